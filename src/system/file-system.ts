@@ -1,0 +1,55 @@
+/**
+ * The seam to the disk: what the rooms need of a file system, and no more.
+ *
+ * Calls that only touch the page cache are synchronous: they are made on a disk thread, where that is
+ * about twice as fast as promises. Flushes wait for a device, so they return promises and several can
+ * be under way at once. Every failure carries the errno name in `code`, as Node's own errors do.
+ * A simulated disk that forgets what was not flushed implements the same interface in the tests.
+ */
+export type Descriptor = number;
+
+export interface FileStatus {
+  readonly kind: "file" | "directory" | "symlink" | "other";
+  readonly size: number;
+  readonly mode: number;
+  readonly links: number;
+  readonly modifiedMs: number;
+  readonly changedMs: number;
+  readonly device: number;
+  readonly inode: number;
+}
+
+export interface FileSystem {
+  /** Creates a file that must not exist: O_WRONLY|O_CREAT|O_EXCL|O_NOFOLLOW (open(2)). */
+  createExclusive(path: string, mode: number): Descriptor;
+  /** Opens an existing file for reading: O_RDONLY|O_NOFOLLOW. */
+  openForReading(path: string): Descriptor;
+  /** Writes all of `bytes` behind what was written before; a short write is continued or fails. */
+  write(file: Descriptor, bytes: Uint8Array): void;
+  /** Reads the next octets into `into`; returns how many, 0 at the end. */
+  read(file: Descriptor, into: Uint8Array): number;
+  /** Sets the modification time, in milliseconds since 1970 (futimens(2)). */
+  setModified(file: Descriptor, modifiedMs: number): void;
+  changeMode(file: Descriptor, mode: number): void;
+  changeOwner(file: Descriptor, uid: number, gid: number): void;
+  close(file: Descriptor): void;
+  rename(from: string, to: string): void;
+  unlink(path: string): void;
+  makeDirectory(path: string, mode: number): void;
+  /** Names in a directory, without `.` and `..`, in no order. */
+  list(directory: string): string[];
+  /** Looks at a path itself; a symbolic link is not followed (lstat(2)). */
+  status(path: string): FileStatus;
+  /** Flushes a file's data, and the metadata needed to read it back (fdatasync(2)). */
+  syncData(file: Descriptor): Promise<void>;
+  /** Flushes the names in a directory (fsync(2) on a directory descriptor). */
+  syncDirectory(directory: string): Promise<void>;
+}
+
+/**
+ * Flushes a whole file system at once, data and names (syncfs(2)).
+ *
+ * Rejects when anything on that file system could not be written since the last call; the error does
+ * not say whose file it was.
+ */
+export type SyncFileSystem = (directory: string) => Promise<void>;

@@ -1,0 +1,2 @@
+export { type Clock, systemClock, type TimerHandle } from "./clock.ts";
+export type { Descriptor, FileStatus, FileSystem, SyncFileSystem } from "./file-system.ts";
