@@ -1,0 +1,111 @@
+/**
+ * The data directory: its folders, and the lock that keeps a second server out.
+ *
+ * The lock is an SQLite database held by BEGIN EXCLUSIVE. SQLite holds it by fcntl(2) locks, which the
+ * kernel drops the instant the process ends, however it ends; there is no stale lock file to remove by
+ * hand. Nothing else in the process may open `lock`: closing any descriptor of a file drops the
+ * process's fcntl locks on it (https://sqlite.org/howtocorrupt.html §2.2).
+ */
+import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { AppError, errnoOf } from "./errors.ts";
+
+export interface DataDirectory {
+  readonly path: string;
+  /** Holds all mailboxes: `<domain>/<local part>/`. */
+  readonly mail: string;
+  /** Holds messages too large for memory while they arrive; emptied at start. */
+  readonly spool: string;
+}
+
+export function dataDirectoryAt(path: string): DataDirectory {
+  return { path, mail: join(path, "mail"), spool: join(path, "spool") };
+}
+
+/** Makes the folders where they are missing; only their owner can enter them. */
+export function prepareDataDirectory(path: string): DataDirectory {
+  const directory = dataDirectoryAt(path);
+  for (const folder of [directory.path, directory.mail, directory.spool]) {
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw new AppError("ERR_APP_DATA_DIRECTORY", whyNoFolder(folder, cause), { cause });
+    }
+  }
+  return directory;
+}
+
+/**
+ * Takes the data directory for this process alone.
+ *
+ * @returns A function that gives it back; the end of the process does the same.
+ * @throws {AppError} `ERR_APP_DATA_IN_USE` while another process holds it.
+ */
+export function lockDataDirectory(path: string): () => void {
+  const file = join(path, "lock");
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(file, { timeout: 0 });
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+  } catch (cause) {
+    database?.close();
+    throw isBusy(cause) ? inUse(path, file, cause) : noLock(path, cause);
+  }
+  const held = database;
+  return () => {
+    if (held.isOpen) held.close();
+  };
+}
+
+const SQLITE_BUSY = 5;
+
+function isBusy(cause: unknown): boolean {
+  return (cause as { errcode?: number }).errcode === SQLITE_BUSY;
+}
+
+function inUse(path: string, file: string, cause: unknown): AppError {
+  const holder = holderOf(file);
+  const who = holder === undefined ? "Another Postbag" : `Another Postbag (process ${holder})`;
+  return new AppError(
+    "ERR_APP_DATA_IN_USE",
+    `${who} is using ${path}. Stop it first, or give this one its own folder with --data`,
+    { cause },
+  );
+}
+
+function noLock(path: string, cause: unknown): AppError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new AppError(
+    "ERR_APP_DATA_DIRECTORY",
+    `Cannot lock the data directory ${path} (${why}). Its owner must be the user who runs Postbag, on a writable local file system`,
+    { cause },
+  );
+}
+
+/** The process that holds the lock, by proc_locks(5); unknown across containers. */
+function holderOf(file: string): number | undefined {
+  try {
+    const inode = statSync(file).ino;
+    const lines = readFileSync("/proc/locks", "utf8").split("\n");
+    const fields = lines.map((line) => line.trim().split(/\s+/));
+    const line = fields.find((words) => words[5]?.endsWith(`:${inode}`) && words[3] === "WRITE");
+    const holder = Number(line?.[4]);
+    return holder > 0 ? holder : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function whyNoFolder(folder: string, cause: unknown): string {
+  const errno = errnoOf(cause) ?? String(cause);
+  const advice: Record<string, string> = {
+    EEXIST: "there is something else in its place. Move that away, or choose another folder",
+    ENOTDIR: "a file is in its way. Move that away, or choose another folder",
+    EACCES: "this user may not write there. Change the owner, or choose another folder",
+    EPERM: "this user may not write there. Change the owner, or choose another folder",
+    EROFS: "the file system is read-only. Remount it, or choose another folder",
+    ENOSPC: "the file system is full. Free some space, or choose another folder",
+  };
+  return `Cannot use ${folder} as a folder (${errno}): ${advice[errno] ?? "choose another folder"} with --data`;
+}

@@ -1,0 +1,38 @@
+/** The errors of the `app` room: what keeps a command from doing its work, in words for its user. */
+
+export type AppErrorCode =
+  | "ERR_APP_SETTING_UNKNOWN"
+  | "ERR_APP_SETTING_INVALID"
+  | "ERR_APP_CONFIG_FILE"
+  | "ERR_APP_DATA_DIRECTORY"
+  | "ERR_APP_DATA_IN_USE"
+  | "ERR_APP_FILE_SYSTEM"
+  | "ERR_APP_ADDRESS_IN_USE"
+  | "ERR_APP_LISTEN"
+  | "ERR_APP_ADDRESS"
+  | "ERR_APP_NO_MAILBOX"
+  | "ERR_APP_MESSAGE"
+  | "ERR_APP_DELIVERY";
+
+/**
+ * Says why a command cannot do what it was asked, and what to do about it.
+ *
+ * The message is one line, complete without a stack trace. `code` is stable; the command line turns it
+ * into an exit status (sysexits).
+ */
+export class AppError extends Error {
+  override readonly name = "AppError";
+  readonly code: AppErrorCode;
+
+  constructor(code: AppErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The errno name of a system error, such as `"ENOSPC"`; `undefined` for every other error. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const code = (error as NodeJS.ErrnoException).code;
+  return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : errnoOf(error.cause);
+}

@@ -1,0 +1,228 @@
+/**
+ * The one table of settings. The types, `--help`, `docs/operations.md`, the environment names, the
+ * keys of the configuration file and the error messages all come from it.
+ *
+ * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
+ * `maxBatch`. A default of `undefined` is worked out from the other settings; `otherwise` says how.
+ */
+import {
+  bytes,
+  file,
+  folder,
+  hostName,
+  type Kind,
+  listenAddress,
+  listOf,
+  milliseconds,
+  oneOf,
+  tcpAddress,
+  wholeNumber,
+} from "./setting-kinds.ts";
+
+export interface Setting<T, Default extends T | undefined = T | undefined> {
+  readonly kind: Kind<T>;
+  readonly default: Default;
+  /** What holds when the setting is not given and has no fixed default. */
+  readonly otherwise?: string;
+  /** One line, without the default. */
+  readonly doc: string;
+  readonly group: SettingGroup;
+}
+
+export type SettingGroup = "everyday" | "server" | "limits" | "commit";
+
+function setting<T, const Default extends T | undefined>(
+  group: SettingGroup,
+  kind: Kind<T>,
+  fallback: Default,
+  doc: string,
+  otherwise?: string,
+): Setting<T, Default> {
+  return { kind, default: fallback, doc, group, ...(otherwise !== undefined && { otherwise }) };
+}
+
+const loopback = (port: number) => ({ host: "127.0.0.1", port });
+
+export const settingsTable = {
+  data: setting("everyday", folder, "postbag-data", "Folder that holds everything Postbag keeps."),
+  domain: setting(
+    "everyday",
+    listOf(hostName),
+    [],
+    "Domain whose mail is accepted, beside localhost; may be given several times.",
+  ),
+  smtp: setting("everyday", listenAddress, loopback(2525), "Where SMTP listens."),
+  lmtp: setting("everyday", listenAddress, loopback(2424), "Where LMTP listens."),
+  http: setting("everyday", tcpAddress, loopback(8025), "Where status and health are served."),
+
+  mailboxes: setting(
+    "server",
+    oneOf("create", "existing"),
+    undefined,
+    "Whether mail for a new local address creates its mailbox or is refused.",
+    "create while only this machine can reach the listeners, else existing",
+  ),
+  hostname: setting(
+    "server",
+    hostName,
+    undefined,
+    "Name used in greetings and in Received fields.",
+    "the name of this machine",
+  ),
+  metrics: setting("server", tcpAddress, false, "A second address, for /metrics alone."),
+  accessTokenFile: setting(
+    "server",
+    file,
+    undefined,
+    "File with the token that opens / and /metrics when HTTP listens beyond this machine.",
+    "they stay closed there",
+  ),
+  fileSystemCheck: setting(
+    "server",
+    oneOf("refuse", "warn"),
+    "refuse",
+    "What to do on a file system that cannot keep mail through a power cut.",
+  ),
+  minFreeBytes: setting(
+    "server",
+    bytes,
+    67_108_864,
+    "Free space below which /readyz says the disk is nearly full.",
+  ),
+  logLevel: setting(
+    "server",
+    oneOf("debug", "info", "warn", "error"),
+    "info",
+    "Least weight of the lines that are logged.",
+  ),
+  logFormat: setting(
+    "server",
+    oneOf("json", "text"),
+    undefined,
+    "How lines are logged, on standard error.",
+    "text on a terminal, else json",
+  ),
+  storedLineEndings: setting(
+    "server",
+    oneOf("lf", "crlf"),
+    "lf",
+    "Line endings of messages in the Maildirs.",
+  ),
+  bareNewlines: setting(
+    "server",
+    oneOf("reject", "normalise"),
+    undefined,
+    "What to do with a message that holds a bare CR or LF.",
+    "normalise for LMTP and on loopback, else reject",
+  ),
+  greetingDelayMs: setting(
+    "server",
+    milliseconds,
+    undefined,
+    "Pause before the SMTP greeting, which shows up impatient clients.",
+    "0 for LMTP and on loopback, else 100",
+  ),
+
+  maxMessageBytes: setting("limits", bytes, 52_428_800, "Largest message; past it 552 5.3.4."),
+  maxRecipients: setting(
+    "limits",
+    wholeNumber(1),
+    1_000,
+    "Recipients in one transaction; past it 452 4.5.3.",
+  ),
+  maxConnections: setting(
+    "limits",
+    wholeNumber(1),
+    1_000,
+    "Open sessions per listener; past it 421 4.7.0.",
+  ),
+  maxConnectionsPerIp: setting(
+    "limits",
+    wholeNumber(1),
+    undefined,
+    "Open sessions from one address; past it 421 4.7.0.",
+    "50, and as many as maxConnections on loopback",
+  ),
+  commandTimeoutMs: setting(
+    "limits",
+    milliseconds,
+    300_000,
+    "Wait for the next command; past it 421 4.4.2.",
+  ),
+  dataTimeoutMs: setting(
+    "limits",
+    milliseconds,
+    600_000,
+    "Wait within a message; past it 421 4.4.2.",
+  ),
+  admissionTimeoutMs: setting(
+    "limits",
+    milliseconds,
+    5_000,
+    "Wait for room in the delivery queue; past it 452 4.3.1.",
+  ),
+  shutdownMs: setting(
+    "limits",
+    milliseconds,
+    10_000,
+    "Wait for open sessions when stopping; past it what is left is reported.",
+  ),
+
+  maxBatch: setting("commit", wholeNumber(1), 64, "Messages in one flush."),
+  maxWaitMs: setting(
+    "commit",
+    milliseconds,
+    0,
+    "Longest wait of a message for company before its flush.",
+  ),
+  maxConcurrentFlushes: setting("commit", wholeNumber(1), 2, "Flushes under way at once."),
+  maxPending: setting(
+    "commit",
+    wholeNumber(1),
+    undefined,
+    "Deliveries waiting or in flight.",
+    "16 times maxBatch",
+  ),
+  maxPendingBytes: setting(
+    "commit",
+    bytes,
+    67_108_864,
+    "Bytes of deliveries waiting or in flight.",
+  ),
+} as const;
+
+export type SettingName = keyof typeof settingsTable;
+
+type ValueOf<S> =
+  S extends Setting<infer T, infer Default>
+    ? undefined extends Default
+      ? T | undefined
+      : T
+    : never;
+
+/** The effective value of every setting; `undefined` where it follows from the others. */
+export type Settings = { readonly [Name in SettingName]: ValueOf<(typeof settingsTable)[Name]> };
+
+export const settingNames = Object.keys(settingsTable) as SettingName[];
+
+/** The setting of that name, without the type of its value. */
+export function settingOf(name: SettingName): Setting<unknown> {
+  return settingsTable[name] as unknown as Setting<unknown>;
+}
+
+/** `maxBatch` → `--max-batch`. */
+export function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `maxBatch` → `POSTBAG_MAX_BATCH`. */
+export function variableOf(name: string): string {
+  return `POSTBAG_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+/** The default as a person reads it. */
+export function defaultTextOf(name: SettingName): string {
+  const { kind, default: value, otherwise } = settingOf(name);
+  if (otherwise !== undefined) return otherwise;
+  return kind.show(value) || "none";
+}

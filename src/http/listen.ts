@@ -1,0 +1,38 @@
+/** Puts a face on a TCP address. */
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createAdaptorServer } from "@hono/node-server";
+import type { Hono } from "hono";
+
+export interface HttpListener {
+  readonly address: { readonly host: string; readonly port: number };
+  /** Stops listening and ends open connections; what is being answered ends with them. */
+  close(): Promise<void>;
+}
+
+/** Listens; rejects with the system's error when the address cannot be had. */
+export async function listenHttp(
+  face: Hono,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<HttpListener> {
+  const server = createAdaptorServer({ fetch: face.fetch }) as Server;
+  server.headersTimeout = 10_000;
+  server.requestTimeout = 30_000;
+  server.maxConnections = 200;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port }, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  const { port: actualPort } = server.address() as AddressInfo;
+  return {
+    address: { host, port: actualPort },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
