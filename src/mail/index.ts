@@ -1,3 +1,5 @@
+/** Words and bytes of mail: addresses, replies, outcomes, trace fields, the stored form. No I/O. */
+export { type AddressParts, addressParts, normaliseDomain, parsePath } from "./address.ts";
 export type {
   Address,
   Deliver,
@@ -8,3 +10,22 @@ export type {
   Reply,
   ReplyPhase,
 } from "./contract.ts";
+export { MessageIntake, type MessageIntakeOptions } from "./intake.ts";
+export { addressToMailbox, type MailboxLookup } from "./mailbox.ts";
+export {
+  delivered,
+  formatReply,
+  isTemporary,
+  type RefusalScope,
+  refused,
+  reply,
+} from "./reply.ts";
+export {
+  type DeliveryTrace,
+  dateTime,
+  deliveryHeaders,
+  type LineEndings,
+  type ReceivedTrace,
+  receivedHeader,
+  type TransmissionType,
+} from "./trace.ts";

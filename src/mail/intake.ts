@@ -1,0 +1,168 @@
+/**
+ * Brings an incoming message into its stored form while it streams in: line endings are converted
+ * once, `Return-Path` fields of earlier hosts are removed, and what the server must know about the
+ * message is noted on the way. No I/O; what stands in memory is at most one header line.
+ *
+ * Invariant: the result does not depend on how the octets were cut into chunks.
+ *
+ * In a message CR and LF only occur together (RFC 5321 §2.3.8). Hosts that disagree about a bare one
+ * can be made to see two messages where there is one, so a message with one is either refused
+ * (`"reject"`: nothing of it is to be kept) or every CR, LF and CRLF becomes one line ending.
+ *
+ * @see RFC 5321 §4.4 (Return-Path is removed by who adds one), §6.3 (loops by counting Received).
+ */
+import { Buffer } from "node:buffer";
+import type { LineEndings } from "./trace.ts";
+
+export interface MessageIntakeOptions {
+  /** Line endings of the stored form. @defaultValue "lf" */
+  readonly lineEndings?: LineEndings;
+  /** @defaultValue "reject" */
+  readonly bareNewlines?: "reject" | "normalise";
+}
+
+const CR = 13;
+const LF = 10;
+/** A header line is looked at as a whole up to this length, the most RFC 5322 §2.1.1 allows. */
+const maxHeaderLineOctets = 1_000;
+/** More `Delivered-To` fields than any path has hosts are not remembered. */
+const maxDeliveredTo = 100;
+const nothing: Uint8Array = Buffer.alloc(0);
+
+export class MessageIntake {
+  /** Octets put in so far. */
+  received = 0;
+  /** Octets given out so far. */
+  size = 0;
+  /** `Received` fields in the header section: hosts that have handled the message. */
+  receivedFields = 0;
+  /** Values of the `Delivered-To` fields in the header section. */
+  readonly deliveredTo: string[] = [];
+  /** A CR without LF or an LF without CR was seen. */
+  hasBareNewline = false;
+
+  readonly #crlf: boolean;
+  readonly #normalise: boolean;
+  #carry: Buffer | undefined;
+  #inHeader = true;
+  /** The line at hand began in an earlier chunk and was given out in part. */
+  #inLine = false;
+  /** The header field at hand stays in the message. */
+  #keep = true;
+
+  constructor({ lineEndings = "lf", bareNewlines = "reject" }: MessageIntakeOptions = {}) {
+    this.#crlf = lineEndings === "crlf";
+    this.#normalise = bareNewlines === "normalise";
+  }
+
+  /** Takes the next octets and returns those that are ready to be stored, perhaps none. */
+  push(chunk: Uint8Array): Uint8Array {
+    this.received += chunk.length;
+    if (this.hasBareNewline && !this.#normalise) return nothing;
+    return this.#convert(this.#withCarry(chunk), false);
+  }
+
+  /** Ends the message and returns its last octets. */
+  end(): Uint8Array {
+    if (!this.#carry || (this.hasBareNewline && !this.#normalise)) return nothing;
+    return this.#convert(this.#withCarry(nothing), true);
+  }
+
+  #withCarry(chunk: Uint8Array): Buffer {
+    const carry = this.#carry;
+    this.#carry = undefined;
+    if (carry) return Buffer.concat([carry, chunk]);
+    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  }
+
+  #convert(input: Buffer, isLast: boolean): Uint8Array {
+    // Only bare newlines make the stored form longer, and then at most twice as long.
+    const output = Buffer.allocUnsafe(
+      this.#crlf && this.#normalise ? 2 * input.length : input.length,
+    );
+    let filled = 0;
+    let start = 0;
+    let cr = -2; // The next CR and LF at or behind `start`; -1 when there is none.
+    let lf = -2;
+    while (start < input.length) {
+      if (cr !== -1 && cr < start) cr = input.indexOf(CR, start);
+      if (lf !== -1 && lf < start) lf = input.indexOf(LF, start);
+      if (cr === -1 && lf === -1) break;
+      const end = cr === -1 || (lf !== -1 && lf < cr) ? lf : cr;
+      const whole = end === cr && lf === cr + 1;
+      if (!whole) {
+        if (end === cr && end === input.length - 1 && !isLast) break; // Its LF may be in the next chunk.
+        this.hasBareNewline = true;
+        if (!this.#normalise) return nothing;
+      }
+      if (this.#keeps(input, start, end)) {
+        filled += input.copy(output, filled, start, end);
+        if (this.#crlf) output[filled++] = CR;
+        output[filled++] = LF;
+      }
+      this.#inLine = false;
+      start = whole ? end + 2 : end + 1;
+    }
+    filled += this.#takeRest(input, start, isLast, output, filled);
+    this.size += filled;
+    return output.subarray(0, filled);
+  }
+
+  /** Gives out the line whose end has not come yet, or carries it over to the next chunk. */
+  #takeRest(input: Buffer, start: number, isLast: boolean, output: Buffer, filled: number): number {
+    const length = input.length - start;
+    if (length === 0) return 0;
+    const mayGrow = !isLast && this.#inHeader && !this.#inLine && length < maxHeaderLineOctets;
+    const endsInCr = !isLast && input[input.length - 1] === CR;
+    const end = mayGrow ? start : endsInCr ? input.length - 1 : input.length;
+    if (end < input.length) this.#carry = input.subarray(end);
+    if (end === start) return 0;
+    const keep = this.#keeps(input, start, end);
+    this.#inLine = true;
+    return keep ? input.copy(output, filled, start, end) : 0;
+  }
+
+  /** Decides about the line, or piece of a line, from `start` to `end`. */
+  #keeps(input: Buffer, start: number, end: number): boolean {
+    if (!this.#inHeader || this.#inLine) return this.#keep;
+    if (start === end) {
+      this.#inHeader = false;
+      this.#keep = true;
+      return true;
+    }
+    switch (input[start]) {
+      case 0x20: // Space and tab continue the field before (RFC 5322 §2.2.3).
+      case 0x09:
+        return this.#keep;
+      case 0x52: // R
+      case 0x72:
+      case 0x44: // D
+      case 0x64:
+        this.#keep = this.#note(
+          input.toString("latin1", start, Math.min(end, start + maxHeaderLineOctets)),
+        );
+        return this.#keep;
+      default:
+        this.#keep = true;
+        return true;
+    }
+  }
+
+  /** Notes a field that begins with R or D; returns whether it stays in the message. */
+  #note(line: string): boolean {
+    const [, name, value = ""] =
+      /^(return-path|received|delivered-to)[ \t]*:(.*)/is.exec(line) ?? [];
+    switch (name?.toLowerCase()) {
+      case "return-path":
+        return false;
+      case "received":
+        this.receivedFields += 1;
+        return true;
+      case "delivered-to":
+        if (this.deliveredTo.length < maxDeliveredTo) this.deliveredTo.push(value.trim());
+        return true;
+      default:
+        return true;
+    }
+  }
+}
