@@ -1,0 +1,190 @@
+/**
+ * The options of a batcher: what each means, its default, and the check at the door.
+ *
+ * A value that makes no sense is refused with the value in the message; nothing is clamped.
+ */
+import type { Batch, Failure } from "./batch.ts";
+import { type BatcherClock, realClock } from "./clock.ts";
+import type { StartLimits } from "./decide.ts";
+import { BatcherError } from "./errors.ts";
+import type { BatcherHooks } from "./hooks.ts";
+
+/** The longest delay a Node timer can hold; a longer one would fire at once. */
+const longestDelayMs = 2 ** 31 - 1;
+
+export interface BatcherOptions<Key, Item, Output, Resource = void> {
+  /**
+   * Does the work of one batch. Returns one output per item, in the order of the items;
+   * an output made by `fail(reason)` rejects that item alone. A throw, a rejection or a wrong number
+   * of outputs rejects every item of the batch and no other.
+   *
+   * It must not await `add` on its own key: with `keyConcurrency` 1 that never ends.
+   */
+  readonly process: (
+    batch: Batch<Key, Item, Resource>,
+  ) => PromiseLike<readonly (Output | Failure)[]> | readonly (Output | Failure)[];
+  /** Gets what a batch needs *before* its items are fixed, so that they keep gathering meanwhile. */
+  readonly acquire?: (key: Key, signal: AbortSignal) => PromiseLike<Resource> | Resource;
+  /** Gives it back, exactly once per successful `acquire`, whatever became of the batch. */
+  readonly release?: (resource: Resource, key: Key) => unknown;
+  /** Items per batch. @defaultValue 100 */
+  readonly maxBatchItems?: number;
+  /** Bytes per batch; one larger item goes alone. Needs `sizeOf`. @defaultValue Infinity */
+  readonly maxBatchBytes?: number;
+  /** Bytes of an item, asked once per `add`: a finite number ≥ 0. */
+  readonly sizeOf?: (item: Item) => number;
+  /** Batches of one key at a time, acquire and release included. @defaultValue 1 */
+  readonly keyConcurrency?: number;
+  /** Batches of all keys at a time. @defaultValue 16 */
+  readonly concurrency?: number;
+  /** Items that justify an *additional* slot for a key that already has one. @defaultValue 1 */
+  readonly minBatchItems?: number;
+  /** How old the oldest queued item gets before a batch with room in it starts. @defaultValue 0 */
+  readonly lingerMs?: number;
+  /** A batch with room starts only by `lingerMs` (if > 0), `flush` or `close`. @defaultValue false */
+  readonly holdUntilFull?: boolean;
+  /** Items accepted and not yet settled, over all keys. @defaultValue 10,000 */
+  readonly maxItems?: number;
+  /** The same for one key. @defaultValue maxItems */
+  readonly maxItemsPerKey?: number;
+  /** Bytes accepted and not yet settled. Needs `sizeOf`. @defaultValue Infinity */
+  readonly maxBytes?: number;
+  /** Past a limit: refuse with `ERR_BATCHER_FULL`, or wait in order of arrival. @defaultValue "reject" */
+  readonly onFull?: "reject" | "wait";
+  /** Called in `add`, in the caller's context; what it returns is in `batch.contexts`. */
+  readonly captureContext?: () => unknown;
+  readonly hooks?: BatcherHooks<Key>;
+  /** @defaultValue the machine's clock */
+  readonly clock?: BatcherClock;
+  /** Names this batcher in messages. @defaultValue "batcher" */
+  readonly name?: string;
+}
+
+/** The options after the check, with every default filled in. */
+export interface Settings<Key, Item, Output, Resource> extends StartLimits {
+  readonly process: BatcherOptions<Key, Item, Output, Resource>["process"];
+  readonly acquire: BatcherOptions<Key, Item, Output, Resource>["acquire"] | undefined;
+  readonly release: BatcherOptions<Key, Item, Output, Resource>["release"] | undefined;
+  readonly sizeOf: ((item: Item) => number) | undefined;
+  readonly concurrency: number;
+  readonly maxItems: number;
+  readonly maxItemsPerKey: number;
+  readonly maxBytes: number;
+  readonly onFull: "reject" | "wait";
+  readonly captureContext: (() => unknown) | undefined;
+  readonly hooks: BatcherHooks<Key>;
+  readonly clock: BatcherClock;
+  readonly name: string;
+}
+
+const optionNames = new Set(
+  (
+    "process acquire release maxBatchItems maxBatchBytes sizeOf keyConcurrency concurrency " +
+    "minBatchItems lingerMs holdUntilFull maxItems maxItemsPerKey maxBytes onFull captureContext " +
+    "hooks clock name"
+  ).split(" "),
+);
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`, naming the option and the value received.
+ */
+export function settingsOf<Key, Item, Output, Resource>(
+  options: BatcherOptions<Key, Item, Output, Resource>,
+): Settings<Key, Item, Output, Resource> {
+  checkShape(options);
+  const maxItems = count("maxItems", options.maxItems, 10_000);
+  const maxBytes = bytes("maxBytes", options.maxBytes);
+  const settings = {
+    process: options.process,
+    acquire: options.acquire,
+    release: options.release,
+    sizeOf: options.sizeOf,
+    maxBatchItems: count("maxBatchItems", options.maxBatchItems, Math.min(100, maxItems)),
+    maxBatchBytes: bytes("maxBatchBytes", options.maxBatchBytes ?? maxBytes),
+    keyConcurrency: count("keyConcurrency", options.keyConcurrency, 1),
+    concurrency: count("concurrency", options.concurrency, 16),
+    minBatchItems: count("minBatchItems", options.minBatchItems, 1),
+    lingerMs: delayMs("lingerMs", options.lingerMs ?? 0),
+    holdUntilFull: options.holdUntilFull ?? false,
+    maxItems,
+    maxItemsPerKey: count("maxItemsPerKey", options.maxItemsPerKey, maxItems),
+    maxBytes,
+    onFull: options.onFull ?? "reject",
+    captureContext: options.captureContext,
+    hooks: options.hooks ?? {},
+    clock: options.clock ?? realClock,
+    name: options.name ?? "batcher",
+  };
+  ordered("minBatchItems", settings.minBatchItems, "maxBatchItems", settings.maxBatchItems);
+  ordered("maxBatchItems", settings.maxBatchItems, "maxItems", maxItems);
+  ordered("maxItemsPerKey", settings.maxItemsPerKey, "maxItems", maxItems);
+  ordered("maxBatchBytes", settings.maxBatchBytes, "maxBytes", maxBytes);
+  if (settings.maxBatchBytes < Number.POSITIVE_INFINITY && !options.sizeOf) {
+    throw badOption("sizeOf", undefined, "a function, because a byte limit is set");
+  }
+  return settings;
+}
+
+function checkShape(options: object): void {
+  const given = options as Record<string, unknown>;
+  for (const name of Object.keys(given)) {
+    if (!optionNames.has(name)) throw badOption(name, given[name], "left out: no such option");
+  }
+  if (typeof given.process !== "function") {
+    throw badOption("process", given.process, "a function");
+  }
+  for (const name of ["acquire", "release", "sizeOf", "captureContext"]) {
+    if (given[name] !== undefined && typeof given[name] !== "function") {
+      throw badOption(name, given[name], "a function");
+    }
+  }
+  if (given.holdUntilFull !== undefined && typeof given.holdUntilFull !== "boolean") {
+    throw badOption("holdUntilFull", given.holdUntilFull, "true or false");
+  }
+  if (given.onFull !== undefined && given.onFull !== "reject" && given.onFull !== "wait") {
+    throw badOption("onFull", given.onFull, '"reject" or "wait"');
+  }
+  if (given.release && !given.acquire) {
+    throw badOption("release", given.release, "left out: without acquire it is never called");
+  }
+}
+
+function count(name: string, value: number | undefined, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw badOption(name, value, "a whole number, 1 or more");
+}
+
+function bytes(name: string, value: number | undefined): number {
+  if (value === undefined || value === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  if (Number.isFinite(value) && value >= 1) return value;
+  throw badOption(name, value, "a number of bytes, 1 or more");
+}
+
+/**
+ * Checks a delay.
+ *
+ * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`.
+ */
+export function delayMs(name: string, value: number): number {
+  if (typeof value === "number" && value >= 0 && value <= longestDelayMs) return value;
+  throw badOption(name, value, `a number of milliseconds from 0 to ${longestDelayMs}`);
+}
+
+function ordered(lowName: string, low: number, highName: string, high: number): void {
+  if (low > high) throw badOption(lowName, low, `at most ${highName}, which is ${high}`);
+}
+
+function badOption(name: string, value: unknown, expected: string): BatcherError {
+  const received = typeof value === "string" ? JSON.stringify(value) : describe(value);
+  return new BatcherError(
+    "ERR_BATCHER_BAD_OPTION",
+    `batcher option ${name} is ${received}; it must be ${expected}`,
+  );
+}
+
+function describe(value: unknown): string {
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
