@@ -3,8 +3,12 @@
  *
  * Calls that only touch the page cache are synchronous: they are made on a disk thread, where that is
  * about twice as fast as promises. Flushes wait for a device, so they return promises and several can
- * be under way at once. Every failure carries the errno name in `code`, as Node's own errors do.
- * A simulated disk that forgets what was not flushed implements the same interface in the tests.
+ * be under way at once. Every failure carries `code`, `errno`, `syscall` and `path`, as Node's own
+ * errors do. A simulated disk that forgets what was not flushed implements the same interface in the
+ * tests.
+ *
+ * What is to be flushed is always named by a descriptor, because Linux reports a failed write-back
+ * once to every descriptor that was open when it happened, and to nobody who opens afterwards.
  */
 export type Descriptor = number;
 
@@ -15,6 +19,8 @@ export interface FileStatus {
   readonly links: number;
   readonly modifiedMs: number;
   readonly changedMs: number;
+  /** When the file was made; tells it from an earlier one that had the same inode. */
+  readonly bornMs: number;
   readonly device: number;
   readonly inode: number;
 }
@@ -24,6 +30,8 @@ export interface FileSystem {
   createExclusive(path: string, mode: number): Descriptor;
   /** Opens an existing file for reading: O_RDONLY|O_NOFOLLOW. */
   openForReading(path: string): Descriptor;
+  /** Opens a directory in order to flush it later: O_RDONLY|O_DIRECTORY|O_NOFOLLOW. */
+  openDirectory(path: string): Descriptor;
   /** Writes all of `bytes` behind what was written before; a short write is continued or fails. */
   write(file: Descriptor, bytes: Uint8Array): void;
   /** Reads the next octets into `into`; returns how many, 0 at the end. */
@@ -33,6 +41,7 @@ export interface FileSystem {
   changeMode(file: Descriptor, mode: number): void;
   changeOwner(file: Descriptor, uid: number, gid: number): void;
   close(file: Descriptor): void;
+  /** Gives a file another name at once; an existing file of that name is replaced (rename(2)). */
   rename(from: string, to: string): void;
   unlink(path: string): void;
   makeDirectory(path: string, mode: number): void;
@@ -42,8 +51,8 @@ export interface FileSystem {
   status(path: string): FileStatus;
   /** Flushes a file's data, and the metadata needed to read it back (fdatasync(2)). */
   syncData(file: Descriptor): Promise<void>;
-  /** Flushes the names in a directory (fsync(2) on a directory descriptor). */
-  syncDirectory(directory: string): Promise<void>;
+  /** Flushes a file with all its metadata, or the names in a directory (fsync(2)). */
+  sync(file: Descriptor): Promise<void>;
 }
 
 /**

@@ -1,0 +1,62 @@
+/**
+ * The one error class of this room.
+ *
+ * Every fault of a disk here is temporary for the sender: `cause` keeps the original error and `errno`
+ * its name, so that a server can tell a full disk from a full quota without parsing text.
+ */
+
+export type MaildirErrorCode =
+  /** An argument was of the wrong type or out of range. */
+  | "ERR_MAILDIR_INVALID_ARGUMENT"
+  /** The path is a file, or lacks `new/`, `cur/` or `tmp/`. */
+  | "ERR_MAILDIR_NOT_A_MAILDIR"
+  /** A directory below the mail root is a symbolic link; it is not followed. */
+  | "ERR_MAILDIR_SYMLINK"
+  /** A directory of the mailbox could not be looked at or made. */
+  | "ERR_MAILDIR_DIRECTORY_FAILED"
+  /** The message could not be written to `tmp/`. */
+  | "ERR_MAILDIR_WRITE_FAILED"
+  /** The spooled body is shorter or longer than it was said to be. */
+  | "ERR_MAILDIR_BODY_SIZE"
+  /** The disk refused to keep the message or its name. */
+  | "ERR_MAILDIR_SYNC_FAILED"
+  /** The message could not be renamed into `new/` or `cur/`. */
+  | "ERR_MAILDIR_PUBLISH_FAILED"
+  /** No message of that id is in `new/` or `cur/`. */
+  | "ERR_MAILDIR_NOT_FOUND"
+  /** Listing, reading, marking or removing failed. */
+  | "ERR_MAILDIR_ACCESS_FAILED";
+
+export interface MaildirErrorFacts {
+  /** The file or directory concerned. */
+  readonly path?: string | undefined;
+  /** Whether a reader may see the refused message all the same: its sender's repeat is then a second copy. */
+  readonly mayRemain?: boolean;
+  readonly cause?: unknown;
+}
+
+/** Says what failed, to which path, and why. */
+export class MaildirError extends Error {
+  override readonly name = "MaildirError";
+  readonly code: MaildirErrorCode;
+  /** The file or directory concerned. */
+  readonly path: string | undefined;
+  /** Name of the original errno, such as `"ENOSPC"`, when there was one. */
+  readonly errno: string | undefined;
+  /** Whether a reader may see the refused message all the same. */
+  readonly mayRemain: boolean;
+
+  constructor(code: MaildirErrorCode, message: string, facts: MaildirErrorFacts = {}) {
+    super(message, "cause" in facts ? { cause: facts.cause } : {});
+    this.code = code;
+    this.path = facts.path;
+    this.errno = errnoOf(facts.cause);
+    this.mayRemain = facts.mayRemain ?? false;
+  }
+}
+
+/** Reads the errno name, such as `"ENOENT"`, off an error of the file system. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}

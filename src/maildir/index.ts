@@ -1,0 +1,13 @@
+export type { Body, SpooledBody } from "./body.ts";
+export { deliverAll } from "./deliver.ts";
+export { MaildirError, type MaildirErrorCode, type MaildirErrorFacts } from "./errors.ts";
+export { addFlags, type Flags, parseFlags, removeFlags, serializeFlags } from "./flags.ts";
+export { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
+export {
+  createNameSource,
+  type MessageId,
+  type NameSource,
+  type NameSourceOptions,
+  sizesInName,
+} from "./name.ts";
+export type { DeliverTools, Delivery, DeliveryResult, SyncPlan } from "./tools.ts";

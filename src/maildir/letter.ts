@@ -1,0 +1,80 @@
+/**
+ * One message on its way through the commit: where it is to go, and what became of it so far.
+ *
+ * A letter that has a `failure` is left alone by every later phase.
+ */
+import { join } from "node:path";
+import { type Body, bodySizes } from "./body.ts";
+import { MaildirError, type MaildirErrorCode } from "./errors.ts";
+import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
+import type { Mailbox } from "./mailbox.ts";
+import { joinName, type MessageId } from "./name.ts";
+import type { DeliverTools, Delivery, DeliveryResult } from "./tools.ts";
+
+export interface Letter {
+  readonly id: MessageId;
+  readonly body: Body;
+  readonly receivedAt: Date | undefined;
+  readonly maildir: string;
+  /** Its place once it is visible, below the mailbox. */
+  readonly subdirectory: "new" | "cur";
+  readonly fileName: string;
+  /** The file it is written to, while it has one. */
+  draft: string | undefined;
+  failure: MaildirError | undefined;
+}
+
+/** The letters of one batch for one mailbox, as a postman ties them. */
+export interface Bundle {
+  readonly mailbox: Mailbox;
+  readonly letters: readonly Letter[];
+}
+
+/** Fixes the name of a message for good: every later attempt uses the same one. */
+export function letterOf(delivery: Delivery, tools: DeliverTools): Letter {
+  const { body, flags = "", receivedAt, maildir } = delivery;
+  const { size, crlfSize } = bodySizes(body);
+  const id = delivery.id ?? tools.names.next(size, crlfSize);
+  const letter: Letter = {
+    id,
+    body,
+    receivedAt,
+    maildir,
+    subdirectory: flags === "" ? "new" : "cur",
+    fileName: flags === "" ? id : joinName(id, serializeFlags(parseFlags(flags))),
+    draft: undefined,
+    failure: undefined,
+  };
+  const complaint = complaintAbout(delivery);
+  if (complaint) fail(letter, "ERR_MAILDIR_INVALID_ARGUMENT", complaint);
+  return letter;
+}
+
+function complaintAbout({ flags = "", receivedAt }: Delivery): string | undefined {
+  if (!areFlags(flags)) return `flags must be letters, received ${JSON.stringify(flags)}`;
+  if (receivedAt && Number.isNaN(receivedAt.getTime())) return "receivedAt is not a valid date";
+  return undefined;
+}
+
+/** Notes why a letter is not delivered; the first reason stands. */
+export function fail(
+  letter: Letter,
+  code: MaildirErrorCode,
+  message: string,
+  facts: { readonly path?: string | undefined; readonly cause?: unknown; readonly mayRemain?: boolean } = {},
+): void {
+  letter.failure ??= new MaildirError(code, message, facts);
+}
+
+export function living(letters: readonly Letter[]): Letter[] {
+  return letters.filter((letter) => letter.failure === undefined);
+}
+
+/** Where the finished file goes. */
+export function targetOf(letter: Letter, mailbox: Mailbox): string {
+  return join(mailbox[letter.subdirectory], letter.fileName);
+}
+
+export function resultOf(letter: Letter): DeliveryResult {
+  return letter.failure ? { ok: false, error: letter.failure } : { ok: true, id: letter.id };
+}

@@ -1,0 +1,207 @@
+/**
+ * The directories of one mailbox, before mail goes into them.
+ *
+ * A message is only as durable as the path that leads to it. So the first delivery of a process into
+ * a mailbox makes what is missing (0700) and has every directory from `new/`, `cur/` and `tmp/` up to
+ * the mail root flushed, whether or not it made them: whoever did may have been killed before its own
+ * flush. Later deliveries recognise the mailbox by device, inode and birth of its directories.
+ *
+ * Below the mail root no symbolic link is followed: who may write into one mailbox must not be able to
+ * point it at another.
+ */
+import { dirname, join, relative, resolve, sep } from "node:path";
+import type { FileStatus, FileSystem } from "../system/index.ts";
+import { errnoOf, MaildirError } from "./errors.ts";
+
+export interface Mailbox {
+  readonly path: string;
+  readonly tmp: string;
+  readonly new: string;
+  readonly cur: string;
+  /** Tells file systems apart. */
+  readonly device: number;
+  /** Device, inode and birth of the mailbox and of its three directories. */
+  readonly identity: string;
+  /** What has to be flushed before anything in the mailbox is durable; nothing in a known mailbox. */
+  readonly unflushed: readonly string[];
+}
+
+/** Which mailboxes this process has made durable. */
+export interface KnownMailboxes {
+  has(mailbox: Mailbox): boolean;
+  remember(mailbox: Mailbox): void;
+  forget(mailbox: Mailbox): void;
+}
+
+/** Makes an empty memory of mailboxes; one per disk thread is enough. */
+export function createKnownMailboxes(): KnownMailboxes {
+  const identities = new Map<string, string>();
+  return {
+    has: ({ path, identity }) => identities.get(path) === identity,
+    remember: ({ path, identity }) => {
+      identities.set(path, identity);
+    },
+    forget: ({ path }) => {
+      identities.delete(path);
+    },
+  };
+}
+
+export interface MailboxTools {
+  readonly fileSystem: FileSystem;
+  readonly known: KnownMailboxes;
+  /**
+   * The mail root, an existing directory above the mailboxes; below it no symbolic link is followed.
+   * Without it a link in the path given is followed, and flushing goes up to the mount point.
+   */
+  readonly root?: string;
+}
+
+/**
+ * Makes sure that a mailbox is there, and says what of it is not yet durable. Flushes nothing itself.
+ *
+ * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR`, `_SYMLINK`, `_DIRECTORY_FAILED`, `_INVALID_ARGUMENT`
+ */
+export function prepareMailbox(path: string, tools: MailboxTools): Mailbox {
+  const { fileSystem, known, root } = tools;
+  const mailboxPath = resolve(path);
+  const own =
+    root === undefined
+      ? ensureWithParents(mailboxPath, fileSystem)
+      : ensureBelow(root, mailboxPath, fileSystem);
+  const places = {
+    tmp: join(mailboxPath, "tmp"),
+    new: join(mailboxPath, "new"),
+    cur: join(mailboxPath, "cur"),
+  };
+  const inner = Object.values(places).map((place) => ensureDirectory(place, fileSystem));
+  const mailbox: Mailbox = {
+    path: mailboxPath,
+    ...places,
+    device: own.device,
+    identity: [own, ...inner].map(fingerprint).join(" "),
+    unflushed: [],
+  };
+  if (known.has(mailbox)) return mailbox;
+  const upward = root === undefined ? toMountPoint(mailbox, fileSystem) : toRoot(mailbox, root);
+  return { ...mailbox, unflushed: [places.new, places.cur, places.tmp, ...upward] };
+}
+
+function fingerprint({ device, inode, bornMs }: FileStatus): string {
+  return `${device}:${inode}:${bornMs}`;
+}
+
+/** Lists the directories below `root` down to the mailbox itself, from the top. */
+function below(root: string, mailbox: string): string[] {
+  const way = relative(resolve(root), mailbox);
+  if (way === "" || way === ".." || way.startsWith(`..${sep}`)) {
+    throw new MaildirError(
+      "ERR_MAILDIR_INVALID_ARGUMENT",
+      `mailbox ${mailbox} is not below the mail root ${root}`,
+      { path: mailbox },
+    );
+  }
+  const names = way.split(sep);
+  return names.map((_, depth) => join(resolve(root), ...names.slice(0, depth + 1)));
+}
+
+function ensureBelow(root: string, mailbox: string, fileSystem: FileSystem): FileStatus {
+  const statuses = below(root, mailbox).map((directory) => ensureDirectory(directory, fileSystem));
+  return statuses[statuses.length - 1]!;
+}
+
+/** Looks at a directory that must not be a link, and makes it when it is missing. */
+function ensureDirectory(path: string, fileSystem: FileSystem): FileStatus {
+  const status = statusOrMissing(path, path, fileSystem) ?? makeDirectory(path, path, fileSystem);
+  if (status.kind === "directory") return status;
+  if (status.kind === "symlink") {
+    throw new MaildirError(
+      "ERR_MAILDIR_SYMLINK",
+      `${path} is a symbolic link; mail is not delivered through it`,
+      { path },
+    );
+  }
+  return makeDirectory(path, path, fileSystem);
+}
+
+/** The same for a path given by the caller itself, which may be a link and may lack its parents. */
+function ensureWithParents(path: string, fileSystem: FileSystem): FileStatus {
+  const status = statusOrMissing(path, followed(path), fileSystem);
+  if (status !== undefined) return status;
+  if (dirname(path) !== path) ensureWithParents(dirname(path), fileSystem);
+  return makeDirectory(path, followed(path), fileSystem);
+}
+
+function makeDirectory(path: string, lookAt: string, fileSystem: FileSystem): FileStatus {
+  try {
+    fileSystem.makeDirectory(path, 0o700);
+  } catch (error) {
+    // Another process may have been faster; anything else of that name is in the way.
+    const status = statusOrMissing(path, lookAt, fileSystem);
+    if (status?.kind !== "directory") throw directoryError(path, error);
+  }
+  const status = statusOrMissing(path, lookAt, fileSystem);
+  if (status === undefined) {
+    throw new MaildirError("ERR_MAILDIR_DIRECTORY_FAILED", `${path} vanished while it was made`, {
+      path,
+    });
+  }
+  return status;
+}
+
+function statusOrMissing(
+  path: string,
+  lookAt: string,
+  fileSystem: FileSystem,
+): FileStatus | undefined {
+  try {
+    return fileSystem.status(lookAt);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw directoryError(path, error);
+  }
+}
+
+function directoryError(path: string, cause: unknown): MaildirError {
+  const inTheWay = ["EEXIST", "ENOTDIR"].includes(errnoOf(cause) ?? "");
+  return inTheWay
+    ? new MaildirError("ERR_MAILDIR_NOT_A_MAILDIR", `${path} is not a directory`, { path, cause })
+    : new MaildirError("ERR_MAILDIR_DIRECTORY_FAILED", `directory ${path} cannot be made or used`, {
+        path,
+        cause,
+      });
+}
+
+/** Names a directory such that a symbolic link is followed by a call that would not follow it. */
+function followed(path: string): string {
+  return `${path}/.`;
+}
+
+function toRoot(mailbox: Mailbox, root: string): string[] {
+  return [...below(root, mailbox.path).reverse(), followed(resolve(root))];
+}
+
+/**
+ * A directory of another file system holds no name of ours: the way up ends at the mount point. It also
+ * ends where this process may not look, such as `/home` on some machines.
+ */
+function toMountPoint(mailbox: Mailbox, fileSystem: FileSystem): string[] {
+  const way: string[] = [];
+  for (let at = mailbox.path; ; at = dirname(at)) {
+    const directory = followed(at);
+    if (fileSystem.status(directory).device !== mailbox.device) return way;
+    if (at !== mailbox.path && !mayOpen(directory, fileSystem)) return way;
+    way.push(directory);
+    if (dirname(at) === at) return way;
+  }
+}
+
+function mayOpen(directory: string, fileSystem: FileSystem): boolean {
+  try {
+    fileSystem.close(fileSystem.openDirectory(directory));
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EACCES") return false;
+    throw directoryError(directory, error);
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The real disk: each method is one system call through `node:fs`, and Node's error as it is.
+ *
+ * Cheap calls block, flushes run in libuv's thread pool: see {@link FileSystem} for why.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fdatasync,
+  fsync,
+  futimesSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { promisify } from "node:util";
+import type { FileStatus, FileSystem } from "./file-system.ts";
+
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
+
+/** The file system of this machine. */
+export const nodeFileSystem: FileSystem = {
+  createExclusive: (path, mode) => openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode),
+  openForReading: (path) => openSync(path, O_RDONLY | O_NOFOLLOW),
+  openDirectory: (path) => openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW),
+  write: (file, bytes) => {
+    let written = 0;
+    while (written < bytes.length) written += writeSync(file, bytes, written);
+  },
+  read: (file, into) => readSync(file, into),
+  setModified: (file, modifiedMs) => futimesSync(file, modifiedMs / 1000, modifiedMs / 1000),
+  changeMode: fchmodSync,
+  changeOwner: fchownSync,
+  close: closeSync,
+  rename: renameSync,
+  unlink: unlinkSync,
+  makeDirectory: (path, mode) => {
+    mkdirSync(path, { mode });
+  },
+  list: (directory) => readdirSync(directory),
+  status: (path) => fileStatus(lstatSync(path)),
+  syncData: promisify(fdatasync),
+  sync: promisify(fsync),
+};
+
+function fileStatus(stats: Stats): FileStatus {
+  return {
+    kind: kindOf(stats),
+    size: stats.size,
+    mode: stats.mode & 0o7777,
+    links: stats.nlink,
+    modifiedMs: stats.mtimeMs,
+    changedMs: stats.ctimeMs,
+    bornMs: stats.birthtimeMs,
+    device: stats.dev,
+    inode: stats.ino,
+  };
+}
+
+function kindOf(stats: Stats): FileStatus["kind"] {
+  if (stats.isFile()) return "file";
+  if (stats.isDirectory()) return "directory";
+  return stats.isSymbolicLink() ? "symlink" : "other";
+}
