@@ -11,7 +11,7 @@ if [ "${1:-}" = all ]; then
 else
   tsc --noEmit
   biome check --error-on-warnings .
-  set -- "src/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" \
+  set -- "src/**/*.test.ts" "test/*.test.ts" "test/support/**/*.test.ts" "test/simulation/**/*.test.ts" \
     "test/dialogues/**/*.test.ts" "test/process/**/*.test.ts" "$@"
 fi
 exec node --test --test-reporter=spec --test-reporter-destination=stdout \

@@ -1,0 +1,130 @@
+/**
+ * What the rig asks of the machine: loop devices, FUSE, mkfs and mount, and letting go of all of them.
+ *
+ * Everything the rig attaches lies under one directory, so that whatever a crashed run left behind is
+ * found by its path and released, and nothing else is ever touched.
+ */
+import { execFile } from "node:child_process";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+
+export const fileSystems = ["ext4", "xfs", "btrfs"] as const;
+export type FileSystemName = (typeof fileSystems)[number];
+
+/** XFS refuses to be made below 300 MB, btrfs below 110 MB. */
+export const defaultSizeMb = 320;
+
+const directoryPrefix = "postbag-disk-";
+const mkfs: Record<FileSystemName, readonly string[]> = {
+  // Lazy initialisation would go on writing in the background and blur what the load wrote.
+  ext4: ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"],
+  xfs: ["-q", "-f", "-K"],
+  btrfs: ["-q", "-f", "-K"],
+};
+
+const execute = promisify(execFile);
+
+/** Runs a program to its end; rejects with what it said. */
+export async function run(program: string, ...args: string[]): Promise<string> {
+  return (await execute(program, args)).stdout.trim();
+}
+
+/** Says what this machine lacks to run the rig; undefined when it lacks nothing. */
+export function missing(fileSystem: FileSystemName): string | undefined {
+  if (process.getuid?.() !== 0) return "needs root";
+  for (const device of ["/dev/fuse", "/dev/loop-control"]) {
+    if (!existsSync(device)) return `needs ${device}`;
+  }
+  for (const program of ["nbdfuse", "losetup", "mount", "umount", `mkfs.${fileSystem}`]) {
+    if (!isInstalled(program)) return `needs the program ${program}`;
+  }
+  return undefined;
+}
+
+function isInstalled(program: string): boolean {
+  return (process.env.PATH ?? "").split(":").some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+export async function makeFileSystem(name: FileSystemName, device: string): Promise<void> {
+  await run(`mkfs.${name}`, ...mkfs[name], device);
+}
+
+/** Mounts a disk image that was left by a power cut; the file system replays its own journal. */
+export async function mountImage(name: FileSystemName, image: string, at: string): Promise<void> {
+  await run("mount", "-t", name, "-o", name === "xfs" ? "loop,nouuid" : "loop", image, at);
+}
+
+/** Unmounts; waits a while for a process that is just ending to let go of it. */
+export async function unmount(at: string): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    try {
+      await run("umount", at);
+      return;
+    } catch (cause) {
+      if (!String(cause).includes("busy")) throw cause;
+      await pause(20);
+    }
+  }
+  await run("umount", "--lazy", at);
+}
+
+/** Lets go of every mount and loop device under a directory, last mounted first. */
+export async function release(directory: string): Promise<void> {
+  const mounted = mountPoints().filter((path) => path.startsWith(`${directory}/`));
+  const fuse = mounted.filter((path) => path.endsWith("/disk"));
+  for (const path of mounted.filter((path) => !fuse.includes(path)).reverse()) await unmount(path);
+  for (const device of loopDevices(directory)) await run("losetup", "--detach", device);
+  for (const path of fuse) await unmount(path);
+}
+
+function mountPoints(): string[] {
+  return readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .flatMap((line) => line.split(" ")[1] ?? []);
+}
+
+/** Loop devices whose backing file lies under a directory (sysfs, loop/backing_file). */
+function loopDevices(directory: string): string[] {
+  return readdirSync("/sys/block").flatMap((name) => {
+    try {
+      const file = readFileSync(`/sys/block/${name}/loop/backing_file`, "utf8");
+      return file.startsWith(`${directory}/`) ? [`/dev/${name}`] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Makes a new directory for a rig, which names the process it belongs to. */
+export function newDirectory(): string {
+  return mkdtempSync(join(tmpdir(), `${directoryPrefix}${process.pid}-`));
+}
+
+/** Releases and removes what rigs of dead processes left behind. */
+export async function sweep(): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    const owner =
+      name.startsWith(directoryPrefix) && name.slice(directoryPrefix.length).split("-")[0];
+    if (!owner || existsSync(`/proc/${owner}`)) continue;
+    await release(join(tmpdir(), name));
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}

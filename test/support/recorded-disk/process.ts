@@ -1,0 +1,114 @@
+/**
+ * The process a disk lives in: it serves the disk, mounts it, and takes everything down at the end.
+ *
+ * A process of its own, because one that served a disk its own threads wait for could not even be
+ * killed. And it outlives whoever started it just long enough to unmount: when owned, the end of
+ * standard input, which the kernel closes even after `kill -9`, takes everything down.
+ *
+ * Arguments: directory, settings as JSON. Prints `up` when the file system is mounted. Then answers
+ * requests on `<directory>/control`: one JSON line per connection, the answer in V8's own format.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { serialize } from "node:v8";
+import { makeFileSystem, release, run } from "./host.ts";
+import { controlName, type DiskProcessOptions, type DiskRequest } from "./requests.ts";
+import { DiskServer, type DiskSettings } from "./server.ts";
+
+const [directory, json] = process.argv.slice(2) as [string, string];
+const options: DiskProcessOptions = JSON.parse(json);
+const healthy: DiskSettings = { flushMs: 0, flushes: "work", writes: "work" };
+const disk = new DiskServer(options.sizeBytes, healthy, options.record);
+let ending: Promise<void> | undefined;
+let nbdfuseEnded: Promise<unknown> | undefined;
+
+/** Unmounts and detaches; the disk goes on serving until nobody needs it any more. */
+function takeDown(): Promise<void> {
+  ending ??= (async () => {
+    disk.configure(healthy);
+    await release(directory);
+    await nbdfuseEnded;
+  })();
+  return ending;
+}
+
+async function end(code: number): Promise<never> {
+  await takeDown().catch(console.error);
+  process.exit(code);
+}
+
+async function bringUp(): Promise<void> {
+  const socket = join(directory, "nbd");
+  const image = join(directory, "disk");
+  const ready = join(directory, "nbdfuse.pid");
+  const mountPoint = join(directory, "mnt");
+  mkdirSync(mountPoint, { recursive: true });
+  writeFileSync(image, "");
+  await disk.listen(socket);
+  const nbdfuse = spawn("nbdfuse", ["-P", ready, image, "--unix", socket], { stdio: "inherit" });
+  nbdfuseEnded = once(nbdfuse, "exit");
+  while (!existsSync(ready)) {
+    if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse ended with ${nbdfuse.exitCode}`);
+    await pause(10);
+  }
+  // Direct, so that no page cache of the file lies between the file system and the disk.
+  const device = await run("losetup", "--find", "--show", "--direct-io=on", image);
+  await makeFileSystem(options.fileSystem, device);
+  await run("mount", "-t", options.fileSystem, device, mountPoint);
+  disk.configure(options.settings);
+}
+
+async function answer(request: DiskRequest): Promise<unknown> {
+  switch (request.ask) {
+    case "counters":
+      return disk.counters;
+    case "recording":
+      return disk.recording;
+    case "configure":
+      return disk.configure(request.change);
+    case "down":
+      return takeDown();
+  }
+}
+
+const control = createServer({ allowHalfOpen: true }, (socket) => {
+  let line = "";
+  socket.setEncoding("utf8").on("data", (text) => {
+    line += text;
+  });
+  socket.on("error", () => socket.destroy());
+  socket.once("end", async () => {
+    // A client that died half way asks for nothing.
+    if (!line.endsWith("\n")) {
+      socket.destroy();
+      return;
+    }
+    const request: DiskRequest = JSON.parse(line);
+    socket.end(serialize(await answer(request)));
+    if (request.ask === "down") socket.once("close", () => process.exit());
+  });
+});
+
+if (options.owned) {
+  process.stdin.resume().once("end", () => void end(0));
+}
+process.once("uncaughtException", (cause) => {
+  console.error(cause);
+  void end(1);
+});
+// Whoever presses Ctrl-C ends the owner, and so this; it must not end half way through unmounting.
+process.on("SIGINT", () => {});
+process.on("SIGTERM", () => void end(0));
+
+try {
+  await bringUp();
+  control.listen(join(directory, controlName), () => process.stdout.write("up\n"));
+} catch (cause) {
+  console.error(cause);
+  await release(directory);
+  process.exit(1);
+}

@@ -1,0 +1,127 @@
+/**
+ * What a disk may hold after its power was cut, worked out from a recording of its writes and flushes.
+ *
+ * The invariant: everything a completed flush covered is there. Of what was written since, any subset of
+ * the 512-byte sectors may be, in any order, because a write cache owes no order and a write in flight
+ * may tear between sectors but not inside one. A seed decides which.
+ */
+import { type Random, seededRandom } from "./random.ts";
+import { SparseBytes } from "./sparse-bytes.ts";
+
+const sectorBytes = 512;
+
+export interface Write {
+  /** When it arrived, on the machine's monotonic clock in nanoseconds. */
+  readonly atNs: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface Flush {
+  readonly startedNs: number;
+  readonly completedNs: number;
+  /** It made the writes numbered `first` up to but not including `end` durable. */
+  readonly first: number;
+  readonly end: number;
+}
+
+/** The life of a disk since it was new and all zeros, in order of arrival. */
+export interface Recording {
+  readonly sizeBytes: number;
+  readonly writes: readonly Write[];
+  readonly flushes: readonly Flush[];
+}
+
+/**
+ * What is kept of the writes no flush covered: nothing, all of it, all up to some write that tears,
+ * some whole writes out of order, or some sectors.
+ */
+export const keeps = ["none", "all", "prefix", "writes", "sectors"] as const;
+export type Keep = (typeof keeps)[number];
+
+export interface Cut {
+  readonly atNs: number;
+  readonly keep: Keep;
+  readonly seed: number;
+}
+
+export interface Extent {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Works out the disk after each cut, earliest first: extents in the order in which they apply, to be
+ * read before the next cut is asked for.
+ */
+export function* imagesAfter(
+  recording: Recording,
+  cuts: readonly Cut[],
+): Iterable<{ readonly cut: Cut; readonly extents: Iterable<Extent> }> {
+  const durable = new SparseBytes();
+  let applied = 0;
+  for (const cut of cuts.toSorted((a, b) => a.atNs - b.atNs)) {
+    const state = stateAt(recording, cut.atNs);
+    for (; applied < state.flushed; applied++) {
+      const { offset, bytes } = recording.writes[applied]!;
+      durable.write(offset, bytes);
+    }
+    yield { cut, extents: inTurn(durable.extents(), survivors(recording, state, cut)) };
+  }
+}
+
+interface State {
+  /** Writes received before the instant. */
+  readonly received: number;
+  /** Of these, the first so many were covered by a flush completed before it. */
+  readonly flushed: number;
+  /** Later ones that were forced through on their own. */
+  readonly forced: ReadonlySet<number>;
+}
+
+function stateAt({ writes, flushes }: Recording, atNs: number): State {
+  const later = writes.findIndex((write) => write.atNs > atNs);
+  const done = flushes.filter(({ completedNs }) => completedNs <= atNs);
+  return {
+    received: later < 0 ? writes.length : later,
+    flushed: done.reduce((end, flush) => (flush.first === 0 ? Math.max(end, flush.end) : end), 0),
+    forced: new Set(done.filter(({ first }) => first > 0).map(({ first }) => first)),
+  };
+}
+
+/** What is left of the writes that no completed flush covers. */
+function* survivors({ writes }: Recording, state: State, cut: Cut): Iterable<Extent> {
+  const random = seededRandom(cut.seed);
+  const pending = state.received - state.flushed;
+  const torn = state.flushed + Math.floor(random() * pending);
+  const share = 0.1 + 0.8 * random();
+  for (let index = state.flushed; index < state.received; index++) {
+    const write = writes[index]!;
+    if (state.forced.has(index) || cut.keep === "all") yield write;
+    else if (cut.keep === "none") continue;
+    else if (cut.keep === "writes") {
+      if (random() < share) yield write;
+    } else if (cut.keep === "sectors") yield* someSectors(write, share, random);
+    else if (index < torn) yield write;
+    else if (index === torn) yield* someSectors(write, share, random);
+  }
+}
+
+function* someSectors({ offset, bytes }: Write, share: number, random: Random): Iterable<Extent> {
+  for (let at = 0; at < bytes.length; at += sectorBytes) {
+    if (random() < share)
+      yield { offset: offset + at, bytes: bytes.subarray(at, at + sectorBytes) };
+  }
+}
+
+function* inTurn<T>(...parts: readonly Iterable<T>[]): Iterable<T> {
+  for (const part of parts) yield* part;
+}
+
+/** The same recording by a disk that, from an instant on, answered flushes without doing them. */
+export function ignoringFlushes(recording: Recording, fromNs: number): Recording {
+  return {
+    ...recording,
+    flushes: recording.flushes.filter(({ completedNs }) => completedNs <= fromNs),
+  };
+}

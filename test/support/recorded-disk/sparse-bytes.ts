@@ -1,0 +1,43 @@
+/**
+ * A disk's worth of bytes, of which only what was ever written takes up memory. The rest reads as zeros.
+ */
+const pageBytes = 64 * 1024;
+
+export class SparseBytes {
+  readonly #pages = new Map<number, Buffer>();
+
+  write(offset: number, bytes: Uint8Array): void {
+    for (const [page, at, from, to] of pieces(offset, bytes.length)) {
+      let held = this.#pages.get(page);
+      if (held === undefined) {
+        held = Buffer.alloc(pageBytes);
+        this.#pages.set(page, held);
+      }
+      held.set(bytes.subarray(from, to), at);
+    }
+  }
+
+  read(offset: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length);
+    for (const [page, at, from, to] of pieces(offset, length)) {
+      const held = this.#pages.get(page);
+      if (held !== undefined) bytes.set(held.subarray(at, at + to - from), from);
+    }
+    return bytes;
+  }
+
+  /** Every stretch that was ever written, with its offset. */
+  *extents(): Iterable<{ readonly offset: number; readonly bytes: Buffer }> {
+    for (const [page, bytes] of this.#pages) yield { offset: page * pageBytes, bytes };
+  }
+}
+
+/** Cuts a stretch at page borders: page number, place in the page, begin and end in the stretch. */
+function* pieces(offset: number, length: number): Iterable<[number, number, number, number]> {
+  for (let from = 0; from < length; ) {
+    const at = (offset + from) % pageBytes;
+    const to = Math.min(length, from + pageBytes - at);
+    yield [(offset + from - at) / pageBytes, at, from, to];
+    from = to;
+  }
+}
