@@ -1,0 +1,106 @@
+/**
+ * Where a batch is carried out: a thread of its own, or, with a file system of the caller's, here.
+ *
+ * The event loop that talks to mail clients must not stand still while files are made, so file work
+ * happens on a disk thread with plain synchronous calls. One message each way per batch: all bodies
+ * travel in one buffer that changes hands without a copy.
+ */
+import { Worker } from "node:worker_threads";
+import { type Delivery, type DeliveryResult, MaildirError } from "../maildir/index.ts";
+import { DeliveryError } from "./errors.ts";
+import { packBatch, type ThreadAnswer, type ThreadOptions, unpackResults } from "./wire.ts";
+
+/** Commits batches: one result per delivery, in order, each durable when the promise resolves. */
+export interface Disk {
+  commit(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]>;
+  close(): Promise<void>;
+}
+
+// In the published package this file is JavaScript, and so is the thread's.
+const threadEntry = new URL(
+  import.meta.url.endsWith(".ts") ? "./disk-thread.ts" : "./disk-thread.js",
+  import.meta.url,
+);
+
+/**
+ * Starts a disk thread.
+ *
+ * @param onDeath Called once if the thread ends without having been asked to, before the batches it
+ *   held reject with ERR_DELIVERY_IN_DOUBT: whether they were stored is not known, so a server must
+ *   end here rather than answer its clients.
+ */
+export async function startDiskThread(
+  options: ThreadOptions,
+  onDeath: (cause: unknown) => void,
+): Promise<Disk> {
+  const worker = new Worker(threadEntry, { name: "postbag-disk", workerData: options });
+  type Waiter = (answer: ThreadAnswer | undefined) => void;
+  const waiting = new Map<number, Waiter>();
+  const ended = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  let lastBatch = 0;
+  let closing = false;
+  let death: unknown;
+
+  worker.on("message", (answer: ThreadAnswer) => {
+    if (answer.kind === "started") return started.resolve();
+    const settle = waiting.get(answer.batch);
+    waiting.delete(answer.batch);
+    if (waiting.size === 0) worker.unref();
+    settle?.(answer);
+  });
+  worker.on("error", (cause) => {
+    death = cause;
+  });
+  worker.on("exit", (code) => {
+    ended.resolve();
+    if (closing) return;
+    death ??= new Error(`the disk thread ended with code ${code}`);
+    started.reject(death);
+    onDeath(death);
+    for (const settle of waiting.values()) settle(undefined);
+    waiting.clear();
+  });
+  await started.promise;
+  worker.unref(); // An idle executor does not keep the process alive.
+
+  return {
+    async commit(deliveries) {
+      if (death !== undefined) {
+        throw new DeliveryError("ERR_DELIVERY_CLOSED", "The disk thread is gone.", {
+          cause: death,
+        });
+      }
+      const batch = ++lastBatch;
+      const { request, transfer } = packBatch(batch, deliveries);
+      const { promise, resolve } = Promise.withResolvers<ThreadAnswer | undefined>();
+      waiting.set(batch, resolve);
+      worker.ref();
+      worker.postMessage(request, transfer);
+      const answer = await promise;
+      if (answer?.kind === "committed") return unpackResults(answer.results);
+      throw new DeliveryError(
+        "ERR_DELIVERY_IN_DOUBT",
+        "The disk thread ended while it held this batch; whether it was stored is not known.",
+        { cause: answer?.kind === "broken" ? new Error(answer.message) : death },
+      );
+    },
+    async close() {
+      if (closing) return ended.promise;
+      closing = true;
+      if (death !== undefined) return;
+      worker.ref();
+      worker.postMessage({ kind: "close" });
+      await ended.promise;
+    },
+  };
+}
+
+/** The errno name behind a failed delivery, such as `"ENOSPC"`. */
+export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof MaildirError && error.errno !== undefined) return error.errno;
+  const code = (error as { code?: unknown } | undefined)?.code;
+  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+  const cause = (error as { cause?: unknown } | undefined)?.cause;
+  return cause === undefined || cause === error ? undefined : errnoOf(cause);
+}

@@ -1,0 +1,32 @@
+/** The one error class of this room; `code` says what happened, `errno` what the system said. */
+export type DeliveryErrorCode =
+  /** The message could not be stored; `errno` and `cause` say why. Nothing of it is visible. */
+  | "ERR_DELIVERY_FAILED"
+  /** The disk thread ended while the message was with it: it may or may not have been stored. */
+  | "ERR_DELIVERY_IN_DOUBT"
+  /** The executor was closed, or its disk thread is gone; the message was not taken. */
+  | "ERR_DELIVERY_CLOSED"
+  /** One body alone exceeds `maxPendingBytes`; it must be spooled to a file. */
+  | "ERR_DELIVERY_TOO_LARGE"
+  /** An option has a value it cannot have. */
+  | "ERR_DELIVERY_OPTION";
+
+export class DeliveryError extends Error {
+  override readonly name = "DeliveryError";
+  readonly code: DeliveryErrorCode;
+  /** The Maildir the message was meant for. */
+  readonly path: string | undefined;
+  /** Such as `"ENOSPC"`, when a system call failed. */
+  readonly errno: string | undefined;
+
+  constructor(
+    code: DeliveryErrorCode,
+    message: string,
+    facts: { path?: string | undefined; errno?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
+    this.code = code;
+    this.path = facts.path;
+    this.errno = facts.errno;
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * The behaviours of the delivery executor on a real disk, each with the defaults and with the
+ * reference's own tuning: nothing here may depend on how long a batch waits for company.
+ */
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, type TestContext, test } from "node:test";
+import { DeliveryError, type DeliveryEvent, DeliveryExecutor, referenceTuning } from "./index.ts";
+
+const encode = (text: string) => new TextEncoder().encode(text);
+
+async function temporaryDirectory(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "postbag-delivery-"));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function names(maildir: string, folder: "new" | "cur" | "tmp" = "new"): Promise<string[]> {
+  return readdir(join(maildir, folder));
+}
+
+function failsWith(code: string, errno?: string) {
+  return (error: unknown) => {
+    assert.ok(error instanceof DeliveryError, String(error));
+    assert.equal(error.code, code);
+    if (errno !== undefined) {
+      assert.equal(error.errno, errno);
+      assert.equal((error.cause as { code?: string }).code, errno);
+    }
+    return true;
+  };
+}
+
+for (const [label, tuning] of [
+  ["defaults", {}],
+  ["reference tuning", referenceTuning],
+] as const) {
+  describe(`executor, ${label}`, () => {
+    test("one message lies in new/ under the returned name, whole", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      await using executor = await DeliveryExecutor.open(tuning);
+      const id = await executor.deliver(maildir, encode("Subject: hi\n\nhello\n"));
+      assert.deepEqual(await names(maildir), [id]);
+      assert.equal(await readFile(join(maildir, "new", id), "utf8"), "Subject: hi\n\nhello\n");
+      assert.deepEqual(await names(maildir, "tmp"), []);
+      assert.match(id, /,S=19\b/);
+    });
+
+    test("16 messages at once to one mailbox have 16 names and their own bytes", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      await using executor = await DeliveryExecutor.open(tuning);
+      const bodies = Array.from({ length: 16 }, (_, i) => `message ${i}\n`);
+      const ids = await Promise.all(bodies.map((body) => executor.deliver(maildir, encode(body))));
+      assert.equal(new Set(ids).size, 16);
+      for (const [i, id] of ids.entries()) {
+        assert.equal(await readFile(join(maildir, "new", id), "utf8"), bodies[i]);
+      }
+    });
+
+    test("many mailboxes are served side by side", async (t) => {
+      const root = await temporaryDirectory(t);
+      await using executor = await DeliveryExecutor.open(tuning);
+      const boxes = Array.from({ length: 24 }, (_, i) => join(root, `box${i}`));
+      const ids = await Promise.all(boxes.map((box) => executor.deliver(box, encode(box))));
+      for (const [i, box] of boxes.entries()) assert.deepEqual(await names(box), [ids[i]]);
+    });
+
+    test("a lone message never waits for company that does not come", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      await using executor = await DeliveryExecutor.open({ ...tuning, maxBatch: 1000 });
+      const { batchSize } = await executor.submit(maildir, encode("alone\n"));
+      assert.equal(batchSize, 1);
+    });
+
+    test("closing settles every waiter: what was accepted is delivered", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      const executor = await DeliveryExecutor.open({ ...tuning, maxBatch: 4 });
+      const outcomes = Promise.allSettled(
+        Array.from({ length: 40 }, (_, i) => executor.deliver(maildir, encode(`${i}\n`))),
+      );
+      await executor.close();
+      const settled = await outcomes;
+      assert.deepEqual(new Set(settled.map(({ status }) => status)), new Set(["fulfilled"]));
+      assert.equal((await names(maildir)).length, 40);
+      await assert.rejects(
+        executor.deliver(maildir, encode("late\n")),
+        failsWith("ERR_DELIVERY_CLOSED"),
+      );
+      await executor.close();
+    });
+
+    test("a path that is a file fails with the original cause, and its neighbours do not", async (t) => {
+      const root = await temporaryDirectory(t);
+      await writeFile(join(root, "file"), "not a mailbox");
+      await using executor = await DeliveryExecutor.open(tuning);
+      const [bad, good] = await Promise.allSettled([
+        executor.deliver(join(root, "file"), encode("a\n")),
+        executor.deliver(join(root, "box"), encode("b\n")),
+      ]);
+      assert.equal(good.status, "fulfilled");
+      assert.equal(bad.status, "rejected");
+      const { code, cause, path } = bad.reason as DeliveryError;
+      assert.equal(code, "ERR_DELIVERY_FAILED");
+      assert.equal(path, join(root, "file"));
+      assert.match(String((cause as { code?: string }).code), /^E(NOTDIR|EXIST)$/);
+    });
+
+    test("messages to one mailbox are delivered in the order they came", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      await using executor = await DeliveryExecutor.open({ ...tuning, maxBatch: 3 });
+      const ids = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => executor.deliver(maildir, encode(`${i}\n`))),
+      );
+      const sequence = ids.map((id) => Number(/Q(\d+)\./.exec(id)?.[1]));
+      assert.deepEqual(
+        sequence,
+        sequence.toSorted((a, b) => a - b),
+      );
+    });
+
+    test("flags put the message in cur/ and a received date becomes the file's time", async (t) => {
+      const maildir = join(await temporaryDirectory(t), "box");
+      await using executor = await DeliveryExecutor.open(tuning);
+      const receivedAt = new Date("2001-02-03T04:05:06Z");
+      const id = await executor.deliver(maildir, encode("seen\n"), { flags: "SF", receivedAt });
+      const [name = ""] = await names(maildir, "cur");
+      assert.equal(name, `${id.replace(/:2,.*/, "")}:2,FS`);
+      assert.equal((await stat(join(maildir, "cur", name))).mtimeMs, receivedAt.getTime());
+      assert.deepEqual(await names(maildir), []);
+    });
+  });
+}
+
+test("what arrives during a flush travels in the next batch together", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open({ maxConcurrentFlushes: 1 });
+  const first = executor.submit(maildir, encode("first\n"));
+  const rest = await new Promise<{ batchSize: number }[]>((resolve, reject) => {
+    const asSoonAsTheFirstRuns = () => {
+      if (executor.stats().flushesInProgress === 0) {
+        setImmediate(asSoonAsTheFirstRuns);
+        return;
+      }
+      const several = Array.from({ length: 9 }, () => executor.submit(maildir, encode("next\n")));
+      Promise.all(several).then(resolve, reject);
+    };
+    asSoonAsTheFirstRuns();
+  });
+  assert.equal((await first).batchSize, 1);
+  assert.deepEqual(
+    rest.map(({ batchSize }) => batchSize),
+    Array(9).fill(9),
+  );
+});
+
+test("the caller's bytes stay the caller's", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open();
+  const body = Buffer.from("kept\n");
+  await executor.deliver(maildir, body);
+  assert.equal(body.toString(), "kept\n");
+});
+
+test("a body in a spool file is delivered behind its head without passing through memory", async (t) => {
+  const root = await temporaryDirectory(t);
+  const file = join(root, "spooled");
+  const content = "x".repeat(3_000_000);
+  await writeFile(file, content);
+  const head = encode("Delivered-To: a@b\n");
+  await using executor = await DeliveryExecutor.open();
+  const waiting = executor.deliver(join(root, "box"), {
+    head,
+    file,
+    size: head.length + content.length,
+  });
+  const id = await waiting;
+  const stored = await readFile(join(root, "box", "new", id), "utf8");
+  assert.equal(stored, `Delivered-To: a@b\n${content}`);
+});
+
+test("an abort while queued removes the message; one in a batch gets the truth", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open({ maxBatch: 1, maxConcurrentFlushes: 1 });
+  const abort = new AbortController();
+  const first = executor.deliver(maildir, encode("first\n"), { signal: abort.signal });
+  const second = executor.deliver(maildir, encode("second\n"), { signal: abort.signal });
+  await new Promise<void>((resolve) => {
+    const poll = () => (executor.stats().flushesInProgress ? resolve() : setImmediate(poll));
+    poll();
+  });
+  abort.abort(new Error("gone"));
+  await assert.rejects(second, /gone/);
+  assert.deepEqual(await names(maildir), [await first]);
+});
+
+test("callers beyond the limits wait in order instead of failing", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open({ maxBatch: 2, maxPending: 2 });
+  const all = Array.from({ length: 12 }, (_, i) => executor.deliver(maildir, encode(`${i}\n`)));
+  assert.equal(executor.stats().pending, 2);
+  assert.equal(executor.stats().waiting, 10);
+  const ids = await Promise.all(all);
+  const sequence = ids.map((id) => Number(/Q(\d+)\./.exec(id)?.[1]));
+  assert.deepEqual(
+    sequence,
+    sequence.toSorted((a, b) => a - b),
+  );
+});
+
+test("a body above the memory bound is refused by name", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open({ maxPendingBytes: 1000 });
+  await assert.rejects(
+    executor.deliver(maildir, new Uint8Array(1001)),
+    failsWith("ERR_DELIVERY_TOO_LARGE"),
+  );
+});
+
+test("options that cannot be meant are refused with the value received", async () => {
+  const wrong = [
+    [{ maxBatch: 0 }, /maxBatch must be a whole number from 1 up; got 0/],
+    [{ maxBatch: 2.5 }, /got 2\.5/],
+    [{ maxWaitMs: -1 }, /maxWaitMs .* got -1/],
+    [{ maxWaitMs: Number.POSITIVE_INFINITY }, /maxWaitMs .* got Infinity/],
+    [{ maxConcurrentFlushes: 0 }, /maxConcurrentFlushes .* got 0/],
+    [{ maxPending: 3 }, /maxPending must be a whole number from 64 up; got 3/],
+    [{ maxBatchBytes: 100, maxPendingBytes: 10 }, /maxBatchBytes .* got 100/],
+    [{ commit: "fast" as "synced" }, /commit must be "synced"; got "fast"/],
+  ] as const;
+  for (const [options, message] of wrong) {
+    await assert.rejects(DeliveryExecutor.open(options), { code: "ERR_DELIVERY_OPTION", message });
+  }
+});
+
+test("a batch tells its size, mailboxes and duration", async (t) => {
+  const root = await temporaryDirectory(t);
+  const events: DeliveryEvent[] = [];
+  await using executor = await DeliveryExecutor.open({ onEvent: (event) => events.push(event) });
+  await Promise.all([
+    executor.deliver(join(root, "a"), encode("1\n")),
+    executor.deliver(join(root, "b"), encode("22\n")),
+  ]);
+  const [flushed] = events;
+  assert.ok(flushed?.kind === "flushed");
+  assert.ok(flushed.durationMs > 0);
+  assert.deepEqual(
+    { ...flushed, durationMs: 0 },
+    { kind: "flushed", messages: 2, failed: 0, mailboxes: 2, bytes: 5, durationMs: 0 },
+  );
+  assert.equal(executor.stats().delivered, 2);
+});
+
+test("a mailbox that vanished between two messages is made anew", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open();
+  await executor.deliver(maildir, encode("one\n"));
+  await rm(maildir, { recursive: true });
+  const id = await executor.deliver(maildir, encode("two\n"));
+  assert.deepEqual(await names(maildir), [id]);
+});
+
+test("a mailbox swapped for a symbolic link below the mail root is refused", async (t) => {
+  const mailRoot = await temporaryDirectory(t);
+  const elsewhere = await temporaryDirectory(t);
+  await mkdir(join(elsewhere, "new"));
+  await symlink(elsewhere, join(mailRoot, "bob"));
+  await using executor = await DeliveryExecutor.open({ mailRoot });
+  await assert.rejects(
+    executor.deliver(join(mailRoot, "bob"), encode("for bob\n")),
+    failsWith("ERR_DELIVERY_FAILED"),
+  );
+  assert.deepEqual(await readdir(join(elsewhere, "new")), []);
+});

@@ -1,0 +1,23 @@
+export type { Disk } from "./disk.ts";
+export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
+export {
+  type DeliverRequest,
+  type DeliveryEvent,
+  DeliveryExecutor,
+  type DeliveryExecutorOptions,
+  type DeliveryStats,
+  type Receipt,
+} from "./executor.ts";
+export {
+  type LocalDeliveryEvent,
+  type LocalDeliveryOptions,
+  localDelivery,
+  type MailboxOf,
+} from "./local.ts";
+export {
+  DEFAULT_MAX_BATCH,
+  DEFAULT_MAX_CONCURRENT_FLUSHES,
+  DEFAULT_MAX_WAIT_MS,
+  type DeliveryTuning,
+  referenceTuning,
+} from "./options.ts";

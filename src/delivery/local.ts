@@ -1,0 +1,141 @@
+/**
+ * Local delivery as a {@link Deliver}: each recipient's copy goes into that recipient's Maildir.
+ *
+ * Recipients are delivered side by side and each gets its own outcome. A fault of ours (full disk,
+ * read-only file system, too many files) is temporary for the sender, never a refusal: a message
+ * bounced for our disk's sake would be lost (RFC 5321 §4.2.1, RFC 3463 §3.4).
+ */
+import {
+  type Address,
+  type Deliver,
+  type DeliverOptions,
+  delivered,
+  deliveryHeaders,
+  type Envelope,
+  type LineEndings,
+  type Message,
+  type RecipientOutcome,
+  type Reply,
+  refused,
+  reply,
+} from "../mail/index.ts";
+import type { Body } from "../maildir/index.ts";
+import { DeliveryError } from "./errors.ts";
+import type { DeliveryExecutor, Receipt } from "./executor.ts";
+
+export interface LocalDeliveryOptions {
+  /** The line ending of the message's stored form. @defaultValue "lf" */
+  readonly lineEndings?: LineEndings;
+  /** Told of each recipient whose copy became durable, or could not. Must not throw. */
+  readonly onEvent?: (event: LocalDeliveryEvent) => void;
+}
+
+export type LocalDeliveryEvent =
+  | {
+      readonly kind: "delivered";
+      readonly envelope: Envelope;
+      readonly recipient: Address;
+      readonly mailbox: string;
+      readonly size: number;
+      readonly receipt: Receipt;
+    }
+  | {
+      readonly kind: "deferred";
+      readonly envelope: Envelope;
+      readonly recipient: Address;
+      readonly mailbox: string;
+      readonly error: unknown;
+    };
+
+/** Where a recipient's mail lies: the path of a Maildir, or the reply that refuses the recipient. */
+export type MailboxOf = (recipient: Address) => string | Reply;
+
+/** Makes a {@link Deliver} of an executor. */
+export function localDelivery(
+  executor: DeliveryExecutor,
+  mailboxOf: MailboxOf,
+  { lineEndings = "lf", onEvent = () => {} }: LocalDeliveryOptions = {},
+): Deliver {
+  return async (envelope, message, options) => {
+    await options.beforeCommit?.();
+    const content = await contentOf(message);
+    // Two addresses of one mailbox in one transaction are one delivery with two answers.
+    const byMailbox = new Map<string, Promise<RecipientOutcome>>();
+    return Promise.all(
+      envelope.recipients.map((recipient) => {
+        const mailbox = mailboxOf(recipient);
+        if (typeof mailbox !== "string") return Promise.resolve(refused(mailbox));
+        const delivery =
+          byMailbox.get(mailbox) ?? deliverTo(mailbox, recipient, envelope, content, options);
+        byMailbox.set(mailbox, delivery);
+        return delivery;
+      }),
+    );
+  };
+
+  async function deliverTo(
+    mailbox: string,
+    recipient: Address,
+    envelope: Envelope,
+    content: Uint8Array | SpooledContent,
+    { signal }: DeliverOptions,
+  ): Promise<RecipientOutcome> {
+    const head = deliveryHeaders({ reversePath: envelope.reversePath, recipient, lineEndings });
+    const body = joined(head, content);
+    try {
+      const receipt = await executor.submit(mailbox, body, { signal });
+      const size = body instanceof Uint8Array ? body.length : body.size;
+      onEvent({ kind: "delivered", envelope, recipient, mailbox, size, receipt });
+      return delivered(saved);
+    } catch (error) {
+      onEvent({ kind: "deferred", envelope, recipient, mailbox, error });
+      return refused(replyFor(error));
+    }
+  }
+}
+
+interface SpooledContent {
+  readonly file: string;
+  readonly size: number;
+}
+
+async function contentOf(message: Message): Promise<Uint8Array | SpooledContent> {
+  if (message.file !== undefined) return { file: message.file, size: message.size };
+  return message.bytes();
+}
+
+function joined(head: Uint8Array, content: Uint8Array | SpooledContent): Body {
+  if (!(content instanceof Uint8Array)) {
+    return { head, file: content.file, size: head.length + content.size };
+  }
+  const body = new Uint8Array(head.length + content.length);
+  body.set(head);
+  body.set(content, head.length);
+  return body;
+}
+
+const saved = reply(250, "2.0.0", "Saved");
+const busy = reply(452, "4.3.1", "Too busy to take the message now, try again later");
+const full = reply(452, "4.3.1", "Not enough storage now, try again later");
+const overQuota = reply(452, "4.2.2", "Mailbox is full, try again later");
+const unusable = reply(451, "4.2.0", "Mailbox cannot be used now, try again later");
+const fault = reply(451, "4.3.0", "Message could not be stored, try again later");
+
+/** Storage faults by errno; every one of them is temporary for the sender. */
+const replyByErrno: Readonly<Record<string, Reply>> = {
+  ENOSPC: full,
+  EDQUOT: overQuota,
+  EFBIG: overQuota,
+  ENOTDIR: unusable,
+  EEXIST: unusable,
+  ELOOP: unusable,
+  EACCES: unusable,
+  EPERM: unusable,
+};
+
+/** @internal */
+export function replyFor(error: unknown): Reply {
+  if (!(error instanceof DeliveryError)) return busy; // The signal's reason: not admitted in time.
+  if (error.code === "ERR_DELIVERY_TOO_LARGE") return busy;
+  return (error.errno !== undefined && replyByErrno[error.errno]) || fault;
+}

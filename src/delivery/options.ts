@@ -1,0 +1,70 @@
+/**
+ * The executor's knobs: names, defaults, and the check at the door.
+ *
+ * A value out of range is refused with the value received; nothing is clamped, because a silently
+ * changed limit is found only on the day it matters. docs/tuning.md says what each one trades.
+ */
+import { DeliveryError } from "./errors.ts";
+
+/** Most messages in one batch, unless set. */
+export const DEFAULT_MAX_BATCH = 64;
+/** Longest wait for company, in milliseconds, unless set: none, the running flush is the timer. */
+export const DEFAULT_MAX_WAIT_MS = 0;
+/** Batches under way at once, unless set: the next one is written while the last one syncs. */
+export const DEFAULT_MAX_CONCURRENT_FLUSHES = 2;
+
+/** The values of the delivery executor whose behaviour this one follows. */
+export const referenceTuning = { maxBatch: 64, maxWaitMs: 10, maxConcurrentFlushes: 2 } as const;
+
+export interface DeliveryTuning {
+  /** Most messages in one batch. @defaultValue 64 */
+  readonly maxBatch?: number;
+  /**
+   * Upper bound on waiting for company, in milliseconds, counted from the first request of a batch.
+   * @defaultValue 0
+   */
+  readonly maxWaitMs?: number;
+  /** Batches under way at once. @defaultValue 2 */
+  readonly maxConcurrentFlushes?: number;
+  /** Most octets in one batch; a larger message goes alone. @defaultValue 16 MiB */
+  readonly maxBatchBytes?: number;
+  /** Most requests accepted and unanswered; further ones wait in order. @defaultValue 16 × maxBatch */
+  readonly maxPending?: number;
+  /** Most octets of accepted and unanswered requests held in memory. @defaultValue 64 MiB */
+  readonly maxPendingBytes?: number;
+}
+
+export type Tuning = Required<DeliveryTuning>;
+
+const MiB = 1024 * 1024;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** @throws {DeliveryError} ERR_DELIVERY_OPTION for a value that cannot be meant. */
+export function tuningOf(options: DeliveryTuning): Tuning {
+  const maxBatch = options.maxBatch ?? DEFAULT_MAX_BATCH;
+  const maxPendingBytes = options.maxPendingBytes ?? 64 * MiB;
+  const tuning = {
+    maxBatch,
+    maxWaitMs: options.maxWaitMs ?? DEFAULT_MAX_WAIT_MS,
+    maxConcurrentFlushes: options.maxConcurrentFlushes ?? DEFAULT_MAX_CONCURRENT_FLUSHES,
+    maxBatchBytes: options.maxBatchBytes ?? Math.min(16 * MiB, maxPendingBytes),
+    maxPending: options.maxPending ?? 16 * maxBatch,
+    maxPendingBytes,
+  };
+  wholeNumber("maxBatch", tuning.maxBatch, 1);
+  wholeNumber("maxWaitMs", tuning.maxWaitMs, 0, MAX_TIMER_MS);
+  wholeNumber("maxConcurrentFlushes", tuning.maxConcurrentFlushes, 1);
+  wholeNumber("maxPending", tuning.maxPending, tuning.maxBatch);
+  wholeNumber("maxPendingBytes", tuning.maxPendingBytes, 1);
+  wholeNumber("maxBatchBytes", tuning.maxBatchBytes, 1, tuning.maxPendingBytes);
+  return tuning;
+}
+
+function wholeNumber(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER) {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  const bound = most === Number.MAX_SAFE_INTEGER ? `${least} up` : `${least} to ${most}`;
+  throw new DeliveryError(
+    "ERR_DELIVERY_OPTION",
+    `${name} must be a whole number from ${bound}; got ${String(value)}.`,
+  );
+}

@@ -1,0 +1,145 @@
+/**
+ * What the event loop and the disk thread say to each other: one request and one answer per batch.
+ *
+ * All bodies of a batch are copied once into one buffer, and that buffer is moved, not copied, to the
+ * thread: the caller's own bytes stay untouched, and a small slice of a large pool does not drag the
+ * pool along. Errors cross as plain facts, because structured cloning drops an error's own fields.
+ */
+import {
+  type Body,
+  type Delivery,
+  type DeliveryResult,
+  MaildirError,
+  type MaildirErrorCode,
+  type SpooledBody,
+} from "../maildir/index.ts";
+
+export interface ThreadOptions {
+  readonly mailRoot?: string | undefined;
+}
+
+export type ThreadRequest =
+  | {
+      readonly kind: "commit";
+      readonly batch: number;
+      readonly bytes: ArrayBuffer;
+      readonly items: readonly PackedDelivery[];
+    }
+  | { readonly kind: "close" };
+
+export type ThreadAnswer =
+  | { readonly kind: "started" }
+  | {
+      readonly kind: "committed";
+      readonly batch: number;
+      readonly results: readonly PackedResult[];
+    }
+  /** The commit itself threw, which it never should: nothing is known of the batch. */
+  | { readonly kind: "broken"; readonly batch: number; readonly message: string };
+
+interface PackedDelivery {
+  readonly maildir: string;
+  /** Where the body, or the head of a spooled body, lies in the batch's buffer. */
+  readonly offset: number;
+  readonly length: number;
+  readonly spooled: Omit<SpooledBody, "head"> | undefined;
+  readonly flags: string | undefined;
+  readonly receivedMs: number | undefined;
+}
+
+type PackedResult =
+  | { readonly ok: true; readonly id: string }
+  | { readonly ok: false; readonly error: PackedError };
+
+interface PackedError {
+  readonly code: string;
+  readonly message: string;
+  readonly path: string | undefined;
+  readonly mayRemain: boolean;
+  readonly cause: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
+export function sizeInMemory(body: Body): number {
+  return inMemory(body).length;
+}
+
+function inMemory(body: Body): Uint8Array {
+  return body instanceof Uint8Array ? body : body.head;
+}
+
+export function packBatch(
+  batch: number,
+  deliveries: readonly Delivery[],
+): { request: ThreadRequest; transfer: ArrayBuffer[] } {
+  let total = 0;
+  for (const { body } of deliveries) total += sizeInMemory(body);
+  const bytes = new Uint8Array(total);
+  let offset = 0;
+  const items = deliveries.map(({ maildir, body, flags, receivedAt }): PackedDelivery => {
+    const part = inMemory(body);
+    bytes.set(part, offset);
+    const item = {
+      maildir,
+      offset,
+      length: part.length,
+      spooled: body instanceof Uint8Array ? undefined : spooledPart(body),
+      flags,
+      receivedMs: receivedAt?.getTime(),
+    };
+    offset += part.length;
+    return item;
+  });
+  return {
+    request: { kind: "commit", batch, bytes: bytes.buffer, items },
+    transfer: [bytes.buffer],
+  };
+}
+
+function spooledPart({ head: _, ...rest }: SpooledBody): Omit<SpooledBody, "head"> {
+  return rest;
+}
+
+export function unpackBatch(bytes: ArrayBuffer, items: readonly PackedDelivery[]): Delivery[] {
+  return items.map(({ maildir, offset, length, spooled, flags, receivedMs }) => {
+    const part = new Uint8Array(bytes, offset, length);
+    const body: Body = spooled === undefined ? part : { head: part, ...spooled };
+    return {
+      maildir,
+      body,
+      ...(flags === undefined ? {} : { flags }),
+      ...(receivedMs === undefined ? {} : { receivedAt: new Date(receivedMs) }),
+    };
+  });
+}
+
+export function packResults(results: readonly DeliveryResult[]): PackedResult[] {
+  return results.map((result) => {
+    if (result.ok) return { ok: true, id: result.id };
+    const { code, message, path, mayRemain, cause } = result.error;
+    return { ok: false, error: { code, message, path, mayRemain, cause: factsOf(cause) } };
+  });
+}
+
+export function unpackResults(results: readonly PackedResult[]): DeliveryResult[] {
+  return results.map((result) => {
+    if (result.ok) return { ok: true, id: result.id };
+    const { code, message, path, mayRemain, cause } = result.error;
+    const error = new MaildirError(code as MaildirErrorCode, message, {
+      mayRemain,
+      ...(path === undefined ? {} : { path }),
+      ...(cause === undefined
+        ? {}
+        : { cause: Object.assign(new Error(String(cause.message)), cause) }),
+    });
+    return { ok: false, error };
+  });
+}
+
+/** The fields by which a failed system call is told apart. */
+function factsOf(cause: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (!(cause instanceof Error)) return undefined;
+  const { code, errno, syscall, path, dest } = cause as NodeJS.ErrnoException & { dest?: string };
+  const facts = { message: cause.message, code, errno, syscall, path, dest };
+  return Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
+}
