@@ -50,7 +50,7 @@ export function lockDataDirectory(path: string): () => void {
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (cause) {
     database?.close();
-    throw isBusy(cause) ? inUse(path, file, cause) : noLock(path, cause);
+    throw isBusy(cause) ? inUse(path, cause) : noLock(path, cause);
   }
   const held = database;
   return () => {
@@ -64,8 +64,8 @@ function isBusy(cause: unknown): boolean {
   return (cause as { errcode?: number }).errcode === SQLITE_BUSY;
 }
 
-function inUse(path: string, file: string, cause: unknown): AppError {
-  const holder = holderOf(file);
+function inUse(path: string, cause: unknown): AppError {
+  const holder = holderOfLock(path);
   const who = holder === undefined ? "Another Postbag" : `Another Postbag (process ${holder})`;
   return new AppError(
     "ERR_APP_DATA_IN_USE",
@@ -83,10 +83,10 @@ function noLock(path: string, cause: unknown): AppError {
   );
 }
 
-/** The process that holds the lock, by proc_locks(5); unknown across containers. */
-function holderOf(file: string): number | undefined {
+/** The process that holds the lock, by proc_locks(5), which sees no further than this container. */
+export function holderOfLock(path: string): number | undefined {
   try {
-    const inode = statSync(file).ino;
+    const inode = statSync(join(path, "lock")).ino;
     const lines = readFileSync("/proc/locks", "utf8").split("\n");
     const fields = lines.map((line) => line.trim().split(/\s+/));
     const line = fields.find((words) => words[5]?.endsWith(`:${inode}`) && words[3] === "WRITE");

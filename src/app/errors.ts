@@ -1,13 +1,13 @@
 /** The errors of the `app` room: what keeps a command from doing its work, in words for its user. */
 
 export type AppErrorCode =
+  | "ERR_APP_USAGE"
   | "ERR_APP_SETTING_UNKNOWN"
   | "ERR_APP_SETTING_INVALID"
   | "ERR_APP_CONFIG_FILE"
   | "ERR_APP_DATA_DIRECTORY"
   | "ERR_APP_DATA_IN_USE"
   | "ERR_APP_FILE_SYSTEM"
-  | "ERR_APP_ADDRESS_IN_USE"
   | "ERR_APP_LISTEN"
   | "ERR_APP_ADDRESS"
   | "ERR_APP_NO_MAILBOX"

@@ -5,7 +5,7 @@
  * one rule decides in all three places. A kind never corrects a value: it reads it or refuses it.
  */
 import { isAbsolute, resolve } from "node:path";
-import { domainToASCII } from "node:url";
+import { normaliseDomain } from "../mail/index.ts";
 
 export interface Kind<T> {
   /** How the value is written in help texts, such as `HOST:PORT`. */
@@ -61,7 +61,7 @@ export const file: Kind<string> = { ...folder, shape: "FILE", expected: "the pat
 export const hostName: Kind<string> = {
   shape: "NAME",
   expected: "a host name, such as mail.example.org",
-  read: (text) => (isHostName(text) ? domainToASCII(text) || undefined : undefined),
+  read: (text) => normaliseDomain(text),
   show: (value) => value,
 };
 
@@ -135,11 +135,4 @@ function readHostAndPort(
   const port = Number(digits);
   if (host === undefined || !(port <= 65_535)) return undefined;
   return { host, port };
-}
-
-function isHostName(text: string): boolean {
-  return (
-    text.length <= 253 &&
-    text.split(".").every((label) => /^(?!-)[\p{L}\p{M}\p{N}-]{1,63}(?<!-)$/u.test(label))
-  );
 }

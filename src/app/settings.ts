@@ -49,7 +49,7 @@ const configVariable = "POSTBAG_CONFIG";
 /**
  * Collects every setting from its sources.
  *
- * Rejects a bad value with `ERR_APP_SETTING_INVALID`, an unknown key with `ERR_APP_SETTING_UNKNOWN` and
+ * Rejects a bad value with `ERR_APP_SETTING_INVALID` (`ERR_APP_USAGE` when it came by a flag), an unknown key with `ERR_APP_SETTING_UNKNOWN` and
  * a file that cannot be read or is no JSON object with `ERR_APP_CONFIG_FILE`; each message shows the
  * value received and where it was found.
  */
@@ -155,7 +155,7 @@ function defaultOf(name: SettingName, folder: string): unknown {
 function invalid(name: SettingName, received: string, origin: Origin): AppError {
   const { expected } = settingOf(name).kind;
   return new AppError(
-    "ERR_APP_SETTING_INVALID",
+    origin === flagOf(name) ? "ERR_APP_USAGE" : "ERR_APP_SETTING_INVALID",
     `${name} must be ${expected}; got ${received} (${origin})`,
   );
 }

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Prints the lines covered per room. Fails when a test fails, or when a room that stores mail has less
+# than 95 % of its lines covered.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PWD/node_modules/.bin:$PATH"
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+node --test --test-timeout=120000 --experimental-test-coverage \
+  --test-coverage-include="src/**" --test-coverage-exclude="src/**/*.test.ts" \
+  --test-reporter=dot --test-reporter-destination=stdout \
+  --test-reporter=lcov --test-reporter-destination="$report" \
+  "src/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" "test/dialogues/**/*.test.ts"
+node scripts/coverage-by-room.ts "$report"

@@ -1,0 +1,70 @@
+/**
+ * The door of `app`: the settings, and one function for each command.
+ *
+ * A function loads what it needs only when it is called, because `postbag deliver` is started once for
+ * each message and has no use for a server.
+ */
+import type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
+import type { DoctorReport } from "./doctor.ts";
+import type { Logger, LogOptions } from "./log.ts";
+import type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
+import type { RunningServer, ServeOptions } from "./serve.ts";
+import type { Settings } from "./settings-table.ts";
+
+export type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
+export type { Check, DoctorReport } from "./doctor.ts";
+export { AppError, type AppErrorCode } from "./errors.ts";
+export type { Logger, LogOptions } from "./log.ts";
+export type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
+export type { Leftover, RunningServer, ServeOptions } from "./serve.ts";
+export { type LoadedSettings, loadSettings, type Origin } from "./settings.ts";
+export {
+  defaultTextOf,
+  flagOf,
+  type SettingGroup,
+  type SettingName,
+  type Settings,
+  settingNames,
+  settingOf,
+  variableOf,
+} from "./settings-table.ts";
+export type { Listener } from "./status-figures.ts";
+export { version } from "./version.ts";
+
+/** Starts the server; see `serve.ts`. */
+export async function startServer(options: ServeOptions): Promise<RunningServer> {
+  return (await import("./serve.ts")).startServer(options);
+}
+
+/** Opens the log; see `log.ts`. */
+export async function openLog(options: LogOptions): Promise<Logger> {
+  return (await import("./log.ts")).openLog(options);
+}
+
+/** Delivers a message that was piped in; see `deliver-piped.ts`. */
+export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedDelivery> {
+  return (await import("./deliver-piped.ts")).deliverPiped(options);
+}
+
+/** Creates a mailbox; see `mailboxes.ts`. */
+export async function createMailbox(address: string, settings: Settings): Promise<string> {
+  return (await import("./mailboxes.ts")).createMailbox(address, settings);
+}
+
+/** Lists the mailboxes; see `mailboxes.ts`. */
+export async function listMailboxes(settings: Settings): Promise<readonly MailboxSummary[]> {
+  return (await import("./mailboxes.ts")).listMailboxes(settings);
+}
+
+/** Reads the messages of a mailbox; see `mailboxes.ts`. */
+export async function* readMailbox(
+  address: string,
+  settings: Settings,
+): AsyncGenerator<ShownMessage> {
+  yield* (await import("./mailboxes.ts")).readMailbox(address, settings);
+}
+
+/** Examines this machine; see `doctor.ts`. */
+export async function examine(settings: Settings): Promise<DoctorReport> {
+  return (await import("./doctor.ts")).examine(settings);
+}

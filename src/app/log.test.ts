@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openLog } from "./log.ts";
+
+function linesOf(format: "json" | "text", write: (log: ReturnType<typeof openLog>) => void) {
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  write(openLog({ level: "info", format, destination }));
+  return lines;
+}
+
+test("a JSON line holds time, level, words and facts", () => {
+  const [line = ""] = linesOf("json", (log) => log.info({ size: 3 }, "accepted"));
+  const { time, ...rest } = JSON.parse(line);
+  assert.deepEqual(rest, { level: "info", size: 3, msg: "accepted" });
+  assert.match(time, /^\d{4}-\d\d-\d\dT.*Z$/);
+});
+
+test("a text line reads from left to right", () => {
+  const [line = ""] = linesOf("text", (log) =>
+    log.warn({ from: "a@b.example", to: ["c@d", "e@f"], size: 3 }, "accepted"),
+  );
+  assert.match(line, /^\d\d:\d\d:\d\d warn {2}accepted from=a@b\.example to=c@d,e@f size=3\n$/);
+});
+
+test("what a client sent cannot start a line, a field or a terminal sequence", () => {
+  for (const format of ["json", "text"] as const) {
+    const hostile = "a\nb\u001b[2J c=d";
+    const [line = ""] = linesOf(format, (log) => log.info({ from: hostile }, "accepted"));
+    assert.equal(line.indexOf("\n"), line.length - 1, format);
+    assert.ok(!line.includes("\u001b"), format);
+    assert.ok(!/ c=d$/m.test(line), format);
+  }
+});
+
+test("lines below the level are not written", () => {
+  assert.deepEqual(
+    linesOf("json", (log) => log.debug("detail")),
+    [],
+  );
+});

@@ -1,0 +1,42 @@
+/** `postbag deliver`: a pipe into a Maildir, for mail systems that hand each message to a program. */
+import { Command } from "commander";
+import { AppError, deliverPiped } from "../app/index.ts";
+import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+
+export function deliverCommand(): Command {
+  const command = new Command("deliver")
+    .description("deliver the message on standard input; exit 0 means it is durable")
+    .option("--to <ADDRESS>", "the recipient, whose mailbox is found like the server does")
+    .option("--maildir <DIR>", "the Maildir to deliver into, whoever the recipient is")
+    .option("--from <ADDRESS>", "the reverse-path, for the Return-Path field (<> for none)")
+    .option("--create", "with --maildir, create the Maildir when it is not there")
+    .option("--verbose", "print the file name the message got")
+    .action(deliver);
+  return addSettingFlags(command, [
+    "data",
+    "domain",
+    "mailboxes",
+    "maxMessageBytes",
+    "storedLineEndings",
+  ]);
+}
+
+async function deliver(options: Record<string, unknown>): Promise<void> {
+  const { to, maildir, from } = options as Record<"to" | "maildir" | "from", string | undefined>;
+  if (to === undefined && maildir === undefined) {
+    throw new AppError(
+      "ERR_APP_USAGE",
+      "Say where the message goes: --to ADDRESS or --maildir DIR",
+    );
+  }
+  const { settings } = settingsOf(options);
+  const { path, id } = await deliverPiped({
+    input: process.stdin,
+    settings,
+    to,
+    maildir,
+    from,
+    create: options.create === true,
+  });
+  if (options.verbose) console.log(`${path} ${id}`);
+}

@@ -1,0 +1,40 @@
+/**
+ * Exit codes, by sysexits.h: what a mail system that calls us reads instead of our words.
+ *
+ * Postfix, Exim and Sendmail keep a message and try again on 75 and bounce it on every other code but
+ * 0, so a fault of this machine is always 75 where a message is at stake.
+ */
+import type { AppErrorCode } from "../app/index.ts";
+
+export const exitCodes = {
+  ok: 0,
+  usage: 64,
+  data: 65,
+  noUser: 67,
+  unavailable: 69,
+  software: 70,
+  cannotCreate: 73,
+  temporary: 75,
+  noPermission: 77,
+  config: 78,
+} as const;
+
+const byError: Readonly<Record<AppErrorCode, number>> = {
+  ERR_APP_USAGE: exitCodes.usage,
+  ERR_APP_SETTING_UNKNOWN: exitCodes.config,
+  ERR_APP_SETTING_INVALID: exitCodes.config,
+  ERR_APP_CONFIG_FILE: exitCodes.config,
+  ERR_APP_DATA_DIRECTORY: exitCodes.cannotCreate,
+  ERR_APP_DATA_IN_USE: exitCodes.temporary,
+  ERR_APP_FILE_SYSTEM: exitCodes.unavailable,
+  ERR_APP_LISTEN: exitCodes.unavailable,
+  ERR_APP_ADDRESS: exitCodes.usage,
+  ERR_APP_NO_MAILBOX: exitCodes.noUser,
+  ERR_APP_MESSAGE: exitCodes.data,
+  ERR_APP_DELIVERY: exitCodes.temporary,
+};
+
+/** The exit code that says the same as the error's `code`. */
+export function exitCodeOf(code: AppErrorCode): number {
+  return byError[code];
+}
