@@ -25,7 +25,7 @@ const atom = String.raw`[^\s"<>()[\]\\,;:@\x00-\x1f\x7f]+`;
 const quoted = String.raw`"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"`;
 const literal = String.raw`\[[0-9A-Za-z.:]+\]`;
 const name = String.raw`[^\s"<>()[\]\\,;:@\x00-\x1f\x7f]+`;
-const route = String.raw`(?:@${name}(?:,@${name})*:)?`;
+const route = `(?:@${name}(?:,@${name})*:)?`;
 const pathPattern = new RegExp(`^<${route}((?:${atom}|${quoted})@(?:${literal}|${name})|)>`);
 const postmasterPattern = /^<(postmaster)>/i;
 

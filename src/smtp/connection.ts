@@ -1,0 +1,332 @@
+/**
+ * The two subclasses through which the session library is driven.
+ *
+ * The library speaks the protocol; these decide when it greets, how its replies look, how long it waits
+ * and when it hangs up. Each override exists because of one trap, named at it and pinned by a test in
+ * `library.contract.test.ts`, which must pass before the library's version is changed.
+ *
+ * @see docs/decisions/0010-smtp-server-by-two-subclasses.md
+ */
+import type { Socket } from "node:net";
+import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
+import {
+  SMTPServer,
+  type SMTPServerAddress,
+  type SMTPServerDataResult,
+  type SMTPServerDataStream,
+  type SMTPServerSession,
+} from "smtp-server/lib/smtp-server.js";
+import { type Address, formatReply, parsePath, type Reply, reply } from "../mail/index.ts";
+import type { TimerHandle } from "../system/index.ts";
+import type { SessionInfo } from "./events.ts";
+import type { Settings } from "./options.ts";
+import { forSession, replyError } from "./outcomes.ts";
+
+/** What the server does at each step of a session; `undefined` goes on, a reply refuses. */
+export interface Steps {
+  readonly settings: Settings;
+  admit(socket: Socket): Reply | undefined;
+  connected(connection: Connection): void;
+  mail(connection: Connection, path: SMTPServerAddress): Reply | undefined;
+  recipient(connection: Connection, path: SMTPServerAddress): Promise<Reply | undefined>;
+  /** Takes the message; resolves with the replies to its final dot. Never rejects. */
+  message(connection: Connection, stream: SMTPServerDataStream): Promise<readonly Reply[]>;
+  timedOut(connection: Connection, given: Reply, limit: "commandTimeoutMs" | "dataTimeoutMs"): void;
+  disconnected(connection: Connection): void;
+  failed(error: Error): void;
+}
+
+type Done = (error?: Error | null) => void;
+
+export class Server extends SMTPServer {
+  readonly steps: Steps;
+  isClosing = false;
+  readonly #bySession = new WeakMap<SMTPServerSession, Connection>();
+
+  constructor(steps: Steps) {
+    const { protocol, hostname, limits } = steps.settings;
+    super({
+      name: hostname,
+      lmtp: protocol === "lmtp",
+      size: limits.maxMessageBytes,
+      maxCommandLength: limits.maxCommandBytes,
+      // Who closes the sending side after QUIT, as `nc` can, still reads our replies.
+      allowHalfOpen: true,
+      hideENHANCEDSTATUSCODES: false,
+      heloResponse: "%s",
+      // A look-up of every client's name would hold the greeting back and tell nothing we use.
+      disableReverseLookup: true,
+      // Without a certificate STARTTLS would offer one whose key is published with the library.
+      disabledCommands: ["AUTH", "STARTTLS", "WIZ", "SHELL", "KILL", "XCLIENT", "XFORWARD"],
+      logger: false,
+    });
+    this.steps = steps;
+    this.on("error", (error: Error) => steps.failed(error));
+  }
+
+  /** Trap: without a proxy this still costs a turn of the event loop and random bytes per session. */
+  override _handleProxy(
+    _socket: Socket,
+    callback: (error: null, options: { id: string }) => void,
+  ): void {
+    sessionCount += 1;
+    callback(null, { id: `${idPrefix}${sessionCount.toString(36)}` });
+  }
+
+  override connect(socket: Socket, options?: { id?: string } | null): void {
+    const refusal = this.isClosing ? shuttingDown : this.steps.admit(socket);
+    if (refusal) {
+      turnAway(socket, refusal);
+      return;
+    }
+    const connection = new Connection(this, socket, options);
+    this.connections.add(connection);
+    this.#bySession.set(connection.session, connection);
+    connection.on("error", (error: Error) => this.steps.failed(error));
+    this.steps.connected(connection);
+    connection.init();
+  }
+
+  override onMailFrom(path: SMTPServerAddress, session: SMTPServerSession, done: Done): void {
+    const connection = this.#connectionOf(session);
+    const refusal = this.steps.mail(connection, path);
+    if (!refusal) connection.reversePath = path.address;
+    done(refusal && replyError(refusal));
+  }
+
+  override onRcptTo(path: SMTPServerAddress, session: SMTPServerSession, done: Done): void {
+    const connection = this.#connectionOf(session);
+    void this.steps.recipient(connection, path).then((refusal) => {
+      if (!refusal) connection.recipients.push(path.address);
+      done(refusal && replyError(refusal));
+    });
+  }
+
+  override onData(
+    stream: SMTPServerDataStream,
+    session: SMTPServerSession,
+    done: (error: null, replies: SMTPServerDataResult[]) => void,
+  ): void {
+    void this.steps
+      .message(this.#connectionOf(session), stream)
+      .then((replies) => done(null, replies.map(forSession)));
+  }
+
+  override onClose(session: SMTPServerSession): void {
+    this.steps.disconnected(this.#connectionOf(session));
+  }
+
+  #connectionOf(session: SMTPServerSession): Connection {
+    const connection = this.#bySession.get(session);
+    if (!connection) throw new Error(`session ${session.id} is not of this server`);
+    return connection;
+  }
+}
+
+export class Connection extends SMTPConnection {
+  readonly startedMs: number;
+  /** Of the transaction under way; absent before MAIL. */
+  reversePath: Address | undefined;
+  /**
+   * Accepted by RCPT, in order, repeats included. Trap: the library's own list merges addresses that
+   * differ only in case, and LMTP would then give fewer replies than recipients (RFC 2033 §4.2).
+   */
+  recipients: Address[] = [];
+
+  /** Called when the client is gone for good. */
+  onGone: (() => void) | undefined;
+
+  readonly #steps: Steps;
+  #hangUpWith: Reply | undefined;
+  #timer: TimerHandle;
+  #timerDueMs = Number.POSITIVE_INFINITY;
+  #deadlineMs = Number.POSITIVE_INFINITY;
+  #limit: "commandTimeoutMs" | "dataTimeoutMs" = "commandTimeoutMs";
+
+  constructor(server: Server, socket: Socket, options?: { id?: string } | null) {
+    super(server, socket, options);
+    this.#steps = server.steps;
+    this.startedMs = server.steps.settings.clock.now();
+    if (this._parser) this._parser.once("finish", () => this.close());
+  }
+
+  /** On this machine: loopback, or a UNIX socket, which has no address. */
+  get isLocal(): boolean {
+    return isLoopback(this.remoteAddress);
+  }
+
+  info(): SessionInfo {
+    return {
+      id: this.id,
+      protocol: this.#steps.settings.protocol,
+      ...(this.remoteAddress && {
+        clientAddress: this.remoteAddress,
+        clientPort: this.remotePort,
+      }),
+      isLocal: this.isLocal,
+      ...(this.hostNameAppearsAs && { helo: this.hostNameAppearsAs }),
+      ...(this.reversePath !== undefined && { reversePath: this.reversePath }),
+    };
+  }
+
+  /** Ends the session: at once when it is idle, else as soon as the message at hand is answered. */
+  hangUp(given: Reply): void {
+    if (this._dataStream) this.#hangUpWith = given;
+    else this.send(given.code, formatReply(given).slice(4));
+  }
+
+  /** Trap: the library holds every greeting back by 100 ms. */
+  override init(): void {
+    const { clock, protocol, greetingDelayMs } = this.#steps.settings;
+    const delayMs = greetingDelayMs ?? (protocol === "lmtp" || this.isLocal ? 0 : 100);
+    this._setListeners(() => {
+      if (delayMs === 0) this.connectionReady();
+      else this.#timer = clock.setTimeout(() => this.connectionReady(), delayMs);
+    });
+  }
+
+  /** Trap: the library writes an enhanced code of its own before a text that brings one. */
+  override send(code: number, data?: string | string[] | null, context?: string | false): void {
+    if (code === 421) {
+      super.send(code, hangUpText(String(data ?? "")), false);
+      return;
+    }
+    const bringsItsOwn = typeof data === "string" && enhancedCode.test(data);
+    super.send(code, data, bringsItsOwn ? false : context);
+    this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
+  }
+
+  /** Runs after the replies to a message and before what was pipelined behind it. */
+  override _resetSession(): void {
+    super._resetSession();
+    this.reversePath = undefined;
+    this.recipients = [];
+    if (this.#hangUpWith) this.hangUp(this.#hangUpWith);
+  }
+
+  /** Reads the path by RFC 5321 §4.1.2, where the library knows no quoted local parts. */
+  override _parseAddressCommand(
+    name: string,
+    command: Buffer | string,
+  ): (SMTPServerAddress & { duplicate?: string }) | false {
+    const line = command.toString();
+    const [prefix] = /^[a-z]+\s+[a-z]+:\s*/i.exec(line) ?? [];
+    if (!prefix || !sameVerb(prefix, name) || line.includes("\ufffd")) return false;
+    const path = parsePath(line.slice(prefix.length));
+    if (!path || !/^(\s|$)/.test(path.rest)) return false;
+    return { address: path.address, ...parameters(path.rest) };
+  }
+
+  /** Trap: the library knows idle time only, which a byte now and then prolongs without end. */
+  override _armTimeout(): void {}
+
+  override _onClose(): void {
+    this.#steps.settings.clock.clearTimeout(this.#timer);
+    super._onClose();
+    this.onGone?.();
+  }
+
+  /** RFC 5321 §7.3: a host that does not verify must say 252, so that nobody takes it for an answer. */
+  override handler_VRFY(_command: Buffer, callback: () => void): void {
+    this.send(252, "2.0.0 Cannot verify, but will accept the message and try");
+    callback();
+  }
+
+  handler_EXPN(_command: Buffer, callback: () => void): void {
+    this.send(502, "5.5.1 Command not implemented");
+    callback();
+  }
+
+  override handler_HELP(_command: Buffer, callback: () => void): void {
+    this.send(214, "2.0.0 See RFC 5321");
+    callback();
+  }
+
+  /** Then it owes nothing, and time does not run against it (RFC 5321 §4.5.3.2). */
+  get #isWaitingForUs(): boolean {
+    const hasMessage = this._dataStream && this._parser && !this._parser._dataMode;
+    return this._handlerPending || Boolean(hasMessage);
+  }
+
+  #expectWithin(limit: "commandTimeoutMs" | "dataTimeoutMs"): void {
+    const { clock, limits } = this.#steps.settings;
+    this.#limit = limit;
+    this.#deadlineMs = clock.now() + limits[limit];
+    if (this.#deadlineMs < this.#timerDueMs) this.#setTimer(limits[limit]);
+  }
+
+  #setTimer(delayMs: number): void {
+    const { clock } = this.#steps.settings;
+    clock.clearTimeout(this.#timer);
+    this.#timerDueMs = clock.now() + delayMs;
+    this.#timer = clock.setTimeout(() => this.#onTimer(), delayMs);
+  }
+
+  /** One timer a session: it looks at the deadline when it fires, instead of moving at each reply. */
+  #onTimer(): void {
+    const { clock, limits } = this.#steps.settings;
+    this.#timerDueMs = Number.POSITIVE_INFINITY;
+    if (this._closing || this._closed) return;
+    const leftMs = this.#deadlineMs - clock.now();
+    if (leftMs > 0) {
+      this.#setTimer(leftMs);
+    } else if (this.#isWaitingForUs) {
+      this.#setTimer(limits.commandTimeoutMs);
+    } else {
+      this.#steps.timedOut(this, timeout, this.#limit);
+      this.send(timeout.code, formatReply(timeout).slice(4));
+    }
+  }
+}
+
+const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
+let sessionCount = 0;
+const enhancedCode = /^[245]\.\d{1,3}\.\d{1,3} /;
+const timeout = reply(421, "4.4.2", "Timeout, closing", "connect");
+export const shuttingDown = reply(421, "4.3.2", "Shutting down, try again later", "connect");
+
+/** The library's own reasons to hang up, with the enhanced codes they deserve (RFC 3463). */
+const hangUpTexts: readonly (readonly [RegExp, string])[] = [
+  [/shutting down/i, "4.3.2 Shutting down, try again later"],
+  [/line too long/i, "4.5.2 Command line too long"],
+  [/too soon/i, "4.7.0 You talk before the greeting"],
+  [/HTTP/, "4.7.0 This is not HTTP"],
+  [/unrecognized/, "4.7.0 Too many unknown commands"],
+];
+
+function hangUpText(text: string): string {
+  if (enhancedCode.test(text)) return text;
+  return hangUpTexts.find(([pattern]) => pattern.test(text))?.[1] ?? `4.3.0 ${text}`;
+}
+
+function sameVerb(prefix: string, name: string): boolean {
+  return prefix.trim().slice(0, -1).replace(/\s+/, " ").toLowerCase() === name.toLowerCase();
+}
+
+/** Reads ESMTP parameters (RFC 5321 §4.1.2): `KEY=value` or `KEY`. */
+function parameters(text: string): {
+  args: Record<string, string | true> | false;
+  duplicate?: string;
+} {
+  const words = text.split(/\s+/).filter((word) => word !== "");
+  if (words.length === 0) return { args: false };
+  const args: Record<string, string | true> = {};
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    const key = (equals < 0 ? word : word.slice(0, equals)).toUpperCase();
+    if (Object.hasOwn(args, key)) return { args, duplicate: key };
+    args[key] = equals < 0 ? true : word.slice(equals + 1);
+  }
+  return { args };
+}
+
+export function isLoopback(address: string): boolean {
+  return address === "" || address === "::1" || address.startsWith("127.");
+}
+
+/** Says why, and closes without a session. */
+function turnAway(socket: Socket, given: Reply): void {
+  socket.on("error", () => {});
+  socket.write(`${formatReply(given)}\r\n`);
+  socket.destroySoon();
+}

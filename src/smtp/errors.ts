@@ -1,0 +1,22 @@
+/** What can go wrong in starting or running the mail server itself. */
+export type SmtpErrorCode =
+  /** An option has a value that cannot be used. */
+  | "ERR_SMTP_OPTION_INVALID"
+  /** The address cannot be listened on; `cause` is the operating system's error. */
+  | "ERR_SMTP_LISTEN_FAILED"
+  /** Another program answers on the UNIX socket. */
+  | "ERR_SMTP_SOCKET_IN_USE"
+  /** The spool directory cannot be read or written. */
+  | "ERR_SMTP_SPOOL_UNUSABLE"
+  /** A `Deliver` broke its contract: not one outcome per recipient. */
+  | "ERR_SMTP_OUTCOME_COUNT";
+
+export class SmtpError extends Error {
+  override readonly name = "SmtpError";
+  readonly code: SmtpErrorCode;
+
+  constructor(code: SmtpErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Holds incoming messages: small ones in memory, large ones in files of a spool directory.
+ *
+ * A spool file is a scratch file. Its message is not acknowledged before `Deliver` has made its own
+ * durable copy, so nothing here is ever flushed, and what a crash leaves is removed at the next start.
+ * Files are made 0600 with O_EXCL|O_NOFOLLOW, so that nobody can read along or put a link in the way.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, readFile, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import type { Message } from "../mail/index.ts";
+import { SmtpError } from "./errors.ts";
+import type { SmtpLimits } from "./options.ts";
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
+const prefix = "incoming-";
+/** Tells the files of this process, all its servers, from those of one that had its pid before. */
+const ownPrefix = `${prefix}${process.pid}-${Math.trunc(performance.timeOrigin).toString(36)}-`;
+let fileCount = 0;
+const readBytes = 64 * 1024;
+
+export class Spool {
+  readonly #directory: string;
+  readonly #limits: SmtpLimits;
+  /** Octets of messages in memory now. */
+  memoryBytes = 0;
+
+  private constructor(directory: string, limits: SmtpLimits) {
+    this.#directory = directory;
+    this.#limits = limits;
+  }
+
+  /** Makes the directory if it is missing and removes what a crash left in it. */
+  static async open(directory: string, limits: SmtpLimits): Promise<Spool> {
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      for (const name of await readdir(directory)) {
+        if (name.startsWith(prefix) && !name.startsWith(ownPrefix))
+          await unlink(join(directory, name));
+      }
+    } catch (cause) {
+      const text = `spool directory ${directory} cannot be used; check that it can be written`;
+      throw new SmtpError("ERR_SMTP_SPOOL_UNUSABLE", text, { cause });
+    }
+    return new Spool(directory, limits);
+  }
+
+  /** Begins a message; `expectedBytes` is what the client announced, if it did. */
+  begin(expectedBytes = 0): IncomingMessage {
+    return new IncomingMessage(this, expectedBytes > this.#limits.maxMemoryMessageBytes);
+  }
+
+  /** Whether a message of `held` octets may grow by `more` in memory; if so, they are counted. */
+  reserve(held: number, more: number): boolean {
+    const { maxMemoryMessageBytes, maxMemoryBytes } = this.#limits;
+    const fits = held + more <= maxMemoryMessageBytes && this.memoryBytes + more <= maxMemoryBytes;
+    if (fits) this.memoryBytes += more;
+    return fits;
+  }
+
+  async createFile(): Promise<{ path: string; handle: FileHandle }> {
+    fileCount += 1;
+    const path = join(this.#directory, `${ownPrefix}${fileCount}`);
+    return { path, handle: await open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600) };
+  }
+}
+
+/** One message on its way in. */
+export class IncomingMessage {
+  size = 0;
+  readonly #spool: Spool;
+  #chunks: Uint8Array[] = [];
+  #heldBytes = 0;
+  #toFile: boolean;
+  #file: { path: string; handle: FileHandle } | undefined;
+
+  constructor(spool: Spool, toFile: boolean) {
+    this.#spool = spool;
+    this.#toFile = toFile;
+  }
+
+  /** Adds octets. Returns a promise when the caller has to wait before it adds more. */
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    this.size += bytes.length;
+    if (!this.#toFile && this.#spool.reserve(this.#heldBytes, bytes.length)) {
+      this.#chunks.push(bytes);
+      this.#heldBytes += bytes.length;
+      return undefined;
+    }
+    this.#toFile = true;
+    return this.#writeToFile(bytes);
+  }
+
+  async #writeToFile(bytes: Uint8Array): Promise<void> {
+    this.#file ??= await this.#spool.createFile();
+    const { handle } = this.#file;
+    for (const chunk of this.#chunks.splice(0)) await writeAll(handle, chunk);
+    this.#releaseMemory();
+    await writeAll(handle, bytes);
+  }
+
+  /** The message as far as it was written; valid until {@link discard}. */
+  message(): Message {
+    const { size } = this;
+    const file = this.#file;
+    if (file) {
+      return {
+        size,
+        file: file.path,
+        bytes: () => readFile(file.path),
+        stream: () => readPieces(file.path),
+      };
+    }
+    const chunks = this.#chunks;
+    return {
+      size,
+      bytes: async () => joined(chunks),
+      stream: async function* () {
+        yield* chunks;
+      },
+    };
+  }
+
+  /** Gives back memory and removes the spool file. */
+  async discard(): Promise<void> {
+    this.#chunks = [];
+    this.#releaseMemory();
+    const file = this.#file;
+    if (!file) return;
+    this.#file = undefined;
+    await file.handle.close();
+    await unlink(file.path);
+  }
+
+  #releaseMemory(): void {
+    this.#spool.memoryBytes -= this.#heldBytes;
+    this.#heldBytes = 0;
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  let written = 0;
+  while (written < bytes.length) {
+    written += (await handle.write(bytes, written)).bytesWritten;
+  }
+}
+
+function joined(chunks: Uint8Array[]): Uint8Array {
+  const [only] = chunks;
+  if (chunks.length === 1 && only) return only;
+  const whole = Buffer.concat(chunks);
+  chunks.splice(0, chunks.length, whole); // The next reader needs no copy of its own.
+  return whole;
+}
+
+async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
+  await using handle = await open(path, constants.O_RDONLY | O_NOFOLLOW);
+  for (;;) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(readBytes), 0, readBytes);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
