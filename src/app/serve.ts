@@ -7,14 +7,14 @@
  * message taken is answered, then the executor, then the face, then the lock.
  */
 import { readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { hostname as machineName } from "node:os";
 import { join } from "node:path";
 import { DeliveryExecutor, localDelivery } from "../delivery/index.ts";
 import { createFace, createMetricsFace, listenHttp } from "../http/index.ts";
 import { normaliseDomain } from "../mail/index.ts";
 import { type MailServer, startMailServer } from "../smtp/index.ts";
-import { systemClock, writeFileDurably } from "../system/index.ts";
+import { systemClock } from "../system/index.ts";
 import { type DataDirectory, lockDataDirectory, prepareDataDirectory } from "./data-directory.ts";
 import { AppError } from "./errors.ts";
 import { judge, mountOf } from "./file-system-check.ts";
@@ -47,7 +47,9 @@ export interface RunningServer {
 }
 
 export interface Leftover {
-  readonly sessions: number;
+  /** Messages cut off while they came in or were delivered; none of them was acknowledged. */
+  readonly messages: number;
+  /** Deliveries that were waiting or in flight then. */
   readonly deliveries: number;
 }
 
@@ -71,7 +73,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const domains = [...new Set(["localhost", ...settings.domain])];
   const mailboxes = localMailboxes({ mailRoot: data.mail, domains, policy: mailboxPolicy });
 
-  const mailServers: MailServer[] = [];
+  const mailServers = new Map<"smtp" | "lmtp", MailServer>();
   const health = monitorHealth({
     mailRoot: data.mail,
     minFreeBytes: settings.minFreeBytes,
@@ -123,7 +125,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
         clock,
         onEvent: observer.onSmtpEvent,
       });
-      mailServers.push(server);
+      mailServers.set(protocol, server);
       undo.defer(() => server.close({ timeoutMs: 0 }));
       return server.address;
     } catch (cause) {
@@ -199,8 +201,15 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   async function stop(timeoutMs: number): Promise<Leftover> {
     const endMs = clock.now() + timeoutMs;
     health.stopping();
-    await Promise.all(mailServers.map((server) => server.close({ timeoutMs })));
-    const left = { sessions: 0, deliveries: executor.stats().pending };
+    const servers = [...mailServers.values()];
+    let left: Leftover = { messages: 0, deliveries: 0 };
+    // Set before the servers' own timers, so it looks at what they are about to cut off.
+    const timer = clock.setTimeout(() => {
+      const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
+      left = { messages, deliveries: executor.stats().pending };
+    }, timeoutMs);
+    await Promise.all(servers.map((server) => server.close({ timeoutMs })));
+    clock.clearTimeout(timer);
     await executor.close({ timeoutMs: Math.max(0, endMs - clock.now()) });
     await running.disposeAsync();
     return left;
@@ -248,12 +257,21 @@ function accessTokenOf({ accessTokenFile }: Settings): { readonly accessToken?: 
   throw new AppError("ERR_APP_CONFIG_FILE", `accessTokenFile ${accessTokenFile} is empty`);
 }
 
+/** Off the event loop's thread, because the disk has just shown that it may not answer. */
 async function tryToStore(data: DataDirectory): Promise<void> {
-  const path = join(data.mail, ".postbag-probe");
-  await writeFileDurably(path, Buffer.from("Postbag tries whether the disk keeps this.\n"));
-  await rm(path);
+  const path = join(data.path, "probe");
+  const file = await open(path, "w", 0o600);
+  try {
+    await file.writeFile("Postbag tries whether the disk keeps this.\n");
+    await file.datasync();
+  } finally {
+    await file.close();
+    await rm(path);
+  }
 }
 
-function sessionsOf(servers: readonly MailServer[]): Record<string, number> {
-  return Object.fromEntries(servers.map((server) => [server.protocol, server.stats().sessions]));
+function sessionsOf(servers: ReadonlyMap<string, MailServer>): Record<string, number> {
+  return Object.fromEntries(
+    [...servers].map(([protocol, server]) => [protocol, server.stats().connections]),
+  );
 }

@@ -55,9 +55,9 @@ function stopOnSignal(starting: Promise<RunningServer>, log: Logger, timeoutMs: 
     log.info({ signal }, "stopping");
     starting
       .then((server) => server.close({ timeoutMs }))
-      .then(({ sessions, deliveries }) => {
-        if (sessions + deliveries === 0) log.info("stopped");
-        else log.warn({ sessions, deliveries, timeoutMs }, "stopped; this was left unanswered");
+      .then(({ messages, deliveries }) => {
+        if (messages + deliveries === 0) log.info("stopped");
+        else log.warn({ messages, deliveries, timeoutMs }, "stopped; this was left unanswered");
         process.exit(exitCodes.ok);
       })
       .catch((error: unknown) => {

@@ -1,0 +1,76 @@
+/** A client that speaks SMTP or LMTP line by line, so that a test sees every reply. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+
+export class Client {
+  readonly #socket: Socket;
+  #received = "";
+  #ended = false;
+
+  static async open(port: number): Promise<Client> {
+    const socket = connect({ host: "127.0.0.1", port });
+    await once(socket, "connect");
+    const client = new Client(socket);
+    await client.reply();
+    return client;
+  }
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setEncoding("utf8");
+    socket.on("data", (text: string) => {
+      this.#received += text;
+    });
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      this.#ended = true;
+    });
+  }
+
+  /** Waits for one whole reply; its last line, or `undefined` when the connection ended first. */
+  async reply(): Promise<string | undefined> {
+    for (;;) {
+      const match = /^(?:\d{3}-.*\r\n)*(\d{3} .*)\r\n/.exec(this.#received);
+      if (match) {
+        this.#received = this.#received.slice(match[0].length);
+        return match[1];
+      }
+      if (this.#ended) return undefined;
+      await Promise.race([once(this.#socket, "data"), once(this.#socket, "close")]).catch(() => {});
+    }
+  }
+
+  /** Sends a line and waits for the reply. */
+  async ask(line: string): Promise<string | undefined> {
+    this.send(`${line}\r\n`);
+    return this.reply();
+  }
+
+  send(text: string): void {
+    if (!this.#socket.destroyed) this.#socket.write(text);
+  }
+
+  end(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Sends one message in a session of its own; the reply to its final dot, or to what was refused. */
+export async function sendMessage(
+  port: number,
+  message: string,
+  { from = "sender@example.org", to = "you@localhost" } = {},
+): Promise<string | undefined> {
+  const client = await Client.open(port);
+  try {
+    let reply: string | undefined;
+    for (const line of ["EHLO test", `MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, "DATA"]) {
+      reply = await client.ask(line);
+      if (reply === undefined || !/^[23]/.test(reply)) return reply;
+    }
+    client.send(`${message.replaceAll("\n", "\r\n")}\r\n.\r\n`);
+    return await client.reply();
+  } finally {
+    client.end();
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * Runs the real command line in child processes: its own data directory, ports the system chooses,
+ * ended by process id.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+
+const root = join(import.meta.dirname, "../../..");
+export const entry = join(root, "src/cli/main.ts");
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly input?: string | Uint8Array;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** The program and its first arguments. @defaultValue this Node with the command line's entry */
+  readonly command?: readonly [string, ...string[]];
+}
+
+/** Makes a folder that is removed after the test. */
+export function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-process-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Runs a command to its end. */
+export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  const child = start(args, options);
+  const output = collect(child);
+  child.stdin?.on("error", () => {}); // The command may end before it read its input.
+  child.stdin?.end(options.input ?? "");
+  const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+  return { code, signal, ...output() };
+}
+
+export interface Server {
+  readonly pid: number;
+  readonly data: string;
+  readonly smtpPort: number;
+  readonly lmtpPort: number;
+  readonly http: string;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Sends a signal and waits for the end. */
+  readonly stop: (signal?: NodeJS.Signals) => Promise<Ended>;
+  readonly ended: Promise<Ended>;
+}
+
+/** Starts `postbag serve` and waits for "postbag ready"; the test's end kills what is left of it. */
+export async function serve(
+  t: TestContext,
+  data: string,
+  args: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<Server> {
+  const any = "127.0.0.1:0";
+  const addresses = ["--smtp", any, "--lmtp", any, "--http", any];
+  const child = start(["serve", "--data", data, ...addresses, ...args], options);
+  const output = collect(child);
+  const ended = once(child, "close").then(([code, signal]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    ...output(),
+  }));
+  t.after(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    await ended;
+  });
+  await Promise.race([saysReady(child), ended]);
+  const { stdout, stderr } = output();
+  assert.match(stdout, /^postbag ready$/m, `did not start:\n${stdout}${stderr}`);
+  const portOf = (name: string) =>
+    Number(new RegExp(`^ +${name} .*:(\\d+)/?$`, "m").exec(stdout)?.[1]);
+  return {
+    pid: child.pid ?? 0,
+    data,
+    smtpPort: portOf("SMTP"),
+    lmtpPort: portOf("LMTP"),
+    http: `http://127.0.0.1:${portOf("HTTP")}`,
+    stdout: () => output().stdout,
+    stderr: () => output().stderr,
+    stop: (signal = "SIGTERM") => {
+      child.kill(signal);
+      return ended;
+    },
+    ended,
+  };
+}
+
+/** The files of one Maildir folder with their contents, by name. */
+export function filesIn(data: string, mailbox: string, folder = "new"): Map<string, string> {
+  const path = join(data, "mail", mailbox, folder);
+  return new Map(readdirSync(path).map((name) => [name, readFileSync(join(path, name), "utf8")]));
+}
+
+function start(args: readonly string[], options: RunOptions): ChildProcess {
+  const [program, ...first] = options.command ?? [process.execPath, entry];
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("POSTBAG_"));
+  return spawn(program, [...first, ...args], {
+    cwd: options.cwd ?? root,
+    env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+}
+
+function collect(child: ChildProcess): () => { stdout: string; stderr: string } {
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return () => ({ stdout, stderr });
+}
+
+function saysReady(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    let seen = "";
+    child.stdout?.on("data", (text: string) => {
+      seen += text;
+      if (/^postbag ready$/m.test(seen)) resolve();
+    });
+  });
+}
