@@ -6,12 +6,13 @@
  * round, because a whole file system has more to write than one file. docs/decisions/ has the figures.
  *
  * A helper's descriptor must be older than the files it is to vouch for, or the kernel could have
- * reported their write error to somebody else. So `covers` is asked before a batch writes anything.
+ * reported their write error to somebody else. So a batch takes its helpers before it writes anything
+ * and keeps to them: one that has failed stays failed for every batch that holds it.
  */
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { SyncPlan } from "../maildir/index.ts";
-import { type FileSystemSync, openFileSystemSync } from "../system/index.ts";
+import { type FileSystemSync, openFileSystemSync, type SyncFileSystem } from "../system/index.ts";
 
 /** From how many files, and how many directories, one flush of the file system is the cheaper way. */
 const BULK_FROM = { data: 4, names: 8 };
@@ -25,33 +26,46 @@ export class BulkSync {
   /** By device number; `undefined` where this machine has no such helper. */
   readonly #helpers = new Map<number, Promise<FileSystemSync | undefined>>();
 
-  /** Opens what is missing and says whether every one of these mailboxes can be flushed in bulk. */
-  async covers(maildirs: Iterable<string>): Promise<boolean> {
-    const helpers = await Promise.all([...maildirs].map((maildir) => this.#helperFor(maildir)));
-    return helpers.every((helper) => helper !== undefined);
+  /**
+   * Takes the helpers for a batch, opening what is missing.
+   *
+   * @returns A flush for the file systems of these mailboxes, or `undefined` if one cannot be had.
+   */
+  async forBatch(maildirs: Iterable<string>): Promise<SyncFileSystem | undefined> {
+    const taken = new Map<number, FileSystemSync>();
+    for (const maildir of maildirs) {
+      const { directory, device } = nearestDirectory(maildir);
+      if (taken.has(device)) continue;
+      const helper = await this.#helperFor(device, directory);
+      if (helper === undefined) return undefined;
+      taken.set(device, helper);
+    }
+    return async (directory) => {
+      const helper = taken.get(nearestDirectory(directory).device);
+      if (helper === undefined) throw new Error(`"${directory}" moved to another file system`);
+      await helper.sync();
+    };
   }
-
-  /** Flushes the file system that holds a directory; {@link covers} must have said yes to it. */
-  readonly sync = async (directory: string): Promise<void> => {
-    const helper = await this.#helperFor(directory);
-    if (helper === undefined) throw new Error(`no file system flush for "${directory}"`);
-    await helper.sync();
-  };
 
   async close(): Promise<void> {
     const helpers = await Promise.all(this.#helpers.values());
     await Promise.all(helpers.map((helper) => helper?.close()));
   }
 
-  #helperFor(path: string): Promise<FileSystemSync | undefined> {
-    const { directory, device } = nearestDirectory(path);
-    let helper = this.#helpers.get(device);
-    if (helper === undefined) {
-      if (this.#helpers.size >= MAX_FILE_SYSTEMS) return Promise.resolve(undefined);
-      helper = openFileSystemSync(directory).catch(() => undefined);
-      this.#helpers.set(device, helper);
+  async #helperFor(device: number, directory: string): Promise<FileSystemSync | undefined> {
+    const held = this.#helpers.get(device);
+    const helper = await held;
+    const spent = helper !== undefined && !helper.usable;
+    if (held !== undefined && !spent) return helper;
+    if (this.#helpers.get(device) === held) {
+      if (held === undefined && this.#helpers.size >= MAX_FILE_SYSTEMS) return undefined;
+      void helper?.close();
+      this.#helpers.set(
+        device,
+        openFileSystemSync(directory).catch(() => undefined),
+      );
     }
-    return helper;
+    return this.#helpers.get(device);
   }
 }
 

@@ -35,7 +35,6 @@ const syncEach: DeliverTools = {
   known: createKnownMailboxes(),
   ...(mailRoot === undefined ? {} : { root: mailRoot }),
 };
-const syncInBulk: DeliverTools = { ...syncEach, syncFileSystem: bulkSync.sync, syncPlan };
 
 port.on("message", (request: ThreadRequest) => {
   if (request.kind === "close") {
@@ -52,9 +51,10 @@ port.on("message", (request: ThreadRequest) => {
 say({ kind: "started" });
 
 async function commit(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
-  const maildirs = new Set(deliveries.map(({ maildir }) => maildir));
   const many = syncPlan("data", deliveries.length) === "bulk";
-  const tools = many && (await bulkSync.covers(maildirs)) ? syncInBulk : syncEach;
+  const maildirs = new Set(deliveries.map(({ maildir }) => maildir));
+  const syncFileSystem = many ? await bulkSync.forBatch(maildirs) : undefined;
+  const tools = syncFileSystem ? { ...syncEach, syncFileSystem, syncPlan } : syncEach;
   return deliverAll(deliveries, tools);
 }
 

@@ -192,7 +192,8 @@ test("an abort while queued removes the message; one in a batch gets the truth",
   });
   abort.abort(new Error("gone"));
   await assert.rejects(second, /gone/);
-  assert.deepEqual(await names(maildir), [await first]);
+  const id = await first;
+  assert.deepEqual(await names(maildir), [id]);
 });
 
 test("callers beyond the limits wait in order instead of failing", async (t) => {
