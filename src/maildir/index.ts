@@ -2,7 +2,9 @@ export type { Body, SpooledBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
 export { MaildirError, type MaildirErrorCode, type MaildirErrorFacts } from "./errors.ts";
 export { addFlags, type Flags, parseFlags, removeFlags, serializeFlags } from "./flags.ts";
+export type { Entry } from "./lookup.ts";
 export { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
+export { type DeliverOptions, Maildir, type MaildirOptions } from "./maildir.ts";
 export {
   createNameSource,
   type MessageId,

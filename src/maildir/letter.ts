@@ -61,7 +61,11 @@ export function fail(
   letter: Letter,
   code: MaildirErrorCode,
   message: string,
-  facts: { readonly path?: string | undefined; readonly cause?: unknown; readonly mayRemain?: boolean } = {},
+  facts: {
+    readonly path?: string | undefined;
+    readonly cause?: unknown;
+    readonly mayRemain?: boolean;
+  } = {},
 ): void {
   letter.failure ??= new MaildirError(code, message, facts);
 }

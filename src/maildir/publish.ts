@@ -5,8 +5,9 @@
  * reported here, whoever else flushes the same directory at the same time. A mailbox whose names
  * cannot be flushed refuses all of its letters, and takes back what is still in place.
  */
-import type { Descriptor, FileSystem } from "../system/index.ts";
+import type { FileSystem } from "../system/index.ts";
 import { errnoOf } from "./errors.ts";
+import { type HeldDirectories, heldDirectories } from "./held-directories.ts";
 import { type Bundle, fail, type Letter, living, targetOf } from "./letter.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { byDevice, planOf } from "./plan.ts";
@@ -97,9 +98,9 @@ async function keepNamesOf(
   const { mailbox } = bundle;
   try {
     const beforeTmp = flushedBy(bundle).filter((directory) => directory !== mailbox.tmp);
-    await allSettled(beforeTmp.map(directories.flush));
+    await directories.flushAll(beforeTmp);
     // btrfs may keep both names of a renamed file until the directory it left is flushed as well.
-    await directories.flush(mailbox.tmp);
+    await directories.flushAll([mailbox.tmp]);
     tools.known.remember(mailbox);
   } catch (cause) {
     tools.known.forget(mailbox);
@@ -133,44 +134,4 @@ function flushedBy({ mailbox, letters }: Bundle): string[] {
   const targets = living(letters).map(({ subdirectory }) => mailbox[subdirectory]);
   const first = [...targets, ...mailbox.unflushed].filter((path) => path !== mailbox.tmp);
   return [...new Set(first), mailbox.tmp];
-}
-
-interface HeldDirectories {
-  open(path: string): void;
-  /** Flushes a directory once, for all who ask. */
-  readonly flush: (path: string) => Promise<void>;
-  close(): void;
-}
-
-function heldDirectories(fileSystem: FileSystem): HeldDirectories {
-  const open = new Map<string, Descriptor>();
-  const flushes = new Map<string, Promise<void>>();
-  return {
-    open: (path) => {
-      if (!open.has(path)) open.set(path, fileSystem.openDirectory(path));
-    },
-    flush: (path) => {
-      const flush = flushes.get(path) ?? fileSystem.sync(open.get(path)!);
-      flushes.set(path, flush);
-      return flush;
-    },
-    close: () => {
-      for (const directory of open.values()) closeQuietly(directory, fileSystem);
-    },
-  };
-}
-
-function closeQuietly(directory: Descriptor, fileSystem: FileSystem): void {
-  try {
-    fileSystem.close(directory);
-  } catch {
-    // Nothing was written through this descriptor.
-  }
-}
-
-/** Waits for all, then fails with the first failure: no flush is left behind on a closed descriptor. */
-async function allSettled(promises: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(promises)) {
-    if (outcome.status === "rejected") throw outcome.reason;
-  }
 }

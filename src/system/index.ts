@@ -1,3 +1,16 @@
 export { type Clock, systemClock, type TimerHandle } from "./clock.ts";
+export {
+  type DurableWriteOptions,
+  sweepTemporaryFiles,
+  syncFile,
+  writeFileDurably,
+} from "./durable-write.ts";
+export { SystemError, type SystemErrorCode } from "./errors.ts";
 export type { Descriptor, FileStatus, FileSystem, SyncFileSystem } from "./file-system.ts";
+export {
+  type FileSystemSync,
+  type FileSystemSyncOptions,
+  openFileSystemSync,
+} from "./file-system-sync.ts";
+export type { Helper } from "./helper-line.ts";
 export { nodeFileSystem } from "./node-file-system.ts";

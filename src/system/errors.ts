@@ -1,0 +1,32 @@
+/**
+ * The one error class of this room, for what is no error of a system call. A failed system call is
+ * reported as Node reports it: `code` such as `"EIO"`, `errno`, `syscall`, `path`.
+ */
+import { getSystemErrorMessage, getSystemErrorName } from "node:util";
+
+export type SystemErrorCode =
+  /** An argument was of the wrong type or out of range. */
+  | "ERR_SYSTEM_INVALID_ARGUMENT"
+  /** The helper that flushes a file system ended without being asked to. */
+  | "ERR_SYSTEM_HELPER_GONE"
+  /** The helper did not answer in time. */
+  | "ERR_SYSTEM_HELPER_SLOW"
+  /** The object was closed before the call. */
+  | "ERR_SYSTEM_CLOSED";
+
+export class SystemError extends Error {
+  override readonly name = "SystemError";
+  readonly code: SystemErrorCode;
+
+  constructor(code: SystemErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Makes the error Node would have made for a system call it has no function for. */
+export function errnoError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {
+  const code = getSystemErrorName(-errno);
+  const text = `${code}: ${getSystemErrorMessage(-errno)}, ${syscall} '${path}'`;
+  return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
+}

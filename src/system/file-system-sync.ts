@@ -1,0 +1,106 @@
+/**
+ * Flushes a whole file system, data and names, with one call: syncfs(2), which Node does not have.
+ *
+ * One long-lived helper process (perl or python3, whichever works here) holds a descriptor and calls
+ * syncfs on request. It must be long-lived: the kernel reports a failed write-back to descriptors that
+ * were open when it happened, and a helper started afterwards, such as `sync -f`, is told that all is
+ * well. For the same reason a handle that has reported one error is spent: the error may concern files
+ * of a caller who asks only later, and the kernel will not repeat it.
+ *
+ * Source: sync(2); errors are reported since Linux 5.8, all of them since 5.17.
+ */
+import { statSync } from "node:fs";
+import { arch, platform, release } from "node:os";
+import { type Clock, systemClock } from "./clock.ts";
+import { SystemError } from "./errors.ts";
+import { type Helper, HelperLine } from "./helper-line.ts";
+import { shareNext } from "./share-next.ts";
+import { helpersFor } from "./syncfs-helpers.ts";
+
+export interface FileSystemSync {
+  /**
+   * Flushes everything written on the file system before the call; callers who meet share a flush.
+   *
+   * @throws the errno error of syncfs(2), or SystemError `ERR_SYSTEM_HELPER_GONE`, `_HELPER_SLOW`,
+   *   `_CLOSED`. Whose data was lost is not known. Every later call rejects with the same error.
+   */
+  sync(): Promise<void>;
+  /** Whether `sync` can still succeed. If not, open another one before writing what it shall flush. */
+  readonly usable: boolean;
+  /** Waits for flushes under way and ends the helper. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface FileSystemSyncOptions {
+  /** Longest wait for one answer, in milliseconds. @defaultValue 60000 */
+  readonly timeoutMs?: number;
+  readonly clock?: Clock;
+  /** Helper programs to try, in order. @defaultValue perl, then python3 */
+  readonly helpers?: readonly Helper[];
+}
+
+/**
+ * Opens a flush for the file system that `directory` lies on.
+ *
+ * Open it before the first file that it shall flush is written. It keeps neither the process alive
+ * nor outlives it.
+ *
+ * @returns `undefined` where the machine cannot do it: not Linux 5.17, or no helper program works.
+ * @throws the errno error when `directory` does not exist.
+ */
+export async function openFileSystemSync(
+  directory: string,
+  options: FileSystemSyncOptions = {},
+): Promise<FileSystemSync | undefined> {
+  const { timeoutMs = 60_000, clock = systemClock, helpers = helpersFor(arch()) } = options;
+  if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) {
+    throw new SystemError(
+      "ERR_SYSTEM_INVALID_ARGUMENT",
+      `timeoutMs must be a positive number, received ${timeoutMs}`,
+    );
+  }
+  statSync(directory);
+  if (platform() !== "linux" || !reportsEveryError(release())) return undefined;
+  for (const helper of helpers) {
+    const line = new HelperLine(helper, directory, timeoutMs, clock);
+    if (await line.answersZero()) return flushOver(line);
+    await line.end();
+  }
+  return undefined;
+}
+
+/** Says whether syncfs of this kernel release reports what went wrong: 5.17 or newer. */
+export function reportsEveryError(kernelRelease: string): boolean {
+  const [major = 0, minor = 0] = kernelRelease.split(".").map((part) => Number.parseInt(part, 10));
+  return major > 5 || (major === 5 && minor >= 17);
+}
+
+function flushOver(line: HelperLine): FileSystemSync {
+  let failure: unknown;
+  let closed = false;
+  const flush = shareNext(async () => {
+    if (failure !== undefined) throw failure;
+    try {
+      await line.ask();
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  });
+  return {
+    sync: async () => {
+      if (closed) throw new SystemError("ERR_SYSTEM_CLOSED", "the file system flush is closed");
+      await flush();
+    },
+    get usable() {
+      return !closed && failure === undefined && line.alive;
+    },
+    close: async () => {
+      if (!closed) {
+        closed = true;
+        await flush.idle();
+      }
+      await line.end();
+    },
+  };
+}
