@@ -23,7 +23,7 @@ import {
   unmount,
 } from "../support/recorded-disk/index.ts";
 import { checkMail, type Findings } from "./check.ts";
-import type { Acknowledgement, Load } from "./load.ts";
+import type { Acknowledgement, Load, Removal } from "./load.ts";
 
 /** The mail root inside the file system. */
 const mailDirectory = "mail";
@@ -32,8 +32,8 @@ export interface Run {
   readonly fileSystem: FileSystemName;
   readonly seed: number;
   readonly recording: Recording;
-  /** In the order in which they were given. */
   readonly acknowledgements: readonly Acknowledgement[];
+  readonly removals: readonly Removal[];
   readonly startedNs: number;
   readonly endedNs: number;
 }
@@ -54,12 +54,19 @@ export async function recordRun(
   );
   const [lines, [code]] = await Promise.all([text(child.stdout), once(child, "exit")]);
   if (code !== 0) throw new Error(`the load on ${fileSystem} ended with ${code}`);
-  const acknowledgements = lines
+  const events = lines
     .split("\n")
     .filter(Boolean)
-    .map((line): Acknowledgement => JSON.parse(line));
-  const recording = await disk.recording();
-  return { fileSystem, seed: load.seed, recording, acknowledgements, startedNs, endedNs: nowNs() };
+    .map((line): Acknowledgement | Removal => JSON.parse(line));
+  return {
+    fileSystem,
+    seed: load.seed,
+    recording: await disk.recording(),
+    acknowledgements: events.filter((event) => event.kind === "acknowledged"),
+    removals: events.filter((event) => event.kind === "removed"),
+    startedNs,
+    endedNs: nowNs(),
+  };
 }
 
 /**
@@ -104,8 +111,7 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
     for (const { cut, extents } of imagesAfter(run.recording, cuts)) {
       const image = join(directory, "image");
       writeImage(image, run.recording.sizeBytes, extents);
-      const given = run.acknowledgements.filter(({ atNs }) => atNs <= cut.atNs);
-      const check = () => checkMail(join(mountPoint, mailDirectory), run.seed, given);
+      const check = () => checkAt(run, cut, join(mountPoint, mailDirectory));
       try {
         await mountImage(run.fileSystem, image, mountPoint);
       } catch (cause) {
@@ -122,6 +128,13 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
     rmSync(directory, { recursive: true, force: true });
   }
   return results;
+}
+
+function checkAt(run: Run, cut: Cut, root: string): Findings {
+  const before = <T extends { readonly atNs: number }>(events: readonly T[]): T[] =>
+    events.filter(({ atNs }) => atNs <= cut.atNs);
+  const removed = new Set(before(run.removals).map(({ serial }) => serial));
+  return checkMail(root, run.seed, before(run.acknowledgements), removed);
 }
 
 function writeImage(path: string, sizeBytes: number, extents: Iterable<Extent>): void {

@@ -1,0 +1,41 @@
+/**
+ * Real power cuts on real file systems: mail is delivered by many callers onto a disk with a volatile
+ * write cache, and the recording of it is cut. The long run is `npm run powercut`.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type FileSystemName, fileSystems, missing } from "../support/recorded-disk/index.ts";
+import type { Method } from "./methods.ts";
+import { chooseCuts, cutPower, recordRun } from "./power-cut.ts";
+import { broken, tally } from "./report.ts";
+
+const seed = 20_26;
+
+async function nothingIsLost(fileSystem: FileSystemName, method: Method, together: number) {
+  const callers = method.startsWith("executor") ? 32 : 4;
+  const load = { method, seed, messages: 256, callers, together };
+  const run = await recordRun(fileSystem, load);
+  const results = await cutPower(run, chooseCuts(run, 15, seed));
+  assert.deepEqual(broken(run, results), []);
+  assert.ok(tally(results).checked > 256, "the cuts lie where mail had been acknowledged");
+}
+
+for (const fileSystem of fileSystems) {
+  test(`${fileSystem}: no power cut loses or damages mail the executor acknowledged`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    await nothingIsLost(fileSystem, "executor", 1);
+  });
+
+  test(`${fileSystem}: nor mail of a batch whose files were flushed one by one`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    await nothingIsLost(fileSystem, "maildir, each file flushed", 8);
+  });
+
+  test(`${fileSystem}: nor mail of a batch flushed with its whole file system`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    await nothingIsLost(fileSystem, "maildir, file system flushed", 8);
+  });
+}
