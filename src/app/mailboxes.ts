@@ -110,7 +110,7 @@ async function readable(content: Uint8Array): Promise<Omit<ShownMessage, "id" | 
       .map(({ name, address }) => (name ? `${name} <${address ?? ""}>` : (address ?? "")))
       .join(", ");
   return {
-    from: oneLine(people(mail.from && [mail.from])),
+    from: oneLine(people(mail.from && [mail.from]) || (mail.returnPath ?? "")),
     to: oneLine(people(mail.to)),
     date: oneLine(mail.date ?? ""),
     subject: oneLine(mail.subject ?? ""),

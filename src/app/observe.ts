@@ -3,7 +3,13 @@
  * each refusal and each fault, and figures for all of them.
  */
 import type { DeliveryEvent, LocalDeliveryEvent, Receipt } from "../delivery/index.ts";
-import { type Envelope, formatReply, type RecipientOutcome } from "../mail/index.ts";
+import {
+  type Address,
+  type Deliver,
+  type Envelope,
+  formatReply,
+  type RecipientOutcome,
+} from "../mail/index.ts";
 import type { SessionInfo, SmtpEvent } from "../smtp/index.ts";
 import { errnoOf } from "./errors.ts";
 import type { HealthMonitor } from "./health.ts";
@@ -11,6 +17,8 @@ import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface Observer {
+  /** Wraps local delivery, so that the line of a message can tell where its copies went. */
+  readonly watch: (deliver: Deliver) => Deliver;
   readonly onSmtpEvent: (event: SmtpEvent) => void;
   readonly onLocalDeliveryEvent: (event: LocalDeliveryEvent) => void;
   readonly onDeliveryEvent: (event: DeliveryEvent) => void;
@@ -30,12 +38,14 @@ interface Copy {
 }
 
 export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOptions): Observer {
-  // The copies of a message are reported before the message is; they meet by its envelope.
-  const copiesOf = new WeakMap<Envelope, Copy[]>();
+  // A copy is reported by its envelope and recipient, the message later by its outcomes; the server
+  // may have split the envelope in between, so the outcome is what leads from one to the other.
+  const copiesOf = new WeakMap<Envelope, Map<Address, Copy>>();
+  const copyOf = new WeakMap<RecipientOutcome, Copy>();
 
   function onAnswered(event: Extract<SmtpEvent, { kind: "accepted" }>): void {
     const { session, envelope, size, outcomes, isAnswered } = event;
-    const copies = copiesOf.get(envelope) ?? [];
+    const copies = outcomes.flatMap((outcome) => copyOf.get(outcome) ?? []);
     const isTaken = outcomes.some(({ kind }) => kind === "delivered");
     const outcome = isTaken ? "accepted" : outcomes.some(isDeferred) ? "deferred" : "failed";
     metrics.messages.inc({ protocol: session.protocol, outcome });
@@ -62,6 +72,18 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
   }
 
   return {
+    watch: (deliver) => async (envelope, message, options) => {
+      const given = await deliver(envelope, message, options);
+      // Fresh objects, because two messages could share one.
+      const outcomes = given.map((outcome) => ({ ...outcome }));
+      for (const [position, recipient] of envelope.recipients.entries()) {
+        const copy = copiesOf.get(envelope)?.get(recipient);
+        const outcome = outcomes[position];
+        if (copy && outcome) copyOf.set(outcome, copy);
+      }
+      return outcomes;
+    },
+
     onSmtpEvent(event) {
       switch (event.kind) {
         case "accepted":
@@ -98,8 +120,9 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
 
     onLocalDeliveryEvent(event) {
       if (event.kind === "delivered") {
-        const { envelope, mailbox, receipt } = event;
-        copiesOf.set(envelope, [...(copiesOf.get(envelope) ?? []), { mailbox, receipt }]);
+        const { envelope, recipient, mailbox, receipt } = event;
+        const copies = copiesOf.get(envelope) ?? new Map<Address, Copy>();
+        copiesOf.set(envelope, copies.set(recipient, { mailbox, receipt }));
         health.stored();
         metrics.durable.observe(receipt.durableMs / 1000);
         metrics.bytes.inc(event.size);

@@ -101,10 +101,12 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     onEvent: observer.onDeliveryEvent,
   });
   undo.defer(() => executor.close());
-  const deliver = localDelivery(executor, mailboxes.mailboxOf, {
-    lineEndings: settings.storedLineEndings,
-    onEvent: observer.onLocalDeliveryEvent,
-  });
+  const deliver = observer.watch(
+    localDelivery(executor, mailboxes.mailboxOf, {
+      lineEndings: settings.storedLineEndings,
+      onEvent: observer.onLocalDeliveryEvent,
+    }),
+  );
 
   async function listenForMail(protocol: "smtp" | "lmtp", listen: ListenAddress) {
     try {

@@ -6,6 +6,7 @@ export class Client {
   readonly #socket: Socket;
   #received = "";
   #ended = false;
+  #wake: () => void = () => {};
 
   static async open(port: number): Promise<Client> {
     const socket = connect({ host: "127.0.0.1", port });
@@ -20,10 +21,12 @@ export class Client {
     socket.setEncoding("utf8");
     socket.on("data", (text: string) => {
       this.#received += text;
+      this.#wake();
     });
     socket.on("error", () => {});
     socket.on("close", () => {
       this.#ended = true;
+      this.#wake();
     });
   }
 
@@ -36,7 +39,9 @@ export class Client {
         return match[1];
       }
       if (this.#ended) return undefined;
-      await Promise.race([once(this.#socket, "data"), once(this.#socket, "close")]).catch(() => {});
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
   }
 
