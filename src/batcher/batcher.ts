@@ -147,13 +147,19 @@ export class Batcher<Key, Item, Output, Resource = void> {
    * settle with the truth when `process` returns.
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void> {
-    this.#closed ??= new Promise((resolve, reject) => {
+    if (this.#closed !== undefined) return this.#closed;
+    const timeoutMs = options?.timeoutMs;
+    try {
+      if (timeoutMs !== undefined) delayMs("timeoutMs", timeoutMs);
+    } catch (badOption) {
+      return Promise.reject(badOption);
+    }
+    this.#closed = new Promise((resolve, reject) => {
       const { clock } = this.#settings;
-      let timer: unknown;
-      if (options?.timeoutMs !== undefined) {
-        const timeoutMs = delayMs("timeoutMs", options.timeoutMs);
-        timer = clock.setTimeout(() => reject(this.#giveUp(timeoutMs)), timeoutMs);
-      }
+      const timer =
+        timeoutMs === undefined
+          ? undefined
+          : clock.setTimeout(() => reject(this.#giveUp(timeoutMs)), timeoutMs);
       this.#drained = () => {
         if (timer !== undefined) clock.clearTimeout(timer);
         resolve();
@@ -210,6 +216,7 @@ export class Batcher<Key, Item, Output, Resource = void> {
     for (let entry = this.#waiting.first; entry; entry = this.#waiting.first) {
       if (this.#fullScope(entry.key, entry.bytes)) break;
       this.#waiting.remove(entry);
+      this.#dispatcher.crowded = this.#waiting.size > 0;
       this.#accept(entry);
     }
     this.#dispatcher.crowded = this.#waiting.size > 0;

@@ -49,17 +49,10 @@ export interface KeyView {
   readonly lingered: boolean;
   /** The oldest queued item is to leave because of `flush`. */
   readonly flushing: boolean;
-  /** An add was refused, so holding items back would keep others out for nothing. */
+  /** An add found no room, so holding items back would keep others out for nothing. */
   readonly pressed: boolean;
   /** The queued items gathered behind a flush of this key. */
   readonly gathered: boolean;
-}
-
-/** What it needs to know about the whole batcher. */
-export interface BatcherView {
-  readonly closing: boolean;
-  /** Adds are waiting for room: whatever is held back for company keeps them out. */
-  readonly crowded: boolean;
 }
 
 /**
@@ -68,7 +61,7 @@ export interface BatcherView {
  * A slot that is still acquiring *covers* one full batch: it will take those items when it is ready.
  * Only the uncovered rest can ask for another slot; otherwise one queued item would acquire twice.
  */
-export function decide(key: KeyView, limits: StartLimits, batcher: BatcherView): Decision {
+export function decide(key: KeyView, limits: StartLimits, closing: boolean): Decision {
   if (key.slots >= limits.keyConcurrency) return "nothing";
   const restItems = key.queuedItems - key.acquiring * limits.maxBatchItems;
   // 0 × Infinity is NaN, hence the branch.
@@ -77,12 +70,12 @@ export function decide(key: KeyView, limits: StartLimits, batcher: BatcherView):
   if (restItems <= 0 && restBytes <= 0) return "nothing";
 
   if (restItems >= limits.maxBatchItems || restBytes >= limits.maxBatchBytes) return "full";
-  if (batcher.closing) return "close";
+  if (closing) return "close";
   if (key.flushing) return "flush";
   if (key.slots > 0 && Math.max(restItems, 1) < limits.minBatchItems) return "hold";
   if (key.lingered) return "linger";
   if (limits.lingerMs > 0 || limits.holdUntilFull) {
-    if (key.pressed || batcher.crowded) return "full";
+    if (key.pressed) return "full";
     return limits.lingerMs > 0 ? "linger-first" : "hold";
   }
   if (key.slots > 0) return "min";

@@ -128,7 +128,8 @@ export class Dispatcher<Key, Item, Output> {
       this.#rest(queue);
       return;
     }
-    const decision = decide(queue, this.#settings, this);
+    if (this.crowded) queue.pressed = true;
+    const decision = decide(queue, this.#settings, this.closing);
     switch (decision) {
       case "nothing":
         this.#held.delete(queue);

@@ -163,11 +163,7 @@ function bytes(name: string, value: number | undefined): number {
   throw badOption(name, value, "a number of bytes, 1 or more");
 }
 
-/**
- * Checks a delay.
- *
- * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`.
- */
+/** Checks a delay; throws `ERR_BATCHER_BAD_OPTION`. */
 export function delayMs(name: string, value: number): number {
   if (typeof value === "number" && value >= 0 && value <= longestDelayMs) return value;
   throw badOption(name, value, `a number of milliseconds from 0 to ${longestDelayMs}`);

@@ -4,7 +4,7 @@
  * A batcher has one policy with numbers in it; these are the settings of those numbers that go by a
  * name. Without any, it batches naturally: an idle key starts at once, a busy one gathers.
  */
-import { type BatcherOptions, delayMs } from "./options.ts";
+import type { BatcherOptions } from "./options.ts";
 
 /** The options a policy sets. */
 export type PolicyOptions = Pick<
@@ -41,7 +41,7 @@ export const policies = {
     ms: number,
     { onFull = "process", maxBatchItems = 100 }: DurationOptions = {},
   ): PolicyOptions {
-    const options = { lingerMs: delayMs("lingerMs", ms), maxBatchItems };
+    const options = { lingerMs: ms, maxBatchItems };
     return onFull === "process"
       ? options
       : { ...options, maxItemsPerKey: maxBatchItems, onFull: "reject" };
