@@ -214,7 +214,10 @@ export class Connection extends SMTPConnection {
     if (!prefix || !sameVerb(prefix, name) || line.includes("\ufffd")) return false;
     const path = parsePath(line.slice(prefix.length));
     if (!path || !/^(\s|$)/.test(path.rest)) return false;
-    return { address: path.address, ...parameters(path.rest) };
+    const isPostmaster = path.address !== "" && !path.address.includes("@");
+    if (isPostmaster && name !== "rcpt to") return false;
+    const domain = isPostmaster ? `@${this.#steps.settings.postmasterDomain}` : "";
+    return { address: path.address + domain, ...parameters(path.rest) };
   }
 
   /** Trap: the library knows idle time only, which a byte now and then prolongs without end. */
