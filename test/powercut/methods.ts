@@ -1,6 +1,4 @@
-/** The ways of delivering that a load can use, by name. */
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
+/** The ways of delivering that a load can use, by name: the engine's own, and some known to lose mail. */
 import {
   DeliveryExecutor,
   type DeliveryTuning,
@@ -12,8 +10,15 @@ import {
   type DeliverTools,
   deliverAll,
 } from "../../src/maildir/index.ts";
-import { nodeFileSystem, type SyncFileSystem, systemClock } from "../../src/system/index.ts";
-import { careful, type DeliverBatch, withoutDataSync, withoutNameSync } from "./sequences.ts";
+import {
+  type FileSystem,
+  nodeFileSystem,
+  openFileSystemSync,
+  systemClock,
+} from "../../src/system/index.ts";
+import { deliverWithDirectorySyncsOnly } from "./directory-syncs-only.ts";
+
+export type DeliverBatch = (mailbox: string, bodies: readonly Buffer[]) => Promise<string[]>;
 
 export interface OpenMethod extends AsyncDisposable {
   readonly deliver: DeliverBatch;
@@ -23,10 +28,11 @@ const methods = {
   executor: (root: string) => executor(root, {}),
   "executor, reference tuning": (root: string) => executor(root, referenceTuning),
   "maildir, each file flushed": (root: string) => maildir(root, {}),
-  "maildir, file system flushed": (root: string) => maildir(root, { syncFileSystem }),
-  "by hand": async () => bare(careful),
-  "by hand, no data sync": async () => bare(withoutDataSync),
-  "by hand, no name sync": async () => bare(withoutNameSync),
+  "maildir, file system flushed": bulkFlushed,
+  // Known to lose mail; they prove the rig.
+  "directory syncs only": async () => bare(deliverWithDirectorySyncsOnly),
+  "maildir without data syncs": (root: string) => maildir(root, { fileSystem: withoutDataSyncs }),
+  "maildir without name syncs": (root: string) => maildir(root, { fileSystem: withoutNameSyncs }),
 } as const satisfies Record<string, (root: string) => Promise<OpenMethod>>;
 export type Method = keyof typeof methods;
 
@@ -40,6 +46,13 @@ async function executor(mailRoot: string, tuning: DeliveryTuning): Promise<OpenM
     deliver: (mailbox, bodies) => Promise.all(bodies.map((body) => open.deliver(mailbox, body))),
     [Symbol.asyncDispose]: () => open.close(),
   };
+}
+
+async function bulkFlushed(root: string): Promise<OpenMethod> {
+  const flush = await openFileSystemSync(root);
+  if (flush === undefined) throw new Error("needs perl or python3 for syncfs(2)");
+  const { deliver } = await maildir(root, { syncFileSystem: () => flush.sync() });
+  return { deliver, [Symbol.asyncDispose]: () => flush.close() };
 }
 
 async function maildir(root: string, flushing: Partial<DeliverTools>): Promise<OpenMethod> {
@@ -63,9 +76,8 @@ async function maildir(root: string, flushing: Partial<DeliverTools>): Promise<O
   });
 }
 
-const syncFileSystem: SyncFileSystem = async (directory) => {
-  await promisify(execFile)("sync", ["--file-system", directory]);
-};
+const withoutDataSyncs: FileSystem = { ...nodeFileSystem, syncData: async () => {} };
+const withoutNameSyncs: FileSystem = { ...nodeFileSystem, sync: async () => {} };
 
 function bare(deliver: DeliverBatch): OpenMethod {
   return { deliver, [Symbol.asyncDispose]: async () => {} };

@@ -21,6 +21,7 @@ import {
   release,
   seededRandom,
   unmount,
+  untornBlocks,
 } from "../support/recorded-disk/index.ts";
 import { checkMail, type Findings } from "./check.ts";
 import type { Acknowledgement, Load, Removal } from "./load.ts";
@@ -108,7 +109,8 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   const results: CutResult[] = [];
   try {
-    for (const { cut, extents } of imagesAfter(run.recording, cuts)) {
+    const untorn = untornBlocks[run.fileSystem];
+    for (const { cut, extents } of imagesAfter(run.recording, cuts, untorn)) {
       const image = join(directory, "image");
       writeImage(image, run.recording.sizeBytes, extents);
       const check = () => checkAt(run, cut, join(mountPoint, mailDirectory));

@@ -4,7 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FileSystemName, fileSystems, missing } from "../support/recorded-disk/index.ts";
+import {
+  type FileSystemName,
+  fileSystems,
+  ignoringFlushes,
+  missing,
+} from "../support/recorded-disk/index.ts";
 import type { Method } from "./methods.ts";
 import { chooseCuts, cutPower, recordRun } from "./power-cut.ts";
 import { broken, tally } from "./report.ts";
@@ -12,19 +17,25 @@ import { broken, tally } from "./report.ts";
 const seed = 20_26;
 
 async function nothingIsLost(fileSystem: FileSystemName, method: Method, together: number) {
-  const callers = method.startsWith("executor") ? 32 : 4;
-  const load = { method, seed, messages: 256, callers, together };
-  const run = await recordRun(fileSystem, load);
-  const results = await cutPower(run, chooseCuts(run, 15, seed));
+  const callers = method === "executor" ? 32 : 4;
+  const run = await recordRun(fileSystem, { method, seed, messages: 256, callers, together });
+  const cuts = chooseCuts(run, 15, seed);
+  const results = await cutPower(run, cuts);
   assert.deepEqual(broken(run, results), []);
   assert.ok(tally(results).checked > 256, "the cuts lie where mail had been acknowledged");
+  return { run, cuts };
 }
 
 for (const fileSystem of fileSystems) {
   test(`${fileSystem}: no power cut loses or damages mail the executor acknowledged`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    await nothingIsLost(fileSystem, "executor", 1);
+    const { run, cuts } = await nothingIsLost(fileSystem, "executor", 1);
+    await t.test("while a disk that only claims to flush loses it", async () => {
+      const lying = { ...run, recording: ignoringFlushes(run.recording, run.startedNs) };
+      const { lost, damaged } = tally(await cutPower(lying, cuts.slice(0, 5)));
+      assert.ok(lost + damaged > 0);
+    });
   });
 
   test(`${fileSystem}: nor mail of a batch whose files were flushed one by one`, async (t) => {

@@ -50,6 +50,11 @@ export function broken(run: Run, results: readonly CutResult[]): string[] {
     const where = `${run.fileSystem}, cut after ${afterMs} ms, ${cut.keep} kept, seed ${cut.seed}`;
     return faults
       .filter(([, names]) => names.length > 0)
-      .map(([fault, names]) => `${where}: ${fault}: ${names.join(", ")}`);
+      .map(([fault, names]) => `${where}: ${fault}: ${shortened(names)}`);
   });
+}
+
+function shortened(names: readonly string[]): string {
+  const more = names.length > 3 ? ` and ${names.length - 3} more` : "";
+  return names.slice(0, 3).join(", ") + more;
 }

@@ -28,9 +28,23 @@ export const defaultSizeMb = 320;
 const directoryPrefix = "postbag-disk-";
 const mkfs: Record<FileSystemName, readonly string[]> = {
   // Lazy initialisation would go on writing in the background and blur what the load wrote.
-  ext4: ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"],
+  // And a disk this small would get blocks of 1024 bytes, unlike those that hold mail.
+  ext4: ["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"],
   xfs: ["-q", "-f", "-K"],
   btrfs: ["-q", "-f", "-K"],
+};
+
+/**
+ * Offsets of the blocks each file system assumes to be written whole or not at all, in 4096 bytes.
+ *
+ * btrfs cannot be mounted with a torn superblock, whoever wrote what; its copies of it (at 64 MiB) are
+ * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS keep
+ * what they rewrite in place within 512 bytes.
+ */
+export const untornBlocks: Record<FileSystemName, readonly number[]> = {
+  ext4: [],
+  xfs: [],
+  btrfs: [64 * 1024, 64 * 1024 * 1024],
 };
 
 const execute = promisify(execFile);

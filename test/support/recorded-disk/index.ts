@@ -28,6 +28,7 @@ export {
   release,
   sweep,
   unmount,
+  untornBlocks,
 } from "./host.ts";
 export { type Random, seededRandom } from "./random.ts";
 export {

@@ -134,6 +134,18 @@ test("some seed reorders writes, and some seed tears one", () => {
   assert.ok(!outcomes("prefix").has("0002"), "never the later without the earlier");
 });
 
+test("a block that is never torn is kept whole or not at all", () => {
+  const bytes = Buffer.alloc(8 * sector, 1);
+  const writes = [{ atNs: 0, offset: 0, bytes }];
+  const recording = { sizeBytes: bytes.length, writes, flushes: [] };
+  const kept = Array.from({ length: 20 }, (_, seed) => {
+    const cut: Cut = { atNs: 1, keep: "sectors", seed };
+    const [image] = imagesAfter(recording, [cut], [0]);
+    return [...image!.extents].map((extent) => extent.bytes.length).join();
+  });
+  assert.deepEqual(new Set(kept), new Set(["", "4096"]));
+});
+
 test("the same seed gives the same image", () => {
   const steps = Array.from({ length: 20 }, (_, index) => write(index % sectors, index + 1));
   const once = lettersAfter(recordingOf(steps), cutOf(steps, "sectors", 7));

@@ -3,12 +3,14 @@
  *
  * The invariant: everything a completed flush covered is there. Of what was written since, any subset of
  * the 512-byte sectors may be, in any order, because a write cache owes no order and a write in flight
- * may tear between sectors but not inside one. A seed decides which.
+ * may tear between sectors but not inside one. A seed decides which. Only a block of which the file
+ * system itself assumes that it is written whole or not at all stays whole.
  */
 import { type Random, seededRandom } from "./random.ts";
 import { SparseBytes } from "./sparse-bytes.ts";
 
 const sectorBytes = 512;
+const blockBytes = 4096;
 
 export interface Write {
   /** When it arrived, on the machine's monotonic clock in nanoseconds. */
@@ -53,10 +55,13 @@ export interface Extent {
 /**
  * Works out the disk after each cut, earliest first: extents in the order in which they apply, to be
  * read before the next cut is asked for.
+ *
+ * @param untorn Offsets of 4096-byte blocks that no cut tears.
  */
 export function* imagesAfter(
   recording: Recording,
   cuts: readonly Cut[],
+  untorn: readonly number[] = [],
 ): Iterable<{ readonly cut: Cut; readonly extents: Iterable<Extent> }> {
   const durable = new SparseBytes();
   let applied = 0;
@@ -66,7 +71,7 @@ export function* imagesAfter(
       const { offset, bytes } = recording.writes[applied]!;
       durable.write(offset, bytes);
     }
-    yield { cut, extents: inTurn(durable.extents(), survivors(recording, state, cut)) };
+    yield { cut, extents: inTurn(durable.extents(), survivors(recording, state, cut, untorn)) };
   }
 }
 
@@ -90,7 +95,12 @@ function stateAt({ writes, flushes }: Recording, atNs: number): State {
 }
 
 /** What is left of the writes that no completed flush covers. */
-function* survivors({ writes }: Recording, state: State, cut: Cut): Iterable<Extent> {
+function* survivors(
+  { writes }: Recording,
+  state: State,
+  cut: Cut,
+  untorn: readonly number[],
+): Iterable<Extent> {
   const random = seededRandom(cut.seed);
   const pending = state.received - state.flushed;
   const torn = state.flushed + Math.floor(random() * pending);
@@ -101,16 +111,21 @@ function* survivors({ writes }: Recording, state: State, cut: Cut): Iterable<Ext
     else if (cut.keep === "none") continue;
     else if (cut.keep === "writes") {
       if (random() < share) yield write;
-    } else if (cut.keep === "sectors") yield* someSectors(write, share, random);
+    } else if (cut.keep === "sectors") yield* someSectors(write, share, random, untorn);
     else if (index < torn) yield write;
-    else if (index === torn) yield* someSectors(write, share, random);
+    else if (index === torn) yield* someSectors(write, share, random, untorn);
   }
 }
 
-function* someSectors({ offset, bytes }: Write, share: number, random: Random): Iterable<Extent> {
-  for (let at = 0; at < bytes.length; at += sectorBytes) {
-    if (random() < share)
-      yield { offset: offset + at, bytes: bytes.subarray(at, at + sectorBytes) };
+function* someSectors(
+  { offset, bytes }: Write,
+  share: number,
+  random: Random,
+  untorn: readonly number[],
+): Iterable<Extent> {
+  for (let at = 0, unit: number; at < bytes.length; at += unit) {
+    unit = untorn.includes(offset + at) ? blockBytes : sectorBytes;
+    if (random() < share) yield { offset: offset + at, bytes: bytes.subarray(at, at + unit) };
   }
 }
 

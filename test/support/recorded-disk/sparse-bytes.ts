@@ -1,5 +1,6 @@
 /**
- * A disk's worth of bytes, of which only what was ever written takes up memory. The rest reads as zeros.
+ * A disk's worth of bytes, of which only what was ever written takes up memory. The rest reads as
+ * zeros, and so file systems that write zeros all over a new disk cost nothing.
  */
 const pageBytes = 64 * 1024;
 
@@ -8,12 +9,14 @@ export class SparseBytes {
 
   write(offset: number, bytes: Uint8Array): void {
     for (const [page, at, from, to] of pieces(offset, bytes.length)) {
+      const piece = bytes.subarray(from, to);
       let held = this.#pages.get(page);
       if (held === undefined) {
+        if (isZero(piece)) continue;
         held = Buffer.alloc(pageBytes);
         this.#pages.set(page, held);
       }
-      held.set(bytes.subarray(from, to), at);
+      held.set(piece, at);
     }
   }
 
@@ -26,10 +29,16 @@ export class SparseBytes {
     return bytes;
   }
 
-  /** Every stretch that was ever written, with its offset. */
+  /** Every stretch that may hold more than zeros, with its offset. */
   *extents(): Iterable<{ readonly offset: number; readonly bytes: Buffer }> {
     for (const [page, bytes] of this.#pages) yield { offset: page * pageBytes, bytes };
   }
+}
+
+const zeros = Buffer.alloc(pageBytes);
+
+function isZero(bytes: Uint8Array): boolean {
+  return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
 /** Cuts a stretch at page borders: page number, place in the page, begin and end in the stretch. */
