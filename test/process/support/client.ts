@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
 export class Client {
+  /** What the server said first; `undefined` when it hung up instead. */
+  greeting: string | undefined;
   readonly #socket: Socket;
   #received = "";
   #ended = false;
@@ -12,7 +14,7 @@ export class Client {
     const socket = connect({ host: "127.0.0.1", port });
     await once(socket, "connect");
     const client = new Client(socket);
-    await client.reply();
+    client.greeting = await client.reply();
     return client;
   }
 
@@ -45,6 +47,23 @@ export class Client {
     }
   }
 
+  /** Greets the server and names the envelope up to DATA; the reply to the last line sent. */
+  async begin(from = "sender@example.org", to = "you@localhost"): Promise<string | undefined> {
+    const hello = / LMTP/.test(this.greeting ?? "") ? "LHLO test" : "EHLO test";
+    let reply: string | undefined;
+    for (const line of [hello, `MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, "DATA"]) {
+      reply = await this.ask(line);
+      if (reply === undefined || !/^[23]/.test(reply)) return reply;
+    }
+    return reply;
+  }
+
+  /** Sends the message with its final dot and waits for the reply. */
+  finish(message: string): Promise<string | undefined> {
+    this.send(`${message.replaceAll("\n", "\r\n")}\r\n.\r\n`);
+    return this.reply();
+  }
+
   /** Sends a line and waits for the reply. */
   async ask(line: string): Promise<string | undefined> {
     this.send(`${line}\r\n`);
@@ -68,13 +87,8 @@ export async function sendMessage(
 ): Promise<string | undefined> {
   const client = await Client.open(port);
   try {
-    let reply: string | undefined;
-    for (const line of ["EHLO test", `MAIL FROM:<${from}>`, `RCPT TO:<${to}>`, "DATA"]) {
-      reply = await client.ask(line);
-      if (reply === undefined || !/^[23]/.test(reply)) return reply;
-    }
-    client.send(`${message.replaceAll("\n", "\r\n")}\r\n.\r\n`);
-    return await client.reply();
+    const reply = await client.begin(from, to);
+    return /^354/.test(reply ?? "") ? await client.finish(message) : reply;
   } finally {
     client.end();
   }

@@ -1,0 +1,144 @@
+/** What survives when the server is killed, stopped, started twice or left without resources. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { Client, sendMessage } from "./support/client.ts";
+import { countStored, startLoad } from "./support/load.ts";
+import { entry, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
+
+const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
+const hello = "Subject: Hello\n\nIt works.";
+
+/** Every acknowledged message is there once, and nothing is there that was never offered. */
+function assertNothingLost(server: Server, load: ReturnType<typeof startLoad>): void {
+  const stored = countStored(server.data, mailboxes);
+  for (const number of load.acknowledged) {
+    assert.equal(stored.get(number), 1, `message ${number} was acknowledged`);
+  }
+  for (const [number, count] of stored) {
+    assert.ok(load.offered.has(number) && count === 1, `message ${number} lies there ${count}×`);
+  }
+}
+
+test("kill -9 under load loses no acknowledged message, and the next start needs no help", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const first = await serve(t, data);
+  const load = startLoad([first.smtpPort, first.lmtpPort], mailboxes);
+  await load.reached(300);
+  const { signal } = await first.stop("SIGKILL");
+  await load.ended;
+  assert.equal(signal, "SIGKILL");
+  assertNothingLost(first, load);
+
+  const second = await serve(t, data);
+  assert.match((await sendMessage(second.smtpPort, hello)) ?? "", /^250 /);
+  assertNothingLost(second, load);
+});
+
+test("SIGTERM under load answers what was taken, loses nothing and exits 0", async (t) => {
+  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
+  await load.reached(200);
+  const { code, stderr } = await server.stop("SIGTERM");
+  load.stop();
+  await load.ended;
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /"msg":"stopped"/);
+  assertNothingLost(server, load);
+  const stored = countStored(server.data, mailboxes);
+  assert.equal(stored.size, load.acknowledged.size, "each stored message was acknowledged");
+  assert.deepEqual(
+    [...load.refusals.keys()].filter((reply) => !reply.startsWith("421 ")),
+    [],
+  );
+  for (const mailbox of readdirSync(join(server.data, "mail/localhost"))) {
+    assert.deepEqual(readdirSync(join(server.data, "mail/localhost", mailbox, "tmp")), []);
+  }
+});
+
+test("an idle session is told 421 and does not hold up the end", async (t) => {
+  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const client = await Client.open(server.smtpPort);
+  await client.ask("EHLO test");
+  const ended = server.stop("SIGINT");
+  assert.match((await client.reply()) ?? "", /^421 4\.3\.2 /);
+  assert.equal((await ended).code, 0);
+});
+
+test("a client stuck in its message is cut off after shutdownMs and reported", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const server = await serve(t, data, ["--shutdown-ms", "300"]);
+  const client = await Client.open(server.smtpPort);
+  await client.begin();
+  client.send("Subject: never ends\r\n");
+  const { code, stderr } = await server.stop("SIGTERM");
+  assert.equal(code, 0);
+  assert.match(stderr, /"messages":1,.*this was left unanswered/);
+});
+
+test("a second signal, later than a repeat of the first, ends the server at once", async (t) => {
+  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const client = await Client.open(server.smtpPort);
+  await client.begin();
+  const ended = server.stop("SIGTERM");
+  const again = setInterval(() => process.kill(server.pid, "SIGTERM"), 100);
+  t.after(() => clearInterval(again));
+  const { code } = await ended;
+  clearInterval(again);
+  assert.equal(code, 1);
+});
+
+test("a second server on the same data directory refuses to start, until the first is killed", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const first = await serve(t, data);
+  const none = ["--smtp", "off", "--lmtp", "off", "--http", "off"];
+  const { code, stderr } = await run(["serve", "--data", data, ...none]);
+  assert.equal(code, 75);
+  assert.equal(
+    stderr,
+    `postbag: Another Postbag (process ${first.pid}) is using ${data}. Stop it first, or give this one its own folder with --data\n`,
+  );
+  assert.match((await sendMessage(first.smtpPort, hello)) ?? "", /^250 /);
+  await first.stop("SIGKILL");
+  await serve(t, data);
+});
+
+/** Runs the server with a limit of the shell's. */
+function limited(t: TestContext, limit: string, args: readonly string[] = []): Promise<Server> {
+  const command = ["sh", "-c", `${limit}; exec "$@"`, "sh", process.execPath, entry] as const;
+  return serve(t, join(temporaryFolder(t), "data"), args, { command: [...command] });
+}
+
+test("too many open files put mail off with 4yz, and service resumes", async (t) => {
+  const server = await limited(t, "ulimit -n 60");
+  const idle: Client[] = [];
+  t.after(() => {
+    for (const client of idle) client.end();
+  });
+  const sender = await Client.open(server.smtpPort);
+  assert.match((await sender.begin()) ?? "", /^354/);
+  // Sessions use up the descriptors, until the server has to hang up on one.
+  for (let greeting: string | undefined = "220"; greeting !== undefined; ) {
+    const client = await Client.open(server.smtpPort);
+    idle.push(client);
+    greeting = client.greeting;
+    assert.ok(idle.length < 100, "the limit was not reached");
+  }
+  assert.match((await sender.finish(hello)) ?? "", /^45\d 4\./);
+  sender.end();
+  for (const client of idle) client.end();
+
+  let answer: string | undefined;
+  while (!/^250/.test(answer ?? "")) answer = await sendMessage(server.smtpPort, hello);
+  assert.equal((await server.stop()).code, 0);
+});
+
+test("files that may not grow put mail off with 4yz and the process lives", async (t) => {
+  // SIGXFSZ is ignored by Node, so that write(2) fails with EFBIG instead.
+  const server = await limited(t, "ulimit -f 8");
+  const large = `Subject: x\n\n${"x".repeat(70)}\n`.padEnd(40_000, "large\n");
+  assert.match((await sendMessage(server.smtpPort, large)) ?? "", /^45\d /);
+  assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
+  assert.equal((await server.stop()).code, 0);
+});

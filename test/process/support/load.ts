@@ -1,0 +1,104 @@
+/** A load of numbered messages, with a record of what the server acknowledged. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { sendMessage } from "./client.ts";
+
+export interface Load {
+  /** Numbers of messages offered, and of those that got their 250. */
+  readonly offered: Set<number>;
+  readonly acknowledged: Set<number>;
+  /** Replies other than 250 that somebody got. */
+  readonly refusals: Map<string, number>;
+  /** Resolves when that many have been acknowledged. */
+  readonly reached: (count: number) => Promise<void>;
+  /** Ends when every client found the server gone or was told to stop. */
+  readonly ended: Promise<void>;
+  readonly stop: () => void;
+}
+
+/** Sends numbered messages from several clients, one after the other each, until stopped or cut off. */
+export function startLoad(
+  ports: readonly number[],
+  mailboxes: readonly string[],
+  clients = 16,
+): Load {
+  const offered = new Set<number>();
+  const acknowledged = new Set<number>();
+  const refusals = new Map<string, number>();
+  let waiters: { count: number; resolve: () => void }[] = [];
+  let isStopped = false;
+  let last = 0;
+
+  async function client(port: number): Promise<void> {
+    while (!isStopped) {
+      const number = ++last;
+      const to = mailboxes[number % mailboxes.length] ?? "";
+      offered.add(number);
+      let answer: string | undefined;
+      try {
+        answer = await sendMessage(port, `Subject: ${number}\n\n${bodyOf(number)}`, { to });
+      } catch {
+        return; // Nobody listens any more.
+      }
+      if (answer === undefined) return;
+      if (/^250 /.test(answer)) acknowledged.add(number);
+      else refusals.set(answer, (refusals.get(answer) ?? 0) + 1);
+      waiters = waiters.filter(({ count, resolve }) => {
+        if (acknowledged.size < count) return true;
+        resolve();
+        return false;
+      });
+    }
+  }
+
+  const running = Array.from({ length: clients }, (_, index) =>
+    client(ports[index % ports.length] ?? 0),
+  );
+  const ended = Promise.all(running).then(() => {});
+  return {
+    offered,
+    acknowledged,
+    refusals,
+    ended,
+    stop: () => {
+      isStopped = true;
+    },
+    reached: (count) =>
+      Promise.race([
+        new Promise<void>((resolve) => {
+          waiters.push({ count, resolve });
+        }),
+        ended.then(() => {
+          throw new Error(
+            `the load ended after ${acknowledged.size} messages: ${JSON.stringify([...refusals])}`,
+          );
+        }),
+      ]),
+  };
+}
+
+/** A body of its own for each number, from one line to some pages. */
+function bodyOf(number: number): string {
+  return Array.from({ length: 1 + (number % 97) }, (_, line) => `${number} ${line}`).join("\n");
+}
+
+/** Counts how often each number lies in the mailboxes; fails on a message that is not whole. */
+export function countStored(
+  data: string,
+  mailboxes: readonly string[],
+): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  for (const address of mailboxes) {
+    const [localPart = "", domain = ""] = address.split("@");
+    const folder = join(data, "mail", domain, localPart, "new");
+    for (const name of readdirSync(folder)) {
+      const content = readFileSync(join(folder, name), "utf8");
+      const number = Number(/^Subject: (\d+)$/m.exec(content)?.[1]);
+      if (!content.endsWith(`\n\n${bodyOf(number)}\n`)) {
+        throw new Error(`${name} is not whole:\n${content}`);
+      }
+      counts.set(number, (counts.get(number) ?? 0) + 1);
+    }
+  }
+  return counts;
+}
