@@ -15,7 +15,7 @@ import type { SyncPlan } from "../maildir/index.ts";
 import { type FileSystemSync, openFileSystemSync, type SyncFileSystem } from "../system/index.ts";
 
 /** From how many files, and how many directories, one flush of the file system is the cheaper way. */
-const BULK_FROM = { data: 4, names: 8 };
+const BULK_FROM = { data: 8, names: 8 };
 
 export const syncPlan: SyncPlan = (phase, count) => (count >= BULK_FROM[phase] ? "bulk" : "each");
 

@@ -32,8 +32,10 @@ const threadEntry = new URL(
 export async function startDiskThread(
   options: ThreadOptions,
   onDeath: (cause: unknown) => void,
+  entry: URL = threadEntry,
 ): Promise<Disk> {
-  const worker = new Worker(threadEntry, { name: "postbag-disk", workerData: options });
+  // Without the process's own flags: some, such as --input-type, are refused by a thread.
+  const worker = new Worker(entry, { name: "postbag-disk", workerData: options, execArgv: [] });
   type Waiter = (answer: ThreadAnswer | undefined) => void;
   const waiting = new Map<number, Waiter>();
   const ended = Promise.withResolvers<void>();

@@ -8,7 +8,7 @@ export type DeliveryErrorCode =
   | "ERR_DELIVERY_CLOSED"
   /** One body alone exceeds `maxPendingBytes`; it must be spooled to a file. */
   | "ERR_DELIVERY_TOO_LARGE"
-  /** An option has a value it cannot have. */
+  /** An option or an argument has a value it cannot have. */
   | "ERR_DELIVERY_OPTION";
 
 export class DeliveryError extends Error {

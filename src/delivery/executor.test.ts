@@ -219,6 +219,23 @@ test("a body above the memory bound is refused by name", async (t) => {
   );
 });
 
+test("arguments of another type are refused before anything is sent to the disk", async (t) => {
+  const maildir = join(await temporaryDirectory(t), "box");
+  await using executor = await DeliveryExecutor.open();
+  const wrong: [unknown, unknown, RegExp][] = [
+    ["", encode("x"), /path must be a directory; got ""/],
+    [7, encode("x"), /got 7/],
+    ["a\0b", encode("x"), /path must be/],
+    [maildir, "text", /body must be .* got string/],
+    [maildir, null, /got null/],
+    [maildir, { head: encode("x"), file: "/f" }, /body must be/],
+  ];
+  for (const [path, body, message] of wrong) {
+    const refused = executor.deliver(path as string, body as Uint8Array);
+    await assert.rejects(refused, { code: "ERR_DELIVERY_OPTION", message });
+  }
+});
+
 test("options that cannot be meant are refused with the value received", async () => {
   const wrong = [
     [{ maxBatch: 0 }, /maxBatch must be a whole number from 1 up; got 0/],

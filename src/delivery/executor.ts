@@ -145,7 +145,7 @@ export class DeliveryExecutor {
    * @param path The Maildir's root, which is created when it does not exist.
    * @param body The message as it shall lie on disk; not changed, and not to be changed meanwhile.
    * @returns The exact file name in `new/`.
-   * @throws {DeliveryError} ERR_DELIVERY_FAILED with `errno` and the original error as `cause`;
+   * @throws {DeliveryError} ERR_DELIVERY_OPTION for a path or body of another type. ERR_DELIVERY_FAILED with `errno` and the original error as `cause`;
    *   ERR_DELIVERY_CLOSED; ERR_DELIVERY_TOO_LARGE; ERR_DELIVERY_IN_DOUBT. The signal's own reason
    *   when it aborted first.
    */
@@ -156,6 +156,7 @@ export class DeliveryExecutor {
   /** Delivers like {@link deliver} and also tells what company the message had and how long it took. */
   async submit(path: string, body: Body, request: DeliverRequest = {}): Promise<Receipt> {
     const { signal, flags, receivedAt } = request;
+    checkArguments(path, body);
     const delivery: Request = {
       maildir: path,
       body,
@@ -264,4 +265,23 @@ export class DeliveryExecutor {
             });
     }
   }
+}
+
+function checkArguments(path: unknown, body: unknown): void {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    const received = JSON.stringify(path);
+    throw new DeliveryError("ERR_DELIVERY_OPTION", `path must be a directory; got ${received}.`);
+  }
+  const spooled = body as { head?: unknown; file?: unknown; size?: unknown } | null | undefined;
+  const usable =
+    body instanceof Uint8Array ||
+    (spooled?.head instanceof Uint8Array &&
+      typeof spooled.file === "string" &&
+      Number.isSafeInteger(spooled.size));
+  if (usable) return;
+  const received = body === null ? "null" : typeof body;
+  throw new DeliveryError(
+    "ERR_DELIVERY_OPTION",
+    `body must be a Uint8Array, or { head, file, size } of a spooled message; got ${received}.`,
+  );
 }

@@ -1,0 +1,63 @@
+/**
+ * A fresh disk for one run of a bench.
+ *
+ * ext4 is several times slower for half a minute after thousands of files were deleted, so every run
+ * gets a file system of its own: as root an ext4 image mounted on a loop device, else a new directory.
+ * With `flushMs` it is a disk whose every flush takes so long, wherever such a disk can be made.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { missing, RecordedDisk } from "../../test/support/recorded-disk/index.ts";
+
+export interface BenchDisk extends AsyncDisposable {
+  /** An empty directory on it. */
+  readonly path: string;
+  /** One line for above the figures. */
+  readonly description: string;
+}
+
+export interface BenchDiskOptions {
+  /** How long a flush takes, in milliseconds; 0 for the ordinary disk. @defaultValue 0 */
+  readonly flushMs?: number;
+  /** @defaultValue 4096 on the ordinary disk, 1024 in memory with `flushMs` */
+  readonly sizeMb?: number;
+}
+
+/** @throws when a disk with a slow flush cannot be made here; the message names what is missing. */
+export async function freshDisk({ flushMs = 0, sizeMb }: BenchDiskOptions): Promise<BenchDisk> {
+  if (flushMs > 0) {
+    const lack = missing("ext4");
+    if (lack !== undefined) throw new Error(`no disk with a slow flush here: it ${lack}`);
+    const disk = await RecordedDisk.up({ fileSystem: "ext4", flushMs, sizeMb: sizeMb ?? 1024 });
+    return {
+      path: disk.mountPoint,
+      description: `fresh ext4 in memory, ${flushMs} ms a flush`,
+      [Symbol.asyncDispose]: () => disk.down(),
+    };
+  }
+  const directory = mkdtempSync(join(tmpdir(), "postbag-bench-"));
+  if (process.getuid?.() !== 0) {
+    return {
+      path: directory,
+      description: "a fresh directory (root gets a fresh file system)",
+      [Symbol.asyncDispose]: async () => rmSync(directory, { recursive: true, force: true }),
+    };
+  }
+  const image = join(directory, "image");
+  const path = join(directory, "mnt");
+  writeFileSync(image, "");
+  truncateSync(image, (sizeMb ?? 4096) * 1024 * 1024);
+  mkdirSync(path);
+  execFileSync("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
+  execFileSync("mount", ["-o", "loop", image, path]);
+  return {
+    path,
+    description: "fresh ext4 on a loop device",
+    [Symbol.asyncDispose]: async () => {
+      execFileSync("umount", [path]);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,25 @@
+/** Figures as people read them: quantiles, medians, and one aligned table. */
+
+/** The value below which a share `q` of the figures lies (nearest rank); 0 without figures. */
+export function quantile(figures: readonly number[], q: number): number {
+  const sorted = figures.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
+}
+
+export function median(figures: readonly number[]): number {
+  return quantile(figures, 0.5);
+}
+
+/** Prints a Markdown table, text to the left and figures to the right. */
+export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const columns = head.map((title, at) => [title, ...rows.map((row) => row[at] ?? "")]);
+  const widths = columns.map((cells) => Math.max(3, ...cells.map((cell) => cell.length)));
+  const toRight = columns.map((cells) => cells.slice(1).every((cell) => /^[\d,.]*$/.test(cell)));
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, at) => (toRight[at] ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!))).join(" | ")} |`;
+  console.log(line(head));
+  console.log(
+    `|${widths.map((width, at) => (toRight[at] ? `${"-".repeat(width + 1)}:` : "-".repeat(width + 2))).join("|")}|`,
+  );
+  for (const row of rows) console.log(line(row));
+}
