@@ -136,6 +136,7 @@ export class Connection extends SMTPConnection {
   /** Called when the client is gone for good. */
   onGone: (() => void) | undefined;
 
+  readonly #server: Server;
   readonly #steps: Steps;
   #hangUpWith: Reply | undefined;
   #timer: TimerHandle;
@@ -145,6 +146,7 @@ export class Connection extends SMTPConnection {
 
   constructor(server: Server, socket: Socket, options?: { id?: string } | null) {
     super(server, socket, options);
+    this.#server = server;
     this.#steps = server.steps;
     this.startedMs = server.steps.settings.clock.now();
     if (this._parser) this._parser.once("finish", () => this.close());
@@ -171,8 +173,13 @@ export class Connection extends SMTPConnection {
 
   /** Ends the session: at once when it is idle, else as soon as the message at hand is answered. */
   hangUp(given: Reply): void {
-    if (this._dataStream) this.#hangUpWith = given;
-    else this.send(given.code, formatReply(given).slice(4));
+    if (this._dataStream) {
+      this.#hangUpWith = given;
+      return;
+    }
+    this.send(given.code, formatReply(given).slice(4));
+    // A client that does not close its side would hold up the end of the server for seconds.
+    if (this.#server.isClosing) this._socket.destroySoon();
   }
 
   /** Trap: the library holds every greeting back by 100 ms. */
