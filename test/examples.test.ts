@@ -1,0 +1,64 @@
+/**
+ * The examples, as a user has them: run against the built package, each in an empty folder. The README
+ * shows the same text, letter by letter.
+ */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, "..");
+const folder = mkdtempSync(join(tmpdir(), "postbag-examples-"));
+
+const expected: Record<string, string> = {
+  "batcher.ts": "order 1 stored\norder 2 stored\nno order -3\n",
+  "maildir.ts": "S Subject: Lunch\n",
+  "delivery.ts": "3 messages in 1 batch, 3 names\n",
+  "durable-write.ts": 'not yet in place: true\n{ "greeting": "Good day" }\n\n',
+  "smtp.ts": "LMTP on 127.0.0.1\n",
+};
+
+before(async () => {
+  const installed = join(folder, "node_modules");
+  mkdirSync(join(installed, "postbag"), { recursive: true });
+  const dist = join(installed, "postbag", "dist");
+  await run(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json", "--outDir", dist], {
+    cwd: root,
+  });
+  cpSync(join(root, "package.json"), join(installed, "postbag", "package.json"));
+  symlinkSync(join(root, "node_modules"), join(installed, "postbag", "node_modules"));
+});
+
+after(() => rmSync(folder, { recursive: true }));
+
+test("every example is run, and says what it should", async () => {
+  const examples = readdirSync(join(root, "examples"));
+  assert.deepEqual(examples.toSorted(), Object.keys(expected).toSorted());
+  for (const example of examples) {
+    const own = join(folder, basename(example, ".ts"));
+    mkdirSync(own);
+    cpSync(join(root, "examples", example), join(own, example));
+    const { stdout } = await run(process.execPath, [example], { cwd: own });
+    assert.equal(stdout, expected[example], example);
+  }
+});
+
+test("the README shows the examples as they are", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  for (const example of Object.keys(expected)) {
+    const text = readFileSync(join(root, "examples", example), "utf8");
+    assert.ok(readme.includes(`\`\`\`ts\n${text}\`\`\``), `README.md lacks examples/${example}`);
+  }
+});
