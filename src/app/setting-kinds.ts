@@ -46,7 +46,10 @@ export const bytes: Kind<number> = {
     const value = Number(digits ?? Number.NaN) * (units[unit ?? ""] ?? Number.NaN);
     return value >= 1 && Number.isSafeInteger(value) ? value : undefined;
   },
-  show: String,
+  show: (value) => {
+    const unit = ["GiB", "MiB", "KiB"].find((name) => value % (units[name] ?? 1) === 0) ?? "";
+    return `${value / (units[unit] ?? 1)}${unit}`;
+  },
 };
 
 export const folder: Kind<string> = {

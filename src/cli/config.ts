@@ -11,7 +11,7 @@ import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 export function configCommand(): Command {
   const command = new Command("config")
-    .description("show the effective settings and where each comes from")
+    .description("show the settings and where each comes from")
     .option("--check", "say only whether everything is in order")
     .option("--json", "print JSON, in the form of a configuration file")
     .action((options: Record<string, unknown>) => {

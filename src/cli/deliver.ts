@@ -5,7 +5,7 @@ import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 export function deliverCommand(): Command {
   const command = new Command("deliver")
-    .description("deliver the message on standard input; exit 0 means it is durable")
+    .description("deliver a message from standard input")
     .option("--to <ADDRESS>", "the recipient, whose mailbox is found like the server does")
     .option("--maildir <DIR>", "the Maildir to deliver into, whoever the recipient is")
     .option("--from <ADDRESS>", "the reverse-path, for the Return-Path field (<> for none)")

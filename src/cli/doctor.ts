@@ -8,7 +8,7 @@ const marks = { good: "ok", warning: "warning", bad: "BAD" } as const;
 
 export function doctorCommand(): Command {
   const command = new Command("doctor")
-    .description("check that this machine can run Postbag and keep mail safe; changes nothing")
+    .description("examine this machine and say what to do about faults")
     .option("--json", "print JSON")
     .action(async (options: Record<string, unknown>) => {
       const report = await examine(settingsOf(options).settings);

@@ -16,13 +16,14 @@ function postbag(): Command {
   const program = new Command("postbag")
     .description("Takes in mail by SMTP and LMTP and keeps it in Maildirs, safe from power cuts.")
     .version(version)
-    .showHelpAfterError("(postbag --help lists the commands)")
+    .helpCommand(false)
     .configureHelp({ showGlobalOptions: true })
-    .commandsGroup("Commands:")
+    .commandsGroup("Everyday:")
     .addCommand(serveCommand())
     .addCommand(mailboxCommand())
-    .addCommand(deliverCommand())
     .addCommand(doctorCommand())
+    .commandsGroup("More:")
+    .addCommand(deliverCommand())
     .addCommand(configCommand());
   for (const command of [program, ...everyCommandBelow(program)]) {
     command.exitOverride().showHelpAfterError(false).configureOutput({ outputError: printFault });

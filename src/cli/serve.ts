@@ -15,9 +15,7 @@ import { exitCodes } from "./sysexits.ts";
 const sameSignalMs = 1_000;
 
 export function serveCommand(): Command {
-  const command = new Command("serve")
-    .description("run the mail server (what `npm start` does)")
-    .action(serve);
+  const command = new Command("serve").description("run the mail server").action(serve);
   return addSettingFlags(command);
 }
 

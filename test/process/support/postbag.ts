@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
@@ -135,4 +135,16 @@ function saysReady(child: ChildProcess): Promise<void> {
       if (/^postbag ready$/m.test(seen)) resolve();
     });
   });
+}
+
+/** Does the same for each case, as many at a time as there are processors. */
+export async function inParallel<Case>(
+  cases: readonly Case[],
+  each: (one: Case) => Promise<void>,
+): Promise<void> {
+  const left = [...cases];
+  const worker = async () => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) await each(next);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
 }
