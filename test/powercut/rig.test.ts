@@ -3,10 +3,13 @@
  * disk does what a disk with a write cache does.
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import {
   type FileSystemName,
   fileSystems,
@@ -83,13 +86,46 @@ for (const fault of ["flushes", "writes"] as const) {
   });
 }
 
-test("a disk leaves nothing attached when it is taken down", async (t) => {
+function isMounted(path: string): boolean {
+  return readFileSync("/proc/self/mounts", "utf8").includes(` ${path} `);
+}
+
+test("a disk leaves nothing attached when it is taken down, even twice", async (t) => {
   const lack = missing("btrfs");
   if (lack !== undefined) return t.skip(lack);
   const disk = await RecordedDisk.up({ fileSystem: "btrfs" });
-  const directory = dirname(disk.mountPoint);
+  assert.ok(isMounted(disk.mountPoint));
   await disk.down();
   await disk.down();
-  assert.ok(!readFileSync("/proc/self/mounts", "utf8").includes(directory));
-  assert.ok(!existsSync(directory));
+  assert.ok(!isMounted(disk.mountPoint));
+  assert.ok(!existsSync(dirname(disk.mountPoint)));
+});
+
+test("a disk whose own process was killed can still be taken down", async (t) => {
+  const lack = missing("ext4");
+  if (lack !== undefined) return t.skip(lack);
+  const disk = await RecordedDisk.up({ fileSystem: "ext4" });
+  process.kill(disk.pid, "SIGKILL");
+  await disk.down();
+  assert.ok(!isMounted(disk.mountPoint));
+  assert.ok(!existsSync(dirname(disk.mountPoint)));
+});
+
+test("a disk goes away with its owner, even when that is killed", async (t) => {
+  const lack = missing("ext4");
+  if (lack !== undefined) return t.skip(lack);
+  const door = join(import.meta.dirname, "../support/recorded-disk/index.ts");
+  const program = `
+    import { RecordedDisk } from ${JSON.stringify(door)};
+    console.log((await RecordedDisk.up({ fileSystem: "ext4" })).mountPoint);
+    setInterval(() => {}, 60_000);`;
+  const owner = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(owner.stdout, "data");
+  const mountPoint = String(line).trim();
+  assert.ok(isMounted(mountPoint));
+  owner.kill("SIGKILL");
+  while (existsSync(dirname(mountPoint))) await pause(10);
+  assert.ok(!isMounted(mountPoint));
 });

@@ -59,12 +59,15 @@ export interface DiskOptions {
 export class RecordedDisk {
   /** The root of the mounted file system. */
   readonly mountPoint: string;
+  /** The process that serves the disk. */
+  readonly pid: number;
   readonly #directory: string;
   readonly #process: ChildProcess;
 
   private constructor(directory: string, process: ChildProcess) {
     this.#directory = directory;
     this.#process = process;
+    this.pid = process.pid!;
     this.mountPoint = join(directory, "mnt");
   }
 

@@ -10,7 +10,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -37,7 +37,7 @@ function takeDown(): Promise<void> {
 }
 
 async function end(code: number): Promise<never> {
-  await takeDown().catch(console.error);
+  await takeDown().then(() => rmSync(directory, { recursive: true }), console.error);
   process.exit(code);
 }
 
@@ -45,14 +45,17 @@ async function bringUp(): Promise<void> {
   const socket = join(directory, "nbd");
   const image = join(directory, "disk");
   const ready = join(directory, "nbdfuse.pid");
+  const log = join(directory, "nbdfuse.log");
   const mountPoint = join(directory, "mnt");
   mkdirSync(mountPoint, { recursive: true });
   writeFileSync(image, "");
   await disk.listen(socket);
-  const nbdfuse = spawn("nbdfuse", ["-P", ready, image, "--unix", socket], { stdio: "inherit" });
+  const nbdfuse = spawn("nbdfuse", ["-P", ready, image, "--unix", socket], {
+    stdio: ["ignore", "ignore", openSync(log, "w")],
+  });
   nbdfuseEnded = once(nbdfuse, "exit");
   while (!existsSync(ready)) {
-    if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse ended with ${nbdfuse.exitCode}`);
+    if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse: ${readFileSync(log, "utf8")}`);
     await pause(10);
   }
   // Direct, so that no page cache of the file lies between the file system and the disk.
