@@ -1,0 +1,272 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { Batcher, BatcherError, fail } from "./index.ts";
+
+test("items added in one turn travel in one batch, and each gets its own output", async () => {
+  const lab = new BatcherLab();
+  const added = lab.addMany("a", [1, 2, 3]);
+  assert.equal(lab.batches.length, 0, "add does not start process");
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1, 2, 3]]);
+  lab.batches[0]?.finish(["one", "two", "three"]);
+  await lab.run();
+  assert.deepEqual(
+    added.map(({ value }) => value),
+    ["one", "two", "three"],
+  );
+});
+
+test("an item on an idle batcher starts in the very next hop, with no timer armed", async () => {
+  const lab = new BatcherLab();
+  lab.add("a", 1);
+  assert.equal(lab.clock.pendingImmediates, 1);
+  assert.equal(lab.clock.pendingTimers, 0);
+  await lab.turn();
+  assert.equal(lab.batches.length, 1);
+});
+
+test("what arrives during a flush is the next batch", async () => {
+  const lab = new BatcherLab();
+  lab.add("a", 1);
+  await lab.turn();
+  lab.addMany("a", [2, 3]);
+  await lab.turn();
+  lab.add("a", 4);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1]]);
+  lab.batches[0]?.finish();
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1], [2, 3, 4]]);
+  assert.deepEqual(
+    lab.batches.map(({ trigger }) => trigger),
+    ["idle", "finish"],
+  );
+});
+
+test("an add in the reaction to a settled item joins the next batch", async () => {
+  const lab = new BatcherLab();
+  const [first, second] = lab.addMany("a", [1, 2]);
+  void first?.promise.then(() => lab.add("a", 3));
+  void second?.promise.then(() => Promise.resolve().then(() => lab.add("a", 4)));
+  await lab.turn();
+  lab.batches[0]?.finish();
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [
+    [1, 2],
+    [3, 4],
+  ]);
+});
+
+test("an add from within process waits for a hop like any other", async () => {
+  const lab = new BatcherLab({
+    keyConcurrency: 2,
+    process: ({ items }) => {
+      seen.push([...items]);
+      if (items.includes(1)) lab.addMany("a", [2, 3]);
+      return items;
+    },
+  });
+  const seen: unknown[][] = [];
+  lab.add("a", 1);
+  await lab.turn();
+  assert.deepEqual(seen, [[1]]);
+  await lab.run();
+  assert.deepEqual(seen, [[1], [2, 3]]);
+});
+
+test("a batch holds at most maxBatchItems, and none is left behind", async () => {
+  const lab = new BatcherLab({ maxBatchItems: 10, workMs: 1 });
+  lab.addMany(
+    "a",
+    Array.from({ length: 25 }, (_, index) => index),
+  );
+  await lab.run();
+  assert.deepEqual(
+    lab.batches.map(({ items }) => items.length),
+    [10, 10, 5],
+  );
+  assert.equal(lab.batcher.stats().keys, 0);
+});
+
+test("a batch holds at most maxBatchBytes; what a seal leaves behind is runnable at once", async () => {
+  const lab = new BatcherLab({ maxBatchBytes: 100, sizeOf: Number, keyConcurrency: 2 });
+  lab.addMany("a", [60, 60, 40]);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[60], [60, 40]]);
+  assert.deepEqual(
+    lab.batches.map(({ batch }) => batch.bytes),
+    [60, 100],
+  );
+});
+
+test("an item larger than maxBatchBytes goes alone", async () => {
+  const lab = new BatcherLab({ maxBatchBytes: 100, sizeOf: Number, workMs: 1 });
+  lab.addMany("a", [10, 500, 20]);
+  await lab.run();
+  assert.deepEqual(lab.sealed, [[10], [500], [20]]);
+});
+
+test("a key has at most keyConcurrency batches in flight, all keys at most concurrency", async () => {
+  const lab = new BatcherLab({ maxBatchItems: 1, keyConcurrency: 2, concurrency: 3 });
+  lab.addMany("a", [1, 2, 3]);
+  lab.addMany("b", [4, 5, 6]);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1], [4], [2]]);
+  assert.equal(lab.batcher.stats().batchesInFlight, 3);
+});
+
+test("slots go round the keys: a flooded key does not keep the others waiting", async () => {
+  const lab = new BatcherLab({ maxBatchItems: 1, concurrency: 1, workMs: 1 });
+  lab.addMany("flood", [1, 2, 3, 4]);
+  lab.addMany("b", [5, 6]);
+  lab.add("c", 7);
+  await lab.run();
+  const keys = lab.batches.map(({ key }) => key);
+  assert.deepEqual(keys, ["flood", "b", "c", "flood", "b", "flood", "flood"]);
+});
+
+test("within a key items are sealed in the order in which they were accepted", async () => {
+  const lab = new BatcherLab({ maxBatchItems: 3, keyConcurrency: 3 });
+  lab.addMany("a", [1, 2, 3, 4, 5, 6, 7]);
+  await lab.turn();
+  lab.batches[2]?.finish();
+  lab.batches[0]?.finish();
+  await lab.run();
+  assert.deepEqual(lab.sealed.flat(), [1, 2, 3, 4, 5, 6, 7]);
+});
+
+test("minBatchItems is asked only for an additional slot", async () => {
+  const lab = new BatcherLab({ minBatchItems: 3, keyConcurrency: 2 });
+  lab.add("a", 1);
+  await lab.turn();
+  lab.addMany("a", [2, 3]);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1]]);
+  lab.add("a", 4);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1], [2, 3, 4]]);
+  assert.equal(lab.batches[1]?.trigger, "min");
+});
+
+test("falsy items and outputs are items and outputs", async () => {
+  const lab = new BatcherLab();
+  const added = lab.addMany("", [0, "", undefined, null, false]);
+  await lab.turn();
+  lab.batches[0]?.finish([undefined, 0, "", false, null]);
+  await lab.run();
+  assert.deepEqual(
+    added.map(({ settled, value }) => [settled, value]),
+    [undefined, 0, "", false, null].map((value) => ["value", value]),
+  );
+});
+
+test("an Error is an output like any other; only fail rejects, and with the reason itself", async () => {
+  const lab = new BatcherLab();
+  const [good, bad] = lab.addMany("a", [1, 2]);
+  const reason = { code: 550 };
+  const output = new Error("an output");
+  await lab.turn();
+  lab.batches[0]?.finish([output, fail(reason)]);
+  await lab.run();
+  assert.equal(good?.value, output);
+  assert.equal(bad?.error, reason);
+  assert.equal(lab.batcher.stats().failed, 1);
+});
+
+const endings: [string, unknown, number | undefined][] = [
+  ["one output too few", [1], 1],
+  ["one output too many", [1, 2, 3], 3],
+  ["an object that looks like an array", { length: 2 }, undefined],
+  ["nothing", null, undefined],
+];
+for (const [what, outputs, actual] of endings) {
+  test(`${what} fails every item of the batch, and says what was expected`, async () => {
+    const lab = new BatcherLab();
+    const added = lab.addMany("a", [1, 2]);
+    await lab.turn();
+    lab.batches[0]?.finish(outputs);
+    await lab.run();
+    for (const item of added) {
+      const error = assertCode(item, "ERR_BATCHER_OUTPUT_COUNT");
+      assert.deepEqual([error.expected, error.actual], [2, actual]);
+    }
+  });
+}
+
+test("a throw and a rejection fail their own batch only, and the key goes on", async () => {
+  const cause = new Error("disk on fire");
+  let calls = 0;
+  const lab = new BatcherLab({
+    process: ({ items }) => {
+      calls += 1;
+      if (calls === 1) throw cause;
+      return calls === 2 ? Promise.reject(cause) : items;
+    },
+  });
+  for (const item of [1, 2, 3]) {
+    const added = lab.add("a", item);
+    const neighbour = lab.add("a", `${item}, too`);
+    await lab.run();
+    if (item === 3) {
+      assert.equal(added.value, 3);
+      continue;
+    }
+    const error = assertCode(added, "ERR_BATCHER_BATCH_FAILED");
+    assert.equal(error.cause, cause);
+    assert.deepEqual([error.key, error.batchId], ["a", item]);
+    assert.doesNotMatch(error.message, /fire/, "the cause is not pasted into the message");
+    assert.notEqual(error, neighbour.error, "each item has an error of its own");
+  }
+});
+
+test("an error is an Error, and may come without a cause", () => {
+  const error = new BatcherError("ERR_BATCHER_CLOSED", "closed");
+  assert.ok(error instanceof Error);
+  assert.equal(error.name, "BatcherError");
+  assert.equal("cause" in error, false);
+});
+
+test("any Map key is a key: objects count by identity", async () => {
+  const seen: unknown[] = [];
+  const batcher = new Batcher<object, number, number>({
+    process: ({ items }) => {
+      seen.push(items);
+      return items;
+    },
+  });
+  const key = {};
+  await Promise.all([batcher.add(key, 1), batcher.add({}, 2), batcher.add(key, 3)]);
+  assert.deepEqual(seen, [[1, 3], [2]]);
+});
+
+test("a size that is no size is refused, and nothing else is disturbed", async () => {
+  for (const size of [Number.NaN, -1, Number.POSITIVE_INFINITY, undefined]) {
+    const lab = new BatcherLab({ maxBytes: 10, sizeOf: () => size as number });
+    const added = lab.add("a", 1);
+    await lab.run();
+    assertCode(added, "ERR_BATCHER_BAD_SIZE");
+    assert.equal(lab.batcher.stats().keys, 0);
+  }
+  const cause = new Error("no size");
+  const lab = new BatcherLab({
+    sizeOf: () => {
+      throw cause;
+    },
+  });
+  const added = lab.add("a", 1);
+  await lab.run();
+  assert.equal(assertCode(added, "ERR_BATCHER_BAD_SIZE").cause, cause);
+});
+
+test("sizeOf is asked once per add", async () => {
+  let asked = 0;
+  const sizeOf = () => {
+    asked += 1;
+    return 1;
+  };
+  const lab = new BatcherLab({ sizeOf, maxBytes: 100, workMs: 1 });
+  lab.addMany("a", [1, 2, 3]);
+  await lab.run();
+  assert.equal(asked, 3);
+});

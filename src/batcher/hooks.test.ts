@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { test } from "node:test";
+import { BatcherLab } from "../../test/support/batcher-lab.ts";
+import { Batcher, fail } from "./index.ts";
+
+test("hooks tell of every batch: why it started, how long things took, what failed", async () => {
+  const told: unknown[] = [];
+  const lab = new BatcherLab({
+    lingerMs: 10,
+    sizeOf: Number,
+    name: "outbox",
+    hooks: {
+      onBatchStart: (batch) => told.push(batch),
+      onBatchEnd: (batch) => told.push(batch),
+    },
+  });
+  lab.addMany("a", [3, 4]);
+  await lab.advance(10);
+  lab.clock.advance(7);
+  lab.batches[0]?.finish([3, fail("no")]);
+  await lab.run();
+  const start = {
+    ...{ key: "a", id: 1, trigger: "linger", items: 2, bytes: 7 },
+    ...{ oldestWaitMs: 10, acquireMs: 0 },
+  };
+  assert.deepEqual(told, [start, { ...start, outcome: "ok", failedItems: 1, processMs: 7 }]);
+});
+
+test("a failed acquire is told of too, and how long it took", async () => {
+  const told: unknown[] = [];
+  const lab = new BatcherLab({
+    acquire: () => {
+      lab.clock.advance(5);
+      throw new Error("no");
+    },
+    hooks: { onBatchStart: (batch) => told.push(batch), onBatchEnd: (batch) => told.push(batch) },
+  });
+  lab.add("a", 1);
+  await lab.run();
+  assert.deepEqual(told, [
+    {
+      ...{ key: "a", id: 1, trigger: "idle", items: 1, bytes: 0, oldestWaitMs: 5, acquireMs: 5 },
+      ...{ outcome: "acquire-failed", failedItems: 1, processMs: 0 },
+    },
+  ]);
+});
+
+test("acquireMs is the time acquire took", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const told: number[] = [];
+  const lab = new BatcherLab({
+    acquire: () => promise,
+    hooks: { onBatchStart: ({ acquireMs }) => told.push(acquireMs) },
+  });
+  lab.add("a", 1);
+  await lab.turn();
+  lab.clock.advance(8);
+  resolve();
+  await lab.run();
+  assert.deepEqual(told, [8]);
+});
+
+test("onReject is told of refusals and of what close drops", async () => {
+  const told: string[] = [];
+  const lab = new BatcherLab({
+    maxItems: 2,
+    maxBatchItems: 1,
+    hooks: { onReject: (key, error) => told.push(`${key} ${error.code}`) },
+  });
+  for (const key of ["a", "a", "b"]) lab.add(key, 1);
+  await lab.turn();
+  lab.batcher.close({ timeoutMs: 1 }).catch(() => {});
+  lab.add("c", 1);
+  await lab.advance(1);
+  assert.deepEqual(told, ["b ERR_BATCHER_FULL", "c ERR_BATCHER_CLOSED", "a ERR_BATCHER_CLOSED"]);
+});
+
+test("hooks and captureContext that throw or reject change nothing, and warn once", async (t) => {
+  const warn = t.mock.method(process, "emitWarning", () => {});
+  const throwing = () => {
+    throw new Error("from a hook");
+  };
+  const lab = new BatcherLab({
+    workMs: 1,
+    maxItems: 1,
+    maxBatchItems: 1,
+    captureContext: throwing,
+    hooks: {
+      onBatchStart: throwing,
+      onBatchEnd: () => Promise.reject(new Error("later")) as never,
+      onReject: throwing,
+    },
+  });
+  for (const item of [1, 2]) {
+    const added = lab.add("a", item);
+    lab.add("a", "refused");
+    await lab.run();
+    assert.equal(added.value, item);
+  }
+  assert.equal(warn.mock.callCount(), 1);
+});
+
+test("captureContext is called in add, and its values reach the batch in the order of the items", async () => {
+  const span = new AsyncLocalStorage<string>();
+  const lab = new BatcherLab({ captureContext: () => span.getStore() });
+  span.run("request 1", () => lab.add("a", 1));
+  span.run("request 2", () => lab.add("a", 2));
+  await lab.turn();
+  assert.deepEqual(lab.batches[0]?.batch.contexts, ["request 1", "request 2"]);
+});
+
+test("process, acquire, release and hooks run in the constructor's context, callers in their own", async () => {
+  const request = new AsyncLocalStorage<string>();
+  const seen: string[] = [];
+  const note = (what: string) => {
+    seen.push(`${what} ${request.getStore()}`);
+  };
+  const batcher = request.run("constructor", () => {
+    return new Batcher<string, number, number, number>({
+      maxItems: 2,
+      maxBatchItems: 1,
+      acquire: async () => {
+        note("acquire");
+        return 1;
+      },
+      release: () => note("release"),
+      process: async ({ items, signal }) => {
+        note("process");
+        signal.addEventListener("abort", () => note("abort"));
+        await Promise.resolve();
+        note("process, later");
+        return items;
+      },
+      hooks: {
+        onBatchStart: () => note("start"),
+        onBatchEnd: () => note("end"),
+        onReject: () => note("reject"),
+      },
+    });
+  });
+  const controller = new AbortController();
+  const caller = (name: string, signal?: AbortSignal) =>
+    request.run(name, async () => {
+      await batcher.add("a", 1, { signal }).catch(() => {});
+      assert.equal(request.getStore(), name);
+    });
+  await Promise.all([caller("first", controller.signal), caller("second"), caller("third")]);
+  request.run("aborter", () => controller.abort());
+  assert.ok(seen.length > 8, String(seen));
+  for (const what of [
+    "acquire",
+    "process",
+    "process, later",
+    "release",
+    "start",
+    "end",
+    "reject",
+  ]) {
+    assert.ok(seen.includes(`${what} constructor`), what);
+  }
+  assert.deepEqual(
+    seen.filter((line) => !line.endsWith("constructor")),
+    [],
+  );
+});
+
+test("listeners of batch.signal run in the constructor's context as well", async () => {
+  const request = new AsyncLocalStorage<string>();
+  const seen: (string | undefined)[] = [];
+  const lab = request.run("constructor", () => new BatcherLab());
+  const controller = new AbortController();
+  request.run("caller", () => lab.add("a", 1, controller.signal));
+  await lab.turn();
+  lab.batches[0]?.batch.signal.addEventListener("abort", () => seen.push(request.getStore()));
+  request.run("caller", () => controller.abort());
+  assert.deepEqual(seen, ["constructor"]);
+});

@@ -1,0 +1,128 @@
+/**
+ * A batcher on a clock that stands still, whose batches end when the test says so, or after `workMs`.
+ */
+import assert from "node:assert/strict";
+import { type Batch, Batcher, BatcherError, type BatcherOptions } from "../../src/batcher/index.ts";
+import { reactions, SimClock } from "./sim-clock.ts";
+
+type LabOptions = BatcherOptions<string, unknown, unknown, unknown>;
+
+export interface LabBatch {
+  readonly key: string;
+  readonly items: readonly unknown[];
+  readonly trigger: string;
+  readonly startedAt: number;
+  readonly batch: Batch<string, unknown, unknown>;
+  /** Ends it well: by default each item comes back as its own output. */
+  finish(outputs?: unknown): void;
+  fail(reason: unknown): void;
+}
+
+/** What has become of one `add`. */
+export interface Added {
+  readonly promise: Promise<unknown>;
+  settled: "value" | "error" | undefined;
+  value: unknown;
+  error: unknown;
+  settledAt: number | undefined;
+}
+
+export class BatcherLab {
+  readonly clock: SimClock;
+  readonly batcher: Batcher<string, unknown, unknown, unknown>;
+  readonly batches: LabBatch[] = [];
+
+  /** @param options - the batcher's, and `workMs`: how long each batch takes; by hand if left out. */
+  constructor(
+    options: Partial<LabOptions> & { readonly workMs?: number; readonly seed?: number } = {},
+  ) {
+    const { workMs, seed = 1, ...rest } = options;
+    this.clock = new SimClock({ seed });
+    this.batcher = new Batcher<string, unknown, unknown, unknown>({
+      process: (batch) => this.#process(batch, workMs),
+      clock: this.clock,
+      ...rest,
+    });
+  }
+
+  add(key: string, item: unknown, signal?: AbortSignal): Added {
+    const promise = this.batcher.add(key, item, { signal });
+    const added: Added = {
+      promise,
+      settled: undefined,
+      value: undefined,
+      error: undefined,
+      settledAt: undefined,
+    };
+    promise.then(
+      (value) => this.#settle(added, "value", value),
+      (error) => this.#settle(added, "error", error),
+    );
+    return added;
+  }
+
+  addMany(key: string, items: readonly unknown[]): Added[] {
+    return items.map((item) => this.add(key, item));
+  }
+
+  /** One turn of the event loop: the hop, if one is pending. */
+  async turn(): Promise<void> {
+    await reactions();
+    this.clock.runImmediates();
+    await reactions();
+  }
+
+  /** Lets everything happen that can without the test's help. */
+  async run(): Promise<void> {
+    await reactions();
+    await this.clock.run();
+  }
+
+  /** Moves time on and lets what falls due happen, turn by turn. */
+  async advance(byMs: number): Promise<void> {
+    const until = this.clock.now() + byMs;
+    await this.turn();
+    for (let at = this.clock.nextTimerAt; at !== undefined && at <= until; ) {
+      this.clock.fireNextTimer();
+      await this.turn();
+      at = this.clock.nextTimerAt;
+    }
+    this.clock.advance(until - this.clock.now());
+  }
+
+  /** The items of each batch so far. */
+  get sealed(): unknown[] {
+    return this.batches.map(({ items }) => items);
+  }
+
+  #settle(added: Added, settled: "value" | "error", result: unknown): void {
+    assert.equal(added.settled, undefined);
+    added.settled = settled;
+    added[settled] = result;
+    added.settledAt = this.clock.now();
+  }
+
+  #process(
+    batch: Batch<string, unknown, unknown>,
+    workMs: number | undefined,
+  ): Promise<readonly unknown[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly unknown[]>();
+    const finish = (outputs: unknown = batch.items) => resolve(outputs as readonly unknown[]);
+    const { key, items, trigger } = batch;
+    this.batches.push({
+      ...{ key, items, trigger, batch, finish },
+      startedAt: this.clock.now(),
+      fail: reject,
+    });
+    if (workMs !== undefined) this.clock.setTimeout(() => finish(), workMs);
+    return promise;
+  }
+}
+
+/** Asserts that an `add` rejected with a batcher's error of this code, and returns the error. */
+export function assertCode(added: Added | undefined, code: BatcherError["code"]): BatcherError {
+  assert.equal(added?.settled, "error");
+  assert.ok(added.error instanceof BatcherError, String(added.error));
+  assert.equal(added.error.code, code);
+  return added.error;
+}
