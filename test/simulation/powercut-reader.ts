@@ -1,0 +1,92 @@
+/**
+ * A mail reader at work while mail comes in: it reads what it sees, moves it to `cur/`, sets flags,
+ * deletes, and sometimes flushes what it did.
+ */
+import type { SeededRandom } from "../support/seeded-random.ts";
+import type { SimDisk } from "../support/sim-disk/disk.ts";
+import type { SimProcess } from "../support/sim-disk/process.ts";
+import type { Ledger } from "./powercut-ledger.ts";
+
+export class Reader {
+  readonly #process: SimProcess;
+  readonly #disk: SimDisk;
+  readonly #ledger: Ledger;
+  readonly #mailboxes: readonly string[];
+  readonly #random: SeededRandom;
+  readonly #flushing = new Set<Promise<void>>();
+
+  constructor(disk: SimDisk, ledger: Ledger, mailboxes: readonly string[], random: SeededRandom) {
+    this.#disk = disk;
+    this.#process = disk.start();
+    this.#ledger = ledger;
+    this.#mailboxes = mailboxes;
+    this.#random = random;
+  }
+
+  /** Does one thing, or nothing. A message it saw whole once must stay what it was. */
+  turn(): void {
+    if (this.#random.below(3) !== 0) return;
+    const mailbox = this.#mailboxes[this.#random.below(this.#mailboxes.length)]!;
+    const subdirectory = this.#random.below(2) === 0 ? "new" : "cur";
+    const faults = this.#disk.faults;
+    this.#disk.faults = [];
+    try {
+      const names = this.#process.list(`${mailbox}/${subdirectory}`);
+      const name = names[this.#random.below(names.length)];
+      if (name !== undefined) this.#act(mailbox, subdirectory, name);
+    } catch (error) {
+      // The mailbox may not be there yet, and the disk or this reader not any more.
+      if (!["ENOENT", undefined].includes((error as NodeJS.ErrnoException).code)) throw error;
+    } finally {
+      this.#disk.faults = faults;
+    }
+  }
+
+  /** Waits until nothing it flushes is under way. */
+  async rest(): Promise<void> {
+    await Promise.all(this.#flushing);
+  }
+
+  #act(mailbox: string, subdirectory: "new" | "cur", name: string): void {
+    const path = `${mailbox}/${subdirectory}/${name}`;
+    this.#ledger.seen(path, this.#read(path));
+    const id = name.split(":")[0]!;
+    const deed = this.#random.below(4);
+    if (deed === 0) {
+      this.#process.unlink(path);
+      this.#ledger.readerDid(id, { kind: "deleted", path, isDurable: false });
+    } else if (deed < 3) {
+      const flags = ["S", "RS", "FS"][this.#random.below(3)]!;
+      const target = `${mailbox}/cur/${id}:2,${flags}`;
+      if (target === path) return;
+      this.#process.rename(path, target);
+      this.#ledger.readerDid(id, { kind: "moved", path: target, isDurable: false });
+    }
+    if (this.#random.below(2) === 0) this.#flush(mailbox);
+  }
+
+  #read(path: string): Uint8Array {
+    const file = this.#process.openForReading(path);
+    const bytes = new Uint8Array(this.#process.status(path).size);
+    this.#process.read(file, bytes);
+    this.#process.close(file);
+    return bytes;
+  }
+
+  #flush(mailbox: string): void {
+    const deeds = this.#ledger.deedsIn(mailbox);
+    const flushing = (async () => {
+      try {
+        for (const name of ["cur", "new"]) {
+          const directory = this.#process.openDirectory(`${mailbox}/${name}`);
+          await this.#process.sync(directory);
+          this.#process.close(directory);
+        }
+        for (const deed of deeds) deed.isDurable = true;
+      } catch {
+        // Not durable then.
+      }
+    })();
+    this.#flushing.add(flushing);
+  }
+}

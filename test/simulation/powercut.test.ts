@@ -1,0 +1,92 @@
+/**
+ * Cuts the power at every instant of many runs, and holds what is left against what was promised.
+ *
+ * Environment: POSTBAG_SEEDS multiplies the number of seeds for a longer run.
+ */
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { type Flushing, mailboxes, World, type WorldOptions } from "./powercut-world.ts";
+
+const seeds = Number(process.env.POSTBAG_SEEDS ?? 1);
+const counted = { cuts: 0, kills: 0, acknowledged: 0, refused: 0, files: 0 };
+
+interface Ending {
+  readonly cutAt?: number;
+  readonly killAt?: number;
+}
+
+after(() => {
+  console.log(
+    `simulated: ${counted.cuts} power cuts, ${counted.kills} kills; held against the disk: ` +
+      `${counted.acknowledged} acknowledgements, ${counted.refused} refusals, ${counted.files} files`,
+  );
+});
+
+async function play(options: WorldOptions, ending: Ending, batches = 4): Promise<number> {
+  const world = new World(options);
+  world.disk.cutAt = ending.cutAt;
+  world.disk.killAt = ending.killAt;
+  try {
+    await world.live(batches);
+    const { instants } = world.disk;
+    assert.deepEqual(world.ledger.leftOpen, [], "descriptors left open");
+    world.disk.cutAt = undefined;
+    world.disk.killAt = undefined;
+    if (ending.killAt !== undefined) {
+      counted.kills += 1;
+      world.ledger.verify(world.disk, mailboxes);
+      // Another process takes over the very same disk, and the power goes while it works.
+      world.disk.cutAt = world.disk.instants + 1 + world.random.below(120);
+      await world.live(1);
+      world.disk.cutAt = undefined;
+    }
+    counted.cuts += 1;
+    world.loseLife();
+    world.ledger.verify(world.disk, mailboxes);
+    // Work goes on after the cut, and the power goes again.
+    world.disk.cutAt = 1 + world.random.below(150);
+    await world.live(1);
+    counted.cuts += 1;
+    world.loseLife();
+    world.ledger.verify(world.disk, mailboxes);
+    counted.acknowledged += world.ledger.acknowledged;
+    counted.refused += world.ledger.refused;
+    counted.files += world.ledger.filesChecked;
+    return instants;
+  } catch (error) {
+    const last = world.disk.trace.slice(-12).join("\n  ");
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error(`${JSON.stringify({ ...options, ...ending })}: ${message}\n  ${last}`, {
+      cause: error,
+    });
+  }
+}
+
+const flushings: readonly Flushing[] = ["each", "bulk", "mixed"];
+const runs = flushings.flatMap((flushing) => [
+  { flushing, faulty: false, disk: "a good disk" },
+  { flushing, faulty: true, disk: "a failing disk" },
+]);
+
+for (const { flushing, faulty, disk } of runs) {
+  test(`${flushing}: a cut at any instant on ${disk} breaks no promise`, async () => {
+    for (let seed = 1; seed <= seeds; seed += 1) {
+      const options = { seed, flushing, faulty };
+      const instants = await play(options, {});
+      for (let cutAt = 1; cutAt <= instants; cutAt += 1) await play(options, { cutAt });
+    }
+  });
+
+  test(`${flushing}: a kill at any instant on ${disk}, then a cut, breaks no promise`, async () => {
+    for (let seed = 1; seed <= seeds; seed += 1) {
+      const options = { seed: 1000 + seed, flushing, faulty };
+      const instants = await play(options, {});
+      for (let killAt = 1; killAt <= instants; killAt += 1) await play(options, { killAt });
+    }
+  });
+}
+
+test("the sweep was as large as it is said to be", () => {
+  assert.ok(counted.cuts >= 2000, `${counted.cuts} cuts`);
+  assert.ok(counted.acknowledged > counted.cuts, `${counted.acknowledged} acknowledgements`);
+});

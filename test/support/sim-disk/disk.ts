@@ -1,0 +1,191 @@
+/**
+ * A disk that forgets what was not flushed, for tests of the rooms that store mail.
+ *
+ * It keeps two states of bytes and names, live and durable. Programs see the live one through the
+ * `FileSystem` of a process; a cut leaves any state the unflushed changes allow. Every call is one
+ * instant at which the power can be cut or the process killed, and every flush two, because it takes
+ * time. Everything is drawn from one seed, so that a run can be run again.
+ *
+ * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, flushing
+ * `tmp/` alone does not make a rename durable, and what one descriptor was told no later one hears.
+ */
+import type { SyncFileSystem } from "../../../src/system/index.ts";
+import type { SeededRandom } from "../seeded-random.ts";
+import { rootAfterCut } from "./crash.ts";
+import { errnoError, Gone } from "./errors.ts";
+import { Inode, inodes, snapshot } from "./inode.ts";
+import { SimProcess } from "./process.ts";
+
+/** One call as it is made: a fault decides by it whether the call fails. */
+export interface Operation {
+  /** Counts calls from 1. */
+  readonly number: number;
+  readonly name: string;
+  readonly path: string;
+}
+
+export interface Fault {
+  readonly errno: string;
+  matches(operation: Operation): boolean;
+}
+
+interface Flush {
+  readonly owner: SimProcess;
+  readonly complete: () => void;
+  readonly abandon: (reason: Error) => void;
+}
+
+export class SimDisk {
+  readonly random: SeededRandom;
+  root: Inode;
+  /** Calls so far; the number of the next one is one more. */
+  operations = 0;
+  /** Instants so far at which the power could have been cut. */
+  instants = 0;
+  /** The instant at which the power is cut. */
+  cutAt: number | undefined;
+  /** The instant at which the process that then calls is killed. */
+  killAt: number | undefined;
+  faults: Fault[] = [];
+  /** The last calls, for the message of a failing test. */
+  readonly trace: string[] = [];
+  /** Runs between flushes: a reader at work. */
+  onTurn: (() => void) | undefined;
+  clockMs = Date.UTC(2026, 0, 1);
+
+  #isOff = false;
+  #inodes: number;
+  #flushes: Flush[] = [];
+  #scheduled = false;
+  #syncFailures = 0;
+  #syncErrno = "EIO";
+
+  constructor(random: SeededRandom, root: Inode = new Inode(1, "directory", 0o755)) {
+    this.random = random;
+    this.root = root;
+    this.#inodes = 1 + highestNumber(root);
+  }
+
+  get isOff(): boolean {
+    return this.#isOff;
+  }
+
+  /** Starts a process: its `fileSystem` is what it sees of the disk until it is killed. */
+  start(): SimProcess {
+    return new SimProcess(this);
+  }
+
+  cut(): void {
+    this.#isOff = true;
+    const flushes = this.#flushes.splice(0);
+    for (const flush of flushes) flush.abandon(new Gone("the power is cut"));
+  }
+
+  /** The disk as it is found when the power is back. The same cut can be survived in many ways. */
+  afterCut(random: SeededRandom = this.random): SimDisk {
+    const disk = new SimDisk(random, rootAfterCut(this.root, random));
+    disk.trace.push(...this.trace, "-- power cut --");
+    disk.clockMs = this.clockMs;
+    return disk;
+  }
+
+  /** Opens a flush of the whole file system, as a helper that holds its descriptor from now on. */
+  openSync(owner: SimProcess): SyncFileSystem {
+    let seen = this.#syncFailures;
+    let spent: Error | undefined;
+    return async (directory) => {
+      const errno = this.called(owner, "syncfs", directory);
+      const written = [...inodes(this.root)].map((inode) => snapshot(inode));
+      await this.flush(owner, () => {
+        if (errno) for (const { inode } of written) if (inode.isDirty) this.failInode(inode, errno);
+        for (const { settle } of written) settle();
+        // As btrfs commits a transaction: the second look takes the old names of finished renames.
+        for (const { settle } of written) settle();
+        if (this.#syncFailures > seen || errno) {
+          spent ??= errnoError(errno ?? this.#syncErrno, "syncfs", directory);
+        }
+        seen = this.#syncFailures;
+        if (spent) throw spent;
+      });
+    };
+  }
+
+  /** The kernel writes a dirty file back by itself, and fails. Answers whether there was one. */
+  failWriteBack(errno = "EIO"): boolean {
+    const dirty = [...inodes(this.root)].filter(({ isDirty }) => isDirty);
+    const inode = dirty[this.random.below(dirty.length)];
+    if (inode) this.failInode(inode, errno);
+    return inode !== undefined;
+  }
+
+  /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */
+  failInode(inode: Inode, errno: string): void {
+    inode.fail(errno, this.random);
+    this.#syncFailures += 1;
+    this.#syncErrno = errno;
+  }
+
+  /** Notes a call and one instant; answers the errno it shall fail with, if any. */
+  called(owner: SimProcess, name: string, path: string): string | undefined {
+    this.instant(owner);
+    this.operations += 1;
+    this.trace.push(`${this.operations} ${name} ${path}`);
+    const operation = { number: this.operations, name, path };
+    return this.faults.find((fault) => fault.matches(operation))?.errno;
+  }
+
+  instant(owner: SimProcess): void {
+    if (this.#isOff) throw new Gone("the power is cut");
+    this.instants += 1;
+    this.clockMs += 1;
+    if (this.instants === this.cutAt) this.cut();
+    if (this.#isOff) throw new Gone("the power is cut");
+    if (this.instants === this.killAt) owner.kill();
+    owner.live();
+  }
+
+  /** Lets a flush take its time; flushes under way finish in any order. */
+  flush(owner: SimProcess, effect: () => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const complete = () => {
+      try {
+        this.instant(owner);
+        effect();
+        resolve();
+      } catch (error) {
+        reject(error);
+      }
+    };
+    this.#flushes.push({ owner, complete, abandon: reject });
+    this.#schedule();
+    return promise;
+  }
+
+  /** A killed process waits for nothing, but the kernel finishes some of what it was asked for. */
+  abandonFlushes(owner: SimProcess): void {
+    const abandoned = this.#flushes.filter((flush) => flush.owner === owner);
+    this.#flushes = this.#flushes.filter((flush) => flush.owner !== owner);
+    for (const flush of abandoned) flush.abandon(new Gone("the process was killed"));
+  }
+
+  newInode(kind: "file" | "directory", mode: number): Inode {
+    this.#inodes += 1;
+    return new Inode(this.#inodes, kind, mode);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      if (!this.#isOff) this.onTurn?.();
+      const [flush] = this.#flushes.splice(this.random.below(this.#flushes.length), 1);
+      flush?.complete();
+      if (this.#flushes.length > 0) this.#schedule();
+    });
+  }
+}
+
+function highestNumber(root: Inode): number {
+  return Math.max(...[...inodes(root)].map((inode) => inode.number));
+}

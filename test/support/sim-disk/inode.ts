@@ -1,0 +1,161 @@
+/**
+ * What the simulated disk knows of one file or directory: what programs see, what a power cut leaves.
+ *
+ * The two differ by what has not been flushed. After a failed flush they stay apart for good: reads go
+ * on showing the new bytes, later flushes succeed, and nothing of it reaches the disk.
+ */
+import type { SeededRandom } from "../seeded-random.ts";
+
+/** The smallest piece of a write that survives a cut or does not. */
+export const sectorBytes = 512;
+
+/** One change to a directory that has not been flushed yet. */
+export interface NameChange {
+  readonly kind: "add" | "remove";
+  readonly name: string;
+  readonly inode: Inode;
+  /** For the removal half of a rename: its other half, without which it must not become durable. */
+  readonly pair?: NameChange;
+  /** The durable directory shows it. */
+  done: boolean;
+  /** A failed flush dropped it: it never becomes durable. */
+  lost: boolean;
+}
+
+export class Inode {
+  readonly number: number;
+  readonly kind: "file" | "directory";
+  mode: number;
+  /** Counts failed flushes and write-backs; a descriptor reports those since it was opened, once. */
+  failures = 0;
+  lastErrno = "EIO";
+
+  bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  durableBytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  modifiedMs = 0;
+  durableModifiedMs = 0;
+  changedMs = 0;
+  /** Set by a failed flush: what `bytes` has and `durableBytes` lacks is lost. */
+  forsaken = false;
+
+  readonly names = new Map<string, Inode>();
+  readonly durableNames = new Map<string, Inode>();
+  changes: NameChange[] = [];
+
+  constructor(number: number, kind: "file" | "directory", mode: number) {
+    this.number = number;
+    this.kind = kind;
+    this.mode = mode;
+  }
+
+  /** A file with bytes that the disk lacks, and could still get. */
+  get isDirty(): boolean {
+    return this.kind === "file" && !this.forsaken && this.bytes !== this.durableBytes;
+  }
+
+  add(name: string, inode: Inode): NameChange {
+    return this.#change({ kind: "add", name, inode, done: false, lost: false });
+  }
+
+  remove(name: string, inode: Inode, pair?: NameChange): NameChange {
+    const change = { kind: "remove" as const, name, inode, done: false, lost: false };
+    return this.#change(pair ? { ...change, pair } : change);
+  }
+
+  #change(change: NameChange): NameChange {
+    if (change.kind === "add") this.names.set(change.name, change.inode);
+    else if (this.names.get(change.name) === change.inode) this.names.delete(change.name);
+    this.changes.push(change);
+    return change;
+  }
+
+  /** Makes one change of a name durable. */
+  commit(change: NameChange): void {
+    if (change.done || change.lost) return;
+    if (change.kind === "add") this.durableNames.set(change.name, change.inode);
+    else if (this.durableNames.get(change.name) === change.inode) {
+      this.durableNames.delete(change.name);
+    }
+    change.done = true;
+  }
+
+  /**
+   * Makes these changes durable, as a flush does. A rename is never neither: the old name goes only
+   * when the new one is durable, and stays pending otherwise.
+   */
+  flushNames(changes: readonly NameChange[]): void {
+    for (const change of changes) {
+      if (change.pair && !change.pair.done) continue;
+      this.commit(change);
+    }
+    this.changes = this.changes.filter(({ done, lost }) => !done && !lost);
+  }
+
+  /** Makes the bytes as they were when the flush began durable. */
+  flushBytes(bytes: Uint8Array<ArrayBuffer>): void {
+    if (!this.forsaken) this.durableBytes = bytes;
+  }
+
+  /** A flush or a write-back fails: something may have been written, the rest is lost. */
+  fail(errno: string, random: SeededRandom): void {
+    this.failures += 1;
+    this.lastErrno = errno;
+    if (this.kind === "file") {
+      this.durableBytes = tornBytes(this.durableBytes, this.bytes, random);
+      this.forsaken = true;
+      return;
+    }
+    // Directories inside directories stay pending: a file system that loses one has stopped altogether.
+    for (const change of this.changes) {
+      if (change.inode.kind === "file") change.lost = true;
+    }
+  }
+}
+
+/** What a cut can leave of a file whose last flush knew `old` and whose cache holds `fresh`. */
+export function tornBytes(
+  old: Uint8Array<ArrayBuffer>,
+  fresh: Uint8Array<ArrayBuffer>,
+  random: SeededRandom,
+): Uint8Array<ArrayBuffer> {
+  if (old === fresh) return old;
+  const manner = random.below(5);
+  if (manner === 0) return old;
+  if (manner === 1) return fresh;
+  // Delayed allocation: the length is known, or part of it, and any subset of the sectors.
+  const sectors = Math.ceil(fresh.length / sectorBytes);
+  const size =
+    manner === 2 ? Math.min(fresh.length, random.below(sectors + 1) * sectorBytes) : fresh.length;
+  const torn = new Uint8Array(size);
+  torn.set(old.subarray(0, size));
+  for (let at = 0; at < size; at += sectorBytes) {
+    const written = manner === 4 ? false : random.below(2) === 0;
+    if (written) torn.set(fresh.subarray(at, Math.min(at + sectorBytes, size)), at);
+  }
+  return torn;
+}
+
+/** Remembers what a flush beginning now will make durable once it is done. */
+export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle: () => void } {
+  const { bytes, modifiedMs } = inode;
+  const changes = [...inode.changes];
+  return {
+    inode,
+    settle: () => {
+      if (inode.kind === "directory") inode.flushNames(changes);
+      else {
+        inode.flushBytes(bytes);
+        inode.durableModifiedMs = modifiedMs;
+      }
+    },
+  };
+}
+
+/** Every file and directory that can be reached, or has a change under way. */
+export function* inodes(from: Inode, seen = new Set<Inode>()): Generator<Inode> {
+  if (seen.has(from)) return;
+  seen.add(from);
+  yield from;
+  for (const child of from.names.values()) yield* inodes(child, seen);
+  for (const { inode } of from.changes) yield* inodes(inode, seen);
+}
