@@ -1,0 +1,105 @@
+/**
+ * A closed-loop load generator for SMTP and LMTP, in a process of its own so that its work is not the
+ * server's: N clients, each with one message under way. Prints one line of JSON.
+ */
+import type { LoadOptions, LoadResult } from "./load.ts";
+import { LoadClient } from "./load-client.ts";
+
+const options = JSON.parse(process.argv[2] ?? "") as LoadOptions;
+console.log(JSON.stringify(await generate(options)));
+process.exit(0);
+
+async function generate(options: LoadOptions): Promise<LoadResult> {
+  const { connections, mailboxes, domain, total } = options;
+  const latencies: number[] = [];
+  const errors: string[] = [];
+  let issued = 0;
+  let accepted = 0;
+  let measuring = total !== undefined;
+  let stopping = false;
+
+  const clientOptions = {
+    port: options.port,
+    hello: Buffer.from(`${options.protocol === "lmtp" ? "LHLO" : "EHLO"} bench.local\r\n`),
+    rcpts: Array.from({ length: mailboxes }, (_, box) =>
+      Buffer.from(`RCPT TO:<u${box}@${domain}>\r\n`),
+    ),
+    message: messageOf(options.bodyBytes),
+    keep: options.keep,
+    mayStart: () => !stopping && errors.length < 1_000 && (total === undefined || issued++ < total),
+    onAccepted: () => {
+      accepted += 1;
+    },
+    onSent: (latencyMs: number) => {
+      if (measuring) latencies.push(latencyMs);
+    },
+    onError: (why: string) => errors.push(why),
+  };
+
+  let startedAt = performance.now();
+  const clients = Promise.all(
+    Array.from({ length: connections }, (_, index) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      new LoadClient({ ...clientOptions, onEnd: resolve }, index + 1).next();
+      return promise;
+    }),
+  );
+  let endedAt: number | undefined;
+  if (total === undefined) {
+    await after(options.warmupSeconds);
+    measuring = true;
+    startedAt = performance.now();
+    await after(options.seconds);
+    measuring = false;
+    stopping = true;
+    endedAt = performance.now();
+  }
+  await clients;
+  return resultOf(latencies, (endedAt ?? performance.now()) - startedAt, accepted, errors);
+}
+
+function after(seconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, seconds * 1_000);
+  });
+}
+
+/** A message of 137 octets of header and a body in lines of 76, with its final dot. */
+function messageOf(bodyBytes: number): Buffer {
+  const head = [
+    "From: sender@bench.local",
+    "To: bob@bench.local",
+    "Subject: bench",
+    "Date: Mon, 01 Jan 2030 00:00:00 +0000",
+    "Message-ID: <bench@bench.local>",
+    "",
+    "",
+  ].join("\r\n");
+  const line = `${"x".repeat(76)}\r\n`;
+  const body = Buffer.alloc(bodyBytes, line);
+  body.fill("x", bodyBytes - (bodyBytes % line.length));
+  return Buffer.concat([Buffer.from(head), body, Buffer.from("\r\n.\r\n")]);
+}
+
+function resultOf(
+  latencies: readonly number[],
+  durationMs: number,
+  accepted: number,
+  errors: readonly string[],
+): LoadResult {
+  const sorted = Float64Array.from(latencies).sort();
+  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
+  const cpu = process.cpuUsage();
+  return {
+    messages: sorted.length,
+    accepted,
+    perSecond: sorted.length / (durationMs / 1_000),
+    p50Ms: at(0.5),
+    p99Ms: at(0.99),
+    p999Ms: at(0.999),
+    maxMs: at(1),
+    errors: errors.length,
+    ...(errors[0] !== undefined && { firstError: errors[0] }),
+    cpuSeconds: (cpu.user + cpu.system) / 1e6,
+  };
+}

@@ -1,0 +1,125 @@
+/**
+ * What the launchers of real mail programs ask of the machine: programs, free ports, a directory of
+ * their own, and child processes that never outlive the test.
+ *
+ * A peer is always a private instance: its configuration, queue and state lie in a temporary
+ * directory, it listens on 127.0.0.1, and it is stopped by its process id.
+ */
+import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
+import { once } from "node:events";
+import { accessSync, chmodSync, constants, mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+
+const execute = promisify(execFile);
+
+/** Daemons are installed beside the programs for everybody, and not in the path of every user. */
+const path = [process.env.PATH ?? "", "/usr/sbin", "/sbin"].join(delimiter);
+
+/** The full path of an installed program. */
+export function find(program: string): string | undefined {
+  return path
+    .split(delimiter)
+    .map((directory) => join(directory, program))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Says what this machine lacks, worded for `t.skip`; undefined when it lacks nothing. */
+export function missing(needs: {
+  root?: boolean;
+  programs?: readonly string[];
+}): string | undefined {
+  if (needs.root && process.getuid?.() !== 0) return "needs root";
+  const absent = (needs.programs ?? []).find((program) => find(program) === undefined);
+  return absent === undefined ? undefined : `needs the program ${absent}`;
+}
+
+/** Runs a program to its end; rejects with what it said. */
+export async function run(program: string, ...args: string[]): Promise<string> {
+  const { stdout } = await execute(find(program) ?? program, args, { maxBuffer: 64 * 1024 * 1024 });
+  return stdout;
+}
+
+/** Makes a directory that every user can look into, as a daemon with its own user has to. */
+export function temporaryDirectory(name: string): { path: string; remove: () => void } {
+  const directory = mkdtempSync(join(tmpdir(), `postbag-${name}-`));
+  chmodSync(directory, 0o755);
+  return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+/** A TCP port of 127.0.0.1 that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no TCP port");
+  return address.port;
+}
+
+/**
+ * Starts a program that the kernel ends when this process ends, however it ends (prctl(2),
+ * PR_SET_PDEATHSIG; the process id is the program's own).
+ */
+export function start(program: string, args: readonly string[], options: SpawnOptions = {}) {
+  return spawn("setpriv", ["--pdeathsig", "TERM", "--", program, ...args], {
+    stdio: "ignore",
+    ...options,
+  });
+}
+
+export function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/** Ends a child and waits for it; after ten seconds it is killed. Safe to call twice. */
+export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM") {
+  if (hasEnded(child)) return;
+  const ended = once(child, "exit");
+  child.kill(signal);
+  const killer = setTimeout(() => child.kill("SIGKILL"), 10_000);
+  await ended;
+  clearTimeout(killer);
+}
+
+/** Waits until `condition` holds; looks again every few milliseconds, as other programs tell nobody. */
+export async function until<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  timeoutMs = 30_000,
+): Promise<NonNullable<T>> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`);
+    await pause(10);
+  }
+}
+
+/** Waits until a port of 127.0.0.1 accepts a connection, while `child` is alive. */
+export async function listening(port: number, child: ChildProcess, log: () => string) {
+  await until(`port ${port}`, async () => {
+    if (hasEnded(child)) throw new Error(`it ended instead of listening:\n${log()}`);
+    const socket = connect(port, "127.0.0.1");
+    try {
+      await once(socket, "connect");
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
+  });
+}

@@ -1,0 +1,104 @@
+/** The real Postbag server as a child process: ports of its own, killed and started again at will. */
+import type { ChildProcess } from "node:child_process";
+import { join } from "node:path";
+import { freePort, hasEnded, start, stop, until } from "./machine.ts";
+
+export interface PostbagOptions {
+  /** The data directory; mail lies in `mail/<domain>/<local part>/` below it. */
+  readonly data: string;
+  readonly domain: string;
+  /** More arguments of `serve`. */
+  readonly arguments?: readonly string[];
+  /** Arguments of Node itself, such as `--cpu-prof`. */
+  readonly nodeArguments?: readonly string[];
+  /** User and group to run as; root only. @defaultValue this process's */
+  readonly owner?: number;
+}
+
+const main = join(import.meta.dirname, "../../../src/cli/main.ts");
+
+export class Postbag {
+  readonly smtpPort: number;
+  readonly lmtpPort: number;
+  readonly httpPort: number;
+  readonly #options: PostbagOptions;
+  #process: ChildProcess | undefined;
+  #output = "";
+  #log = "";
+
+  private constructor(options: PostbagOptions, ports: readonly [number, number, number]) {
+    this.#options = options;
+    [this.smtpPort, this.lmtpPort, this.httpPort] = ports;
+  }
+
+  static async start(options: PostbagOptions): Promise<Postbag> {
+    const ports = [await freePort(), await freePort(), await freePort()] as const;
+    const postbag = new Postbag(options, ports);
+    await postbag.start();
+    return postbag;
+  }
+
+  /** Starts the server on its ports, for the first time or after {@link stop} or {@link kill}. */
+  async start(): Promise<void> {
+    const { data, domain, owner } = this.#options;
+    const listen = (name: string, port: number) => [`--${name}`, `127.0.0.1:${port}`];
+    this.#output = "";
+    const child = start(
+      process.execPath,
+      [
+        ...(this.#options.nodeArguments ?? []),
+        main,
+        "serve",
+        ...["--data", data, "--domain", domain, "--file-system-check", "warn"],
+        ...listen("smtp", this.smtpPort),
+        ...listen("lmtp", this.lmtpPort),
+        ...listen("http", this.httpPort),
+        ...(this.#options.arguments ?? []),
+      ],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        ...(owner !== undefined && { uid: owner, gid: owner }),
+      },
+    );
+    this.#process = child;
+    child.stdout!.on("data", (bytes: Buffer) => {
+      this.#output += bytes;
+    });
+    child.stderr!.on("data", (bytes: Buffer) => {
+      this.#log += bytes;
+    });
+    await until("postbag ready", () => {
+      if (hasEnded(child)) throw new Error(`Postbag ended: ${this.#output}${this.#log}`);
+      return this.#output.includes("postbag ready");
+    });
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? Number.NaN;
+  }
+
+  /** What it wrote to standard error so far, over all its starts. */
+  log(): string {
+    return this.#log;
+  }
+
+  /** The mailbox of a local part, which must need no encoding. */
+  mailbox(localPart: string): string {
+    return join(this.#options.data, "mail", this.#options.domain, localPart);
+  }
+
+  /** SIGTERM; returns the exit code. */
+  async stop(): Promise<number | null> {
+    if (this.#process !== undefined) await stop(this.#process);
+    return this.#process?.exitCode ?? null;
+  }
+
+  /** SIGKILL: no handler runs, nothing is flushed. */
+  async kill(): Promise<void> {
+    if (this.#process !== undefined) await stop(this.#process, "SIGKILL");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
