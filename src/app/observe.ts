@@ -103,6 +103,8 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
         case "aborted":
           return log.info({ ...who(event.session), received: event.received }, "broken off");
         case "error": {
+          // What keeps a listener from starting is thrown as well, and told once.
+          if ((event.error as NodeJS.ErrnoException).syscall === "listen") return;
           const session = event.session ? who(event.session) : {};
           return log.error({ ...session, during: event.during, ...why(event.error) }, "fault");
         }

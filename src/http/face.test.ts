@@ -69,8 +69,8 @@ test("beyond this machine the page and the metrics stay closed without a token o
 
 test("the token opens as bearer and as a browser's password, and no other word does", async () => {
   const guarded = face({ loopback: false, accessToken: "s3cret" });
-  const ask = (authorization: string) =>
-    guarded.request("/metrics", { headers: { authorization } }).then(({ status }) => status);
+  const ask = async (authorization: string) =>
+    (await guarded.request("/metrics", { headers: { authorization } })).status;
   const basic = (words: string) => `Basic ${Buffer.from(words).toString("base64")}`;
   assert.equal((await guarded.request("/metrics")).status, 401);
   assert.equal(await ask("Bearer s3cret"), 200);

@@ -52,7 +52,7 @@ export function createFace(options: FaceOptions): Hono {
     if (ready) return context.text("ok\n");
     return context.text(open(context.req.raw) ? `not ready: ${reason}\n` : "not ready\n", 503);
   });
-  face.get("/metrics", async (context) => metricsResponse(await options.metrics()));
+  face.get("/metrics", async () => metricsResponse(await options.metrics()));
   face.notFound((context) => context.text("There is nothing here. Try / or /readyz.\n", 404));
   return face;
 }

@@ -12,6 +12,8 @@ import type { TestContext } from "node:test";
 
 const root = join(import.meta.dirname, "../../..");
 export const entry = join(root, "src/cli/main.ts");
+/** Spares each of many short processes the same compilation. */
+const compileCache = join(root, "node_modules/.cache/postbag-tests");
 
 export interface Ended {
   readonly code: number | null;
@@ -110,7 +112,7 @@ function start(args: readonly string[], options: RunOptions): ChildProcess {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("POSTBAG_"));
   return spawn(program, [...first, ...args], {
     cwd: options.cwd ?? root,
-    env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
+    env: { ...Object.fromEntries(inherited), NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
   });
 }
