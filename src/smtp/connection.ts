@@ -112,10 +112,6 @@ export class Server extends SMTPServer {
       .then((replies) => done(null, replies.map(forSession)));
   }
 
-  override onClose(session: SMTPServerSession): void {
-    this.steps.disconnected(this.#connectionOf(session));
-  }
-
   #connectionOf(session: SMTPServerSession): Connection {
     const connection = this.#bySession.get(session);
     if (!connection) throw new Error(`session ${session.id} is not of this server`);
@@ -232,8 +228,11 @@ export class Connection extends SMTPConnection {
 
   override _onClose(): void {
     this.#steps.settings.clock.clearTimeout(this.#timer);
+    const wasClosed = this._closed;
     super._onClose();
+    if (wasClosed) return;
     this.onGone?.();
+    this.#steps.disconnected(this);
   }
 
   /** RFC 5321 §7.3: a host that does not verify must say 252, so that nobody takes it for an answer. */

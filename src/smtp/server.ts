@@ -75,6 +75,7 @@ class MailSteps implements Steps {
   messages = 0;
   readonly #spool: Spool;
   readonly #connectionsByIp = new Map<string, number>();
+  #onEmpty: () => void = () => {};
 
   constructor(settings: Settings, spool: Spool) {
     this.settings = settings;
@@ -151,6 +152,15 @@ class MailSteps implements Steps {
     else this.#connectionsByIp.delete(remoteAddress);
     const durationMs = this.settings.clock.now() - startedMs;
     this.settings.onEvent({ kind: "disconnected", session: connection.info(), durationMs });
+    if (this.connections.size === 0) this.#onEmpty();
+  }
+
+  /** Resolves when no session is open. */
+  async empty(): Promise<void> {
+    if (this.connections.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
   }
 
   failed(error: Error): void {
@@ -236,6 +246,6 @@ async function closeServer(server: Server, steps: MailSteps, timeoutMs: number):
   const timer = clock.setTimeout(() => {
     for (const connection of steps.connections) connection._socket.destroy();
   }, timeoutMs);
-  await ended;
+  await Promise.all([ended, steps.empty()]);
   clock.clearTimeout(timer);
 }
