@@ -176,7 +176,7 @@ async function comparePrimitives(): Promise<void> {
 
 {
   await using disk = await freshDisk({ flushMs });
-  printHeader({ directory: disk.path });
+  printHeader(disk.path);
   console.log(`${disk.description}; ${runs} runs of ${seconds} s, medians\n`);
 }
 if (values.sweep) await sweep();
