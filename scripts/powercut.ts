@@ -23,6 +23,7 @@ interface Way {
 }
 
 const ways: readonly Way[] = [
+  { method: "server", callers: 32, together: 1 },
   { method: "executor", callers: 32, together: 1 },
   { method: "executor, reference tuning", callers: 32, together: 1 },
   { method: "maildir, each file flushed", callers: 4, together: 8 },

@@ -75,7 +75,7 @@ export const settingsTable = {
     file,
     undefined,
     "File with the token that opens / and /metrics when HTTP listens beyond this machine.",
-    "they stay closed there",
+    "none, and they stay closed there",
   ),
   fileSystemCheck: setting(
     "server",
@@ -134,7 +134,7 @@ export const settingsTable = {
     "limits",
     wholeNumber(1),
     1_000,
-    "Open sessions per listener; past it 421 4.7.0.",
+    "Open sessions at each listener; past it 421 4.7.0.",
   ),
   maxConnectionsPerIp: setting(
     "limits",

@@ -44,7 +44,8 @@ interface Given {
   readonly folder: string;
 }
 
-const configVariable = "POSTBAG_CONFIG";
+const prefix = "POSTBAG_";
+const configVariable = `${prefix}CONFIG`;
 
 /**
  * Collects every setting from its sources.
@@ -166,10 +167,15 @@ function invalid(name: SettingName, received: string, origin: Origin): AppError 
  */
 function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
   const known = [...settingNames.map(variableOf), configVariable];
-  return Object.keys(environment)
-    .filter((name) => name.startsWith("POSTBAG_") && !known.includes(name))
-    .filter((name) => nearestName(name, known) !== undefined)
-    .map((name) => `Unknown variable ${name} has no effect${suggestion(name, known)}`);
+  return Object.keys(environment).flatMap((name) => {
+    if (!name.startsWith(prefix) || known.includes(name)) return [];
+    const nearest = nearestName(
+      name.slice(prefix.length),
+      known.map((each) => each.slice(prefix.length)),
+    );
+    if (nearest === undefined) return [];
+    return [`Unknown variable ${name} has no effect (did you mean ${prefix}${nearest}?)`];
+  });
 }
 
 /** " (did you mean x?)", or nothing when no name comes near. */
