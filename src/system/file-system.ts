@@ -17,12 +17,21 @@ export interface FileStatus {
   readonly size: number;
   readonly mode: number;
   readonly links: number;
+  readonly uid: number;
+  readonly gid: number;
   readonly modifiedMs: number;
   readonly changedMs: number;
   /** When the file was made; tells it from an earlier one that had the same inode. */
   readonly bornMs: number;
   readonly device: number;
   readonly inode: number;
+}
+
+/** What an unprivileged process may still use of a file system (statfs(2)). */
+export interface FileSystemSpace {
+  readonly bytes: number;
+  /** `undefined` where files are not counted, as on btrfs. */
+  readonly files: number | undefined;
 }
 
 export interface FileSystem {
@@ -43,12 +52,21 @@ export interface FileSystem {
   close(file: Descriptor): void;
   /** Gives a file another name at once; an existing file of that name is replaced (rename(2)). */
   rename(from: string, to: string): void;
+  /**
+   * Renames into a directory held open, wherever its path leads by now: rename(2) to
+   * `/proc/self/fd/N/<name>`.
+   */
+  renameInto(from: string, directory: Descriptor, name: string): void;
+  /** The path of an open directory as the kernel knows it: readlink of `/proc/self/fd/N`. */
+  pathOf(directory: Descriptor): string;
   unlink(path: string): void;
   makeDirectory(path: string, mode: number): void;
   /** Names in a directory, without `.` and `..`, in no order. */
   list(directory: string): string[];
   /** Looks at a path itself; a symbolic link is not followed (lstat(2)). */
   status(path: string): FileStatus;
+  /** How much room the file system of a path has left. */
+  space(path: string): FileSystemSpace;
   /** Flushes a file's data, and the metadata needed to read it back (fdatasync(2)). */
   syncData(file: Descriptor): Promise<void>;
   /** Flushes a file with all its metadata, or the names in a directory (fsync(2)). */

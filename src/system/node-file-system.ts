@@ -15,9 +15,11 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readlinkSync,
   readSync,
   renameSync,
   type Stats,
+  statfsSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -41,12 +43,18 @@ export const nodeFileSystem: FileSystem = {
   changeOwner: fchownSync,
   close: closeSync,
   rename: renameSync,
+  renameInto: (from, directory, name) => renameSync(from, `/proc/self/fd/${directory}/${name}`),
+  pathOf: (directory) => readlinkSync(`/proc/self/fd/${directory}`),
   unlink: unlinkSync,
   makeDirectory: (path, mode) => {
     mkdirSync(path, { mode });
   },
   list: (directory) => readdirSync(directory),
   status: (path) => fileStatus(lstatSync(path)),
+  space: (path) => {
+    const { bavail, bsize, files, ffree } = statfsSync(path);
+    return { bytes: bavail * bsize, files: files > 0 ? ffree : undefined };
+  },
   syncData: promisify(fdatasync),
   sync: promisify(fsync),
 };
@@ -57,6 +65,8 @@ function fileStatus(stats: Stats): FileStatus {
     size: stats.size,
     mode: stats.mode & 0o7777,
     links: stats.nlink,
+    uid: stats.uid,
+    gid: stats.gid,
     modifiedMs: stats.mtimeMs,
     changedMs: stats.ctimeMs,
     bornMs: stats.birthtimeMs,

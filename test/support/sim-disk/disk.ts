@@ -9,7 +9,7 @@
  * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, flushing
  * `tmp/` alone does not make a rename durable, and what one descriptor was told no later one hears.
  */
-import type { SyncFileSystem } from "../../../src/system/index.ts";
+import type { FileSystemSpace, SyncFileSystem } from "../../../src/system/index.ts";
 import type { SeededRandom } from "../seeded-random.ts";
 import { rootAfterCut } from "./crash.ts";
 import { errnoError, Gone } from "./errors.ts";
@@ -52,6 +52,8 @@ export class SimDisk {
   /** Runs between flushes: a reader at work. */
   onTurn: (() => void) | undefined;
   clockMs = Date.UTC(2026, 0, 1);
+  /** What statfs answers. */
+  space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
   #isOff = false;
   #inodes: number;
@@ -173,6 +175,15 @@ export class SimDisk {
     return new Inode(this.#inodes, kind, mode);
   }
 
+  /** How many names a file has. */
+  linksOf(file: Inode): number {
+    return namesOf(file, this.root, "").length;
+  }
+
+  pathOf(inode: Inode): string | undefined {
+    return inode === this.root ? "/" : namesOf(inode, this.root, "")[0];
+  }
+
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -184,6 +195,14 @@ export class SimDisk {
       if (this.#flushes.length > 0) this.#schedule();
     });
   }
+}
+
+/** Every path of a file or directory, as programs see them. */
+function namesOf(sought: Inode, directory: Inode, path: string): string[] {
+  return [...directory.names].flatMap(([name, inode]) => [
+    ...(inode === sought ? [`${path}/${name}`] : []),
+    ...(inode.kind === "directory" ? namesOf(sought, inode, `${path}/${name}`) : []),
+  ]);
 }
 
 function highestNumber(root: Inode): number {

@@ -1,5 +1,10 @@
 /** One process on the simulated disk: its descriptors, its view, and its end. */
-import type { Descriptor, FileStatus, FileSystem } from "../../../src/system/index.ts";
+import type {
+  Descriptor,
+  FileStatus,
+  FileSystem,
+  FileSystemSpace,
+} from "../../../src/system/index.ts";
 import type { SimDisk } from "./disk.ts";
 import { errnoError, Gone } from "./errors.ts";
 import { type Inode, snapshot } from "./inode.ts";
@@ -112,12 +117,20 @@ export class SimProcess implements FileSystem {
 
   rename(from: string, to: string): void {
     this.#call("rename", `${from} -> ${to}`);
-    const source = this.#parent(from, "rename");
-    const inode = this.#find(from, "rename");
-    const target = this.#parent(to, "rename");
-    const added = target.directory.add(target.name, inode);
-    source.directory.remove(source.name, inode, added);
-    inode.changedMs = this.#disk.clockMs;
+    const { directory, name } = this.#parent(to, "rename");
+    this.#move(from, directory, name);
+  }
+
+  renameInto(from: string, directory: Descriptor, name: string): void {
+    const open = this.#file(directory, "rename");
+    this.#call("rename", `${from} -> ${open.path}/${name}`);
+    this.#move(from, open.inode, name);
+  }
+
+  pathOf(directory: Descriptor): string {
+    const { inode, path } = this.#file(directory, "readlink");
+    this.#call("readlink", path);
+    return this.#disk.pathOf(inode) ?? `${path} (deleted)`;
   }
 
   unlink(path: string): void {
@@ -147,13 +160,21 @@ export class SimProcess implements FileSystem {
       kind: inode.kind,
       size: inode.bytes.length,
       mode: inode.mode,
-      links: 1,
+      links: inode.kind === "file" ? this.#disk.linksOf(inode) : 2,
+      uid: 0,
+      gid: 0,
       modifiedMs: inode.modifiedMs,
       changedMs: inode.changedMs,
       bornMs: inode.number,
       device: 1,
       inode: inode.number,
     };
+  }
+
+  space(path: string): FileSystemSpace {
+    this.#call("statfs", path);
+    this.#find(path, "statfs");
+    return this.#disk.space;
   }
 
   syncData(file: Descriptor): Promise<void> {
@@ -179,6 +200,16 @@ export class SimProcess implements FileSystem {
       open.failuresSeen = inode.failures;
       if (hasNews) throw errnoError(inode.lastErrno, syscall, open.path);
     });
+  }
+
+  #move(from: string, target: Inode, name: string): void {
+    const source = this.#parent(from, "rename");
+    const inode = this.#find(from, "rename");
+    // Two names of one file: rename(2) does nothing.
+    if (target.names.get(name) === inode) return;
+    const added = target.add(name, inode);
+    source.directory.remove(source.name, inode, added);
+    inode.changedMs = this.#disk.clockMs;
   }
 
   #call(name: string, path: string): void {
