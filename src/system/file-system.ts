@@ -67,6 +67,30 @@ export interface FileSystem {
   status(path: string): FileStatus;
   /** How much room the file system of a path has left. */
   space(path: string): FileSystemSpace;
+  /**
+   * Opens an existing file for {@link writeAt}: O_WRONLY|O_DSYNC|O_NOFOLLOW. What is written through
+   * this descriptor is on the disk when the write returns.
+   */
+  openForLog(path: string): Descriptor;
+  /**
+   * Writes all of `bytes` at `position` with one call (pwrite(2)). A short return is a failure, because
+   * writing the rest would be a second write, and a second flush.
+   */
+  writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void>;
+  /** Reads octets at `position` into `into`; returns how many, 0 at the end (pread(2)). */
+  readAt(file: Descriptor, into: Uint8Array, position: number): number;
+  /**
+   * Takes a lock that the kernel drops when the process ends, however it ends, and returns what gives
+   * it back. The file is made if missing; nothing else may open it.
+   *
+   * @throws an error with code `EAGAIN` while it is held, by this process or another.
+   */
+  lock(path: string): () => void;
+  /**
+   * Asks that files made in `directory` from now on be overwritten in place, where the file system
+   * copies on write (btrfs). Does what it can and never rejects.
+   */
+  preferInPlace(directory: string): Promise<void>;
   /** Flushes a file's data, and the metadata needed to read it back (fdatasync(2)). */
   syncData(file: Descriptor): Promise<void>;
   /** Flushes a file with all its metadata, or the names in a directory (fsync(2)). */

@@ -52,6 +52,8 @@ export class SimDisk {
   /** Runs between flushes: a reader at work. */
   onTurn: (() => void) | undefined;
   clockMs = Date.UTC(2026, 0, 1);
+  /** Who holds which lock; a dead process holds none. */
+  readonly locks = new Map<string, SimProcess>();
   /** What statfs answers. */
   space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
@@ -118,6 +120,11 @@ export class SimDisk {
     const inode = dirty[this.random.below(dirty.length)];
     if (inode) this.failInode(inode, errno);
     return inode !== undefined;
+  }
+
+  /** Forgets what is cached and will never reach the disk: reads show what the disk has. */
+  dropCaches(): void {
+    for (const inode of inodes(this.root)) if (inode.forsaken) inode.bytes = inode.durableBytes;
   }
 
   /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */

@@ -96,6 +96,18 @@ export class Inode {
     if (!this.forsaken) this.durableBytes = bytes;
   }
 
+  /** Puts these bytes into the file as programs see it. */
+  overwrite(bytes: Uint8Array, position: number): void {
+    this.bytes = overwritten(this.bytes, bytes, position);
+  }
+
+  /** Makes one synchronous write durable, and nothing else that the file still waits for. */
+  flushRange(bytes: Uint8Array, position: number): void {
+    if (this.forsaken) return;
+    this.durableBytes = overwritten(this.durableBytes, bytes, position);
+    if (Buffer.compare(this.durableBytes, this.bytes) === 0) this.durableBytes = this.bytes;
+  }
+
   /** A flush or a write-back fails: something may have been written, the rest is lost. */
   fail(errno: string, random: SeededRandom): void {
     this.failures += 1;
@@ -158,4 +170,15 @@ export function* inodes(from: Inode, seen = new Set<Inode>()): Generator<Inode> 
   yield from;
   for (const child of from.names.values()) yield* inodes(child, seen);
   for (const { inode } of from.changes) yield* inodes(inode, seen);
+}
+
+function overwritten(
+  old: Uint8Array,
+  bytes: Uint8Array,
+  position: number,
+): Uint8Array<ArrayBuffer> {
+  const fresh = new Uint8Array(Math.max(old.length, position + bytes.length));
+  fresh.set(old);
+  fresh.set(bytes, position);
+  return fresh;
 }

@@ -177,6 +177,48 @@ export class SimProcess implements FileSystem {
     return this.#disk.space;
   }
 
+  openForLog(path: string): Descriptor {
+    this.#call("open", path);
+    return this.#open(this.#find(path, "open"), path);
+  }
+
+  async writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void> {
+    const open = this.#file(file, "pwrite");
+    const { inode } = open;
+    const errno = this.#disk.called(this, "pwrite", open.path);
+    // The caller may use its buffer again once the call has returned, and so may a dead one.
+    const copy = Uint8Array.from(bytes);
+    inode.overwrite(copy, position);
+    await this.#disk.flush(this, () => {
+      if (errno) this.#disk.failInode(inode, errno);
+      else inode.flushRange(copy, position);
+      if (inode.failures > open.failuresSeen) {
+        open.failuresSeen = inode.failures;
+        throw errnoError(inode.lastErrno, "pwrite", open.path);
+      }
+    });
+  }
+
+  readAt(file: Descriptor, into: Uint8Array, position: number): number {
+    const { inode, path } = this.#file(file, "pread");
+    this.#call("pread", path);
+    const piece = inode.bytes.subarray(position, position + into.length);
+    into.set(piece);
+    return piece.length;
+  }
+
+  lock(path: string): () => void {
+    this.#call("lock", path);
+    const holder = this.#disk.locks.get(path);
+    if (holder && !holder.isDead) throw errnoError("EAGAIN", "lock", path);
+    this.#disk.locks.set(path, this);
+    return () => {
+      if (this.#disk.locks.get(path) === this) this.#disk.locks.delete(path);
+    };
+  }
+
+  async preferInPlace(): Promise<void> {}
+
   syncData(file: Descriptor): Promise<void> {
     return this.#flush(file, "fdatasync");
   }
