@@ -10,9 +10,12 @@ import { type Delivery, type DeliveryResult, MaildirError } from "../maildir/ind
 import { DeliveryError } from "./errors.ts";
 import { packBatch, type ThreadAnswer, type ThreadOptions, unpackResults } from "./wire.ts";
 
+/** What became of one message: durable, and visible unless it says otherwise; or refused. */
+export type CommitResult = DeliveryResult & { readonly unpublished?: boolean };
+
 /** Commits batches: one result per delivery, in order, each durable when the promise resolves. */
 export interface Disk {
-  commit(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]>;
+  commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]>;
   close(): Promise<void>;
 }
 

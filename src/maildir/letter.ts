@@ -31,7 +31,7 @@ export interface Bundle {
 }
 
 /** Fixes the name of a message for good: every later attempt uses the same one. */
-export function letterOf(delivery: Delivery, tools: DeliverTools): Letter {
+export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">): Letter {
   const { body, flags = "", receivedAt, maildir } = delivery;
   const { size, crlfSize } = bodySizes(body);
   const id = delivery.id ?? tools.names.next(size, crlfSize);
