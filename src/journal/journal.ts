@@ -9,7 +9,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { JournalError } from "./errors.ts";
+import { JournalError, type JournalErrorCode } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
 import { Log, type LogStats, type OlderSegment } from "./log.ts";
@@ -107,6 +107,7 @@ export class Journal {
           highestLsn: replay.highestLsn,
         });
         const frames = await writeDown(log, files, replay);
+        log.opened();
         for (const name of replay.freed) files.remove({ name });
         const recovery = {
           frames: frames.map((frame) => recoveredFrame(files, frame)),
@@ -134,7 +135,9 @@ export class Journal {
     const { directory, fileSystem, clock, segmentBytes } = checkedOptions(options);
     const files = new SegmentFiles(directory, segmentBytes, fileSystem, clock);
     return asOpening(directory, async () => {
-      const log = readLog(files);
+      let log = readLog(files);
+      // A segment that is used again while it is read looks damaged, but not twice.
+      if (log.replay.damage.length > 0) log = readLog(files);
       const { replay } = log;
       return {
         id: replay.id ?? "",
@@ -259,8 +262,13 @@ async function writeDown(
     const frame = replay.frames.find(({ lsn }) => lsn === doubtful.lsn) ?? doubtful;
     const { lsn, volumes } = frame;
     const payload = [readPayload(files, frame)];
-    const { segment, at } = await log.append({ payload, volumes, copyOf: lsn, claim: "must" });
-    copies.set(lsn, { ...frame, segment, at });
+    const { segment, at, infoBytes } = await log.append({
+      payload,
+      volumes,
+      copyOf: lsn,
+      claim: "must",
+    });
+    copies.set(lsn, { ...frame, segment, at, infoBytes });
   }
   const isCopied = ({ frames, isDamaged }: LiveSegment) =>
     !isDamaged && frames.every(({ lsn }) => copies.has(lsn));
@@ -315,11 +323,17 @@ function checkVolumes(volumes: readonly string[]): void {
   }
 }
 
+/** What these mean for a journal at work, they do not mean for one that is being opened. */
+const ofOpening: ReadonlySet<JournalErrorCode> = new Set([
+  "ERR_JOURNAL_FULL",
+  "ERR_JOURNAL_WRITE_FAILED",
+]);
+
 async function asOpening<Value>(directory: string, action: () => Promise<Value>): Promise<Value> {
   try {
     return await action();
   } catch (cause) {
-    if (cause instanceof JournalError && cause.code !== "ERR_JOURNAL_FULL") throw cause;
+    if (cause instanceof JournalError && !ofOpening.has(cause.code)) throw cause;
     if ((cause as { code?: unknown }).code === "EAGAIN") {
       const text = `another process has the journal in ${directory} open`;
       throw new JournalError("ERR_JOURNAL_LOCKED", text, { cause });

@@ -77,6 +77,8 @@ export interface Written {
   readonly lsn: Lsn;
   readonly segment: string;
   readonly at: number;
+  /** Octets between its head and its payload. */
+  readonly infoBytes: number;
 }
 
 interface Waiter {
@@ -91,6 +93,8 @@ export interface LogStats {
   readonly writes: number;
   readonly frames: number;
   readonly writtenBytes: number;
+  /** Octets of the log that some volume may still need: its backlog. */
+  readonly pendingBytes: number;
   /** Segments given up because a write into them failed. */
   readonly abandonedSegments: number;
 }
@@ -123,6 +127,8 @@ export class Log {
   #failure: unknown;
   #retryTimer: unknown;
   #marksTimer: unknown;
+  /** Until the log has been written down: whoever opens it waits for no disk to get better. */
+  #isOpening = true;
   #isClosed = false;
   #writes = 0;
   #frames = 0;
@@ -178,6 +184,8 @@ export class Log {
       writes: this.#writes,
       frames: this.#frames,
       writtenBytes: this.#writtenBytes,
+      pendingBytes:
+        this.#older.length * this.#options.segmentBytes + (this.#current?.position ?? 0),
       abandonedSegments: this.#abandoned,
     };
   }
@@ -202,6 +210,10 @@ export class Log {
   mark(volume: string, marks: Partial<Marks>, withinMs: number): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
     const merged = laterMarks(this.#marks.get(volume), marks);
+    const room = this.#options.segmentBytes / 4;
+    if (!this.#marks.has(volume) && this.#info([volume, volume], []).length > room) {
+      return Promise.reject(tooManyVolumes(this.#marks.size));
+    }
     this.#marks.set(volume, merged);
     const written = this.#writtenMarks.get(volume);
     if (written?.durable === merged.durable && written.published === merged.published) {
@@ -214,6 +226,11 @@ export class Log {
   writeState(): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
     return this.#nextRecord(0);
+  }
+
+  /** From now on what fails is tried again, and marks wait for that. */
+  opened(): void {
+    this.#isOpening = false;
   }
 
   /** Lets older segments go, once the marks have passed their frames. */
@@ -279,8 +296,9 @@ export class Log {
     if (this.#marksAreDue || (head && this.#waiters.length > 0)) {
       const marksPlace = this.#place(this.#marksBytes(), "must");
       if (marksPlace === "here" || marksPlace === "next") return () => this.#writeMarks();
-      if (marksPlace === "full") this.#retryLater();
-      else return () => this.#made();
+      if (marksPlace === "wait") return () => this.#made();
+      if (this.#isOpening) this.#giveUp(fullError(this.#makeFailure));
+      else this.#retryLater();
     }
     if (place === "wait") return () => this.#made();
     this.#makeSpares();
@@ -355,7 +373,7 @@ export class Log {
     const waiters = this.#waiters;
     this.#waiters = [];
     this.#marksAreDue = false;
-    const { bytes, at, lsn } = this.#encode(segment, frame, gone);
+    const { bytes, at, lsn, infoBytes } = this.#encode(segment, frame, gone);
     try {
       await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);
     } catch (error) {
@@ -366,7 +384,7 @@ export class Log {
     }
     this.#writes += 1;
     this.#writtenBytes += bytes.length;
-    const where = { lsn, segment: segment.file.name, at: segment.position + at };
+    const where = { lsn, segment: segment.file.name, at: segment.position + at, infoBytes };
     segment.position += bytes.length;
     segment.count += 1;
     if (frame) this.#frames += 1;
@@ -386,7 +404,12 @@ export class Log {
     segment: OwnSegment,
     frame: Waiting | undefined,
     gone: readonly OlderSegment[],
-  ): { readonly bytes: Buffer; readonly at: number; readonly lsn: Lsn } {
+  ): {
+    readonly bytes: Buffer;
+    readonly at: number;
+    readonly lsn: Lsn;
+    readonly infoBytes: number;
+  } {
     const { generation, random, count } = segment;
     const own = lsnOf(generation, count);
     const lsn = frame?.copyOf ?? own;
@@ -403,12 +426,12 @@ export class Log {
     }
     const kind = frame ? ("frame" as const) : ("marks" as const);
     encodeRecord(this.#buffer, at, { ...common, kind, lsn, info, payload });
-    return { bytes: this.#buffer.subarray(0, size), at, lsn };
+    return { bytes: this.#buffer.subarray(0, size), at, lsn, infoBytes: info.length };
   }
 
   #info(volumes: readonly string[], gone: readonly OlderSegment[]): Buffer {
     const { id, starts } = this.#options;
-    const listed = this.#older.filter((segment) => !gone.includes(segment));
+    const listed = without(this.#older, gone);
     return encodeInfo({ id, starts, marks: this.#marks, listed, volumes });
   }
 
@@ -419,7 +442,7 @@ export class Log {
   /** Only after a record on the disk has said that they are not needed. */
   #release(gone: readonly OlderSegment[]): void {
     if (gone.length === 0) return;
-    this.#older = this.#older.filter((segment) => !gone.includes(segment));
+    this.#older = without(this.#older, gone);
     for (const { name, file } of gone) {
       const isWanted = this.#segments() < this.#options.maxSegments;
       if (file && isWanted) this.#spares.push(file);
@@ -460,6 +483,12 @@ export class Log {
     this.#repairIsDue = true;
     this.#failure = cause;
     for (const { reject } of this.#queue.splice(0)) reject(writeFailed(cause));
+    if (this.#isOpening) this.#giveUp(writeFailed(cause));
+  }
+
+  #giveUp(error: JournalError): void {
+    this.#marksAreDue = false;
+    for (const { reject } of this.#waiters.splice(0)) reject(error);
   }
 
   /** Writes the record that makes failed frames void; after that the log accepts again. */
@@ -549,6 +578,13 @@ export class Log {
   }
 }
 
+/** By generation: an entry may have been replaced while a write was under way. */
+function without(segments: readonly OlderSegment[], gone: readonly OlderSegment[]): OlderSegment[] {
+  return segments.filter(
+    ({ generation }) => !gone.some((segment) => segment.generation === generation),
+  );
+}
+
 function closedError(): JournalError {
   return new JournalError("ERR_JOURNAL_CLOSED", "the journal is closed");
 }
@@ -562,6 +598,11 @@ function fullError(cause: unknown): JournalError {
 function writeFailed(cause: unknown): JournalError {
   const text = "the disk refuses the journal's writes; nothing of this frame counts";
   return new JournalError("ERR_JOURNAL_WRITE_FAILED", text, { cause });
+}
+
+function tooManyVolumes(count: number): JournalError {
+  const text = `records of ${count} volumes leave no room in a segment; make segmentBytes larger`;
+  return new JournalError("ERR_JOURNAL_OPTION", text);
 }
 
 function tooLarge(size: number, most: number): JournalError {

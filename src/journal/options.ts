@@ -16,7 +16,8 @@ export interface JournalOptions {
    */
   readonly segmentBytes?: number;
   /**
-   * Most segments on the disk, the reserved spare among them, at least 3: bounds the backlog.
+   * Most segments on the disk, the reserved spare among them, from 3 to `segmentBytes` / 64: bounds the
+   * backlog. What recovery needs may take one more for a while.
    * @defaultValue 8
    */
   readonly maxSegments?: number;
@@ -50,8 +51,10 @@ export function checkedOptions(options: JournalOptions): Required<JournalOptions
   if (!isSize) {
     throw optionError("segmentBytes", "a multiple of 4096 from 16 KiB to 1 GiB", segmentBytes);
   }
-  if (!Number.isInteger(maxSegments) || maxSegments < 3 || maxSegments > 4096) {
-    throw optionError("maxSegments", "a whole number from 3 to 4096", maxSegments);
+  // Every record lists the segments in use, with 16 octets each.
+  const most = segmentBytes / 64;
+  if (!Number.isInteger(maxSegments) || maxSegments < 3 || maxSegments > most) {
+    throw optionError("maxSegments", `a whole number from 3 to ${most}`, maxSegments);
   }
   if (!Number.isFinite(retryMs) || retryMs <= 0) {
     throw optionError("retryMs", "a positive number", retryMs);

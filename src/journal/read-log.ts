@@ -35,8 +35,9 @@ export interface ReadLog {
 
 /** @throws {JournalError} `ERR_JOURNAL_VERSION` */
 export function readLog(files: SegmentFiles): ReadLog {
-  const found = files.names().map((name): FoundSegment => {
-    const bytes = files.read(name);
+  const found = files.names().flatMap((name): FoundSegment[] => {
+    const bytes = readIfThere(files, name);
+    if (bytes === undefined) return [];
     const scan = scanSegment(bytes);
     if (scan.state === "foreign") {
       throw new JournalError(
@@ -44,9 +45,20 @@ export function readLog(files: SegmentFiles): ReadLog {
         `${name} in ${files.directory} has format version ${scan.version}, which this version of Postbag does not understand; use the one that wrote it`,
       );
     }
-    return { name, bytes: bytes.length, scan };
+    return [{ name, bytes: bytes.length, scan }];
   });
+  files.forget();
   return { found, replay: replay(found) };
+}
+
+/** One that is gone since it was listed was not needed by the process that has the journal open. */
+function readIfThere(files: SegmentFiles, name: string): Buffer | undefined {
+  try {
+    return files.read(name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 export function recoveredFrame(files: SegmentFiles, frame: FoundFrame): RecoveredFrame {

@@ -89,7 +89,9 @@ export function replay(found: readonly FoundSegment[]): Replay {
     }
   }
   const live = own.filter(isListed).map((segment) => liveSegment(segment));
+  // One of which nothing is sure may have been read from the page cache when it was listed.
   const missing = (state?.listed ?? [])
+    .filter((listed) => listed.sure > 0)
     .map((listed) => listed.generation)
     .filter((wanted) => !live.some((segment) => segment.generation === wanted));
   for (const wanted of missing)

@@ -23,6 +23,7 @@ export class SegmentFiles {
   readonly #clock: Clock;
   readonly #segmentBytes: number;
   #number = 0;
+  #scratch = Buffer.alloc(0);
 
   constructor(directory: string, segmentBytes: number, fileSystem: FileSystem, clock: Clock) {
     this.directory = directory;
@@ -78,24 +79,34 @@ export class SegmentFiles {
     }
   }
 
-  /** Reads a whole segment. @throws the errno error */
+  /** Reads a whole segment; what was read before is overwritten. @throws the errno error */
   read(name: string): Buffer<ArrayBuffer> {
-    return this.readPart(name, 0, this.#fileSystem.status(join(this.directory, name)).size);
+    const { size } = this.#fileSystem.status(join(this.directory, name));
+    if (this.#scratch.length < size) this.#scratch = Buffer.allocUnsafeSlow(size);
+    return this.#readInto(this.#scratch.subarray(0, size), name, 0);
   }
 
   /** Reads so many octets at a position, fewer where the segment ends. @throws the errno error */
   readPart(name: string, position: number, length: number): Buffer<ArrayBuffer> {
+    return this.#readInto(Buffer.allocUnsafeSlow(length), name, position);
+  }
+
+  #readInto(bytes: Buffer<ArrayBuffer>, name: string, position: number): Buffer<ArrayBuffer> {
     const file = this.#fileSystem.openForReading(join(this.directory, name));
     try {
-      const bytes = Buffer.allocUnsafeSlow(length);
       let filled = 0;
-      for (let count = -1; count !== 0 && filled < length; filled += count) {
+      for (let count = -1; count !== 0 && filled < bytes.length; filled += count) {
         count = this.#fileSystem.readAt(file, bytes.subarray(filled), position + filled);
       }
       return bytes.subarray(0, filled);
     } finally {
       this.#fileSystem.close(file);
     }
+  }
+
+  /** Gives back the memory that reading took. */
+  forget(): void {
+    this.#scratch = Buffer.alloc(0);
   }
 
   /** Closes and deletes a segment that nothing needs; one that stays is found free by the next start. */

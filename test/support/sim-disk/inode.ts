@@ -134,10 +134,11 @@ export function tornBytes(
   const manner = random.below(5);
   if (manner === 0) return old;
   if (manner === 1) return fresh;
-  // Delayed allocation: the length is known, or part of it, and any subset of the sectors.
+  // Delayed allocation: the length is known, or part of it, and any subset of the sectors. What the
+  // disk had of the file before does not get shorter by being written over.
   const sectors = Math.ceil(fresh.length / sectorBytes);
-  const size =
-    manner === 2 ? Math.min(fresh.length, random.below(sectors + 1) * sectorBytes) : fresh.length;
+  const part = Math.max(old.length, random.below(sectors + 1) * sectorBytes);
+  const size = manner === 2 ? Math.min(fresh.length, part) : fresh.length;
   const torn = new Uint8Array(size);
   torn.set(old.subarray(0, size));
   for (let at = 0; at < size; at += sectorBytes) {
