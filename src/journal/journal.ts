@@ -332,8 +332,9 @@ const ofOpening: ReadonlySet<JournalErrorCode> = new Set([
 async function asOpening<Value>(directory: string, action: () => Promise<Value>): Promise<Value> {
   try {
     return await action();
-  } catch (cause) {
-    if (cause instanceof JournalError && !ofOpening.has(cause.code)) throw cause;
+  } catch (error) {
+    if (error instanceof JournalError && !ofOpening.has(error.code)) throw error;
+    const cause = (error instanceof JournalError ? error.cause : undefined) ?? error;
     if ((cause as { code?: unknown }).code === "EAGAIN") {
       const text = `another process has the journal in ${directory} open`;
       throw new JournalError("ERR_JOURNAL_LOCKED", text, { cause });

@@ -121,9 +121,8 @@ export function replay(found: readonly FoundSegment[]): Replay {
     ),
     freed: unlisted.filter((segment) => !isFree(segment)).map(({ name }) => name),
     missing,
-    highestGeneration: highest([0n, ...segments.map(generation), ...strayGenerations]),
+    highestGeneration: highest([...segments.map(generation), ...strayGenerations]),
     highestLsn: highest([
-      0n,
       ...own.flatMap(({ scan }) => scan.records.slice(-1).map(({ lsn }) => lsn)),
       ...frames.slice(-1).map(({ lsn }) => lsn),
       ...[...marks.values()].map(({ durable }) => durable),
@@ -193,5 +192,7 @@ function joined(frames: readonly FoundFrame[]): readonly FoundFrame[] {
 }
 
 function highest(values: readonly bigint[]): bigint {
-  return values.reduce((most, value) => (value > most ? value : most));
+  let most = 0n;
+  for (const value of values) if (value > most) most = value;
+  return most;
 }

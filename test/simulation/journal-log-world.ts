@@ -59,7 +59,7 @@ export class World {
 
   async #open(process: SimProcess): Promise<Journal | undefined> {
     const isEnded = () => process.isDead || this.disk.isOff;
-    const { maxSegments = 4 } = this.#options;
+    const { maxSegments = 6 } = this.#options;
     try {
       const { journal, recovery } = await Journal.open({
         directory,
@@ -106,7 +106,7 @@ export class World {
 
   #turn(journal: Journal, isEnded: () => boolean): Promise<unknown>[] {
     const choice = this.random.below(10);
-    if (choice < 6) {
+    if (choice < 5) {
       return Array.from({ length: 1 + this.random.below(2) }, () => this.#append(journal, isEnded));
     }
     const volume = volumes[this.random.below(volumes.length)]!;

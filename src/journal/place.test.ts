@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { placeFor, type Situation } from "./place.ts";
+
+const base: Situation = {
+  size: 4096,
+  claim: "mail",
+  room: 8192,
+  spares: 2,
+  isMaking: false,
+  mayMake: true,
+  segments: 8,
+  maxSegments: 8,
+};
+
+function place(changes: Partial<Situation>) {
+  return placeFor({ ...base, ...changes });
+}
+
+test("a frame goes into the current segment while it fits and a spare is left", () => {
+  assert.equal(place({}), "here");
+  assert.equal(place({ spares: 1 }), "here");
+});
+
+test("new mail never takes the last spare", () => {
+  assert.equal(place({ room: 0, spares: 2 }), "next");
+  assert.equal(place({ room: 0, spares: 1 }), "full");
+  assert.equal(place({ spares: 0 }), "full");
+});
+
+test("what makes room takes the last spare", () => {
+  assert.equal(place({ claim: "reserved", room: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "must", room: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "reserved", spares: 0 }), "here");
+});
+
+test("a frame waits for a spare that is being made or may be", () => {
+  assert.equal(place({ spares: 0, isMaking: true }), "wait");
+  assert.equal(place({ spares: 0, segments: 7 }), "wait");
+  assert.equal(place({ spares: 0, segments: 7, mayMake: false }), "full");
+});
+
+test("only marks and recovery may go beyond the limit, and only when no spare is left", () => {
+  assert.equal(place({ claim: "must", room: 0, spares: 0 }), "wait");
+  assert.equal(place({ claim: "must", room: 0, spares: 0, mayMake: false }), "full");
+  assert.equal(place({ claim: "reserved", room: 0, spares: 0 }), "full");
+});
