@@ -17,32 +17,45 @@ export async function keepMailboxes(
   tools: MailboxTools,
 ): Promise<ReadonlyMap<string, Mailbox | MaildirError>> {
   const directories = heldDirectories(tools.fileSystem);
-  const kept = new Map<string, Mailbox | MaildirError>();
+  // All are made before the first flush begins: one that has begun says nothing of what comes later.
+  const prepared = [...new Set(paths)].map((path) => ({ path, mailbox: preparedOrRefused(path) }));
   try {
-    await Promise.all(
-      [...new Set(paths)].map(async (path) => {
-        kept.set(path, await keptOrRefused(path));
-      }),
+    const kept = prepared.map(
+      async ({ path, mailbox }) => [path, await flushed(path, mailbox)] as const,
     );
-    return kept;
+    return new Map(await Promise.all(kept));
   } finally {
     directories.close();
   }
 
-  async function keptOrRefused(path: string): Promise<Mailbox | MaildirError> {
+  function preparedOrRefused(path: string): Mailbox | MaildirError {
     try {
       const mailbox = prepareMailbox(path, tools);
-      if (mailbox.unflushed.length === 0) return mailbox;
       for (const directory of mailbox.unflushed) directories.open(directory);
+      return mailbox;
+    } catch (error) {
+      return error instanceof MaildirError ? error : notKept(path, error);
+    }
+  }
+
+  async function flushed(
+    path: string,
+    mailbox: Mailbox | MaildirError,
+  ): Promise<Mailbox | MaildirError> {
+    if (mailbox instanceof MaildirError || mailbox.unflushed.length === 0) return mailbox;
+    try {
       await directories.flushAll(mailbox.unflushed);
       tools.known.remember(mailbox);
       return { ...mailbox, unflushed: [] };
     } catch (error) {
-      if (error instanceof MaildirError) return error;
-      return new MaildirError("ERR_MAILDIR_SYNC_FAILED", `the disk did not keep mailbox ${path}`, {
-        path,
-        cause: error,
-      });
+      return notKept(path, error);
     }
   }
+}
+
+function notKept(path: string, cause: unknown): MaildirError {
+  return new MaildirError("ERR_MAILDIR_SYNC_FAILED", `the disk did not keep mailbox ${path}`, {
+    path,
+    cause,
+  });
 }

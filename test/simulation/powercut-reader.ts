@@ -5,17 +5,34 @@
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import type { Ledger } from "./powercut-ledger.ts";
+
+/** Where a reader notes what it saw and did. */
+export interface ReaderNotes {
+  seen(path: string, bytes: Uint8Array): void;
+  readerDid(id: string, deed: ReaderDeed): void;
+  deedsIn(mailbox: string): ReaderDeed[];
+}
+
+export interface ReaderDeed {
+  readonly kind: "moved" | "deleted";
+  readonly path: string;
+  isDurable: boolean;
+}
 
 export class Reader {
   readonly #process: SimProcess;
   readonly #disk: SimDisk;
-  readonly #ledger: Ledger;
+  readonly #ledger: ReaderNotes;
   readonly #mailboxes: readonly string[];
   readonly #random: SeededRandom;
   readonly #flushing = new Set<Promise<void>>();
 
-  constructor(disk: SimDisk, ledger: Ledger, mailboxes: readonly string[], random: SeededRandom) {
+  constructor(
+    disk: SimDisk,
+    ledger: ReaderNotes,
+    mailboxes: readonly string[],
+    random: SeededRandom,
+  ) {
     this.#disk = disk;
     this.#process = disk.start();
     this.#ledger = ledger;
