@@ -27,6 +27,8 @@ export interface WorldOptions {
   /** Lets calls fail now and then. */
   readonly faulty?: boolean;
   readonly maxSegments?: number;
+  /** Whether a failed flush of a directory loses its changes. */
+  readonly directoriesForget?: boolean;
   /** Leaves a guard out, to see the sweep fail. */
   readonly spoil?: (fileSystem: FileSystem, disk: SimDisk) => FileSystem;
   readonly spoilSync?: (sync: FileSystemSync) => FileSystemSync;
@@ -45,6 +47,7 @@ export class World {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
     this.disk = new SimDisk(this.random);
+    this.disk.directoriesForget = options.directoriesForget ?? false;
     const { root } = this.disk;
     const mail = this.disk.newInode("directory", 0o755);
     const spooled = this.disk.newInode("file", 0o600);

@@ -54,6 +54,10 @@ export class SimDisk {
   clockMs = Date.UTC(2026, 0, 1);
   /** Who holds which lock; a dead process holds none. */
   readonly locks = new Map<string, SimProcess>();
+  /** Whether a failed flush of a directory loses its changes; else they stay to be flushed again. */
+  directoriesForget = true;
+  /** Whether changes of names reach the disk in the order they were made, as on ext4 and XFS. */
+  isOrdered = false;
   /** What statfs answers. */
   space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
@@ -88,6 +92,8 @@ export class SimDisk {
   /** The disk as it is found when the power is back. The same cut can be survived in many ways. */
   afterCut(random: SeededRandom = this.random): SimDisk {
     const disk = new SimDisk(random, rootAfterCut(this.root, random));
+    disk.directoriesForget = this.directoriesForget;
+    disk.isOrdered = this.isOrdered;
     disk.trace.push(...this.trace, "-- power cut --");
     disk.clockMs = this.clockMs;
     return disk;
@@ -129,7 +135,7 @@ export class SimDisk {
 
   /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */
   failInode(inode: Inode, errno: string): void {
-    inode.fail(errno, this.random);
+    inode.fail(errno, this.random, this.directoriesForget);
     this.#syncFailures += 1;
     this.#syncErrno = errno;
   }

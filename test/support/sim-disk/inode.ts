@@ -109,7 +109,7 @@ export class Inode {
   }
 
   /** A flush or a write-back fails: something may have been written, the rest is lost. */
-  fail(errno: string, random: SeededRandom): void {
+  fail(errno: string, random: SeededRandom, directoriesForget = true): void {
     this.failures += 1;
     this.lastErrno = errno;
     if (this.kind === "file") {
@@ -117,6 +117,7 @@ export class Inode {
       this.forsaken = true;
       return;
     }
+    if (!directoriesForget) return;
     // Directories inside directories stay pending: a file system that loses one has stopped altogether.
     for (const change of this.changes) {
       if (change.inode.kind === "file") change.lost = true;

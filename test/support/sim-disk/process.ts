@@ -38,6 +38,11 @@ export class SimProcess implements FileSystem {
     return this.#isDead;
   }
 
+  /** Killed, or without power. */
+  get hasEnded(): boolean {
+    return this.#isDead || this.#disk.isOff;
+  }
+
   /** Descriptors not closed: none should be left when nothing is under way. */
   get openFiles(): readonly string[] {
     return [...this.#files.values()].map(({ path }) => path);
@@ -235,7 +240,7 @@ export class SimProcess implements FileSystem {
     const modifiedMs = inode.durableModifiedMs;
     await this.#disk.flush(this, () => {
       if (errno) this.#disk.failInode(inode, errno);
-      settle();
+      if (!errno || inode.kind === "file" || this.#disk.directoriesForget) settle();
       // fdatasync(2) need not carry a modification time.
       if (syscall === "fdatasync") inode.durableModifiedMs = modifiedMs;
       const hasNews = inode.failures > open.failuresSeen;
