@@ -36,6 +36,31 @@ export class JournalError extends Error {
   }
 }
 
+export function closedError(): JournalError {
+  return new JournalError("ERR_JOURNAL_CLOSED", "the journal is closed");
+}
+
+export function fullError(cause: unknown): JournalError {
+  return cause === undefined
+    ? new JournalError("ERR_JOURNAL_FULL", "every segment of the journal is in use")
+    : new JournalError("ERR_JOURNAL_FULL", "no further segment could be made", { cause });
+}
+
+export function writeFailed(cause: unknown): JournalError {
+  const text = "the disk refuses the journal's writes; nothing of this frame counts";
+  return new JournalError("ERR_JOURNAL_WRITE_FAILED", text, { cause });
+}
+
+export function tooManyVolumes(count: number): JournalError {
+  const text = `records of ${count} volumes leave no room in a segment; make segmentBytes larger`;
+  return new JournalError("ERR_JOURNAL_OPTION", text);
+}
+
+export function tooLarge(size: number, most: number): JournalError {
+  const text = `the frame takes ${size} octets, a segment has room for ${most}`;
+  return new JournalError("ERR_JOURNAL_FRAME_TOO_LARGE", text);
+}
+
 function errnoOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | undefined)?.code;
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;

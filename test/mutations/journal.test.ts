@@ -115,8 +115,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/journal/log.ts",
-        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#retire(segment, false);",
-        "    if (segment.count > 0) this.#retire(segment, true);",
+        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#state.retire(segment, false);",
+        "    if (segment.count > 0) this.#state.retire(segment, true);",
       ],
     ],
     test: sweep,
