@@ -26,6 +26,7 @@ import {
   type OlderSegment,
   type OwnSegment,
 } from "./log-state.ts";
+import { MarkWaiters } from "./mark-waiters.ts";
 import { type Claim, type Place, placeFor } from "./place.ts";
 import type { SegmentFiles } from "./segment-files.ts";
 import { Spares } from "./spares.ts";
@@ -46,11 +47,6 @@ export interface Written {
   readonly at: number;
   /** Octets between its head and its payload. */
   readonly infoBytes: number;
-}
-
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: JournalError) => void;
 }
 
 export interface LogStats {
@@ -79,16 +75,13 @@ export class Log {
   /** The marks that are on the disk. */
   #writtenMarks: ReadonlyMap<string, Marks>;
   readonly #queue: Waiting[] = [];
-  #waiters: Waiter[] = [];
-  #marksAreDue = false;
+  readonly #waiters: MarkWaiters;
   #running: Promise<void> | undefined;
   /** A second write failed: before anything else a record must say which frames are void. */
   #isFailing = false;
   #repairIsDue = false;
   #failure: unknown;
   #retryTimer: unknown;
-  #marksTimer: unknown;
-  #marksDueAt = 0;
   /** Until the log has been written down: whoever opens it waits for no disk to get better. */
   #isOpening = true;
   #isClosed = false;
@@ -104,6 +97,7 @@ export class Log {
     this.#options = options;
     this.#state = new LogState(options);
     this.#spares = new Spares(files, () => this.#spareWasMade());
+    this.#waiters = new MarkWaiters(clock, () => this.#wake());
     this.#writtenMarks = new Map(options.marks);
   }
 
@@ -174,13 +168,13 @@ export class Log {
     if (written?.durable === merged.durable && written.published === merged.published) {
       return Promise.resolve();
     }
-    return this.#nextRecord(withinMs);
+    return this.#waiters.add(withinMs);
   }
 
   /** Has a record written that says nothing new but how things stand. */
   writeState(): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
-    return this.#nextRecord(0);
+    return this.#waiters.add(0);
   }
 
   /** From now on what fails is tried again, and marks wait for that. */
@@ -197,41 +191,15 @@ export class Log {
   /** Writes what is waiting, where the disk lets it, and closes every file. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    if (this.#waiters.length > 0) this.#marksAreDue = true;
-    this.#clock.clearTimeout(this.#marksTimer);
-    this.#wake();
+    this.#waiters.dueNow();
     while (this.#running !== undefined) await this.#running;
     await this.#spares.close();
     this.#clock.clearTimeout(this.#retryTimer);
-    for (const { reject } of [...this.#queue.splice(0), ...this.#waiters.splice(0)]) {
-      reject(closedError());
-    }
+    for (const { reject } of this.#queue.splice(0)) reject(closedError());
+    this.#waiters.rejectAll(closedError());
     const { current, older } = this.#state;
     if (current) this.#files.close(current.file.file);
     for (const { file } of older) if (file) this.#files.close(file.file);
-  }
-
-  #nextRecord(withinMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
-      if (withinMs <= 0) this.#marksAreDue = true;
-      else {
-        this.#writeMarksWithin(withinMs);
-      }
-      this.#wake();
-    });
-  }
-
-  #writeMarksWithin(withinMs: number): void {
-    const dueAt = this.#clock.now() + withinMs;
-    if (this.#marksTimer !== undefined && this.#marksDueAt <= dueAt) return;
-    this.#clock.clearTimeout(this.#marksTimer);
-    this.#marksDueAt = dueAt;
-    this.#marksTimer = this.#clock.setTimeout(() => {
-      this.#marksTimer = undefined;
-      this.#marksAreDue = this.#waiters.length > 0;
-      this.#wake();
-    }, withinMs);
   }
 
   #wake(): void {
@@ -252,11 +220,11 @@ export class Log {
     if (head && (place === "here" || place === "next")) return () => this.#writeFrame();
     if (head && place === "full") return async () => this.#refuse();
     // A frame that waits for room must not hold up the marks that make it.
-    if (this.#marksAreDue || (head && this.#waiters.length > 0)) {
+    if (this.#waiters.areDue || (head && this.#waiters.count > 0)) {
       const marksPlace = this.#place(this.#state.sizeOf(undefined), "must");
       if (marksPlace === "here" || marksPlace === "next") return () => this.#writeMarks();
       if (marksPlace === "wait") return () => this.#spares.make();
-      if (this.#isOpening) this.#giveUp(fullError(this.#spares.failure));
+      if (this.#isOpening) this.#waiters.rejectAll(fullError(this.#spares.failure));
       else this.#retryLater();
     }
     if (place === "wait") return () => this.#spares.make();
@@ -318,16 +286,13 @@ export class Log {
 
   async #write(segment: OwnSegment, frame: Waiting | undefined): Promise<Written> {
     const marks = new Map(this.#state.marks);
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    this.#marksAreDue = false;
+    const waiters = this.#waiters.take();
     const encoded = this.#state.encode(segment, frame);
     const { bytes, lsn, at, infoBytes, gone } = encoded;
     try {
       await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);
     } catch (error) {
-      this.#waiters.unshift(...waiters);
-      this.#marksAreDue = this.#waiters.length > 0;
+      this.#waiters.putBack(waiters);
       this.#abandon(segment);
       throw error;
     }
@@ -370,12 +335,7 @@ export class Log {
     this.#repairIsDue = true;
     this.#failure = cause;
     for (const { reject } of this.#queue.splice(0)) reject(writeFailed(cause));
-    if (this.#isOpening) this.#giveUp(writeFailed(cause));
-  }
-
-  #giveUp(error: JournalError): void {
-    this.#marksAreDue = false;
-    for (const { reject } of this.#waiters.splice(0)) reject(error);
+    if (this.#isOpening) this.#waiters.rejectAll(writeFailed(cause));
   }
 
   /** Writes the record that makes failed frames void; after that the log accepts again. */

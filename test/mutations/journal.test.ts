@@ -264,7 +264,7 @@ const mutations: readonly Mutation[] = [
     guard: "a mark resolves when it is on the disk",
     edits: [
       [
-        "src/journal/log.ts",
+        "src/journal/mark-waiters.ts",
         "      this.#waiters.push({ resolve, reject });\n",
         "      this.#waiters.push({ resolve, reject });\n      resolve();\n",
       ],
