@@ -8,6 +8,6 @@ export {
   Journal,
   type MarkOptions,
 } from "./journal.ts";
-export type { LogStats as JournalStats } from "./log.ts";
+export type { LogStats as JournalStats } from "./log-state.ts";
 export { DEFAULT_MAX_SEGMENTS, DEFAULT_SEGMENT_BYTES, type JournalOptions } from "./options.ts";
 export type { RecoveredFrame, Recovery } from "./read-log.ts";

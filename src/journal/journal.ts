@@ -12,8 +12,8 @@ import { join } from "node:path";
 import { JournalError, type JournalErrorCode } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
-import { Log, type LogStats } from "./log.ts";
-import type { OlderSegment } from "./log-state.ts";
+import { Log } from "./log.ts";
+import type { LogStats, OlderSegment } from "./log-state.ts";
 import { checkedOptions, type JournalOptions, optionError } from "./options.ts";
 import { type ReadLog, type Recovery, readLog, readPayload, recoveredFrame } from "./read-log.ts";
 import type { FoundFrame, LiveSegment } from "./replay.ts";
@@ -203,11 +203,15 @@ export class Journal {
     { withinMs = 0 }: MarkOptions = {},
   ): Promise<void> {
     checkVolumes([volume]);
-    const known = this.#log.marks.get(volume);
+    const known = this.#log.known.marks.get(volume);
     const durable = marks.durable ?? 0n;
     const published = marks.published ?? 0n;
-    if (durable > this.#log.highestLsn || published > this.#log.highestLsn) {
-      throw optionError("a mark", `at most ${this.#log.highestLsn}`, `${durable}, ${published}`);
+    if (durable > this.#log.known.highestLsn || published > this.#log.known.highestLsn) {
+      throw optionError(
+        "a mark",
+        `at most ${this.#log.known.highestLsn}`,
+        `${durable}, ${published}`,
+      );
     }
     const reached = known && known.durable > durable ? known.durable : durable;
     if (published > reached) throw optionError("published", `at most ${reached}`, published);

@@ -48,6 +48,28 @@ export interface NewFrame {
   readonly claim: Claim;
 }
 
+/** Where a record was written. */
+export interface Written {
+  readonly lsn: Lsn;
+  readonly segment: string;
+  readonly at: number;
+  /** Octets between its head and its payload. */
+  readonly infoBytes: number;
+}
+
+export interface LogStats {
+  readonly segments: number;
+  readonly spareSegments: number;
+  readonly waitingFrames: number;
+  readonly writes: number;
+  readonly frames: number;
+  readonly writtenBytes: number;
+  /** Octets of the log that some volume may still need: its backlog. */
+  readonly pendingBytes: number;
+  /** Segments given up because a write into them failed. */
+  readonly abandonedSegments: number;
+}
+
 /** One write, and what it will have changed. */
 export interface Encoded {
   readonly bytes: Buffer;

@@ -17,17 +17,18 @@ import {
   tooManyVolumes,
   writeFailed,
 } from "./errors.ts";
-import type { Lsn } from "./format.ts";
 import { laterMarks, type Marks } from "./info.ts";
 import {
   LogState,
   type LogStateOptions,
+  type LogStats,
   type NewFrame,
   type OlderSegment,
   type OwnSegment,
+  type Written,
 } from "./log-state.ts";
 import { MarkWaiters } from "./mark-waiters.ts";
-import { type Claim, type Place, placeFor } from "./place.ts";
+import { type Claim, type Place, placeFor, roomForMail, type Situation } from "./place.ts";
 import type { SegmentFiles } from "./segment-files.ts";
 import { Spares } from "./spares.ts";
 
@@ -39,27 +40,6 @@ export interface LogOptions extends LogStateOptions {
 interface Waiting extends NewFrame {
   readonly resolve: (where: Written) => void;
   readonly reject: (error: JournalError) => void;
-}
-
-export interface Written {
-  readonly lsn: Lsn;
-  readonly segment: string;
-  readonly at: number;
-  /** Octets between its head and its payload. */
-  readonly infoBytes: number;
-}
-
-export interface LogStats {
-  readonly segments: number;
-  readonly spareSegments: number;
-  readonly waitingFrames: number;
-  readonly writes: number;
-  readonly frames: number;
-  readonly writtenBytes: number;
-  /** Octets of the log that some volume may still need: its backlog. */
-  readonly pendingBytes: number;
-  /** Segments given up because a write into them failed. */
-  readonly abandonedSegments: number;
 }
 
 /** Spares kept ready: the reserved one, and one to go on with. */
@@ -105,24 +85,14 @@ export class Log {
     return !this.#isFailing && !this.#isClosed;
   }
 
-  get highestLsn(): Lsn {
-    return this.#state.highestLsn;
-  }
-
-  get marks(): ReadonlyMap<string, Marks> {
-    return this.#state.marks;
+  /** How far the volumes have come, as far as anybody said, and the highest number given out. */
+  get known(): Pick<LogState, "marks" | "highestLsn"> {
+    return this.#state;
   }
 
   /** Octets left for frames of new mail. */
   get freeBytes(): number {
-    const fresh = this.#state.freshRoom([]);
-    const makeable =
-      this.#spares.failure === undefined
-        ? Math.max(0, this.#options.maxSegments - this.#segments())
-        : 0;
-    const ahead = this.#spares.count + (this.#spares.isMaking ? 1 : 0) + makeable;
-    if (ahead === 0 || !this.accepting) return 0;
-    return this.#state.room + (ahead - 1) * fresh;
+    return this.accepting ? roomForMail(this.#situation(), this.#state.freshRoom([])) : 0;
   }
 
   stats(): LogStats {
@@ -218,7 +188,8 @@ export class Log {
     const head = this.#queue[0];
     const place = head && this.#place(this.#state.sizeOf(head), head.claim);
     if (head && (place === "here" || place === "next")) return () => this.#writeFrame();
-    if (head && place === "full") return async () => this.#refuse();
+    if (head && place === "full")
+      return async () => this.#queue.shift()?.reject(fullError(this.#spares.failure));
     // A frame that waits for room must not hold up the marks that make it.
     if (this.#waiters.areDue || (head && this.#waiters.count > 0)) {
       const marksPlace = this.#place(this.#state.sizeOf(undefined), "must");
@@ -246,31 +217,29 @@ export class Log {
     await this.#put(undefined).catch(() => undefined);
   }
 
-  #refuse(): void {
-    this.#queue.shift()!.reject(fullError(this.#spares.failure));
-  }
-
-  /** Writes a record; if that fails once more in a new segment; if that fails too, stops accepting. */
+  /** Writes a record, after a failed write once more in a new segment; then stops accepting. */
   async #put(frame: Waiting | undefined): Promise<Written> {
-    const claim = frame?.claim ?? "must";
-    for (const isLast of [false, true]) {
-      try {
-        return await this.#write(await this.#segmentFor(frame, claim), frame);
-      } catch (error) {
-        // Refused before anything was written: nothing is in doubt.
-        if (!isLast && error instanceof JournalError) throw error;
-        if (!isLast) continue;
-        this.#startFailing(error);
-        throw writeFailed(error);
-      }
+    try {
+      return await this.#attempt(frame);
+    } catch (error) {
+      // Refused before anything was written: nothing is in doubt.
+      if (error instanceof JournalError) throw error;
     }
-    throw new Error("unreachable");
+    try {
+      return await this.#attempt(frame);
+    } catch (error) {
+      this.#startFailing(error);
+      throw writeFailed(error);
+    }
   }
 
-  async #segmentFor(frame: Waiting | undefined, claim: Claim): Promise<OwnSegment> {
+  async #attempt(frame: Waiting | undefined): Promise<Written> {
+    return this.#write(await this.#segmentFor(frame), frame);
+  }
+
+  async #segmentFor(frame: Waiting | undefined): Promise<OwnSegment> {
     for (;;) {
-      const size = this.#state.sizeOf(frame);
-      const place = this.#place(size, claim);
+      const place = this.#place(this.#state.sizeOf(frame), frame?.claim ?? "must");
       if (place === "full") throw fullError(this.#spares.failure);
       if (place === "here") return this.#state.current!;
       if (place === "next") return this.#next();
@@ -302,6 +271,7 @@ export class Log {
     this.#writtenBytes += bytes.length;
     if (frame) this.#frames += 1;
     this.#writtenMarks = marks;
+    this.#isFailing = false;
     this.#release(gone);
     for (const { resolve } of waiters) resolve();
     return where;
@@ -342,9 +312,7 @@ export class Log {
   async #repair(): Promise<void> {
     this.#repairIsDue = false;
     try {
-      await this.#write(await this.#segmentFor(undefined, "must"), undefined);
-      this.#isFailing = false;
-      this.#failure = undefined;
+      await this.#attempt(undefined);
     } catch {
       this.#retryLater();
     }
@@ -361,16 +329,18 @@ export class Log {
   }
 
   #place(size: number, claim: Claim): Place {
-    return placeFor({
-      size,
-      claim,
+    return placeFor({ size, claim, ...this.#situation() });
+  }
+
+  #situation(): Situation {
+    return {
       room: this.#state.room,
       spares: this.#spares.count,
       isMaking: this.#spares.isMaking,
       mayMake: this.#spares.failure === undefined,
       segments: this.#segments(),
       maxSegments: this.#options.maxSegments,
-    });
+    };
   }
 
   #makeSpares(): void {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { placeFor, type Situation } from "./place.ts";
+import { placeFor, type Request, roomForMail } from "./place.ts";
 
-const base: Situation = {
+const base: Request = {
   size: 4096,
   claim: "mail",
   room: 8192,
@@ -13,7 +13,7 @@ const base: Situation = {
   maxSegments: 8,
 };
 
-function place(changes: Partial<Situation>) {
+function place(changes: Partial<Request>) {
   return placeFor({ ...base, ...changes });
 }
 
@@ -44,4 +44,13 @@ test("only marks and recovery may go beyond the limit, and only when no spare is
   assert.equal(place({ claim: "must", room: 0, spares: 0 }), "wait");
   assert.equal(place({ claim: "must", room: 0, spares: 0, mayMake: false }), "full");
   assert.equal(place({ claim: "reserved", room: 0, spares: 0 }), "full");
+});
+
+test("the last spare is no room for mail, those that may be made are", () => {
+  assert.equal(roomForMail({ ...base, spares: 0 }, 100), 0);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7 }, 100), 7);
+  assert.equal(roomForMail({ ...base, spares: 2, room: 7 }, 100), 107);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6 }, 100), 207);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, isMaking: true }, 100), 107);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6, mayMake: false }, 100), 7);
 });

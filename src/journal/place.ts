@@ -11,8 +11,6 @@ export type Claim = "mail" | "reserved" | "must";
 export type Place = "here" | "next" | "wait" | "full";
 
 export interface Situation {
-  readonly size: number;
-  readonly claim: Claim;
   /** Octets left in the current segment. */
   readonly room: number;
   readonly spares: number;
@@ -23,12 +21,25 @@ export interface Situation {
   readonly maxSegments: number;
 }
 
-export function placeFor(situation: Situation): Place {
-  const { size, claim, room, spares, isMaking, mayMake, segments, maxSegments } = situation;
+export interface Request extends Situation {
+  readonly size: number;
+  readonly claim: Claim;
+}
+
+export function placeFor(request: Request): Place {
+  const { size, claim, room, spares, isMaking, mayMake, segments, maxSegments } = request;
   const left = claim === "mail" ? 1 : 0;
   const fits = size <= room;
   if (fits && spares >= left) return "here";
   if (!fits && spares > left) return "next";
   const isWithinLimit = segments < maxSegments || (claim === "must" && spares === 0);
   return isMaking || (mayMake && isWithinLimit) ? "wait" : "full";
+}
+
+/** Octets that new mail may still take, if `freshRoom` of them fit into a segment of its own. */
+export function roomForMail(situation: Situation, freshRoom: number): number {
+  const { room, spares, isMaking, mayMake, segments, maxSegments } = situation;
+  const toBeMade = mayMake ? Math.max(0, maxSegments - segments) : 0;
+  const ahead = spares + (isMaking ? 1 : 0) + toBeMade;
+  return ahead === 0 ? 0 : room + (ahead - 1) * freshRoom;
 }
