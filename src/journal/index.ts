@@ -1,10 +1,9 @@
 export { JournalError, type JournalErrorCode } from "./errors.ts";
 export { generationOf, type Lsn } from "./format.ts";
 export type { Marks } from "./info.ts";
+export type { InspectedSegment, Inspection } from "./inspect.ts";
 export {
   type AppendOptions,
-  type InspectedSegment,
-  type Inspection,
   Journal,
   type MarkOptions,
 } from "./journal.ts";

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { JournalError, type JournalErrorCode } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
+import { type Inspection, inspectLog } from "./inspect.ts";
 import { Log } from "./log.ts";
 import type { LogStats, OlderSegment } from "./log-state.ts";
 import { checkedOptions, type JournalOptions, optionError } from "./options.ts";
@@ -27,27 +28,6 @@ export interface AppendOptions {
 export interface MarkOptions {
   /** How long the mark may wait for a frame to ride with, in milliseconds. @defaultValue 0 */
   readonly withinMs?: number;
-}
-
-export interface InspectedSegment {
-  readonly name: string;
-  readonly bytes: number;
-  /** `undefined` where no header can be read. */
-  readonly generation: bigint | undefined;
-  /** Valid records of any kind. */
-  readonly records: number;
-  /** Frames that some volume still needs. */
-  readonly frames: number;
-  /** In use, done with, or without a header. */
-  readonly state: "live" | "free" | "blank";
-}
-
-export interface Inspection {
-  /** Empty when there is no journal. */
-  readonly id: string;
-  readonly starts: bigint;
-  readonly recovery: Recovery;
-  readonly segments: readonly InspectedSegment[];
 }
 
 export class Journal {
@@ -135,22 +115,7 @@ export class Journal {
   ): Promise<Inspection> {
     const { directory, fileSystem, clock, segmentBytes } = checkedOptions(options);
     const files = new SegmentFiles(directory, segmentBytes, fileSystem, clock);
-    return asOpening(directory, async () => {
-      let log = readLog(files);
-      // A segment that is used again while it is read looks damaged, but not twice.
-      if (log.replay.damage.length > 0) log = readLog(files);
-      const { replay } = log;
-      return {
-        id: replay.id ?? "",
-        starts: replay.starts,
-        recovery: {
-          frames: replay.frames.map((frame) => recoveredFrame(files, frame)),
-          marks: replay.marks,
-          damage: replay.damage,
-        },
-        segments: inspected(log),
-      };
-    });
+    return asOpening(directory, async () => inspectLog(files));
   }
 
   /** Whether new frames are taken: not after a second failed write, until a write has succeeded. */
@@ -302,20 +267,6 @@ function highestByVolume(frames: readonly FoundFrame[]): Map<string, Lsn> {
     }
   }
   return highest;
-}
-
-function inspected({ found, replay }: ReadLog): InspectedSegment[] {
-  return found.map(({ name, bytes, scan }) => {
-    const live = replay.live.find((segment) => segment.name === name);
-    const isRead = scan.state === "segment";
-    return {
-      ...{ name, bytes },
-      generation: isRead ? scan.header.generation : undefined,
-      records: isRead ? scan.records.length : 0,
-      frames: live?.frames.length ?? 0,
-      state: live ? "live" : isRead ? "free" : "blank",
-    };
-  });
 }
 
 function checkVolumes(volumes: readonly string[]): void {

@@ -120,6 +120,10 @@ export class LogState {
     return older + (this.current ? 1 : 0);
   }
 
+  get pendingBytes(): number {
+    return this.older.length * this.#options.segmentBytes + (this.current?.position ?? 0);
+  }
+
   /** Octets of a record that a fresh segment can take. */
   freshRoom(volumes: readonly string[]): number {
     return this.#options.segmentBytes - recordBytes(this.#info(volumes, []).length + 64, 0);

@@ -76,7 +76,7 @@ export class Log {
     this.#clock = clock;
     this.#options = options;
     this.#state = new LogState(options);
-    this.#spares = new Spares(files, () => this.#spareWasMade());
+    this.#spares = new Spares(files, () => this.#wake());
     this.#waiters = new MarkWaiters(clock, () => this.#wake());
     this.#writtenMarks = new Map(options.marks);
   }
@@ -103,9 +103,7 @@ export class Log {
       writes: this.#writes,
       frames: this.#frames,
       writtenBytes: this.#writtenBytes,
-      pendingBytes:
-        this.#state.older.length * this.#options.segmentBytes +
-        (this.#state.current?.position ?? 0),
+      pendingBytes: this.#state.pendingBytes,
       abandonedSegments: this.#abandoned,
     };
   }
@@ -193,7 +191,10 @@ export class Log {
     // A frame that waits for room must not hold up the marks that make it.
     if (this.#waiters.areDue || (head && this.#waiters.count > 0)) {
       const marksPlace = this.#place(this.#state.sizeOf(undefined), "must");
-      if (marksPlace === "here" || marksPlace === "next") return () => this.#writeMarks();
+      if (marksPlace === "here" || marksPlace === "next") {
+        // A failure leaves the waiters waiting: what they say stays true, and is written in time.
+        return () => this.#put(undefined).then(noMatter, noMatter);
+      }
       if (marksPlace === "wait") return () => this.#spares.make();
       if (this.#isOpening) this.#waiters.rejectAll(fullError(this.#spares.failure));
       else this.#retryLater();
@@ -210,11 +211,6 @@ export class Log {
     } catch (error) {
       frame.reject(error as JournalError);
     }
-  }
-
-  async #writeMarks(): Promise<void> {
-    // A failure leaves the waiters waiting: what they say stays true, and is written in time.
-    await this.#put(undefined).catch(() => undefined);
   }
 
   /** Writes a record, after a failed write once more in a new segment; then stops accepting. */
@@ -344,17 +340,15 @@ export class Log {
   }
 
   #makeSpares(): void {
-    if (this.#spares.failure !== undefined || this.#isClosed || this.#isFailing) return;
-    const isWanted = this.#spares.count < wantedSpares && !this.#spares.isMaking;
-    if (isWanted && this.#segments() < this.#options.maxSegments) void this.#spares.make();
-  }
-
-  #spareWasMade(): void {
     if (this.#spares.failure !== undefined) this.#retryLater();
-    this.#wake();
+    else if (this.accepting && this.#spares.count < wantedSpares && !this.#spares.isMaking) {
+      if (this.#segments() < this.#options.maxSegments) void this.#spares.make();
+    }
   }
 
   #segments(): number {
     return this.#state.segments + this.#spares.count + (this.#spares.isMaking ? 1 : 0);
   }
 }
+
+function noMatter(): void {}

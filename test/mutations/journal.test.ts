@@ -31,30 +31,24 @@ const goodKill = "kills at any instant on a good";
 const badKill = "kills at any instant on a failing";
 const many = "many short runs";
 
-const advanceLate = `    segment.position += bytes.length;
-    segment.count += 1;
-    if (frame) this.#frames`;
-const advanceEarly = `    const start = segment.position;
-    segment.position += bytes.length;
-    segment.count += 1;
-    try {
-      await this.#fileSystem.writeAt(segment.file.file, bytes, start);
-    } catch`;
+const log = "src/journal/log.ts";
 const twoInFlight: readonly Edit[] = [
   [
-    "src/journal/log.ts",
+    log,
     "step = this.#step()) await step();",
     "step = this.#step()) {\n      void step();\n      await new Promise((done) => setImmediate(done));\n    }",
   ],
   [
-    "src/journal/log.ts",
-    `    try {
-      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);
-    } catch`,
-    advanceEarly,
+    log,
+    "    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);",
+    "    const start = segment.position;\n    this.#state.written(segment, frame, encoded);\n    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, start);",
   ],
-  ["src/journal/log.ts", "at: segment.position + at,", "at: start + at,"],
-  ["src/journal/log.ts", advanceLate, "    if (frame) this.#frames"],
+  [log, "at: segment.position + at,", "at: start + at,"],
+  [
+    log,
+    "    this.#state.written(segment, frame, encoded);\n    this.#writes += 1;",
+    "    this.#writes += 1;",
+  ],
 ];
 
 const adopt = `  adopt(found) {
@@ -65,13 +59,13 @@ const adopt = `  adopt(found) {
     const record = last?.scan.records.at(-1);
     if (record === undefined) return;
     const { generation, random } = last.scan.header;
-    this.#older = this.#older.filter((older) => older.generation !== generation);
+    this.#state.older = this.#state.older.filter((older) => older.generation !== generation);
     const path = \`\${this.#files.directory}/\${last.name}\`;
-    this.#current = {
+    this.#state.current = {
       file: { name: last.name, file: this.#fileSystem.openForLog(path) },
       generation,
       random,
-      position: record.at + recordBytes(record.infoBytes, record.payloadBytes),
+      position: record.at + 4096 * Math.ceil((80 + record.infoBytes + record.payloadBytes) / 4096),
       count: record.count + 1,
       highest: new Map(last.scan.records.flatMap((r) => r.volumes.map((v) => [v, r.lsn]))),
     };
@@ -126,9 +120,12 @@ const mutations: readonly Mutation[] = [
     guard: "a segment is used again only after PUBLISHED is on the disk",
     edits: [
       [
-        "src/journal/log.ts",
-        "    this.#marks.set(volume, merged);\n",
-        "    this.#marks.set(volume, merged);\n    this.#release(this.#older.filter((older) => this.#isFinished(older)));\n",
+        log,
+        "    this.#state.marks.set(volume, merged);\n",
+        `    this.#state.marks.set(volume, merged);
+    const { marks: known, older } = this.#state;
+    const isPublished = ([name, lsn]) => (known.get(name)?.published ?? 0n) >= lsn;
+    this.#release(older.filter((each) => !each.isKept && [...each.highest].every(isPublished)));\n`,
       ],
     ],
     test: sweep,
@@ -172,7 +169,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "ABORT is written",
-    edits: [["src/journal/log.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
+    edits: [["src/journal/log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
     test: sweep,
     only: many,
   },
@@ -276,7 +273,7 @@ const mutations: readonly Mutation[] = [
     guard: "a generation is higher than every one before",
     edits: [
       [
-        "src/journal/log.ts",
+        "src/journal/log-state.ts",
         "this.#generation = options.highestGeneration;",
         "this.#generation = 0n;",
       ],
