@@ -98,6 +98,11 @@ export class JournalDisk implements Disk {
     return this.#parts.journal.accepting;
   }
 
+  /** Messages in the journal that are not published yet. */
+  get pending(): number {
+    return this.#parts.branches.pending.messages;
+  }
+
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
     const { tools, admission } = this.#parts;
     const letters = deliveries.map((delivery) => letterOf(delivery, tools));

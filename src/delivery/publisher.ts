@@ -153,6 +153,7 @@ export class Publisher {
   /** How long until there is something to do; `undefined` when nothing is left. */
   #dueInMs(): number | undefined {
     if (this.#publishable > this.#marks.published) return 0;
+    if (this.#queue.length === 0 && this.#reach > this.#marks.durable) return 0;
     if (this.#queue.length === 0) return undefined;
     const nowMs = this.#tools.clock.now();
     return Math.min(...this.#queue.map((one) => (isHeld(one) ? one.notBeforeMs - nowMs : 0)));
@@ -230,10 +231,11 @@ export class Publisher {
     if (this.#isLive && lsn > this.#reach) this.#reach = lsn;
   }
 
-  /** How far PUBLISHED may go: up to the first message that is not done. */
+  /** How far PUBLISHED may go: up to the first message that is not done, and never past DURABLE. */
   get #publishable(): Lsn {
     const open = this.#queue[0];
-    return open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;
+    const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;
+    return done < this.#marks.durable ? done : this.#marks.durable;
   }
 
   async #markPublished(): Promise<void> {

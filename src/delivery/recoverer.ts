@@ -100,9 +100,7 @@ export class Recoverer {
       for (;;) {
         if (this.#closed) throw new Closed();
         try {
-          const value = await action();
-          this.#unavailable.delete(home);
-          return value;
+          return await action();
         } catch (error) {
           this.#unavailable.set(home, error instanceof Error ? error.message : String(error));
           stalled();
@@ -122,6 +120,7 @@ export class Recoverer {
       );
       publisher.goLive();
       volumes.admit(volume);
+      this.#unavailable.delete(home);
     } catch (error) {
       if (!(error instanceof Closed)) throw error;
     }

@@ -53,6 +53,10 @@ export class DeliveryLedger {
     return this.#orphaned.size;
   }
 
+  get visibleCount(): number {
+    return this.#visible.size;
+  }
+
   /** A body that says which one it is, at its start and throughout, of a length that crosses sectors. */
   nextText(random: SeededRandom): Uint8Array<ArrayBuffer> {
     const number = `${this.#sent.size + 1}`;

@@ -27,6 +27,7 @@ export interface WorldOptions {
   /** Lets calls fail now and then. */
   readonly faulty?: boolean;
   readonly maxSegments?: number;
+  readonly maxBacklogBytes?: number;
   /** Whether a failed flush of a directory loses its changes. */
   readonly directoriesForget?: boolean;
   /** Leaves a guard out, to see the sweep fail. */
@@ -68,13 +69,13 @@ export class World {
       if (this.#options.faulty && this.random.below(60) === 0) this.disk.failWriteBack();
     };
     if (this.#options.faulty) this.#breakSomething();
-    await this.#untilEnd(process, async () => {
+    await this.untilEnd(process, async () => {
       const disk = await this.open(process);
       if (!disk) return;
       const share = Math.ceil(batches / 2);
       await Promise.all([
-        this.#send(disk, share, process),
-        this.#send(disk, batches - share, process),
+        this.send(disk, share, process),
+        this.send(disk, batches - share, process),
       ]);
       if (manner === "close") await disk.close();
       if (manner === "close" && !process.hasEnded) this.leftOpen.push(...process.openFiles);
@@ -91,13 +92,16 @@ export class World {
     this.disk.cutAt = undefined;
     this.disk.killAt = undefined;
     const process = this.disk.start();
-    const disk = await this.open(process, true);
-    const { unavailable, damage } = disk!.recovered;
-    if (unavailable.length + damage.length > 0) {
-      throw new Error(`recovery on a good disk: ${JSON.stringify({ unavailable, damage })}`);
+    try {
+      const disk = await this.open(process, true);
+      const { unavailable, damage } = disk!.recovered;
+      if (unavailable.length + damage.length > 0) {
+        throw new Error(`recovery on a good disk: ${JSON.stringify({ unavailable, damage })}`);
+      }
+      await disk!.close();
+    } finally {
+      process.kill();
     }
-    await disk!.close();
-    process.kill();
   }
 
   /** Cuts the power, and goes on with one of the disks that a machine may find afterwards. */
@@ -119,7 +123,7 @@ export class World {
         {
           directory: journalDirectory,
           publishWithinMs: 20,
-          maxBacklogBytes: 20_000,
+          maxBacklogBytes: this.#options.maxBacklogBytes ?? 30_000,
           maxBacklogWaitMs: 200,
           segmentBytes: 64 * 1024,
           maxSegments: this.#options.maxSegments ?? 4,
@@ -194,12 +198,10 @@ export class World {
     return new Reader(disk, notes, mailboxes, this.random);
   }
 
-  async #send(disk: JournalDisk, batches: number, process: SimProcess): Promise<void> {
+  async send(disk: JournalDisk, batches: number, process: SimProcess): Promise<void> {
     for (let batch = 0; batch < batches; batch += 1) {
       const most = this.random.below(4) === 0 ? 12 : 4;
-      const deliveries = Array.from({ length: 1 + this.random.below(most) }, () =>
-        this.#delivery(),
-      );
+      const deliveries = Array.from({ length: 1 + this.random.below(most) }, () => this.delivery());
       const results = await disk.commit(deliveries);
       if (process.hasEnded) return;
       for (const [index, result] of results.entries()) {
@@ -209,14 +211,15 @@ export class World {
     }
   }
 
-  #delivery(): Delivery {
-    const maildir = mailboxes[this.random.below(mailboxes.length)]!;
+  /** A message of some kind for some mailbox; a plain one for the mailbox that is given. */
+  delivery(chosen?: string): Delivery {
+    const maildir = chosen ?? mailboxes[this.random.below(mailboxes.length)]!;
     const text = this.ledger.nextText(this.random);
-    const spooled = this.random.below(8) === 0;
+    const spooled = chosen === undefined && this.random.below(8) === 0;
     const delivery: Delivery = {
       maildir,
       body: spooled ? { head: text, file: spoolFile, size: text.length + 1200 } : text,
-      ...(this.random.below(5) === 0 ? { flags: "S" } : {}),
+      ...(chosen === undefined && this.random.below(5) === 0 ? { flags: "S" } : {}),
       ...(this.random.below(5) === 0 ? { receivedAt: new Date(1_600_000_000_000) } : {}),
     };
     this.ledger.sent(delivery, spooled ? Buffer.concat([text, Buffer.alloc(1200, 115)]) : text);
@@ -224,7 +227,7 @@ export class World {
   }
 
   /** Runs what a process does, until it is done or the process has ended. */
-  async #untilEnd(process: SimProcess, work: () => Promise<void>): Promise<void> {
+  async untilEnd(process: SimProcess, work: () => Promise<void>): Promise<void> {
     let isDone = false;
     const working = work().then(
       () => {
@@ -232,7 +235,9 @@ export class World {
       },
       (error: unknown) => {
         isDone = true;
-        if (!process.hasEnded) throw error;
+        const hadEnded = process.hasEnded;
+        process.kill();
+        if (!hadEnded) throw error;
       },
     );
     while (!isDone && !process.hasEnded) await oneTurn();
@@ -246,8 +251,9 @@ export class World {
     let isTicking = false;
     const tick = () => {
       isTicking = false;
-      if (process.hasEnded) return;
-      nowMs += 5;
+      if (process.hasEnded || timers.size === 0) return;
+      const nextMs = Math.min(...[...timers].map(({ dueMs }) => dueMs));
+      nowMs += Math.max(5, Math.floor((nextMs - nowMs) / 20));
       for (const timer of [...timers]) {
         if (timer.dueMs > nowMs) continue;
         timers.delete(timer);
