@@ -65,10 +65,7 @@ export class Log {
   /** Until the log has been written down: whoever opens it waits for no disk to get better. */
   #isOpening = true;
   #isClosed = false;
-  #writes = 0;
-  #frames = 0;
-  #writtenBytes = 0;
-  #abandoned = 0;
+  readonly #counts = { writes: 0, frames: 0, writtenBytes: 0, abandonedSegments: 0 };
 
   constructor(files: SegmentFiles, fileSystem: FileSystem, clock: Clock, options: LogOptions) {
     this.#files = files;
@@ -100,11 +97,8 @@ export class Log {
       segments: this.#segments(),
       spareSegments: this.#spares.count,
       waitingFrames: this.#queue.length,
-      writes: this.#writes,
-      frames: this.#frames,
-      writtenBytes: this.#writtenBytes,
+      ...this.#counts,
       pendingBytes: this.#state.pendingBytes,
-      abandonedSegments: this.#abandoned,
     };
   }
 
@@ -263,9 +257,9 @@ export class Log {
     }
     const where = { lsn, segment: segment.file.name, at: segment.position + at, infoBytes };
     this.#state.written(segment, frame, encoded);
-    this.#writes += 1;
-    this.#writtenBytes += bytes.length;
-    if (frame) this.#frames += 1;
+    this.#counts.writes += 1;
+    this.#counts.writtenBytes += bytes.length;
+    if (frame) this.#counts.frames += 1;
     this.#writtenMarks = marks;
     this.#isFailing = false;
     this.#release(gone);
@@ -287,7 +281,7 @@ export class Log {
 
   /** Never written or flushed again, and deleted when nothing in front of the failed write is needed. */
   #abandon(segment: OwnSegment): void {
-    this.#abandoned += 1;
+    this.#counts.abandonedSegments += 1;
     this.#files.close(segment.file.file);
     if (segment.count > 0) this.#state.retire(segment, false);
     else {

@@ -46,8 +46,8 @@ const twoInFlight: readonly Edit[] = [
   [log, "at: segment.position + at,", "at: start + at,"],
   [
     log,
-    "    this.#state.written(segment, frame, encoded);\n    this.#writes += 1;",
-    "    this.#writes += 1;",
+    "    this.#state.written(segment, frame, encoded);\n    this.#counts.writes += 1;",
+    "    this.#counts.writes += 1;",
   ],
 ];
 
