@@ -157,7 +157,8 @@ export class JournalDisk implements Disk {
       }
       for (const { letter, branch, record } of admitted) {
         refuseFor(asErrno(error), letter, "the journal did not take the message");
-        if (record.large) branch.staging.remove(record.large.name);
+        // After a failed write a crash may bring the frame back: then its large body must be there.
+        if (record.large && !isInDoubt(error)) branch.staging.remove(record.large.name);
       }
     }
     return mailings;
@@ -244,6 +245,10 @@ function told({ volume }: Branch, event: PublisherEvent): JournalDiskEvent {
         reason: event.cause === undefined ? undefined : String(event.cause),
       };
   }
+}
+
+function isInDoubt(error: unknown): boolean {
+  return error instanceof JournalError && error.code === "ERR_JOURNAL_WRITE_FAILED";
 }
 
 function isTooLarge(error: unknown): boolean {

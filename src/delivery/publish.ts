@@ -40,8 +40,9 @@ export async function publishAll(mailings: readonly Mailing[], tools: PublishToo
   const sync = await staging.bulkSync();
   const holes: Pigeonhole[] = [];
   try {
+    const rootPath = kernelPath(tools);
     for (const ofDirectory of byDirectory(mailings)) {
-      const hole = open(ofDirectory, tools);
+      const hole = open(ofDirectory, rootPath, tools);
       if (hole === undefined) continue;
       holes.push(hole);
       renameAll(hole, tools);
@@ -65,14 +66,17 @@ function directoryOf({ mailbox, record }: Mailing): string {
 }
 
 /** Opens the directory these messages belong in, and sees that it is the one meant. */
-function open(mailings: readonly Mailing[], tools: PublishTools): Pigeonhole | undefined {
-  const { fileSystem } = tools;
+function open(
+  mailings: readonly Mailing[],
+  rootPath: string | undefined,
+  { fileSystem, root = "" }: PublishTools,
+): Pigeonhole | undefined {
   const path = directoryOf(mailings[0]!);
   let directory: Descriptor | undefined;
   try {
     directory = fileSystem.openDirectory(path);
     const found = fileSystem.pathOf(directory);
-    const meant = kernelPath(path, tools);
+    const meant = rootPath && join(rootPath, relative(resolve(root), resolve(path)));
     if (meant === undefined || found === meant) return { directory, mailings };
     throw new DeliveryError("ERR_DELIVERY_FAILED", `${path} leads to ${found}`, {
       path,
@@ -85,12 +89,12 @@ function open(mailings: readonly Mailing[], tools: PublishTools): Pigeonhole | u
   }
 }
 
-/** The path the kernel must show for a directory below the mail root, which itself may be a link. */
-function kernelPath(path: string, { fileSystem, root }: PublishTools): string | undefined {
+/** The mail root as the kernel knows it: it may be a link itself. */
+function kernelPath({ fileSystem, root }: PublishTools): string | undefined {
   if (root === undefined) return undefined;
   const directory = fileSystem.openDirectory(`${resolve(root)}/.`);
   try {
-    return join(fileSystem.pathOf(directory), relative(resolve(root), resolve(path)));
+    return fileSystem.pathOf(directory);
   } finally {
     fileSystem.close(directory);
   }

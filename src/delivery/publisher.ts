@@ -98,12 +98,12 @@ export class Publisher {
       this.#queue.push(one);
       this.#bytes += sizeOf(one.record);
     }
-    this.#queue.sort(byLsn);
     this.#reach = lsn;
   }
 
   /** One round for what was taken. @throws the error that made it fail */
   async finish(): Promise<void> {
+    this.#queue.sort(byLsn);
     await this.#run();
     if (this.#trouble !== undefined) throw this.#trouble;
   }
@@ -111,7 +111,8 @@ export class Publisher {
   /** Ends recovery: rounds come by themselves from now on. */
   goLive(): void {
     this.#isLive = true;
-    this.#reach = this.#queue.at(-1)?.lsn ?? this.#reach;
+    const last = this.#queue.at(-1)?.lsn ?? 0n;
+    if (last > this.#reach) this.#reach = last;
     this.#schedule();
   }
 
@@ -153,10 +154,14 @@ export class Publisher {
   /** How long until there is something to do; `undefined` when nothing is left. */
   #dueInMs(): number | undefined {
     if (this.#publishable > this.#marks.published) return 0;
-    if (this.#queue.length === 0 && this.#reach > this.#marks.durable) return 0;
-    if (this.#queue.length === 0) return undefined;
+    if (this.#queue.length === 0) return this.#reach > this.#marks.durable ? 0 : undefined;
     const nowMs = this.#tools.clock.now();
-    return Math.min(...this.#queue.map((one) => (isHeld(one) ? one.notBeforeMs - nowMs : 0)));
+    let dueInMs = Number.POSITIVE_INFINITY;
+    for (const one of this.#queue) {
+      if (!isHeld(one)) return 0;
+      dueInMs = Math.min(dueInMs, one.notBeforeMs - nowMs);
+    }
+    return dueInMs;
   }
 
   #cancelTimer(): void {

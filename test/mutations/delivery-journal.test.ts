@@ -5,9 +5,74 @@ const sweep = "test/simulation/journal-delivery.test.ts";
 const eachCut = "^each file flushed: a cut";
 const eachKill = "^each file flushed: a kill";
 const bulkCut = "^whole file systems flushed: a cut";
-const bulkBad = "^whole file systems flushed, a failing disk";
+const cases = "test/simulation/journal-delivery-cases.test.ts";
+const lostBulk = "^staged data lost in the write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
+  {
+    guard: "absence is interpreted only where the right identity was read",
+    edits: [
+      [
+        "src/delivery/volumes.ts",
+        "    if (recognises(found, expected, journal.starts)) return",
+        "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
+      ],
+    ],
+    test: cases,
+    only: "^a mail file system that is missing",
+  },
+  {
+    guard: "an older copy of a mail file system is known by its start counter",
+    edits: [["src/delivery/zones.ts", "    found.starts >= expected.starts &&\n", ""]],
+    test: cases,
+    only: "^an older copy",
+  },
+  {
+    guard: "mail is published by descriptor, not by path",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        "tools.fileSystem.renameInto(from, directory, one.record.fileName);",
+        "void directory;\n      tools.fileSystem.rename(from, join(directoryOf(one), one.record.fileName));",
+      ],
+    ],
+    test: "src/delivery/publish.test.ts",
+  },
+  {
+    guard: "the directory opened is the mailbox's",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        "if (meant === undefined || found === meant) return",
+        'if (meant === undefined || found !== "") return',
+      ],
+    ],
+    test: "src/delivery/publish.test.ts",
+  },
+  {
+    guard: "what cannot be published is written to the log again before PUBLISHED passes it",
+    edits: [
+      [
+        "src/delivery/publisher.ts",
+        "const lsn = await logAgain(records);",
+        "const lsn = this.#reach + 1n;\n    void logAgain;",
+      ],
+    ],
+    test: cases,
+    only: "^messages logged again",
+  },
+  {
+    guard: "names the disk did not keep are published again",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        '      one.state = "logged";\n      one.obstacle = cause;',
+        "      void cause;",
+      ],
+    ],
+    test: cases,
+    only: "^names the disk did not keep",
+  },
   {
     guard: "the data of staged files is flushed before DURABLE",
     edits: [
@@ -47,8 +112,8 @@ const mutations: readonly Mutation[] = [
         "    await (await this.#tools.openFileSystemSync(this.path))?.sync();\n    void sync;\n",
       ],
     ],
-    test: sweep,
-    only: bulkBad,
+    test: cases,
+    only: lostBulk,
   },
   {
     guard: "what was not kept is staged again to new files",
@@ -59,8 +124,8 @@ const mutations: readonly Mutation[] = [
         "    }\n    for",
       ],
     ],
-    test: sweep,
-    only: bulkBad,
+    test: cases,
+    only: lostBulk,
   },
   {
     guard: "DURABLE is written before the first rename",
@@ -103,12 +168,12 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/publisher.ts",
-        "return open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
-        "return open === undefined ? this.#reach : this.#reach;",
+        "const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
+        "const done = open === undefined ? this.#reach : this.#reach;",
       ],
     ],
-    test: sweep,
-    only: "a failing disk",
+    test: cases,
+    only: "^messages logged again|when publishing",
   },
   {
     guard: "staging is swept after the log was read, not before",
@@ -171,17 +236,12 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/publisher.ts",
-        "if (record.large) this.#spent.push({ name: record.large.name, lsn });",
-        "if (record.large) this.#tools.staging.remove(record.large.name);\n      void lsn;",
-      ],
-      [
-        "src/delivery/publisher.ts",
-        "    await publishAll(due, this.#tools);\n",
-        "    for (const { record } of due) if (record.large) staging.remove(record.large.name);\n    await publishAll(due, this.#tools);\n",
+        "    if (reach > this.#marks.durable) {\n",
+        "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
       ],
     ],
     test: sweep,
-    only: eachCut,
+    only: eachKill,
   },
 ];
 
