@@ -50,7 +50,8 @@ export class Inode {
 
   /** A file with bytes that the disk lacks, and could still get. */
   get isDirty(): boolean {
-    return this.kind === "file" && !this.forsaken && this.bytes !== this.durableBytes;
+    if (this.kind !== "file" || this.forsaken || this.bytes === this.durableBytes) return false;
+    return Buffer.compare(this.bytes, this.durableBytes) !== 0;
   }
 
   add(name: string, inode: Inode): NameChange {
@@ -151,14 +152,15 @@ export function tornBytes(
 
 /** Remembers what a flush beginning now will make durable once it is done. */
 export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle: () => void } {
-  const { bytes, modifiedMs } = inode;
+  const { bytes, durableBytes, modifiedMs } = inode;
   const changes = [...inode.changes];
   return {
     inode,
     settle: () => {
       if (inode.kind === "directory") inode.flushNames(changes);
       else {
-        inode.flushBytes(bytes);
+        // What a later flush has put on the disk meanwhile is not taken back by an older one.
+        if (inode.durableBytes === durableBytes) inode.flushBytes(bytes);
         inode.durableModifiedMs = modifiedMs;
       }
     },
