@@ -10,7 +10,7 @@ import { errnoOf } from "./disk.ts";
 import type { Mailing } from "./mailing.ts";
 import type { Staging } from "./staging.ts";
 
-/** Attempts before a message is given up on; with their pauses they last about four minutes. */
+/** Attempts before a message is given up on; with their pauses they last about two minutes. */
 export const maxTries = 8;
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
