@@ -240,8 +240,8 @@ const mutations: readonly Mutation[] = [
         "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
       ],
     ],
-    test: sweep,
-    only: eachKill,
+    test: cases,
+    only: "^a large body outlives",
   },
 ];
 

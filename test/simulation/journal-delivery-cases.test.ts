@@ -174,6 +174,32 @@ test("messages logged again survive a kill and a cut at any later instant", asyn
   }
 });
 
+test("a large body outlives a kill at any instant after its message was staged", async () => {
+  for (let instant = 1; instant <= 40; instant += 1) {
+    const world = new World({ seed: instant });
+    await life(
+      world,
+      async (office) => {
+        let delivery = world.delivery();
+        while (delivery.body instanceof Uint8Array) delivery = world.delivery();
+        const isStaged = ({ name, path }: Operation) => name === "close" && /,S=\d+$/.test(path);
+        const matches = (operation: Operation) => {
+          if (isStaged(operation)) world.disk.killAt = world.disk.instants + instant;
+          return false;
+        };
+        world.disk.faults = [{ errno: "EIO", matches }];
+        const [result] = await office.commit([delivery]);
+        world.ledger.answered(delivery, result?.ok ? result.id : undefined);
+        await until(() => office.pending === 0);
+      },
+      "kill",
+    );
+    await world.recover();
+    world.check();
+    assert.equal(world.ledger.acknowledged, 1);
+  }
+});
+
 test("a mailbox that is gone is not made again: its mail is kept in orphans/ at once", async () => {
   const world = new World({ seed: 1 });
   await life(world, async (office) => {

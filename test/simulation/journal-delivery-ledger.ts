@@ -22,7 +22,7 @@ export interface Deed {
   readonly kind: "moved" | "deleted";
   readonly path: string;
   isDurable: boolean;
-  /** Done before the message's names were flushed, on a disk that keeps no order: may be undone. */
+  /** Done before the message's names were flushed. The simulated disk keeps no order: may be undone. */
   readonly isEarly?: boolean;
 }
 

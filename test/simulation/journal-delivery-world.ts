@@ -190,7 +190,7 @@ export class World {
       seen: (path: string, bytes: Uint8Array) => ledger.seen(path, bytes),
       deedsIn: (mailbox: string) => ledger.deedsIn(mailbox),
       readerDid: (id: string, deed: Parameters<DeliveryLedger["readerDid"]>[1]) => {
-        const isEarly = !disk.isOrdered && !ledger.isVisible(id);
+        const isEarly = !ledger.isVisible(id);
         // The reader marks its own object durable later.
         ledger.readerDid(id, Object.assign(deed, { isEarly }));
       },

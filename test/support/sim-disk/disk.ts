@@ -56,8 +56,6 @@ export class SimDisk {
   readonly locks = new Map<string, SimProcess>();
   /** Whether a failed flush of a directory loses its changes; else they stay to be flushed again. */
   directoriesForget = true;
-  /** Whether changes of names reach the disk in the order they were made, as on ext4 and XFS. */
-  isOrdered = false;
   /** What statfs answers. */
   space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
@@ -93,7 +91,6 @@ export class SimDisk {
   afterCut(random: SeededRandom = this.random): SimDisk {
     const disk = new SimDisk(random, rootAfterCut(this.root, random));
     disk.directoriesForget = this.directoriesForget;
-    disk.isOrdered = this.isOrdered;
     disk.trace.push(...this.trace, "-- power cut --");
     disk.clockMs = this.clockMs;
     return disk;
