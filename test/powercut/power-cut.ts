@@ -19,15 +19,12 @@ import {
   RecordedDisk,
   type Recording,
   release,
-  seededRandom,
   unmount,
   untornBlocks,
 } from "../support/recorded-disk/index.ts";
-import { checkMail, type Findings } from "./check.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+import { checkMail, type Findings, mailDirectory } from "./check.ts";
 import type { Acknowledgement, Load, Removal } from "./load.ts";
-
-/** The mail root inside the file system. */
-const mailDirectory = "mail";
 
 export interface Run {
   readonly fileSystem: FileSystemName;
@@ -42,12 +39,12 @@ export interface Run {
 /** Runs a load on a new disk to its end; every flush takes `flushMs`. */
 export async function recordRun(
   fileSystem: FileSystemName,
-  load: Omit<Load, "root">,
+  load: Omit<Load, "disk">,
   flushMs = 2,
 ): Promise<Run> {
   await using disk = await RecordedDisk.up({ fileSystem, flushMs, record: true });
   const startedNs = nowNs();
-  const whole: Load = { ...load, root: join(disk.mountPoint, mailDirectory) };
+  const whole: Load = { ...load, disk: disk.mountPoint };
   const child = spawn(
     process.execPath,
     [join(import.meta.dirname, "load.ts"), JSON.stringify(whole)],
@@ -75,16 +72,16 @@ export async function recordRun(
  * flush runs, the rest anywhere in the run; and for each what the write cache keeps.
  */
 export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
-  const random = seededRandom(seed);
-  const oneOf = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+  const random = new SeededRandom(seed);
+  const oneOf = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
   const flushes = run.recording.flushes.filter(({ startedNs }) => startedNs > run.startedNs);
   const instants = [
     () => oneOf(run.acknowledgements).atNs,
     () => {
       const { startedNs, completedNs } = oneOf(flushes);
-      return startedNs + random() * (completedNs - startedNs);
+      return startedNs + random.next() * (completedNs - startedNs);
     },
-    () => run.startedNs + random() * (run.endedNs - run.startedNs),
+    () => run.startedNs + random.next() * (run.endedNs - run.startedNs),
   ];
   return Array.from({ length: count }, (_, index) => ({
     atNs: instants[index % instants.length]!(),

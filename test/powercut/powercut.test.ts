@@ -16,8 +16,12 @@ import { broken, tally } from "./report.ts";
 
 const seed = 20_26;
 
-async function nothingIsLost(fileSystem: FileSystemName, method: Method, together: number) {
-  const callers = method === "executor" ? 32 : 4;
+async function nothingIsLost(
+  fileSystem: FileSystemName,
+  method: Method,
+  callers: number,
+  together = 1,
+) {
   const run = await recordRun(fileSystem, { method, seed, messages: 256, callers, together });
   const cuts = chooseCuts(run, 15, seed);
   const results = await cutPower(run, cuts);
@@ -27,10 +31,16 @@ async function nothingIsLost(fileSystem: FileSystemName, method: Method, togethe
 }
 
 for (const fileSystem of fileSystems) {
-  test(`${fileSystem}: no power cut loses or damages mail the executor acknowledged`, async (t) => {
+  test(`${fileSystem}: no power cut loses or damages mail the server answered with 250`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { run, cuts } = await nothingIsLost(fileSystem, "executor", 1);
+    await nothingIsLost(fileSystem, "server", 16);
+  });
+
+  test(`${fileSystem}: nor mail the executor resolved, with a reader at work`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    const { run, cuts } = await nothingIsLost(fileSystem, "executor", 32);
     await t.test("while a disk that only claims to flush loses it", async () => {
       const lying = { ...run, recording: ignoringFlushes(run.recording, run.startedNs) };
       const { lost, damaged } = tally(await cutPower(lying, cuts.slice(0, 5)));
@@ -41,12 +51,12 @@ for (const fileSystem of fileSystems) {
   test(`${fileSystem}: nor mail of a batch whose files were flushed one by one`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    await nothingIsLost(fileSystem, "maildir, each file flushed", 8);
+    await nothingIsLost(fileSystem, "maildir, each file flushed", 4, 8);
   });
 
   test(`${fileSystem}: nor mail of a batch flushed with its whole file system`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    await nothingIsLost(fileSystem, "maildir, file system flushed", 8);
+    await nothingIsLost(fileSystem, "maildir, file system flushed", 4, 8);
   });
 }

@@ -30,7 +30,6 @@ export {
   unmount,
   untornBlocks,
 } from "./host.ts";
-export { type Random, seededRandom } from "./random.ts";
 export {
   type Cut,
   type Extent,
