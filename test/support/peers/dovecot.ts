@@ -63,7 +63,7 @@ export class Dovecot {
     mkdirSync(join(directory, "state"), { recursive: true });
     const config = join(directory, "dovecot.conf");
     writeFileSync(config, configuration(directory, ports, options));
-    const child = start(find("dovecot") ?? "dovecot", ["-F", "-c", config]);
+    const child = start(find("dovecot") ?? "dovecot", ["-F", "-c", config], { detached: true });
     const dovecot = new Dovecot(ports, directory, child, own?.remove ?? (() => {}));
     try {
       await listening(ports.lmtp, child, () => dovecot.log());
