@@ -52,6 +52,9 @@ export function createNameSource({ clock, host, random }: NameSourceOptions): Na
   };
 }
 
+/** Leaves room for everything else in the 255 octets of a file name. */
+const longestHost = 64;
+
 /** Makes a host name fit for a file name: `/` becomes `\057`, `:` becomes `\072`, and so on. */
 export function escapeHost(host: string): string {
   const octets = [...Buffer.from(host || "localhost")];
@@ -59,7 +62,7 @@ export function escapeHost(host: string): string {
     const letter = String.fromCharCode(octet);
     return /[A-Za-z0-9._-]/.test(letter) ? letter : `\\${octet.toString(8).padStart(3, "0")}`;
   });
-  return escaped.slice(0, 64).join("");
+  return escaped.join("").slice(0, longestHost);
 }
 
 /** Splits a file name into the message's id and the flags behind `:2,`, which may be none. */
