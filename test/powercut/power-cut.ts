@@ -85,7 +85,7 @@ export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
   ];
   return Array.from({ length: count }, (_, index) => ({
     atNs: instants[index % instants.length]!(),
-    keep: keeps[Math.floor(index / instants.length) % keeps.length]!,
+    keep: keeps[index % keeps.length]!,
     seed: seed * 1_000 + index,
   }));
 }

@@ -22,11 +22,11 @@ async function nothingIsLost(
   callers: number,
   together = 1,
 ) {
-  const run = await recordRun(fileSystem, { method, seed, messages: 256, callers, together });
-  const cuts = chooseCuts(run, 15, seed);
+  const run = await recordRun(fileSystem, { method, seed, messages: 192, callers, together });
+  const cuts = chooseCuts(run, 10, seed);
   const results = await cutPower(run, cuts);
   assert.deepEqual(broken(run, results), []);
-  assert.ok(tally(results).checked > 256, "the cuts lie where mail had been acknowledged");
+  assert.ok(tally(results).checked > 192, "the cuts lie where mail had been acknowledged");
   return { run, cuts };
 }
 

@@ -58,9 +58,9 @@ async function bringUp(): Promise<void> {
     if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse: ${readFileSync(log, "utf8")}`);
     await pause(10);
   }
+  await makeFileSystem(options.fileSystem, image);
   // Direct, so that no page cache of the file lies between the file system and the disk.
   const device = await run("losetup", "--find", "--show", "--direct-io=on", image);
-  await makeFileSystem(options.fileSystem, device);
   await run("mount", "-t", options.fileSystem, device, mountPoint);
   disk.configure(options.settings);
 }
