@@ -2,8 +2,8 @@
  * A private Dovecot 2.3 over a tree of Maildirs `<root>/<domain>/<local part>`: IMAP and LMTP on
  * 127.0.0.1, any password, its own run, state and log directories.
  *
- * It reads with the owner of the files, so that mail written by root can be read by a Dovecot of root.
- * Every oddity it meets in a Maildir is in its log: {@link Dovecot.complaints}.
+ * It reads as the owner of the files, who must not be root: Dovecot reads mail for no root. Every oddity
+ * it meets in a Maildir is in its log: {@link Dovecot.complaints}.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";

@@ -68,14 +68,28 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
+export interface StartOptions extends SpawnOptions {
+  /** User and group to run as; root only. Such a program can still read a checkout of root's. */
+  readonly owner?: number | undefined;
+}
+
 /**
  * Starts a program that the kernel ends when this process ends, however it ends (prctl(2),
  * PR_SET_PDEATHSIG; the process id is the program's own).
  */
-export function start(program: string, args: readonly string[], options: SpawnOptions = {}) {
-  return spawn("setpriv", ["--pdeathsig", "TERM", "--", program, ...args], {
+export function start(program: string, args: readonly string[], options: StartOptions = {}) {
+  const { owner, ...spawnOptions } = options;
+  const capability = "+dac_read_search";
+  const as =
+    owner === undefined
+      ? []
+      : [
+          ...["--reuid", String(owner), "--regid", String(owner), "--clear-groups"],
+          ...["--inh-caps", capability, "--ambient-caps", capability],
+        ];
+  return spawn("setpriv", ["--pdeathsig", "TERM", ...as, "--", program, ...args], {
     stdio: "ignore",
-    ...options,
+    ...spawnOptions,
   });
 }
 
