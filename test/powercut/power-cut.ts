@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import {
   type Cut,
+  childEnvironment,
   type Extent,
   type FileSystemName,
   imagesAfter,
@@ -48,7 +49,7 @@ export async function recordRun(
   const child = spawn(
     process.execPath,
     [join(import.meta.dirname, "load.ts"), JSON.stringify(whole)],
-    { stdio: ["ignore", "pipe", "inherit"] },
+    { env: childEnvironment, stdio: ["ignore", "pipe", "inherit"] },
   );
   const [lines, [code]] = await Promise.all([text(child.stdout), once(child, "exit")]);
   if (code !== 0) throw new Error(`the load on ${fileSystem} ended with ${code}`);
