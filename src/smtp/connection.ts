@@ -41,7 +41,8 @@ type Done = (error?: Error | null) => void;
 export class Server extends SMTPServer {
   readonly steps: Steps;
   isClosing = false;
-  readonly #bySession = new WeakMap<SMTPServerSession, Connection>();
+  /** The library's hooks are given a session, not its connection. */
+  readonly #bySession = new Map<SMTPServerSession, Connection>();
 
   constructor(steps: Steps) {
     const { protocol, hostname, limits } = steps.settings;
@@ -110,6 +111,10 @@ export class Server extends SMTPServer {
     void this.steps
       .message(this.#connectionOf(session), stream)
       .then((replies) => done(null, replies.map(forSession)));
+  }
+
+  forget(connection: Connection): void {
+    this.#bySession.delete(connection.session);
   }
 
   #connectionOf(session: SMTPServerSession): Connection {
@@ -232,6 +237,7 @@ export class Connection extends SMTPConnection {
     super._onClose();
     if (wasClosed) return;
     this.onGone?.();
+    this.#server.forget(this);
     this.#steps.disconnected(this);
   }
 
