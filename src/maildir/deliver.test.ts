@@ -274,6 +274,21 @@ test("the first delivery flushes the directories up to the mail root, later ones
   assert.equal(relative().length, 6, "another process does not know whether they were flushed");
 });
 
+test("a batch does not rely on flushes of another one that are still under way", async (t) => {
+  let flushes = 0;
+  const fileSystem = {
+    ...nodeFileSystem,
+    sync: (file: number) => {
+      flushes += 1;
+      return nodeFileSystem.sync(file);
+    },
+  };
+  const { root, tools } = office(t, { fileSystem });
+  const batch = () => deliverAll([letter(join(root, "box"))], tools);
+  await Promise.all([batch(), batch()]);
+  assert.equal(flushes, 10, "new/, cur/, the mailbox, the mail root and tmp/, by each of them");
+});
+
 test("the plan decides for each phase whether to flush each or all at once", async (t) => {
   const asked: string[] = [];
   const bulk: string[] = [];
