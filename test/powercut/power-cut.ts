@@ -103,12 +103,16 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
   const directory = newDirectory();
   const mountPoint = join(directory, "mnt");
   mkdirSync(mountPoint);
-  const interrupted = () => void release(directory).finally(() => process.exit(130));
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
+  };
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   const results: CutResult[] = [];
   try {
     const untorn = untornBlocks[run.fileSystem];
     for (const { cut, extents } of imagesAfter(run.recording, cuts, untorn)) {
+      if (interrupted) break;
       const image = join(directory, "image");
       writeImage(image, run.recording.sizeBytes, extents);
       const check = () => checkAt(run, cut, join(mountPoint, mailDirectory));
@@ -123,9 +127,10 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
       await unmount(mountPoint);
     }
   } finally {
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
     await release(directory);
     rmSync(directory, { recursive: true, force: true });
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    if (interrupted) process.exit(130);
   }
   return results;
 }

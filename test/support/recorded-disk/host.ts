@@ -86,18 +86,15 @@ export async function mountImage(name: FileSystemName, image: string, at: string
   await run("mount", "-t", name, "-o", name === "xfs" ? "loop,nouuid" : "loop", image, at);
 }
 
-/** Unmounts; waits a while for a process that is just ending to let go of it. */
+/**
+ * Unmounts, waiting a while for a process that is just ending to let go; does nothing where nothing
+ * is mounted, because a sweep and a dying owner may both be at it.
+ */
 export async function unmount(at: string): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    try {
-      await run("umount", at);
-      return;
-    } catch (cause) {
-      if (!String(cause).includes("busy")) throw cause;
-      await pause(20);
-    }
+  for (let attempt = 0; mountPoints().includes(at); attempt++) {
+    // A mount that stays busy goes as soon as whoever holds it does.
+    await run("umount", ...(attempt < 100 ? [] : ["--lazy"]), at).catch(() => pause(20));
   }
-  await run("umount", "--lazy", at);
 }
 
 /** Lets go of every mount and loop device under a directory, last mounted first. */
@@ -105,7 +102,11 @@ export async function release(directory: string): Promise<void> {
   const mounted = mountPoints().filter((path) => path.startsWith(`${directory}/`));
   const fuse = mounted.filter((path) => path.endsWith("/disk"));
   for (const path of mounted.filter((path) => !fuse.includes(path)).reverse()) await unmount(path);
-  for (const device of loopDevices(directory)) await run("losetup", "--detach", device);
+  for (const device of loopDevices(directory)) {
+    await run("losetup", "--detach", device).catch((cause) => {
+      if (loopDevices(directory).includes(device)) throw cause;
+    });
+  }
   for (const path of fuse) await unmount(path);
 }
 
