@@ -16,10 +16,17 @@ import {
   type SMTPServerDataStream,
   type SMTPServerSession,
 } from "smtp-server/lib/smtp-server.js";
-import { type Address, formatReply, parsePath, type Reply, reply } from "../mail/index.ts";
+import { type Address, formatReply, type Reply, reply } from "../mail/index.ts";
 import type { TimerHandle } from "../system/index.ts";
+import {
+  type AddressCommand,
+  hangUpText,
+  hasEnhancedCode,
+  readAddressCommand,
+} from "./command-text.ts";
 import type { SessionInfo } from "./events.ts";
-import type { Settings } from "./options.ts";
+import { isLoopback } from "./open-sessions.ts";
+import { greetingDelayFor, type Settings } from "./options.ts";
 import { forSession, replyError } from "./outcomes.ts";
 
 /** What the server does at each step of a session; `undefined` goes on, a reply refuses. */
@@ -185,11 +192,11 @@ export class Connection extends SMTPConnection {
 
   /** Trap: the library holds every greeting back by 100 ms. */
   override init(): void {
-    const { clock, protocol, greetingDelayMs } = this.#steps.settings;
-    const delayMs = greetingDelayMs ?? (protocol === "lmtp" || this.isLocal ? 0 : 100);
+    const { settings } = this.#steps;
+    const delayMs = greetingDelayFor(settings, this.isLocal);
     this._setListeners(() => {
       if (delayMs === 0) this.connectionReady();
-      else this.#timer = clock.setTimeout(() => this.connectionReady(), delayMs);
+      else this.#timer = settings.clock.setTimeout(() => this.connectionReady(), delayMs);
     });
   }
 
@@ -199,7 +206,7 @@ export class Connection extends SMTPConnection {
       super.send(code, hangUpText(String(data ?? "")), false);
       return;
     }
-    const bringsItsOwn = typeof data === "string" && enhancedCode.test(data);
+    const bringsItsOwn = typeof data === "string" && hasEnhancedCode(data);
     super.send(code, data, bringsItsOwn ? false : context);
     this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
   }
@@ -213,19 +220,9 @@ export class Connection extends SMTPConnection {
   }
 
   /** Reads the path by RFC 5321 §4.1.2, where the library knows no quoted local parts. */
-  override _parseAddressCommand(
-    name: string,
-    command: Buffer | string,
-  ): (SMTPServerAddress & { duplicate?: string }) | false {
-    const line = command.toString();
-    const [prefix] = /^[a-z]+\s+[a-z]+:\s*/i.exec(line) ?? [];
-    if (!prefix || !sameVerb(prefix, name) || line.includes("\ufffd")) return false;
-    const path = parsePath(line.slice(prefix.length));
-    if (!path || !/^(\s|$)/.test(path.rest)) return false;
-    const isPostmaster = path.address !== "" && !path.address.includes("@");
-    if (isPostmaster && name !== "rcpt to") return false;
-    const domain = isPostmaster ? `@${this.#steps.settings.postmasterDomain}` : "";
-    return { address: path.address + domain, ...parameters(path.rest) };
+  override _parseAddressCommand(name: string, command: Buffer | string): AddressCommand | false {
+    const verb = name === "rcpt to" ? "rcpt to" : "mail from";
+    return readAddressCommand(verb, command.toString(), this.#steps.settings.postmasterDomain);
   }
 
   /** Trap: the library knows idle time only, which a byte now and then prolongs without end. */
@@ -296,48 +293,8 @@ export class Connection extends SMTPConnection {
 
 const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let sessionCount = 0;
-const enhancedCode = /^[245]\.\d{1,3}\.\d{1,3} /;
 const timeout = reply(421, "4.4.2", "Timeout, closing", "connect");
 export const shuttingDown = reply(421, "4.3.2", "Shutting down, try again later", "connect");
-
-/** The library's own reasons to hang up, with the enhanced codes they deserve (RFC 3463). */
-const hangUpTexts: readonly (readonly [RegExp, string])[] = [
-  [/shutting down/i, "4.3.2 Shutting down, try again later"],
-  [/line too long/i, "4.5.2 Command line too long"],
-  [/too soon/i, "4.7.0 You talk before the greeting"],
-  [/HTTP/, "4.7.0 This is not HTTP"],
-  [/unrecognized/, "4.7.0 Too many unknown commands"],
-];
-
-function hangUpText(text: string): string {
-  if (enhancedCode.test(text)) return text;
-  return hangUpTexts.find(([pattern]) => pattern.test(text))?.[1] ?? `4.3.0 ${text}`;
-}
-
-function sameVerb(prefix: string, name: string): boolean {
-  return prefix.trim().slice(0, -1).replace(/\s+/, " ").toLowerCase() === name.toLowerCase();
-}
-
-/** Reads ESMTP parameters (RFC 5321 §4.1.2): `KEY=value` or `KEY`. */
-function parameters(text: string): {
-  args: Record<string, string | true> | false;
-  duplicate?: string;
-} {
-  const words = text.split(/\s+/).filter((word) => word !== "");
-  if (words.length === 0) return { args: false };
-  const args: Record<string, string | true> = {};
-  for (const word of words) {
-    const equals = word.indexOf("=");
-    const key = (equals < 0 ? word : word.slice(0, equals)).toUpperCase();
-    if (Object.hasOwn(args, key)) return { args, duplicate: key };
-    args[key] = equals < 0 ? true : word.slice(equals + 1);
-  }
-  return { args };
-}
-
-export function isLoopback(address: string): boolean {
-  return address === "" || address === "::1" || address.startsWith("127.");
-}
 
 /** Says why, and closes without a session. */
 function turnAway(socket: Socket, given: Reply): void {
