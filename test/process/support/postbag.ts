@@ -30,10 +30,23 @@ export interface RunOptions {
   readonly command?: readonly [string, ...string[]];
 }
 
+const endings = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** Has something done after the test, the last registered first; `t.after` keeps the other order. */
+export function atEnd(t: TestContext, action: () => unknown): void {
+  const known = endings.get(t);
+  if (known) return void known.push(action);
+  const actions = [action];
+  endings.set(t, actions);
+  t.after(async () => {
+    for (let next = actions.pop(); next !== undefined; next = actions.pop()) await next();
+  });
+}
+
 /** Makes a folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "postbag-process-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -76,7 +89,7 @@ export async function serve(
     signal: signal as NodeJS.Signals | null,
     ...output(),
   }));
-  t.after(async () => {
+  atEnd(t, async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await ended;
   });
