@@ -38,8 +38,8 @@ const mkfs: Record<FileSystemName, readonly string[]> = {
  * Offsets of the blocks each file system assumes to be written whole or not at all, in 4096 bytes.
  *
  * btrfs cannot be mounted with a torn superblock, whoever wrote what; its copies of it (at 64 MiB) are
- * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS keep
- * what they rewrite in place within 512 bytes.
+ * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS have
+ * come back from every torn write so far.
  */
 export const untornBlocks: Record<FileSystemName, readonly number[]> = {
   ext4: [],
@@ -91,10 +91,11 @@ export async function mountImage(name: FileSystemName, image: string, at: string
  * is mounted, because a sweep and a dying owner may both be at it.
  */
 export async function unmount(at: string): Promise<void> {
-  for (let attempt = 0; mountPoints().includes(at); attempt++) {
-    // A mount that stays busy goes as soon as whoever holds it does.
-    await run("umount", ...(attempt < 100 ? [] : ["--lazy"]), at).catch(() => pause(20));
+  for (let attempt = 0; attempt < 100 && mountPoints().includes(at); attempt++) {
+    await run("umount", at).catch(() => pause(20));
   }
+  // One that stays busy goes as soon as whoever holds it does.
+  if (mountPoints().includes(at)) await run("umount", "--lazy", at);
 }
 
 /** Lets go of every mount and loop device under a directory, last mounted first. */
