@@ -1,5 +1,6 @@
 /** The life of a mail server: sockets, spool files, clients that vanish, and the end. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   chmod,
   link,
@@ -158,6 +159,30 @@ test("a spool that cannot be written is a fault of ours: 451, an event, and the 
   assert.equal(during, "spool");
   assert.equal((error as NodeJS.ErrnoException).code, "ENOENT");
   assert.match(await client.command("NOOP"), /^250 /);
+});
+
+test("a full spool is 452 4.3.1, and the next message is taken when there is room again", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("needs root to mount a small file system");
+  await using folder = await temporaryFolder();
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", folder.path]);
+  if (mounted.status !== 0) return t.skip("needs a tmpfs to mount");
+  try {
+    await using running = await startTestServer({ spoolDirectory: join(folder.path, "spool") });
+    const client = running.connect();
+    await client.begin("EHLO c", [bob], " SIZE=2000000");
+    for (let index = 0; index < 5; index += 1) client.send(large.slice(0, -3));
+    client.send(".\r\n");
+    assert.match(await client.reply(), /^452 4\.3\.1 /);
+    const { error } = await running.event("error");
+    assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+    while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+    for (const line of ["MAIL FROM:<> SIZE=2000000", `RCPT TO:<${bob}>`, "DATA"])
+      await client.command(line);
+    client.send(large);
+    assert.match(await client.reply(), /^250 /);
+  } finally {
+    spawnSync("umount", [folder.path]);
+  }
 });
 
 test("a client that breaks off in the middle of a message leaves nothing behind", async () => {

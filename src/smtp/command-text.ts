@@ -29,9 +29,10 @@ export function readAddressCommand(
   const path = parsePath(line.slice(prefix.length));
   if (!path || !/^(?:\s|$)/.test(path.rest)) return false;
   const parameters = readParameters(path.rest);
-  if (path.address === "" || path.address.includes("@")) return { ...parameters, ...path };
+  const { address } = path;
+  if (address === "" || address.includes("@")) return { ...parameters, address };
   if (verb === "mail from") return false;
-  return { ...parameters, address: `${path.address}@${postmasterDomain}` };
+  return { ...parameters, address: `${address}@${postmasterDomain}` };
 }
 
 function readParameters(text: string): Omit<AddressCommand, "address"> {
