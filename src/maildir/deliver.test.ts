@@ -200,21 +200,29 @@ test("a mailbox outside the mail root is refused, whatever the path looks like",
   assert.equal(error.code, "ERR_MAILDIR_DIRECTORY_FAILED");
 });
 
-test("flags that are none and a date that is none fail their own message only", async (t) => {
+test("a delivery that makes no sense fails alone, with the value received", async (t) => {
   const { root, tools } = office(t);
   const box = join(root, "box");
-  const results = await deliverAll(
-    [
-      { ...letter(box), flags: "../x" },
-      { ...letter(box), receivedAt: new Date(Number.NaN) },
-      letter(box),
-    ],
-    tools,
-  );
-  assert.deepEqual(
-    results.map((result) => (result.ok ? "ok" : result.error.code)),
-    ["ERR_MAILDIR_INVALID_ARGUMENT", "ERR_MAILDIR_INVALID_ARGUMENT", "ok"],
-  );
+  const senseless: [unknown, RegExp][] = [
+    [{ ...letter(box), flags: "../x" }, /received '\.\.\/x'/],
+    [{ ...letter(box), receivedAt: new Date(Number.NaN) }, /received Invalid Date/],
+    [{ ...letter(box), id: "../../escape" }, /received '\.\.\/\.\.\/escape'/],
+    [{ ...letter(box), body: "text" }, /received 'text'/],
+    [{ ...letter(box), body: { head: new Uint8Array(), file: "x" } }, /body must be/],
+    [{ ...letter(box), body: null }, /received null/],
+    [{ body: Buffer.from("x") }, /maildir must be a path, received undefined/],
+    [letter(""), /received ''/],
+  ];
+  const deliveries = senseless.map(([delivery]) => delivery as Delivery);
+  const results = await deliverAll([...deliveries, letter(box)], tools);
+  for (const [index, [, message]] of senseless.entries()) {
+    const result = results[index];
+    assert.ok(result && !result.ok);
+    assert.equal(result.error.code, "ERR_MAILDIR_INVALID_ARGUMENT");
+    assert.match(result.error.message, message);
+  }
+  assert.ok(results.at(-1)?.ok);
+  assert.equal(readdirSync(join(box, "new")).length, 1);
 });
 
 test("a name given from outside is kept, and never written over", async (t) => {

@@ -86,6 +86,14 @@ test("opening needs all three directories", async (t) => {
   await assert.rejects(Maildir.open(path), { message: /tmp\/ is a file/ });
 });
 
+test("what cannot be meant is refused before the disk is asked", async (t) => {
+  const invalid = { code: "ERR_MAILDIR_INVALID_ARGUMENT" };
+  await assert.rejects(Maildir.create(""), invalid);
+  const box = await Maildir.create(place(t));
+  await assert.rejects(box.scan("tmp" as "new"), invalid);
+  await assert.rejects(box.deliver("text" as unknown as Uint8Array), invalid);
+});
+
 test("creating fails when the disk does not keep the mailbox", async (t) => {
   const sync = async () => {
     throw Object.assign(new Error("EIO"), { code: "EIO" });

@@ -73,6 +73,11 @@ export function splitName(fileName: string): { readonly id: MessageId; readonly 
   return { id: fileName.slice(0, colon), flags: info.startsWith("2,") ? info.slice(2) : "" };
 }
 
+/** Says whether a text can be a message's id: a file name without flags that does not begin with a dot. */
+export function isMessageId(text: string): boolean {
+  return text !== "" && !/^\.|[/:\0]/.test(text);
+}
+
 /** Joins an id and flags into a file name for `cur/`. */
 export function joinName(id: MessageId, flags: string): string {
   return `${id}:2,${flags}`;
