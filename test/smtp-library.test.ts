@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import crypto from "node:crypto";
 import dns from "node:dns";
 import { readFileSync } from "node:fs";
+import { Socket } from "node:net";
 import { test } from "node:test";
 import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
 import { SMTPServer } from "smtp-server/lib/smtp-server.js";
@@ -57,6 +58,13 @@ test("nobody's name is looked up, and no random octets are drawn", async (t) => 
   await client.begin("EHLO c", [bob]);
   assert.equal(reverse.mock.callCount(), 0);
   assert.equal(randomBytes.mock.callCount(), 0);
+});
+
+test("no idle time of the library's runs beside our deadlines", async (t) => {
+  const setTimeout = t.mock.method(Socket.prototype, "setTimeout");
+  await using running = await startTestServer();
+  await running.connect().begin("EHLO c", [bob]);
+  assert.equal(setTimeout.mock.callCount(), 0);
 });
 
 test("our replies carry one enhanced code, ours", async () => {

@@ -225,6 +225,19 @@ test("a client that closes its side behind its last command still gets every rep
   assert.equal(running.deliveries.length, 1);
 });
 
+test("a client that closed its side long before its message is stored still gets the reply", async () => {
+  const { deliver, called, release } = held();
+  await using running = await startTestServer({ deliver });
+  const client = running.connect();
+  await client.begin("EHLO c", [bob]);
+  client.send("hi\r\n.\r\n");
+  const replies = client.rest();
+  await called;
+  for (let turn = 0; turn < 20; turn += 1) await reactions();
+  release();
+  assert.deepEqual(await replies, ["250 2.0.0 Saved"]);
+});
+
 test("deliver with too few outcomes is a fault of ours, never a promise", async () => {
   await using running = await startTestServer({ protocol: "lmtp", deliver: async () => [saved] });
   const client = running.connect();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { hangUpText, readAddressCommand, unknownParameter } from "./command-text.ts";
+import { hangUpText, readAddressCommand, replyLines, unknownParameter } from "./command-text.ts";
 
 const read = (line: string) => readAddressCommand("mail from", line, "example.com");
 
@@ -44,4 +44,27 @@ test("every 421 has an enhanced code", () => {
   for (const text of ["Server shutting down", "anything", "4.4.2 Timeout"]) {
     assert.match(hangUpText(text), /^4\.\d\.\d /);
   }
+});
+
+test("a reply of several lines has a dash in all but the last", () => {
+  assert.equal(
+    replyLines(250, "", ["mx.example.com", "PIPELINING"]),
+    "250-mx.example.com\r\n250 PIPELINING\r\n",
+  );
+  assert.equal(replyLines(250, "2.0.0", ["one", "two"]), "250-2.0.0 one\r\n250 2.0.0 two\r\n");
+});
+
+test("a reply cannot be split by what stands in it", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
+      assert.match(replyLines(550, "5.1.1", [text]), /^550 [^\r\n]*\r\n$/);
+    }),
+  );
+});
+
+test("a text with an enhanced code of its own gets no other", () => {
+  assert.equal(
+    replyLines(550, "5.1.1", ["5.7.1 Relaying denied"]),
+    "550 5.7.1 Relaying denied\r\n",
+  );
 });

@@ -56,6 +56,27 @@ export function unknownParameter(
   return Object.keys(args || {}).find((each) => !known.includes(each));
 }
 
+/**
+ * Writes a reply (RFC 5321 §4.2.1). A line that brings an enhanced code keeps it; any other gets
+ * `enhanced`, unless that is empty. Whatever a line holds, it stays one line.
+ */
+export function replyLines(code: number, enhanced: string, lines: readonly string[]): string {
+  return lines
+    .map((line, index) => {
+      const separator = index < lines.length - 1 ? "-" : " ";
+      const prefix = enhanced === "" || hasEnhancedCode(line) ? "" : `${enhanced} `;
+      return `${code}${separator}${prefix}${controls.test(line) ? oneLine(line) : line}\r\n`;
+    })
+    .join("");
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are the point.
+const controls = /[\x00-\x1f\x7f-\x9f]/;
+
+function oneLine(text: string): string {
+  return text.replace(new RegExp(controls, "g"), " ");
+}
+
 /** Tells whether a text begins with an enhanced status code (RFC 2034 §4). */
 export function hasEnhancedCode(text: string): boolean {
   return /^[245]\.\d{1,3}\.\d{1,3} /.test(text);

@@ -18,12 +18,7 @@ import {
 } from "smtp-server/lib/smtp-server.js";
 import { type Address, formatReply, type Reply, reply } from "../mail/index.ts";
 import type { TimerHandle } from "../system/index.ts";
-import {
-  type AddressCommand,
-  hangUpText,
-  hasEnhancedCode,
-  readAddressCommand,
-} from "./command-text.ts";
+import { type AddressCommand, hangUpText, readAddressCommand, replyLines } from "./command-text.ts";
 import type { SessionInfo } from "./events.ts";
 import { isLoopback } from "./open-sessions.ts";
 import { greetingDelayFor, type Settings } from "./options.ts";
@@ -200,15 +195,17 @@ export class Connection extends SMTPConnection {
     });
   }
 
-  /** Trap: the library writes an enhanced code of its own before a text that brings one. */
+  /**
+   * Traps: the library writes an enhanced code of its own before a text that brings one, and keeps
+   * replies from a client that has closed its sending side.
+   */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
-    if (code === 421) {
-      super.send(code, hangUpText(String(data ?? "")), false);
-      return;
-    }
-    const bringsItsOwn = typeof data === "string" && hasEnhancedCode(data);
-    super.send(code, data, bringsItsOwn ? false : context);
-    this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
+    const given = [data ?? ""].flat();
+    const lines = code === 421 ? given.map(hangUpText) : given;
+    const octets = replyLines(code, this._getEnhancedStatusCode(code, context), lines);
+    if (this._socket.writable && !this._upgrading) this._socket.write(octets);
+    if (code === 421) this.close();
+    else this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
   }
 
   /** Runs after the replies to a message and before what was pipelined behind it. */
