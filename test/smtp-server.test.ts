@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { delivered, type Message, reply } from "../src/mail/index.ts";
 import { type MailServerOptions, type SmtpError, startMailServer } from "../src/smtp/index.ts";
-import { Client, startTestServer } from "./support/mail-client.ts";
+import { Client, startTestServer, until } from "./support/mail-client.ts";
 import { reactions } from "./support/sim-clock.ts";
 
 const bob = "bob@example.com";
@@ -77,7 +77,7 @@ test("a large message lies in a file that only its owner can read, until it is a
   assert.match(await client.reply(), /^250 /);
   await client.rest();
   await running.event("disconnected");
-  while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+  await until(async () => (await readdir(running.spoolDirectory)).length === 0);
 });
 
 test("a small message is in memory, can be read again, and is let go", async () => {
@@ -117,7 +117,7 @@ test("when all messages together reach maxMemoryBytes, the next one goes to a fi
   for (const client of clients) {
     await client.begin("EHLO c", [bob]);
     client.send(`${"x".repeat(1_000)}\r\n.\r\n`);
-    while (running.server.stats().memoryBytes < 1_000) await reactions();
+    await until(() => running.server.stats().memoryBytes >= 1_000);
   }
   for (const client of clients) assert.match(await client.reply(), /^250 /);
   assert.deepEqual(
@@ -175,7 +175,7 @@ test("a full spool is 452 4.3.1, and the next message is taken when there is roo
     assert.match(await client.reply(), /^452 4\.3\.1 /);
     const { error } = await running.event("error");
     assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
-    while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+    await until(async () => (await readdir(running.spoolDirectory)).length === 0);
     for (const line of ["MAIL FROM:<> SIZE=2000000", `RCPT TO:<${bob}>`, "DATA"])
       await client.command(line);
     client.send(large);
@@ -190,11 +190,11 @@ test("a client that breaks off in the middle of a message leaves nothing behind"
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
   client.send("0123456789\r\n".repeat(50_000));
-  while ((await readdir(running.spoolDirectory)).length === 0) await reactions();
+  await until(async () => (await readdir(running.spoolDirectory)).length > 0);
   client.socket.resetAndDestroy();
   const { received } = await running.event("aborted");
   assert.ok(received > 0);
-  while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+  await until(async () => (await readdir(running.spoolDirectory)).length === 0);
   assert.deepEqual(running.deliveries, []);
   assert.equal(running.server.stats().messages, 0);
 });
@@ -207,7 +207,7 @@ test("a client that goes while its message is delivered aborts the wait, and the
   client.send("hi\r\n.\r\n");
   const { signal } = await called;
   client.socket.resetAndDestroy();
-  while (!signal.aborted) await reactions();
+  await until(() => signal.aborted);
   release();
   const { outcomes, isAnswered } = await running.event("accepted");
   assert.equal(outcomes[0]?.kind, "delivered");
