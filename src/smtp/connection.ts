@@ -22,7 +22,7 @@ import { type AddressCommand, hangUpText, readAddressCommand, replyLines } from 
 import type { SessionInfo } from "./events.ts";
 import { isLoopback } from "./open-sessions.ts";
 import { greetingDelayFor, type Settings } from "./options.ts";
-import { forSession, replyError } from "./outcomes.ts";
+import { forSession, replyError, replyText } from "./outcomes.ts";
 
 /** What the server does at each step of a session; `undefined` goes on, a reply refuses. */
 export interface Steps {
@@ -180,7 +180,7 @@ export class Connection extends SMTPConnection {
       this.#hangUpWith = given;
       return;
     }
-    this.send(given.code, formatReply(given).slice(4));
+    this.send(given.code, replyText(given));
     // A client that does not close its side would hold up the end of the server for seconds.
     if (this.#server.isClosing) this._socket.destroySoon();
   }
@@ -283,7 +283,7 @@ export class Connection extends SMTPConnection {
       this.#setTimer(limits.commandTimeoutMs);
     } else {
       this.#steps.timedOut(this, timeout, this.#limit);
-      this.send(timeout.code, formatReply(timeout).slice(4));
+      this.send(timeout.code, replyText(timeout));
     }
   }
 }
