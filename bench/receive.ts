@@ -71,7 +71,7 @@ async function measure(receiver: Receiver, shape: Shape): Promise<LoadResult> {
 function rowOf(receiver: Receiver, shape: Shape, results: readonly LoadResult[]): string[] {
   const of = (figure: keyof LoadResult) => median(results.map((result) => Number(result[figure])));
   const errors = results.reduce((sum, result) => sum + result.errors, 0);
-  const why = results.find((result) => result.firstError)?.firstError;
+  const why = results.flatMap((result) => Object.keys(result.errorTexts))[0];
   return [
     shape.name,
     receiver.name,
