@@ -309,6 +309,8 @@ export class Batcher<Key, Item, Output, Resource = void> {
       if (entry.signal) this.#aborts.unwatch(entry.signal, entry);
       queue.settled(entry);
     }
+    // Sizes may be fractions, and their rounding errors must not add up over the years.
+    if (this.#outstandingItems === 0) this.#outstandingBytes = 0;
   }
 
   /** Rejects an item that `close` does not let run. */
