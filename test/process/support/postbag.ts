@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Runs it as this user and group; only root can. */
+  readonly uid?: number;
   /** The program and its first arguments. @defaultValue this Node with the command line's entry */
   readonly command?: readonly [string, ...string[]];
 }
@@ -127,6 +129,7 @@ function start(args: readonly string[], options: RunOptions): ChildProcess {
     cwd: options.cwd ?? root,
     env: { ...Object.fromEntries(inherited), NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
+    ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
   });
 }
 
