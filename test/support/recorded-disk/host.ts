@@ -22,8 +22,9 @@ import { promisify } from "node:util";
 export const fileSystems = ["ext4", "xfs", "btrfs"] as const;
 export type FileSystemName = (typeof fileSystems)[number];
 
-/** XFS refuses to be made below 300 MB, btrfs below 110 MB. */
 export const defaultSizeMb = 320;
+/** Below this mkfs refuses, or keeps no journal. */
+export const leastSizeMb: Record<FileSystemName, number> = { ext4: 32, xfs: 301, btrfs: 110 };
 
 const directoryPrefix = "postbag-disk-";
 const mkfs: Record<FileSystemName, readonly string[]> = {
