@@ -42,7 +42,7 @@ export const bareNewline = reply(
 /** Reads a message to its end; never rejects. */
 export function receive(
   stream: Readable,
-  incoming: IncomingMessage,
+  incoming: Pick<IncomingMessage, "write" | "end">,
   { head, maxMessageBytes, lineEndings, bareNewlines }: ReceiveOptions,
 ): Promise<Receipt> {
   const intake = new MessageIntake({ lineEndings, bareNewlines });
