@@ -55,6 +55,9 @@ interface Identity {
   readonly mailboxPolicy: "create" | "existing";
 }
 
+/** The order in which listeners are told of. */
+const shown: readonly Listener["protocol"][] = ["smtp", "lmtp", "http", "metrics"];
+
 type MailServers = Map<"smtp" | "lmtp", MailServer>;
 
 /**
@@ -87,6 +90,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     listeners.push({ protocol, address: showListenAddress(server.address) });
   }
 
+  listeners.sort((one, other) => shown.indexOf(one.protocol) - shown.indexOf(other.protocol));
   const running = undo.move();
   let closing: Promise<Leftover> | undefined;
   const stop = async (timeoutMs: number) => {
