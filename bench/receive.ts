@@ -11,6 +11,7 @@
  * the last one is answered; a new TCP connection for each (with `--keep` one per client). Every figure is the
  * median of the runs, each on a fresh file system, the servers taking turns.
  */
+import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { freshDisk } from "./support/disk.ts";
 import { printHeader } from "./support/header.ts";
@@ -94,6 +95,7 @@ console.log(
   `${values.keep ? "Kept connections" : "A new connection for each message"}, 1,163 octets each; ` +
     `${sample.description}; medians of ${runs} runs of ${seconds} s.`,
 );
+console.log(`Load average of the machine before it began: ${loadavg()[0]?.toFixed(1)}.`);
 for (const { name, lack } of chosen)
   if (lack !== undefined) console.log(`Left out: ${name}, ${lack}`);
 for (const { name, promise } of present) console.log(`At its 250, ${name}: ${promise}.`);
