@@ -69,7 +69,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     onEvent: observer.onLocalDeliveryEvent,
   });
   return {
-    deliver: observer.watch(deliver),
+    deliver,
     checkRecipient: mailboxes.checkRecipient,
     executor,
     health,

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { delivered, type Envelope, refused, reply } from "../mail/index.ts";
-import type { SmtpEvent } from "../smtp/index.ts";
 import { openLog } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { observe } from "./observe.ts";
@@ -28,35 +27,21 @@ function observer() {
 }
 
 const session = { id: "s-1", protocol: "lmtp", isLocal: true, helo: "test" } as const;
-const saved = delivered(reply(250, "2.0.0", "Saved"));
+const copy = { mailbox: "/m/x", id: "name", batchSize: 7, durableMs: 1.234 };
+const saved = delivered(reply(250, "2.0.0", "Saved"), copy);
 const full = refused(reply(452, "4.3.1", "Not enough storage now"));
 const envelope: Envelope = {
   reversePath: "a@b.example",
   recipients: ["x@localhost", "y@localhost"],
 };
 
-/** Delivers to the first recipient only, as local delivery reports it. */
-async function deliverOne(seen: ReturnType<typeof observer>, given: Envelope) {
-  const deliver = seen.watch(async () => {
-    const receipt = { id: "name", batchSize: 7, durableMs: 1.234 };
-    const [recipient = ""] = given.recipients;
-    seen.onLocalDeliveryEvent({
-      ...{ kind: "delivered", envelope: given, recipient, mailbox: "/m/x", size: 9, receipt },
-    });
-    return [saved, full];
-  });
-  const message = { size: 5, bytes: async () => new Uint8Array(5), stream: async function* () {} };
-  return deliver(given, message, { signal: new AbortController().signal });
-}
-
 test("a message has one line: its envelope, where its copies went, and who was refused", async () => {
   const seen = observer();
-  const outcomes = await deliverOne(seen, envelope);
-  const event: SmtpEvent = {
-    ...{ kind: "accepted", session, envelope: { ...envelope }, size: 5, outcomes },
+  seen.onLocalDeliveryEvent({ kind: "delivered", recipient: "x@localhost", copy, size: 9 });
+  seen.onSmtpEvent({
+    ...{ kind: "accepted", session, envelope, size: 5, outcomes: [saved, full] },
     ...{ durationMs: 2, isAnswered: true },
-  };
-  seen.onSmtpEvent(event);
+  });
   assert.equal(seen.lines.length, 1);
   const { time, ...line } = seen.lines[0] ?? {};
   assert.deepEqual(line, {
@@ -86,7 +71,7 @@ test("a fault of the disk is told to the health monitor, a fault of one mailbox 
       cause: Object.assign(new Error(errno), { code: errno }),
     });
     seen.onLocalDeliveryEvent({
-      ...{ kind: "deferred", envelope, recipient: "x@localhost", mailbox: "/m/x", error },
+      ...{ kind: "deferred", recipient: "x@localhost", mailbox: "/m/x", error },
     });
   }
   assert.equal(seen.failures.length, 1);
