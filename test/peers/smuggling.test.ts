@@ -43,7 +43,7 @@ async function smuggle(port: number, smuggling: SmugglingCase): Promise<string> 
   client.send(smuggledMessage(smuggling, recipient));
   client.send("\r\n.\r\n");
   client.send("QUIT\r\n");
-  return client.rest();
+  return await client.rest();
 }
 
 for (const bareNewlines of ["reject", "normalise"]) {
@@ -52,9 +52,13 @@ for (const bareNewlines of ["reject", "normalise"]) {
   }, async (t) => {
     if (lack) return t.skip(lack);
     const postbag = await startPostbag(t, "--bare-newlines", bareNewlines);
-    for (const smuggling of smugglingCorpus) await smuggle(postbag.smtpPort, smuggling);
+    const refused: string[] = [];
+    for (const smuggling of smugglingCorpus) {
+      const verdict = await smuggle(postbag.smtpPort, smuggling);
+      if (!verdict.startsWith("250 ")) refused.push(`${smuggling.name}: ${verdict}`);
+    }
     const stored = mailIn(postbag.mailbox("you")).map(textOf);
-    assert.ok(stored.length <= smugglingCorpus.length);
+    assert.equal(stored.length, smugglingCorpus.length - refused.length, refused.join("\n"));
     for (const text of stored) assert.ok(!text.includes(`Return-Path: <${forgedSender}>`), text);
 
     await using postfix = await Postfix.start({ main: { virtual_transport: "discard" } });
