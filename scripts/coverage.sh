@@ -6,9 +6,11 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/node_modules/.bin:$PATH"
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
+failed=0
 node --test --test-timeout=120000 --experimental-test-coverage \
   --test-coverage-include="src/**" --test-coverage-exclude="src/**/*.test.ts" \
   --test-reporter=dot --test-reporter-destination=stdout \
   --test-reporter=lcov --test-reporter-destination="$report" \
-  "src/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" "test/dialogues/**/*.test.ts"
+  "src/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" "test/dialogues/**/*.test.ts" || failed=$?
 node scripts/coverage-by-room.ts "$report"
+exit "$failed"

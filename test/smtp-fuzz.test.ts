@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { addressParts } from "../src/mail/index.ts";
-import { startTestServer } from "./support/mail-client.ts";
+import { type Client, startTestServer } from "./support/mail-client.ts";
 
 const word = fc.oneof(
   fc.constantFrom(
@@ -49,7 +49,7 @@ const word = fc.oneof(
   fc.string({ unit: "binary-ascii", maxLength: 20 }),
 );
 const session = fc.array(word, { maxLength: 60 }).map((words) => words.join(""));
-const cuts = fc.array(fc.nat(2_000), { maxLength: 6 });
+const cuts = fc.array(fc.nat(200), { maxLength: 8 });
 
 for (const protocol of ["smtp", "lmtp"] as const) {
   test(`${protocol}: no words in any pieces stop the server`, { timeout: 60_000 }, async () => {
@@ -59,14 +59,8 @@ for (const protocol of ["smtp", "lmtp"] as const) {
       fc.asyncProperty(session, fc.boolean(), cuts, async (words, polite, places) => {
         const client = running.connect();
         const octets = Buffer.from(polite ? hello + words : words, "latin1");
-        let from = 0;
-        for (const place of [...places].sort((a, b) => a - b)) {
-          client.send(octets.subarray(from, place));
-          from = Math.min(place, octets.length);
-          await new Promise((resolve) => setImmediate(resolve));
-        }
-        client.send(octets.subarray(from));
-        for (const line of await client.rest()) assert.match(line, /^[2345]\d\d[ -]/);
+        await sendInPieces(client, octets, places);
+        for (const each of await client.rest()) assert.match(each, /^[2345]\d\d[ -]/);
       }),
       { numRuns: 250 },
     );
@@ -120,3 +114,53 @@ test("LMTP gives one reply for each accepted RCPT, in order, whatever was repeat
     { numRuns: 100 },
   );
 });
+
+const line = fc.constantFrom(
+  "",
+  ".",
+  "..",
+  "...",
+  ". ",
+  ".a",
+  "a.",
+  "a",
+  "x".repeat(70),
+  "\xff\x80",
+);
+
+test("a message arrives as it was sent, dots and all, in whatever pieces", {
+  timeout: 60_000,
+}, async () => {
+  await using running = await startTestServer();
+  await fc.assert(
+    fc.asyncProperty(fc.array(line, { maxLength: 12 }), cuts, async (lines, places) => {
+      const client = running.connect();
+      await client.begin("EHLO c", ["bob@example.com"]);
+      const stuffed = lines.map((each) => `${each.startsWith(".") ? "." : ""}${each}\r\n`).join("");
+      const octets = Buffer.from(`X: y\r\n\r\n${stuffed}.\r\nQUIT\r\n`, "latin1");
+      await sendInPieces(client, octets, places);
+      assert.deepEqual(
+        (await client.rest()).map((each) => each.slice(0, 3)),
+        ["250", "221"],
+      );
+      const { content = "" } = running.deliveries.pop() ?? {};
+      const body = content.slice(content.indexOf("X: y\n\n") + "X: y\n\n".length);
+      assert.equal(body, lines.map((each) => `${each}\n`).join(""));
+    }),
+    { numRuns: 150 },
+  );
+});
+
+async function sendInPieces(
+  client: Client,
+  octets: Buffer,
+  places: readonly number[],
+): Promise<void> {
+  let from = 0;
+  for (const place of [...places].sort((a, b) => a - b)) {
+    client.send(octets.subarray(from, place));
+    from = Math.min(place, octets.length);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  client.send(octets.subarray(from));
+}

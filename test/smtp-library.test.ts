@@ -6,11 +6,12 @@ import assert from "node:assert/strict";
 import crypto from "node:crypto";
 import dns from "node:dns";
 import { readFileSync } from "node:fs";
+import { Socket } from "node:net";
 import { test } from "node:test";
 import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
 import { SMTPServer } from "smtp-server/lib/smtp-server.js";
 import { refused, reply } from "../src/mail/index.ts";
-import { startTestServer } from "./support/mail-client.ts";
+import { startTestServer, until } from "./support/mail-client.ts";
 
 const bob = "bob@example.com";
 
@@ -57,6 +58,13 @@ test("nobody's name is looked up, and no random octets are drawn", async (t) => 
   await client.begin("EHLO c", [bob]);
   assert.equal(reverse.mock.callCount(), 0);
   assert.equal(randomBytes.mock.callCount(), 0);
+});
+
+test("no idle time of the library's runs beside our deadlines", async (t) => {
+  const setTimeout = t.mock.method(Socket.prototype, "setTimeout");
+  await using running = await startTestServer();
+  await running.connect().begin("EHLO c", [bob]);
+  assert.equal(setTimeout.mock.callCount(), 0);
 });
 
 test("our replies carry one enhanced code, ours", async () => {
@@ -115,15 +123,14 @@ test("the end takes no 30 seconds for a session that says nothing", async (t) =>
 
 test("a socket error outside and inside a transaction reaches nobody as an exception", async () => {
   await using running = await startTestServer();
+  const disconnections = () => running.events.filter(({ kind }) => kind === "disconnected").length;
   for (const commands of [[], ["EHLO c", "MAIL FROM:<a@client.example>"]]) {
     const client = running.connect();
     await client.reply();
     for (const command of commands) await client.command(command);
-    const before = running.events.filter(({ kind }) => kind === "disconnected").length;
+    const before = disconnections();
     client.socket.resetAndDestroy();
-    while (running.events.filter(({ kind }) => kind === "disconnected").length === before) {
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    await until(() => disconnections() > before);
   }
   assert.match(await running.connect().reply(), /^220 /);
 });

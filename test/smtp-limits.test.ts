@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { delivered, refused, reply } from "../src/mail/index.ts";
-import { type Client, startTestServer, type TestServer } from "./support/mail-client.ts";
+import { type Client, startTestServer, type TestServer, until } from "./support/mail-client.ts";
 import { reactions, SimClock } from "./support/sim-clock.ts";
 
 const bob = "bob@example.com";
@@ -180,8 +180,7 @@ for (const [what, answer] of [
     const client = running.connect();
     await client.begin("EHLO c", [bob]);
     client.send("hi\r\n.\r\n");
-    while (running.server.stats().messages === 0 || running.clock.pendingTimers < 2)
-      await reactions();
+    await until(() => running.clock.pendingTimers === 2);
     running.clock.advance(500);
     assert.match(await client.reply(), /^452 4\.3\.1 /);
     assert.equal((await running.event("limit")).limit, "admissionTimeoutMs");
@@ -204,7 +203,7 @@ test("what was delivered in spite of the abort is answered with the truth", asyn
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
   client.send("hi\r\n.\r\n");
-  while (running.clock.pendingTimers < 2) await reactions();
+  await until(() => running.clock.pendingTimers === 2);
   running.clock.advance(500);
   assert.match(await client.reply(), /^250 /);
 });

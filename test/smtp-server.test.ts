@@ -1,5 +1,6 @@
 /** The life of a mail server: sockets, spool files, clients that vanish, and the end. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   chmod,
   link,
@@ -18,7 +19,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { delivered, type Message, reply } from "../src/mail/index.ts";
 import { type MailServerOptions, type SmtpError, startMailServer } from "../src/smtp/index.ts";
-import { Client, startTestServer } from "./support/mail-client.ts";
+import { Client, startTestServer, until } from "./support/mail-client.ts";
 import { reactions } from "./support/sim-clock.ts";
 
 const bob = "bob@example.com";
@@ -76,7 +77,7 @@ test("a large message lies in a file that only its owner can read, until it is a
   assert.match(await client.reply(), /^250 /);
   await client.rest();
   await running.event("disconnected");
-  while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+  await until(async () => (await readdir(running.spoolDirectory)).length === 0);
 });
 
 test("a small message is in memory, can be read again, and is let go", async () => {
@@ -116,7 +117,7 @@ test("when all messages together reach maxMemoryBytes, the next one goes to a fi
   for (const client of clients) {
     await client.begin("EHLO c", [bob]);
     client.send(`${"x".repeat(1_000)}\r\n.\r\n`);
-    while (running.server.stats().memoryBytes < 1_000) await reactions();
+    await until(() => running.server.stats().memoryBytes >= 1_000);
   }
   for (const client of clients) assert.match(await client.reply(), /^250 /);
   assert.deepEqual(
@@ -160,16 +161,40 @@ test("a spool that cannot be written is a fault of ours: 451, an event, and the 
   assert.match(await client.command("NOOP"), /^250 /);
 });
 
+test("a full spool is 452 4.3.1, and the next message is taken when there is room again", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("needs root to mount a small file system");
+  await using folder = await temporaryFolder();
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", folder.path]);
+  if (mounted.status !== 0) return t.skip("needs a tmpfs to mount");
+  try {
+    await using running = await startTestServer({ spoolDirectory: join(folder.path, "spool") });
+    const client = running.connect();
+    await client.begin("EHLO c", [bob], " SIZE=2000000");
+    for (let index = 0; index < 5; index += 1) client.send(large.slice(0, -3));
+    client.send(".\r\n");
+    assert.match(await client.reply(), /^452 4\.3\.1 /);
+    const { error } = await running.event("error");
+    assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+    await until(async () => (await readdir(running.spoolDirectory)).length === 0);
+    for (const line of ["MAIL FROM:<> SIZE=2000000", `RCPT TO:<${bob}>`, "DATA"])
+      await client.command(line);
+    client.send(large);
+    assert.match(await client.reply(), /^250 /);
+  } finally {
+    spawnSync("umount", [folder.path]);
+  }
+});
+
 test("a client that breaks off in the middle of a message leaves nothing behind", async () => {
   await using running = await startTestServer({ limits: { maxMemoryMessageBytes: 10 } });
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
-  client.send("0123456789\r\n".repeat(1_000));
-  while ((await readdir(running.spoolDirectory)).length === 0) await reactions();
+  client.send("0123456789\r\n".repeat(50_000));
+  await until(async () => (await readdir(running.spoolDirectory)).length > 0);
   client.socket.resetAndDestroy();
   const { received } = await running.event("aborted");
   assert.ok(received > 0);
-  while ((await readdir(running.spoolDirectory)).length > 0) await reactions();
+  await until(async () => (await readdir(running.spoolDirectory)).length === 0);
   assert.deepEqual(running.deliveries, []);
   assert.equal(running.server.stats().messages, 0);
 });
@@ -182,7 +207,7 @@ test("a client that goes while its message is delivered aborts the wait, and the
   client.send("hi\r\n.\r\n");
   const { signal } = await called;
   client.socket.resetAndDestroy();
-  while (!signal.aborted) await reactions();
+  await until(() => signal.aborted);
   release();
   const { outcomes, isAnswered } = await running.event("accepted");
   assert.equal(outcomes[0]?.kind, "delivered");
@@ -198,6 +223,19 @@ test("a client that closes its side behind its last command still gets every rep
   const replies = (await client.rest()).map((line) => line.slice(0, 3));
   assert.deepEqual(replies, ["220", "250", "250", "250", "354", "250"]);
   assert.equal(running.deliveries.length, 1);
+});
+
+test("a client that closed its side long before its message is stored still gets the reply", async () => {
+  const { deliver, called, release } = held();
+  await using running = await startTestServer({ deliver });
+  const client = running.connect();
+  await client.begin("EHLO c", [bob]);
+  client.send("hi\r\n.\r\n");
+  const replies = client.rest();
+  await called;
+  for (let turn = 0; turn < 20; turn += 1) await reactions();
+  release();
+  assert.deepEqual(await replies, ["250 2.0.0 Saved"]);
 });
 
 test("deliver with too few outcomes is a fault of ours, never a promise", async () => {

@@ -99,7 +99,13 @@ function resultOf(
     p999Ms: at(0.999),
     maxMs: at(1),
     errors: errors.length,
-    ...(errors[0] !== undefined && { firstError: errors[0] }),
+    errorTexts: countOf(errors),
     cpuSeconds: (cpu.user + cpu.system) / 1e6,
   };
+}
+
+function countOf(texts: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const text of texts) counts[text] = (counts[text] ?? 0) + 1;
+  return counts;
 }

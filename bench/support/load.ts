@@ -32,7 +32,8 @@ export interface LoadResult {
   readonly p999Ms: number;
   readonly maxMs: number;
   readonly errors: number;
-  readonly firstError?: string;
+  /** What went wrong, such as `message: 452 4.3.1 …`, and how often. */
+  readonly errorTexts: Readonly<Record<string, number>>;
   /** What the generator itself took of the machine. */
   readonly cpuSeconds: number;
 }

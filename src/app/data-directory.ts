@@ -6,8 +6,16 @@
  * hand. Nothing else in the process may open `lock`: closing any descriptor of a file drops the
  * process's fcntl locks on it (https://sqlite.org/howtocorrupt.html §2.2).
  */
-import { mkdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { AppError, errnoOf } from "./errors.ts";
 
@@ -23,7 +31,10 @@ export function dataDirectoryAt(path: string): DataDirectory {
   return { path, mail: join(path, "mail"), spool: join(path, "spool") };
 }
 
-/** Makes the folders where they are missing; only their owner can enter them. */
+/**
+ * Makes the folders where they are missing; only their owner can enter them. On return the path down
+ * to the mail root survives a power cut.
+ */
 export function prepareDataDirectory(path: string): DataDirectory {
   const directory = dataDirectoryAt(path);
   for (const folder of [directory.path, directory.mail, directory.spool]) {
@@ -33,7 +44,32 @@ export function prepareDataDirectory(path: string): DataDirectory {
       throw new AppError("ERR_APP_DATA_DIRECTORY", whyNoFolder(folder, cause), { cause });
     }
   }
+  syncUpwards(directory.mail);
   return directory;
+}
+
+/**
+ * Flushes the names on the way to a folder, whether or not this process made them: whoever did may have
+ * been killed before its own flush. What this user may not open, this user did not make.
+ */
+function syncUpwards(folder: string): void {
+  const { dev: device } = statSync(folder);
+  for (let path = folder; ; path = dirname(path)) {
+    if (statSync(path).dev !== device) return;
+    try {
+      const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+      try {
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+    } catch (cause) {
+      if (errnoOf(cause) !== "EACCES") {
+        throw new AppError("ERR_APP_DATA_DIRECTORY", whyNoFolder(path, cause), { cause });
+      }
+    }
+    if (path === dirname(path)) return;
+  }
 }
 
 /**
@@ -104,6 +140,7 @@ function whyNoFolder(folder: string, cause: unknown): string {
     ENOTDIR: "a file is in its way. Move that away, or choose another folder",
     EACCES: "this user may not write there. Change the owner, or choose another folder",
     EPERM: "this user may not write there. Change the owner, or choose another folder",
+    EIO: "the disk fails. Check it, or choose another folder",
     EROFS: "the file system is read-only. Remount it, or choose another folder",
     ENOSPC: "the file system is full. Free some space, or choose another folder",
   };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openLog } from "./log.ts";
+import { gathered, openLog } from "./log.ts";
 
 function linesOf(format: "json" | "text", write: (log: ReturnType<typeof openLog>) => void) {
   const lines: string[] = [];
@@ -38,4 +38,20 @@ test("lines below the level are not written", () => {
     linesOf("json", (log) => log.debug("detail")),
     [],
   );
+});
+
+test("the lines of one turn are written together, a warning at once with all before it", async () => {
+  const writes: string[] = [];
+  const destination = gathered({ write: (lines) => void writes.push(lines) });
+  const log = openLog({ level: "info", format: "text", destination });
+  const words = () => writes.map((lines) => lines.replace(/^.{9}/gm, "").replaceAll(/ +/g, " "));
+  log.info("one");
+  log.info("two");
+  assert.deepEqual(words(), []);
+  log.warn("three");
+  assert.deepEqual(words(), ["info one\ninfo two\nwarn three\n"]);
+  log.info("four");
+  log.info("five");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(words().slice(1), ["info four\ninfo five\n"]);
 });

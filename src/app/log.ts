@@ -1,8 +1,10 @@
 /**
  * The log: one JSON object a line for programs, or one readable line for a person at a terminal.
  *
- * Lines go to standard error, so that what a command prints on standard output stays its result. They
- * are written at once, without a buffer: the last line before a crash is the one that matters.
+ * Lines go to standard error, so that what a command prints on standard output stays its result. Those
+ * of one turn of the event loop are written together; a warning or worse is written at once, with all
+ * before it, and so is the rest when the process ends: the last line before a crash is the one that
+ * matters.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
 
@@ -17,7 +19,7 @@ export interface LogOptions {
 
 /** Opens a log. */
 export function openLog({ level, format, destination }: LogOptions): Logger {
-  const lines = destination ?? pino.destination({ dest: 2, sync: true });
+  const lines = destination ?? gathered(pino.destination({ dest: 2, sync: true }));
   return pino(
     {
       level,
@@ -25,8 +27,45 @@ export function openLog({ level, format, destination }: LogOptions): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    format === "json" ? lines : { write: (line: string) => lines.write(readable(line)) },
+    format === "json" ? lines : readableLines(lines),
   );
+}
+
+/** What pino tells a stream that asks for it, before each line. */
+interface LevelledStream extends DestinationStream {
+  lastLevel: number;
+}
+
+const asksForLevel = { [Symbol.for("pino.metadata")]: true, lastLevel: 0 };
+
+/** Hands on the lines of one turn of the event loop together, and what is urgent at once. */
+export function gathered(destination: DestinationStream): LevelledStream {
+  let waiting = "";
+  const handOn = () => {
+    if (waiting === "") return;
+    const lines = waiting;
+    waiting = "";
+    destination.write(lines);
+  };
+  process.on("exit", handOn);
+  return {
+    ...asksForLevel,
+    write(line) {
+      if (waiting === "" && this.lastLevel < pino.levels.values.warn!) setImmediate(handOn);
+      waiting += line;
+      if (this.lastLevel >= pino.levels.values.warn!) handOn();
+    },
+  };
+}
+
+function readableLines(lines: DestinationStream): LevelledStream {
+  return {
+    ...asksForLevel,
+    write(line) {
+      if ("lastLevel" in lines) lines.lastLevel = this.lastLevel;
+      lines.write(readable(line));
+    },
+  };
 }
 
 /** Turns one JSON line into `12:30:05 info  accepted from=a@b.example size=512`. */

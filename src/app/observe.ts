@@ -2,14 +2,8 @@
  * Turns what the rooms report into log lines and metrics: one line for each accepted message, one for
  * each refusal and each fault, and figures for all of them.
  */
-import type { DeliveryEvent, LocalDeliveryEvent, Receipt } from "../delivery/index.ts";
-import {
-  type Address,
-  type Deliver,
-  type Envelope,
-  formatReply,
-  type RecipientOutcome,
-} from "../mail/index.ts";
+import type { DeliveryEvent, LocalDeliveryEvent } from "../delivery/index.ts";
+import { formatReply, type RecipientOutcome, type StoredCopy } from "../mail/index.ts";
 import type { SessionInfo, SmtpEvent } from "../smtp/index.ts";
 import { errnoOf } from "./errors.ts";
 import type { HealthMonitor } from "./health.ts";
@@ -17,8 +11,6 @@ import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
 export interface Observer {
-  /** Wraps local delivery, so that the line of a message can tell where its copies went. */
-  readonly watch: (deliver: Deliver) => Deliver;
   readonly onSmtpEvent: (event: SmtpEvent) => void;
   readonly onLocalDeliveryEvent: (event: LocalDeliveryEvent) => void;
   readonly onDeliveryEvent: (event: DeliveryEvent) => void;
@@ -32,20 +24,12 @@ export interface ObserverOptions {
   readonly onDiskThreadDeath: (cause: unknown) => void;
 }
 
-interface Copy {
-  readonly mailbox: string;
-  readonly receipt: Receipt;
-}
-
 export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOptions): Observer {
-  // A copy is reported by its envelope and recipient, the message later by its outcomes; the server
-  // may have split the envelope in between, so the outcome is what leads from one to the other.
-  const copiesOf = new WeakMap<Envelope, Map<Address, Copy>>();
-  const copyOf = new WeakMap<RecipientOutcome, Copy>();
-
   function onAnswered(event: Extract<SmtpEvent, { kind: "accepted" }>): void {
     const { session, envelope, size, outcomes, isAnswered } = event;
-    const copies = outcomes.flatMap((outcome) => copyOf.get(outcome) ?? []);
+    const copies = outcomes.flatMap(
+      (outcome) => (outcome.kind === "delivered" && outcome.copy) || [],
+    );
     const isTaken = outcomes.some(({ kind }) => kind === "delivered");
     const outcome = isTaken ? "accepted" : outcomes.some(isDeferred) ? "deferred" : "failed";
     metrics.messages.inc({ protocol: session.protocol, outcome });
@@ -61,8 +45,8 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
       to: envelope.recipients,
       size,
       mailbox: copies.map(({ mailbox }) => mailbox),
-      batch: most(copies, ({ receipt }) => receipt.batchSize),
-      durableMs: rounded(most(copies, ({ receipt }) => receipt.durableMs)),
+      batch: most(copies, ({ batchSize }) => batchSize),
+      durableMs: rounded(most(copies, ({ durableMs }) => durableMs)),
       totalMs: rounded(event.durationMs),
       ...(refused.length > 0 && { refused }),
       ...(!isAnswered && { answered: false }),
@@ -72,18 +56,6 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
   }
 
   return {
-    watch: (deliver) => async (envelope, message, options) => {
-      const given = await deliver(envelope, message, options);
-      // Fresh objects, because two messages could share one.
-      const outcomes = given.map((outcome) => ({ ...outcome }));
-      for (const [position, recipient] of envelope.recipients.entries()) {
-        const copy = copiesOf.get(envelope)?.get(recipient);
-        const outcome = outcomes[position];
-        if (copy && outcome) copyOf.set(outcome, copy);
-      }
-      return outcomes;
-    },
-
     onSmtpEvent(event) {
       switch (event.kind) {
         case "accepted":
@@ -122,11 +94,8 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
 
     onLocalDeliveryEvent(event) {
       if (event.kind === "delivered") {
-        const { envelope, recipient, mailbox, receipt } = event;
-        const copies = copiesOf.get(envelope) ?? new Map<Address, Copy>();
-        copiesOf.set(envelope, copies.set(recipient, { mailbox, receipt }));
         health.stored();
-        metrics.durable.observe(receipt.durableMs / 1000);
+        metrics.durable.observe(event.copy.durableMs / 1000);
         metrics.bytes.inc(event.size);
         return;
       }
@@ -185,7 +154,7 @@ function why(error: unknown): { readonly error: string; readonly errno?: string 
   return { error: words.join(": "), ...(errno !== undefined && { errno }) };
 }
 
-function most(copies: readonly Copy[], figure: (copy: Copy) => number): number {
+function most(copies: readonly StoredCopy[], figure: (copy: StoredCopy) => number): number {
   return copies.reduce((largest, copy) => Math.max(largest, figure(copy)), 0);
 }
 

@@ -1,30 +1,25 @@
 /**
- * The wiring of the server, and the only place where the rooms meet: listeners take mail in, the
- * executor makes it durable, the face tells how it goes.
+ * The wiring of the server: listeners take mail in, the engine makes it durable, the face tells how it
+ * goes.
  *
  * Order matters twice. Starting: the data directory is locked before anything in it is touched, and
- * nobody is listened to before mail can be stored. Stopping: the listeners end first, so that every
- * message taken is answered, then the executor, then the face, then the lock.
+ * nobody is listened to before mail can be stored. Stopping: the mail listeners end first, so that
+ * every message taken is answered, then the executor, then the face, then the lock.
  */
 import { readFileSync } from "node:fs";
-import { open, rm } from "node:fs/promises";
 import { hostname as machineName } from "node:os";
-import { join } from "node:path";
-import { DeliveryExecutor, localDelivery } from "../delivery/index.ts";
-import { createFace, createMetricsFace, listenHttp } from "../http/index.ts";
+import { createFace, createMetricsFace } from "../http/index.ts";
 import { normaliseDomain } from "../mail/index.ts";
-import { type MailServer, startMailServer } from "../smtp/index.ts";
+import type { MailServer } from "../smtp/index.ts";
 import { systemClock } from "../system/index.ts";
 import { type DataDirectory, lockDataDirectory, prepareDataDirectory } from "./data-directory.ts";
+import { type Engine, openEngine } from "./engine.ts";
 import { AppError } from "./errors.ts";
 import { judge, mountOf } from "./file-system-check.ts";
-import { monitorHealth } from "./health.ts";
-import { listenError } from "./listen-error.ts";
-import { localMailboxes, policyOf } from "./local-mailboxes.ts";
+import { listenForHttp, listenForMail } from "./listeners.ts";
+import { policyOf } from "./local-mailboxes.ts";
 import type { Logger } from "./log.ts";
-import { createMetrics } from "./metrics.ts";
-import { observe } from "./observe.ts";
-import { isLoopback, type ListenAddress, showListenAddress } from "./setting-kinds.ts";
+import { isLoopback, showListenAddress } from "./setting-kinds.ts";
 import type { Settings } from "./settings-table.ts";
 import { type Listener, statusOf } from "./status-figures.ts";
 
@@ -53,6 +48,18 @@ export interface Leftover {
   readonly deliveries: number;
 }
 
+/** What the server calls itself and whose mail it takes. */
+interface Identity {
+  readonly hostname: string;
+  readonly domains: readonly string[];
+  readonly mailboxPolicy: "create" | "existing";
+}
+
+/** The order in which listeners are told of. */
+const shown: readonly Listener["protocol"][] = ["smtp", "lmtp", "http", "metrics"];
+
+type MailServers = Map<"smtp" | "lmtp", MailServer>;
+
 /**
  * Starts the server; resolves once it accepts connections everywhere it shall.
  *
@@ -61,161 +68,44 @@ export interface Leftover {
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { settings, log } = options;
   await using undo = new AsyncDisposableStack();
-
   const data = prepareDataDirectory(settings.data);
   checkFileSystem(data, settings, log);
   undo.defer(lockDataDirectory(data.path));
 
-  const clock = systemClock;
-  const startedAt = new Date(clock.wallTimeMs());
-  const hostname = settings.hostname ?? normaliseDomain(machineName()) ?? "localhost";
-  const mailboxPolicy = policyOf(settings);
-  const domains = [...new Set(["localhost", ...settings.domain])];
-  const mailboxes = localMailboxes({ mailRoot: data.mail, domains, policy: mailboxPolicy });
-
-  const mailServers = new Map<"smtp" | "lmtp", MailServer>();
-  const health = monitorHealth({
-    mailRoot: data.mail,
-    minFreeBytes: settings.minFreeBytes,
-    clock,
-    pending: () => executor.stats().pending,
-    tryToStore: () => tryToStore(data),
-  });
-  const metrics = createMetrics({
-    sessions: () => sessionsOf(mailServers),
-    pending: () => executor.stats().pending,
-    pendingBytes: () => executor.stats().pendingBytes,
-    waiting: () => executor.stats().waiting,
-    freeBytes: health.freeBytes,
-    ready: async () => (await health.health()).ready,
-  });
-  const observer = observe({ ...options, metrics, health });
-
-  const executor = await DeliveryExecutor.open({
-    mailRoot: data.mail,
-    maxBatch: settings.maxBatch,
-    maxWaitMs: settings.maxWaitMs,
-    maxConcurrentFlushes: settings.maxConcurrentFlushes,
-    maxPendingBytes: settings.maxPendingBytes,
-    ...(settings.maxPending !== undefined && { maxPending: settings.maxPending }),
-    onEvent: observer.onDeliveryEvent,
-  });
-  undo.defer(() => executor.close());
-  const deliver = observer.watch(
-    localDelivery(executor, mailboxes.mailboxOf, {
-      lineEndings: settings.storedLineEndings,
-      onEvent: observer.onLocalDeliveryEvent,
-    }),
-  );
-
-  async function listenForMail(protocol: "smtp" | "lmtp", listen: ListenAddress) {
-    try {
-      const server = await startMailServer({
-        protocol,
-        listen,
-        hostname,
-        deliver,
-        checkRecipient: mailboxes.checkRecipient,
-        limits: limitsOf(settings),
-        storedLineEndings: settings.storedLineEndings,
-        ...(settings.bareNewlines && { bareNewlines: settings.bareNewlines }),
-        ...(settings.greetingDelayMs !== undefined && {
-          greetingDelayMs: settings.greetingDelayMs,
-        }),
-        spoolDirectory: join(data.spool, protocol),
-        postmasterDomain: settings.domain[0] ?? "localhost",
-        clock,
-        onEvent: observer.onSmtpEvent,
-      });
-      mailServers.set(protocol, server);
-      undo.defer(() => server.close({ timeoutMs: 0 }));
-      return server.address;
-    } catch (cause) {
-      throw listenError(protocol, listen, cause);
-    }
-  }
-
-  async function listenForHttp(
-    name: "http" | "metrics",
-    listen: { readonly host: string; readonly port: number },
-    face: ReturnType<typeof createFace>,
-  ) {
-    try {
-      const listener = await listenHttp(face, listen);
-      undo.defer(() => listener.close());
-      return listener.address;
-    } catch (cause) {
-      throw listenError(name, listen, cause);
-    }
-  }
-
-  // The face comes first: it is the first to start and the last to go, and says "stopping" between.
+  const identity = identityOf(settings);
+  const mailServers: MailServers = new Map();
+  const sessions = () => sessionsOf(mailServers);
+  const engine = await openEngine({ ...options, ...identity, data, sessions });
+  undo.defer(() => engine.executor.close());
   const listeners: Listener[] = [];
-  const readMetrics = () => metrics.registry.metrics();
-  if (settings.http) {
-    const face = createFace({
-      loopback: isLoopback(settings.http),
-      ...accessTokenOf(settings),
-      health: health.health,
-      metrics: readMetrics,
-      status: async () =>
-        statusOf({
-          hostname,
-          startedAt,
-          listeners,
-          domains,
-          mailboxes: mailboxPolicy,
-          health: await health.health(),
-          freeBytes: await health.freeBytes(),
-          sessions: sessionsOf(mailServers),
-          delivery: executor.stats(),
-        }),
-    });
-    const address = await listenForHttp("http", settings.http, face);
-    listeners.push({ protocol: "HTTP", address: showListenAddress(address) });
-  }
-  if (settings.metrics) {
-    const face = createMetricsFace({ metrics: readMetrics });
-    const address = await listenForHttp("metrics", settings.metrics, face);
-    listeners.push({ protocol: "metrics", address: showListenAddress(address) });
-  }
-  for (const protocol of ["lmtp", "smtp"] as const) {
+
+  // The face starts first and goes last, so that it can say "not ready" before and after.
+  await openFaces({ settings, identity, engine, sessions, listeners, undo });
+  for (const protocol of ["smtp", "lmtp"] as const) {
     const listen = settings[protocol];
     if (!listen) continue;
-    const address = await listenForMail(protocol, listen);
-    listeners.unshift({
-      protocol: protocol === "smtp" ? "SMTP" : "LMTP",
-      address: showListenAddress(address),
-    });
+    const server = await listenForMail({ ...identity, protocol, listen, settings, data, engine });
+    mailServers.set(protocol, server);
+    undo.defer(() => server.close({ timeoutMs: 0 }));
+    listeners.push({ protocol, address: showListenAddress(server.address) });
   }
 
+  listeners.sort((one, other) => shown.indexOf(one.protocol) - shown.indexOf(other.protocol));
   const running = undo.move();
   let closing: Promise<Leftover> | undefined;
+  const stop = async (timeoutMs: number) => {
+    const left = await drain(engine, mailServers, timeoutMs);
+    await running.disposeAsync();
+    return left;
+  };
   return {
     data,
     listeners,
-    close({ timeoutMs }) {
+    close: ({ timeoutMs }) => {
       closing ??= stop(timeoutMs);
       return closing;
     },
   };
-
-  async function stop(timeoutMs: number): Promise<Leftover> {
-    const endMs = clock.now() + timeoutMs;
-    health.stopping();
-    const servers = [...mailServers.values()];
-    let left: Leftover = { messages: 0, deliveries: 0 };
-    // Set before the servers' own timers, so it looks at what they are about to cut off.
-    const timer = clock.setTimeout(() => {
-      const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
-      left = { messages, deliveries: executor.stats().pending };
-    }, timeoutMs);
-    await Promise.all(servers.map((server) => server.close({ timeoutMs })));
-    clock.clearTimeout(timer);
-    await executor.close({ timeoutMs: Math.max(0, endMs - clock.now()) });
-    await running.disposeAsync();
-    return left;
-  }
 }
 
 /** Refuses, or warns of, a file system that cannot keep what a 250 promises. */
@@ -233,18 +123,58 @@ function checkFileSystem(data: DataDirectory, settings: Settings, log: Logger): 
   log.warn({ folder: data.mail }, verdict.text);
 }
 
-function limitsOf(settings: Settings) {
-  const { maxMessageBytes, maxRecipients, maxConnections, maxConnectionsPerIp } = settings;
-  const { commandTimeoutMs, dataTimeoutMs, admissionTimeoutMs } = settings;
+function identityOf(settings: Settings): Identity {
   return {
-    maxMessageBytes,
-    maxRecipients,
-    maxConnections,
-    maxConnectionsPerIp,
-    commandTimeoutMs,
-    dataTimeoutMs,
-    admissionTimeoutMs,
+    hostname: settings.hostname ?? normaliseDomain(machineName()) ?? "localhost",
+    domains: [...new Set(["localhost", ...settings.domain])],
+    mailboxPolicy: policyOf(settings),
   };
+}
+
+interface FaceParts {
+  readonly settings: Settings;
+  readonly identity: Identity;
+  readonly engine: Engine;
+  readonly sessions: () => Readonly<Record<string, number>>;
+  readonly listeners: Listener[];
+  readonly undo: AsyncDisposableStack;
+}
+
+async function openFaces(parts: FaceParts): Promise<void> {
+  const { settings, identity, engine, sessions, listeners, undo } = parts;
+  const { health, metrics, executor } = engine;
+  const startedAt = new Date(systemClock.wallTimeMs());
+  const readMetrics = () => metrics.registry.metrics();
+  const status = async () =>
+    statusOf({
+      ...identity,
+      mailboxes: identity.mailboxPolicy,
+      startedAt,
+      listeners,
+      health: await health.health(),
+      freeBytes: await health.freeBytes(),
+      sessions: sessions(),
+      delivery: executor.stats(),
+    });
+  if (settings.http) {
+    const loopback = isLoopback(settings.http);
+    const face = createFace({
+      loopback,
+      ...accessTokenOf(settings),
+      health: health.health,
+      metrics: readMetrics,
+      status,
+    });
+    const listener = await listenForHttp("http", settings.http, face);
+    undo.defer(() => listener.close());
+    listeners.push({ protocol: "http", address: showListenAddress(listener.address) });
+  }
+  if (settings.metrics) {
+    const face = createMetricsFace({ metrics: readMetrics });
+    const listener = await listenForHttp("metrics", settings.metrics, face);
+    undo.defer(() => listener.close());
+    listeners.push({ protocol: "metrics", address: showListenAddress(listener.address) });
+  }
 }
 
 function accessTokenOf({ accessTokenFile }: Settings): { readonly accessToken?: string } {
@@ -259,20 +189,28 @@ function accessTokenOf({ accessTokenFile }: Settings): { readonly accessToken?: 
   throw new AppError("ERR_APP_CONFIG_FILE", `accessTokenFile ${accessTokenFile} is empty`);
 }
 
-/** Off the event loop's thread, because the disk has just shown that it may not answer. */
-async function tryToStore(data: DataDirectory): Promise<void> {
-  const path = join(data.path, "probe");
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.writeFile("Postbag tries whether the disk keeps this.\n");
-    await file.datasync();
-  } finally {
-    await file.close();
-    await rm(path);
-  }
+/** Ends the sessions, then commits what they left; says what was cut off when the time was up. */
+async function drain(
+  { health, executor }: Engine,
+  mailServers: MailServers,
+  timeoutMs: number,
+): Promise<Leftover> {
+  const endMs = systemClock.now() + timeoutMs;
+  const servers = [...mailServers.values()];
+  let left: Leftover = { messages: 0, deliveries: 0 };
+  health.stopping();
+  // Set before the servers set theirs, so it looks at what they are about to cut off.
+  const timer = systemClock.setTimeout(() => {
+    const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
+    left = { messages, deliveries: executor.stats().pending };
+  }, timeoutMs);
+  await Promise.all(servers.map((server) => server.close({ timeoutMs })));
+  systemClock.clearTimeout(timer);
+  await executor.close({ timeoutMs: Math.max(0, endMs - systemClock.now()) });
+  return left;
 }
 
-function sessionsOf(servers: ReadonlyMap<string, MailServer>): Record<string, number> {
+function sessionsOf(servers: MailServers): Record<string, number> {
   return Object.fromEntries(
     [...servers].map(([protocol, server]) => [protocol, server.stats().connections]),
   );

@@ -5,9 +5,11 @@ import { version } from "./version.ts";
 
 /** One address the server listens on. */
 export interface Listener {
-  readonly protocol: "SMTP" | "LMTP" | "HTTP" | "metrics";
+  readonly protocol: "smtp" | "lmtp" | "http" | "metrics";
   readonly address: string;
 }
+
+const titles = { smtp: "SMTP", lmtp: "LMTP", http: "HTTP", metrics: "Metrics" } as const;
 
 export interface StatusFacts extends Omit<Status, "version" | "listeners" | "figures"> {
   readonly listeners: readonly Listener[];
@@ -24,7 +26,7 @@ export function statusOf(facts: StatusFacts): Status {
   return {
     ...rest,
     version,
-    listeners: listeners.map(({ protocol, address }) => [protocol, address]),
+    listeners: listeners.map(({ protocol, address }) => [titles[protocol], address]),
     figures: [
       ["Delivered", grouped(delivered)],
       ["Deferred by faults", grouped(failed)],

@@ -2,6 +2,7 @@
  * A sealed batch, as `process` sees it, and the one way to fail a single item of it.
  */
 import type { Trigger } from "./decide.ts";
+import type { Slot } from "./key-queue.ts";
 
 /** What `process` is given: the items of one key, in the order in which they were accepted. */
 export interface Batch<Key, Item, Resource> {
@@ -24,49 +25,39 @@ export interface Batch<Key, Item, Resource> {
   readonly bytes: number;
 }
 
-/** An abort signal made on demand: most batches never look at theirs, and one costs more than an item. */
-export class LazySignal {
-  #controller: AbortController | undefined;
-  #aborted = false;
-  #reason: unknown;
+const noContexts: readonly unknown[] = Object.freeze([]);
 
-  get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController();
-      if (this.#aborted) this.#controller.abort(this.#reason);
-    }
-    return this.#controller.signal;
+export class SealedBatch<Key, Item, Output, Resource> implements Batch<Key, Item, Resource> {
+  readonly key: Key;
+  readonly items: readonly Item[];
+  readonly resource: Resource;
+  readonly contexts: readonly unknown[];
+  readonly id: number;
+  readonly trigger: Trigger;
+  readonly bytes: number;
+  readonly #slot: Slot<Key, Item, Output>;
+
+  constructor(slot: Slot<Key, Item, Output>, resource: Resource, withContexts: boolean) {
+    this.key = slot.queue.key;
+    this.items = slot.entries.map(({ item }) => item);
+    this.resource = resource;
+    this.contexts = withContexts ? slot.entries.map(({ context }) => context) : noContexts;
+    this.id = slot.batchId;
+    this.trigger = slot.trigger;
+    this.bytes = bytesOf(slot);
+    this.#slot = slot;
   }
 
-  abort(reason: unknown): void {
-    if (this.#aborted) return;
-    this.#aborted = true;
-    this.#reason = reason;
-    this.#controller?.abort(reason);
+  get signal(): AbortSignal {
+    return this.#slot.signal;
   }
 }
 
-export class SealedBatch<Key, Item, Resource> implements Batch<Key, Item, Resource> {
-  readonly key: Key;
-  readonly items: Item[] = [];
-  readonly resource: Resource;
-  readonly contexts: unknown[] = [];
-  readonly id: number;
-  readonly trigger: Trigger;
-  bytes = 0;
-  readonly #lazySignal: LazySignal;
-
-  constructor(key: Key, resource: Resource, id: number, trigger: Trigger, signal: LazySignal) {
-    this.key = key;
-    this.resource = resource;
-    this.id = id;
-    this.trigger = trigger;
-    this.#lazySignal = signal;
-  }
-
-  get signal(): AbortSignal {
-    return this.#lazySignal.signal;
-  }
+/** The sum of the sizes of a slot's items. */
+export function bytesOf<Key, Item, Output>(slot: Slot<Key, Item, Output>): number {
+  let bytes = 0;
+  for (const entry of slot.entries) bytes += entry.bytes;
+  return bytes;
 }
 
 /** The mark `fail` leaves in the outputs; a class of our own, so that any other value is an output. */

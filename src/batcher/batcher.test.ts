@@ -149,6 +149,18 @@ test("minBatchItems is asked only for an additional slot", async () => {
   assert.equal(lab.batches[1]?.trigger, "min");
 });
 
+test("an additional slot that lost its company before its turn is not opened", async () => {
+  const lab = new BatcherLab({ minBatchItems: 2, keyConcurrency: 2 });
+  lab.add("a", 1);
+  await lab.turn();
+  const controller = new AbortController();
+  lab.add("a", 2);
+  lab.add("a", 3, controller.signal).promise.catch(() => {});
+  controller.abort();
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1]]);
+});
+
 test("falsy items and outputs are items and outputs", async () => {
   const lab = new BatcherLab();
   const added = lab.addMany("", [0, "", undefined, null, false]);

@@ -10,7 +10,7 @@ import { isFailure } from "./batch.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { BatcherError, type FullScope } from "./errors.ts";
 import { Guests } from "./hooks.ts";
-import { Entry, type KeyQueue, type Slot } from "./key-queue.ts";
+import { Entry, KeyQueue, type Slot } from "./key-queue.ts";
 import { List } from "./list.ts";
 import { type BatcherOptions, delayMs, type Settings, settingsOf } from "./options.ts";
 import { closedError, fullError, sizeOf } from "./refusals.ts";
@@ -116,7 +116,7 @@ export class Batcher<Key, Item, Output, Resource = void> {
       return this.#refuse(key, fullError(this.#settings, key, full));
     }
     return new Promise((resolve, reject) => {
-      const now = this.#settings.clock.now();
+      const now = this.#settings.timed ? this.#settings.clock.now() : 0;
       const entry = new Entry(key, item, bytes, context, signal, now, resolve, reject);
       if (signal) this.#aborts.watch(signal, entry);
       if (full || this.#waiting.size > 0) this.#wait(entry);
@@ -223,7 +223,7 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   #succeed(slot: Slot<Key, Item, Output>, outputs: readonly unknown[]): number {
-    this.#leave(slot.entries);
+    this.#leave(slot.entries, slot.queue);
     let failed = 0;
     slot.entries.forEach((entry, index) => {
       const output = outputs[index];
@@ -241,7 +241,7 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   #fail(slot: Slot<Key, Item, Output>, errorOf: () => BatcherError): void {
-    this.#leave(slot.entries);
+    this.#leave(slot.entries, slot.queue);
     for (const entry of slot.entries) entry.reject(errorOf());
     this.#failed += slot.entries.length;
     this.#admit();
@@ -253,15 +253,15 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   #abort(entry: Entry<Key, Item, Output>): void {
-    const { slot, queue, signal } = entry;
+    const { slot, list, signal } = entry;
     if (slot) {
       slot.abortedItems += 1;
       if (slot.abortedItems < slot.entries.length) return;
-      this.#guests.inOwnContext(() => slot.signal.abort(signal?.reason));
+      this.#guests.inOwnContext(() => slot.abort(signal?.reason));
       return;
     }
     this.#cancelled += 1;
-    if (queue) this.#withdraw(entry, queue);
+    if (list instanceof KeyQueue) this.#withdraw(entry, list);
     else this.#waiting.remove(entry);
     entry.reject(signal?.reason);
     this.#admit();
@@ -279,13 +279,13 @@ export class Batcher<Key, Item, Output, Resource = void> {
       { queued, inFlight },
     );
     for (const queue of [...keys.values()]) {
-      for (let entry = queue.entries.first; entry; entry = queue.entries.first) {
+      for (let entry = queue.first; entry; entry = queue.first) {
         this.#withdraw(entry, queue);
         this.#drop(entry);
       }
     }
     this.#guests.inOwnContext(() => {
-      for (const slot of [...slots]) slot.signal.abort(error);
+      for (let slot = slots.first; slot; slot = slot.next) slot.abort(error);
     });
     return error;
   }
@@ -298,17 +298,19 @@ export class Batcher<Key, Item, Output, Resource = void> {
   /** Takes one queued item out, unprocessed. */
   #withdraw(entry: Entry<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
     this.#dispatcher.remove(entry, queue);
-    this.#leave([entry]);
+    this.#leave([entry], queue);
   }
 
   /** Gives back what items have taken up: room, their place in a flush, their abort listener. */
-  #leave(entries: readonly Entry<Key, Item, Output>[]): void {
+  #leave(entries: readonly Entry<Key, Item, Output>[], queue: KeyQueue<Key, Item, Output>): void {
     this.#outstandingItems -= entries.length;
     for (const entry of entries) {
       this.#outstandingBytes -= entry.bytes;
       if (entry.signal) this.#aborts.unwatch(entry.signal, entry);
-      entry.queue?.settled(entry);
+      queue.settled(entry);
     }
+    // Sizes may be fractions, and their rounding errors must not add up over the years.
+    if (this.#outstandingItems === 0) this.#outstandingBytes = 0;
   }
 
   /** Rejects an item that `close` does not let run. */

@@ -10,22 +10,23 @@
  * batch and hand in their next item at once all land in the next one. A microtask would be too early
  * for those that do so from an I/O callback.
  */
-import { LazySignal } from "./batch.ts";
 import type { BatcherClock } from "./clock.ts";
 import { decide, type StartLimits } from "./decide.ts";
 import type { Guests } from "./hooks.ts";
-import { type Entry, KeyQueue, type Slot } from "./key-queue.ts";
+import { type Entry, KeyQueue, Slot } from "./key-queue.ts";
 import { List } from "./list.ts";
 
 export interface DispatcherSettings extends StartLimits {
   readonly concurrency: number;
   readonly acquire: unknown;
+  /** Whether anyone asks how long things take. */
+  readonly timed: boolean;
   readonly clock: BatcherClock;
 }
 
 export class Dispatcher<Key, Item, Output> {
   readonly keys = new Map<Key, KeyQueue<Key, Item, Output>>();
-  readonly slots = new Set<Slot<Key, Item, Output>>();
+  readonly slots = new List<Slot<Key, Item, Output>>();
   queuedItems = 0;
   acquiring = 0;
   /** Batches sealed so far. */
@@ -38,6 +39,7 @@ export class Dispatcher<Key, Item, Output> {
   readonly #settings: DispatcherSettings;
   readonly #run: (slot: Slot<Key, Item, Output>) => void;
   readonly #onHop: () => void;
+  readonly #askForHop: () => void;
   readonly #ring = new List<KeyQueue<Key, Item, Output>>();
   /** Keys that could start a batch but wait for company or time. */
   readonly #held = new Set<KeyQueue<Key, Item, Output>>();
@@ -51,6 +53,7 @@ export class Dispatcher<Key, Item, Output> {
   ) {
     this.#settings = settings;
     this.#run = run;
+    this.#askForHop = () => settings.clock.setImmediate(this.#onHop);
     this.#onHop = () => guests.inOwnContext(() => this.#dispatch());
   }
 
@@ -61,16 +64,18 @@ export class Dispatcher<Key, Item, Output> {
       queue = new KeyQueue(entry.key);
       this.keys.set(entry.key, queue);
     }
-    queue.push(entry, this.#settings.maxBatchBytes);
+    queue.accept(entry, this.#settings.maxBatchBytes);
     this.queuedItems += 1;
     this.#update(queue);
+    this.#hop();
   }
 
   /** Takes a queued item out again. */
   remove(entry: Entry<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
-    queue.remove(entry, this.#settings.maxBatchBytes);
+    queue.withdraw(entry, this.#settings.maxBatchBytes);
     this.queuedItems -= 1;
     this.#update(queue);
+    this.#hop();
   }
 
   /** Fixes the items of a slot: the longest prefix of its queue within the limits, maybe none. */
@@ -91,22 +96,24 @@ export class Dispatcher<Key, Item, Output> {
     this.seal(slot);
     // A byte limit may have left more behind than this slot was thought to cover.
     this.#update(slot.queue);
+    this.#hop();
   }
 
   /** Gives a slot back, when its batch is settled and its resource released. */
   free(slot: Slot<Key, Item, Output>): void {
     const { queue } = slot;
-    this.slots.delete(slot);
+    this.slots.remove(slot);
     queue.slots -= 1;
-    queue.gathered = queue.queuedItems > 0;
+    queue.gathered = queue.size > 0;
     this.#update(queue);
-    this.#hop();
+    this.#hopBehindReactions();
   }
 
   /** Stops holding back what a key has queued, and calls `done` when that is settled. */
   flush(queue: KeyQueue<Key, Item, Output>, done: () => void): void {
     queue.flush(done);
     this.#update(queue);
+    this.#hop();
   }
 
   /** Stops holding anything back, because what is held keeps others out. */
@@ -115,6 +122,7 @@ export class Dispatcher<Key, Item, Output> {
       queue.pressed = true;
       this.#update(queue);
     }
+    this.#hop();
   }
 
   close(): void {
@@ -124,7 +132,7 @@ export class Dispatcher<Key, Item, Output> {
 
   /** Acts on what has become of a key. */
   #update(queue: KeyQueue<Key, Item, Output>): void {
-    if (queue.queuedItems === 0) {
+    if (queue.size === 0) {
       this.#rest(queue);
       return;
     }
@@ -132,7 +140,7 @@ export class Dispatcher<Key, Item, Output> {
     const decision = decide(queue, this.#settings, this.closing);
     switch (decision) {
       case "nothing":
-        this.#held.delete(queue);
+        this.#unhold(queue);
         this.#ring.remove(queue);
         return;
       case "hold":
@@ -146,16 +154,19 @@ export class Dispatcher<Key, Item, Output> {
         return;
       default:
         queue.trigger = decision;
-        this.#held.delete(queue);
+        this.#unhold(queue);
         if (!queue.list) this.#ring.push(queue);
-        this.#hop();
     }
+  }
+
+  #unhold(queue: KeyQueue<Key, Item, Output>): void {
+    if (this.#held.size > 0) this.#held.delete(queue);
   }
 
   /** Nothing is queued: no timer, no turn, and without a slot no key. */
   #rest(queue: KeyQueue<Key, Item, Output>): void {
     this.#stopLinger(queue);
-    this.#held.delete(queue);
+    this.#unhold(queue);
     this.#ring.remove(queue);
     if (queue.slots === 0) this.keys.delete(queue.key);
   }
@@ -174,8 +185,14 @@ export class Dispatcher<Key, Item, Output> {
       queue.lingered = true;
       this.#update(queue);
     };
-    if (remainingMs <= 0) lingered();
-    else queue.lingerTimer = clock.setTimeout(lingered, remainingMs);
+    if (remainingMs <= 0) {
+      lingered();
+      return;
+    }
+    queue.lingerTimer = clock.setTimeout(() => {
+      lingered();
+      this.#hop();
+    }, remainingMs);
   }
 
   #stopLinger(queue: KeyQueue<Key, Item, Output>): void {
@@ -186,11 +203,25 @@ export class Dispatcher<Key, Item, Output> {
     queue.lingerTimer = undefined;
   }
 
+  /** Asks for the hop, if there is a turn to give and none has been asked for. */
   #hop(): void {
-    if (this.#hopPending || this.#ring.size === 0) return;
-    if (this.slots.size >= this.#settings.concurrency) return;
+    if (!this.#wantsHop()) return;
     this.#hopPending = true;
     this.#settings.clock.setImmediate(this.#onHop);
+  }
+
+  /**
+   * The same after a batch, but behind the reactions of its callers, so that one of them who hands in
+   * its next item by `setImmediate` comes before the hop too.
+   */
+  #hopBehindReactions(): void {
+    if (!this.#wantsHop()) return;
+    this.#hopPending = true;
+    process.nextTick(this.#askForHop);
+  }
+
+  #wantsHop(): boolean {
+    return !this.#hopPending && this.#ring.size > 0 && this.slots.size < this.#settings.concurrency;
   }
 
   /** Gives the free slots to the keys in ring order, and only then lets foreign code run. */
@@ -206,16 +237,8 @@ export class Dispatcher<Key, Item, Output> {
   }
 
   #open(queue: KeyQueue<Key, Item, Output>): Slot<Key, Item, Output> {
-    const slot: Slot<Key, Item, Output> = {
-      queue,
-      trigger: queue.trigger,
-      openedAt: this.#settings.clock.now(),
-      signal: new LazySignal(),
-      batchId: 0,
-      entries: [],
-      abortedItems: 0,
-    };
-    this.slots.add(slot);
+    const slot = new Slot(queue, this.#settings.timed ? this.#settings.clock.now() : 0);
+    this.slots.push(slot);
     queue.slots += 1;
     queue.gathered = false;
     if (this.#settings.acquire) {

@@ -1,23 +1,22 @@
 /**
- * What a batcher remembers: one `Entry` per item, one `KeyQueue` per key in use.
+ * What a batcher remembers: one `Entry` per item, one `KeyQueue` per key in use, one `Slot` per batch.
  *
  * These are records with the arithmetic that belongs to them; they decide nothing and call nobody.
  */
-import type { LazySignal } from "./batch.ts";
 import type { KeyView, Trigger } from "./decide.ts";
 import { type Linked, List } from "./list.ts";
 
-/** An item from `add` to its settlement: waiting for room, then queued, then in a batch. */
+/**
+ * An item from `add` to its settlement. Its `list` says where it is: in the line of waiting adds, or
+ * in the queue of its key; sealed into a batch it is in neither and has a `slot`.
+ */
 export class Entry<Key, Item, Output> implements Linked<Entry<Key, Item, Output>> {
   list: List<Entry<Key, Item, Output>> | undefined = undefined;
   previous: Entry<Key, Item, Output> | undefined = undefined;
   next: Entry<Key, Item, Output> | undefined = undefined;
-
-  /** Set when the item is accepted. */
-  queue: KeyQueue<Key, Item, Output> | undefined = undefined;
-  span: FlushSpan | undefined = undefined;
-  /** Set when the item is sealed into a batch. */
   slot: Slot<Key, Item, Output> | undefined = undefined;
+  /** How many flushes of its key had been asked for when it was accepted. */
+  generation = 0;
 
   readonly key: Key;
   readonly item: Item;
@@ -49,97 +48,90 @@ export class Entry<Key, Item, Output> implements Linked<Entry<Key, Item, Output>
   }
 }
 
-/** Room for one batch at a time: from acquire to release. */
-export interface Slot<Key, Item, Output> {
-  readonly queue: KeyQueue<Key, Item, Output>;
-  readonly trigger: Trigger;
-  readonly openedAt: number;
-  readonly signal: LazySignal;
-  /** Set, with the entries, when the batch is sealed. */
-  batchId: number;
-  entries: Entry<Key, Item, Output>[];
-  /** Items of the batch whose callers have aborted. */
-  abortedItems: number;
+/** A flush that waits: for so many items, and then calls `done`. */
+interface PendingFlush {
+  outstanding: number;
+  readonly done: () => void;
 }
 
-/** The items of one key that were accepted between two flushes. */
-export class FlushSpan {
-  outstanding = 0;
-  /** A flush has been asked for: nothing is added any more, and what is queued must not be held. */
-  closed = false;
-  next: FlushSpan | undefined = undefined;
-  done: (() => void) | undefined = undefined;
-}
-
-export class KeyQueue<Key, Item, Output> implements KeyView, Linked<KeyQueue<Key, Item, Output>> {
+/** The queue of one key, and what is in flight for it. */
+export class KeyQueue<Key, Item, Output>
+  extends List<Entry<Key, Item, Output>>
+  implements KeyView, Linked<KeyQueue<Key, Item, Output>>
+{
   list: List<KeyQueue<Key, Item, Output>> | undefined = undefined;
   previous: KeyQueue<Key, Item, Output> | undefined = undefined;
   next: KeyQueue<Key, Item, Output> | undefined = undefined;
 
   readonly key: Key;
-  readonly entries = new List<Entry<Key, Item, Output>>();
   queuedBytes = 0;
   /** Accepted and not settled: queued or in a batch. */
   outstanding = 0;
   slots = 0;
   acquiring = 0;
-  /** Why this key is runnable; kept while it is in the ring. */
+  /** Why this key is runnable; kept up to date while it is in the ring. */
   trigger: Trigger = "idle";
   gathered = false;
   lingered = false;
-  lingerTimer: unknown = undefined;
   pressed = false;
-
-  #oldestSpan = new FlushSpan();
-  #newestSpan = this.#oldestSpan;
+  lingerTimer: unknown = undefined;
+  /** Flushes asked for so far. */
+  #generation = 0;
+  /** Those that are not over; the last one belongs to the generation before the present one. */
+  #flushes: PendingFlush[] | undefined = undefined;
 
   constructor(key: Key) {
+    super();
     this.key = key;
   }
 
   get queuedItems(): number {
-    return this.entries.size;
+    return this.size;
   }
 
   get flushing(): boolean {
-    return this.entries.first?.span?.closed ?? false;
+    return this.first !== undefined && this.first.generation < this.#generation;
   }
 
-  get isIdle(): boolean {
-    return this.slots === 0 && this.entries.size === 0;
-  }
-
-  push(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
-    entry.queue = this;
-    entry.span = this.#newestSpan;
-    entry.span.outstanding += 1;
+  accept(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
+    entry.generation = this.#generation;
     this.outstanding += 1;
     this.queuedBytes += Math.min(entry.bytes, maxBatchBytes);
-    this.entries.push(entry);
+    this.push(entry);
   }
 
-  remove(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
+  withdraw(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
     this.queuedBytes -= Math.min(entry.bytes, maxBatchBytes);
-    this.entries.remove(entry);
+    this.remove(entry);
   }
 
-  /** Takes the longest prefix within both limits, but one entry at least. */
+  /** Takes the longest prefix within both limits, but one entry at least if there is any. */
   takeBatch(maxBatchItems: number, maxBatchBytes: number): Entry<Key, Item, Output>[] {
-    const batch: Entry<Key, Item, Output>[] = [];
-    let bytes = 0;
-    for (let entry = this.entries.first; entry; entry = this.entries.first) {
-      bytes += entry.bytes;
-      if (batch.length > 0 && (batch.length >= maxBatchItems || bytes > maxBatchBytes)) break;
-      this.remove(entry, maxBatchBytes);
-      batch.push(entry);
+    const batch = new Array<Entry<Key, Item, Output>>(this.#prefix(maxBatchItems, maxBatchBytes));
+    for (let index = 0; index < batch.length; index += 1) {
+      const entry = this.first as Entry<Key, Item, Output>;
+      this.withdraw(entry, maxBatchBytes);
+      batch[index] = entry;
     }
     return batch;
   }
 
+  #prefix(maxBatchItems: number, maxBatchBytes: number): number {
+    if (maxBatchBytes === Number.POSITIVE_INFINITY) return Math.min(this.size, maxBatchItems);
+    let items = 0;
+    let bytes = 0;
+    for (let entry = this.first; entry && items < maxBatchItems; entry = entry.next) {
+      bytes += entry.bytes;
+      if (items > 0 && bytes > maxBatchBytes) break;
+      items += 1;
+    }
+    return items;
+  }
+
   /** The oldest entry that no acquiring slot will take. */
   firstUncovered(maxBatchItems: number): Entry<Key, Item, Output> | undefined {
-    let entry = this.entries.first;
-    let covered = Math.min(this.acquiring * maxBatchItems, this.entries.size - 1);
+    let entry = this.first;
+    let covered = Math.min(this.acquiring * maxBatchItems, this.size - 1);
     for (; covered > 0; covered -= 1) entry = entry?.next;
     return entry;
   }
@@ -147,12 +139,13 @@ export class KeyQueue<Key, Item, Output> implements KeyView, Linked<KeyQueue<Key
   /** Notes that an entry is settled, and ends the flushes that waited for it. */
   settled(entry: Entry<Key, Item, Output>): void {
     this.outstanding -= 1;
-    if (entry.span) entry.span.outstanding -= 1;
-    while (this.#oldestSpan.closed && this.#oldestSpan.outstanding === 0) {
-      const { done, next } = this.#oldestSpan;
-      this.#oldestSpan = next as FlushSpan;
-      done?.();
-    }
+    const flushes = this.#flushes;
+    if (!flushes || entry.generation === this.#generation) return;
+    const oldest = this.#generation - flushes.length;
+    const flush = flushes[entry.generation - oldest];
+    if (flush) flush.outstanding -= 1;
+    while (flushes[0]?.outstanding === 0) flushes.shift()?.done();
+    if (flushes.length === 0) this.#flushes = undefined;
   }
 
   /** Calls `done` once everything accepted so far is settled; until then none of it is held back. */
@@ -161,10 +154,47 @@ export class KeyQueue<Key, Item, Output> implements KeyView, Linked<KeyQueue<Key
       done();
       return;
     }
-    const span = this.#newestSpan;
-    span.done = done;
-    span.closed = true;
-    this.#newestSpan = new FlushSpan();
-    span.next = this.#newestSpan;
+    this.#flushes ??= [];
+    const earlier = this.#flushes.reduce((sum, { outstanding }) => sum + outstanding, 0);
+    this.#flushes.push({ outstanding: this.outstanding - earlier, done });
+    this.#generation += 1;
+  }
+}
+
+/** Room for one batch at a time: from acquire to release. */
+export class Slot<Key, Item, Output> implements Linked<Slot<Key, Item, Output>> {
+  list: List<Slot<Key, Item, Output>> | undefined = undefined;
+  previous: Slot<Key, Item, Output> | undefined = undefined;
+  next: Slot<Key, Item, Output> | undefined = undefined;
+
+  readonly queue: KeyQueue<Key, Item, Output>;
+  readonly trigger: Trigger;
+  readonly openedAt: number;
+  /** Set, with the entries, when the batch is sealed. */
+  batchId = 0;
+  entries: readonly Entry<Key, Item, Output>[] = [];
+  /** Items of the batch whose callers have aborted. */
+  abortedItems = 0;
+  #controller: AbortController | undefined = undefined;
+  #aborted: { readonly reason: unknown } | undefined = undefined;
+
+  constructor(queue: KeyQueue<Key, Item, Output>, openedAt: number) {
+    this.queue = queue;
+    this.trigger = queue.trigger;
+    this.openedAt = openedAt;
+  }
+
+  /** Made on demand: most batches never look at theirs, and a controller costs more than an item. */
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#aborted) this.#controller.abort(this.#aborted.reason);
+    }
+    return this.#controller.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#controller?.abort(reason);
   }
 }

@@ -47,6 +47,8 @@ test("a timer that fires early starts the batch; it never strands an item", asyn
   const lab = new BatcherLab({ lingerMs: 10, workMs: 1 });
   const added = lab.add("a", 1);
   lab.clock.fireNextTimer(0.95);
+  await lab.turn();
+  assert.deepEqual(lab.sealed, [[1]], "at once: no second timer for what is left of the wait");
   await lab.run();
   assert.equal(added.value, 1);
 });

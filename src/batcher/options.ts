@@ -75,6 +75,8 @@ export interface Settings<Key, Item, Output, Resource> extends StartLimits {
   readonly hooks: BatcherHooks<Key>;
   readonly clock: BatcherClock;
   readonly name: string;
+  /** Whether anyone asks how long things take; if not, the clock is left alone. */
+  readonly timed: boolean;
 }
 
 const optionNames = new Set(
@@ -116,6 +118,7 @@ export function settingsOf<Key, Item, Output, Resource>(
     hooks: options.hooks ?? {},
     clock: options.clock ?? realClock,
     name: options.name ?? "batcher",
+    timed: (options.lingerMs ?? 0) > 0 || hooksTime(options.hooks),
   };
   ordered("minBatchItems", settings.minBatchItems, "maxBatchItems", settings.maxBatchItems);
   ordered("maxBatchItems", settings.maxBatchItems, "maxItems", maxItems);
@@ -125,6 +128,10 @@ export function settingsOf<Key, Item, Output, Resource>(
     throw badOption("sizeOf", undefined, "a function, because a byte limit is set");
   }
   return settings;
+}
+
+function hooksTime(hooks: BatcherHooks<never> | undefined): boolean {
+  return hooks?.onBatchStart !== undefined || hooks?.onBatchEnd !== undefined;
 }
 
 function checkShape(options: object): void {

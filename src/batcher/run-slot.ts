@@ -2,7 +2,7 @@
  * The life of one slot: acquire, seal, process, settle, release, free. In this order always, whatever
  * fails; the items never wait for the release.
  */
-import { SealedBatch } from "./batch.ts";
+import { bytesOf, SealedBatch } from "./batch.ts";
 import { BatcherError } from "./errors.ts";
 import type { BatchEnd, BatchStart, Guests } from "./hooks.ts";
 import type { Slot } from "./key-queue.ts";
@@ -26,20 +26,42 @@ export async function runSlot<Key, Item, Output, Resource>(
   guests: Guests,
   ledger: Ledger<Key, Item, Output>,
 ): Promise<void> {
-  const { acquire, release } = settings;
+  const { acquire, release, hooks } = settings;
   const { key } = slot.queue;
   let resource = undefined as Resource;
+  let failure: Failure | undefined;
   if (acquire) {
     try {
-      resource = await acquire(key, slot.signal.signal);
+      resource = await acquire(key, slot.signal);
     } catch (cause) {
-      failAcquire(slot, settings, guests, ledger, cause);
-      ledger.free(slot);
-      return;
+      failure = { cause };
     }
     ledger.acquired(slot);
   }
-  if (slot.entries.length > 0) await processBatch(slot, resource, settings, guests, ledger);
+  if (failure) {
+    failAcquire(slot, failure, settings, guests, ledger);
+    ledger.free(slot);
+    return;
+  }
+
+  if (slot.entries.length > 0) {
+    const batch = new SealedBatch(slot, resource, settings.captureContext !== undefined);
+    const start = settings.timed ? startOf(slot, settings.clock.now()) : undefined;
+    if (start) guests.call("onBatchStart", hooks.onBatchStart, start);
+    const startedAt = start ? settings.clock.now() : 0;
+    let outputs: unknown;
+    try {
+      outputs = await settings.process(batch);
+    } catch (cause) {
+      failure = { cause };
+    }
+    const verdict = settle(slot, outputs, failure, settings.name, ledger);
+    if (start) {
+      const processMs = settings.clock.now() - startedAt;
+      guests.call("onBatchEnd", hooks.onBatchEnd, { ...start, ...verdict, processMs });
+    }
+  }
+
   if (acquire && release) {
     try {
       await release(resource, key);
@@ -50,81 +72,55 @@ export async function runSlot<Key, Item, Output, Resource>(
   ledger.free(slot);
 }
 
+/** Something was thrown, be it `undefined`. */
+interface Failure {
+  readonly cause: unknown;
+}
+
+type Verdict = Pick<BatchEnd<unknown>, "outcome" | "failedItems">;
+
+function settle<Key, Item, Output>(
+  slot: Slot<Key, Item, Output>,
+  outputs: unknown,
+  failure: Failure | undefined,
+  name: string,
+  ledger: Ledger<Key, Item, Output>,
+): Verdict {
+  const failedItems = slot.entries.length;
+  if (failure) {
+    ledger.fail(slot, () => batchFailedError(slot, name, failure.cause));
+    return { outcome: "batch-failed", failedItems };
+  }
+  if (!Array.isArray(outputs) || outputs.length !== slot.entries.length) {
+    ledger.fail(slot, () => outputCountError(slot, name, outputs));
+    return { outcome: "batch-failed", failedItems };
+  }
+  return { outcome: "ok", failedItems: ledger.succeed(slot, outputs) };
+}
+
 /** The items that this batch would have had now are the ones that fail, and no others. */
 function failAcquire<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
+  { cause }: Failure,
   settings: Settings<Key, Item, Output, Resource>,
   guests: Guests,
   ledger: Ledger<Key, Item, Output>,
-  cause: unknown,
 ): void {
-  ledger.acquired(slot);
   const { batchId, entries } = slot;
   if (entries.length === 0) return;
-  const { key } = slot.queue;
-  const now = settings.clock.now();
+  const text = `acquire failed, so the items of batch ${batchId} were not processed`;
+  const facts = { cause, key: slot.queue.key, batchId };
+  const start = startOf(slot, settings.clock.now());
   ledger.fail(
     slot,
-    () =>
-      new BatcherError(
-        "ERR_BATCHER_ACQUIRE_FAILED",
-        `${settings.name}: acquire failed, so the items of batch ${batchId} were not processed`,
-        { cause, key, batchId },
-      ),
+    () => new BatcherError("ERR_BATCHER_ACQUIRE_FAILED", `${settings.name}: ${text}`, facts),
   );
   guests.call("onBatchEnd", settings.hooks.onBatchEnd, {
-    ...startOf(slot, now),
+    ...start,
     outcome: "acquire-failed",
     failedItems: entries.length,
     processMs: 0,
   });
-}
-
-async function processBatch<Key, Item, Output, Resource>(
-  slot: Slot<Key, Item, Output>,
-  resource: Resource,
-  settings: Settings<Key, Item, Output, Resource>,
-  guests: Guests,
-  ledger: Ledger<Key, Item, Output>,
-): Promise<void> {
-  const { hooks, clock } = settings;
-  const batch = batchOf(slot, resource, settings.captureContext !== undefined);
-  const startedAt = clock.now();
-  const start = hooks.onBatchStart || hooks.onBatchEnd ? startOf(slot, startedAt) : undefined;
-  if (start) guests.call("onBatchStart", hooks.onBatchStart, start);
-
-  let failedItems = slot.entries.length;
-  let outcome: BatchEnd<Key>["outcome"] = "batch-failed";
-  try {
-    const outputs: unknown = await settings.process(batch);
-    if (isOnePerItem(outputs, slot.entries.length)) {
-      failedItems = ledger.succeed(slot, outputs);
-      outcome = "ok";
-    } else {
-      ledger.fail(slot, () => outputCountError(slot, settings.name, outputs));
-    }
-  } catch (cause) {
-    ledger.fail(slot, () => batchFailedError(slot, settings.name, cause));
-  }
-  if (start) {
-    const processMs = clock.now() - startedAt;
-    guests.call("onBatchEnd", hooks.onBatchEnd, { ...start, outcome, failedItems, processMs });
-  }
-}
-
-function batchOf<Key, Item, Output, Resource>(
-  slot: Slot<Key, Item, Output>,
-  resource: Resource,
-  withContexts: boolean,
-): SealedBatch<Key, Item, Resource> {
-  const { queue, batchId, trigger, signal } = slot;
-  const batch = new SealedBatch<Key, Item, Resource>(queue.key, resource, batchId, trigger, signal);
-  for (const entry of slot.entries) {
-    batch.items.push(entry.item);
-    batch.bytes += entry.bytes;
-    if (withContexts) batch.contexts.push(entry.context);
-  }
-  return batch;
 }
 
 function startOf<Key, Item, Output>(slot: Slot<Key, Item, Output>, now: number): BatchStart<Key> {
@@ -133,14 +129,10 @@ function startOf<Key, Item, Output>(slot: Slot<Key, Item, Output>, now: number):
     id: slot.batchId,
     trigger: slot.trigger,
     items: slot.entries.length,
-    bytes: slot.entries.reduce((sum, entry) => sum + entry.bytes, 0),
+    bytes: bytesOf(slot),
     oldestWaitMs: now - (slot.entries[0]?.addedAt ?? now),
     acquireMs: now - slot.openedAt,
   };
-}
-
-function isOnePerItem(outputs: unknown, items: number): outputs is readonly unknown[] {
-  return Array.isArray(outputs) && outputs.length === items;
 }
 
 function outputCountError<Key, Item, Output>(

@@ -68,12 +68,10 @@ function stopOnSignal(starting: Promise<RunningServer>, log: Logger, timeoutMs: 
 }
 
 function banner({ data, listeners }: RunningServer, dataFlag: string): string {
-  const smtp = listeners.find(({ protocol }) => protocol === "SMTP");
-  const addresses = listeners.map(({ protocol, address }) => {
-    const web = protocol === "HTTP" || protocol === "metrics";
-    const path = protocol === "metrics" ? "/metrics" : "/";
-    return `  ${protocol.padEnd(8)}${web ? `http://${address}${path}` : address}`;
-  });
+  const smtp = listeners.find(({ protocol }) => protocol === "smtp");
+  const addresses = listeners.map(
+    ({ protocol, address }) => `  ${protocol.toUpperCase().padEnd(8)} ${linkOf(protocol, address)}`,
+  );
   const lines = [`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ""];
   if (smtp === undefined) return lines.join("\n");
   return [
@@ -83,6 +81,11 @@ function banner({ data, listeners }: RunningServer, dataFlag: string): string {
     `  npx postbag mailbox show you@localhost${dataFlag}`,
     "",
   ].join("\n");
+}
+
+function linkOf(protocol: string, address: string): string {
+  if (protocol === "http") return `http://${address}/`;
+  return protocol === "metrics" ? `http://${address}/metrics` : address;
 }
 
 /** A path as short as it can be typed here. */

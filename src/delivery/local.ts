@@ -18,10 +18,11 @@ import {
   type Reply,
   refused,
   reply,
+  type StoredCopy,
 } from "../mail/index.ts";
 import type { Body } from "../maildir/index.ts";
 import { DeliveryError } from "./errors.ts";
-import type { DeliveryExecutor, Receipt } from "./executor.ts";
+import type { DeliveryExecutor } from "./executor.ts";
 
 export interface LocalDeliveryOptions {
   /** The line ending of the message's stored form. @defaultValue "lf" */
@@ -33,15 +34,13 @@ export interface LocalDeliveryOptions {
 export type LocalDeliveryEvent =
   | {
       readonly kind: "delivered";
-      readonly envelope: Envelope;
       readonly recipient: Address;
-      readonly mailbox: string;
+      readonly copy: StoredCopy;
+      /** Octets on disk. */
       readonly size: number;
-      readonly receipt: Receipt;
     }
   | {
       readonly kind: "deferred";
-      readonly envelope: Envelope;
       readonly recipient: Address;
       readonly mailbox: string;
       readonly error: unknown;
@@ -85,10 +84,11 @@ export function localDelivery(
     try {
       const receipt = await executor.submit(mailbox, body, { signal });
       const size = body instanceof Uint8Array ? body.length : body.size;
-      onEvent({ kind: "delivered", envelope, recipient, mailbox, size, receipt });
-      return delivered(saved);
+      const copy = { mailbox, ...receipt };
+      onEvent({ kind: "delivered", recipient, copy, size });
+      return delivered(saved, copy);
     } catch (error) {
-      onEvent({ kind: "deferred", envelope, recipient, mailbox, error });
+      onEvent({ kind: "deferred", recipient, mailbox, error });
       return refused(replyFor(error));
     }
   }

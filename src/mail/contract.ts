@@ -46,12 +46,29 @@ export interface Reply {
   readonly phase: ReplyPhase;
 }
 
+/** A recipient's copy in its mailbox, and what it took to make it durable. */
+export interface StoredCopy {
+  /** Path of the mailbox. */
+  readonly mailbox: string;
+  /** Name of the file in it. */
+  readonly id: string;
+  /** Messages that were made durable together. */
+  readonly batchSize: number;
+  /** From asking for it to durable. */
+  readonly durableMs: number;
+}
+
 /**
  * What became of one recipient. `scope` says how far a refusal reaches: this recipient, the whole
  * message, or only the route, which says nothing about the message and spends no attempt.
  */
 export type RecipientOutcome =
-  | { readonly kind: "delivered"; readonly reply: Reply }
+  | {
+      readonly kind: "delivered";
+      readonly reply: Reply;
+      /** For the log; absent where the message went somewhere else than into a mailbox of ours. */
+      readonly copy?: StoredCopy;
+    }
   | {
       readonly kind: "deferred" | "failed";
       readonly reply: Reply;

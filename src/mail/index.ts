@@ -9,6 +9,7 @@ export type {
   RecipientOutcome,
   Reply,
   ReplyPhase,
+  StoredCopy,
 } from "./contract.ts";
 export { MessageIntake, type MessageIntakeOptions } from "./intake.ts";
 export { addressToMailbox, type MailboxLookup } from "./mailbox.ts";

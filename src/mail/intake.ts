@@ -72,6 +72,7 @@ export class MessageIntake {
     const carry = this.#carry;
     this.#carry = undefined;
     if (carry) return Buffer.concat([carry, chunk]);
+    if (chunk instanceof Buffer) return chunk;
     return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   }
 
@@ -85,6 +86,7 @@ export class MessageIntake {
     let cr = -2; // The next CR and LF at or behind `start`; -1 when there is none.
     let lf = -2;
     while (start < input.length) {
+      if (!this.#inHeader && !this.#crlf) break;
       if (cr !== -1 && cr < start) cr = input.indexOf(CR, start);
       if (lf !== -1 && lf < start) lf = input.indexOf(LF, start);
       if (cr === -1 && lf === -1) break;
@@ -103,9 +105,36 @@ export class MessageIntake {
       this.#inLine = false;
       start = whole ? end + 2 : end + 1;
     }
-    filled += this.#takeRest(input, start, isLast, output, filled);
+    const isBody = !this.#inHeader && !this.#crlf;
+    filled = isBody
+      ? this.#convertBody(input, start, isLast, output, filled)
+      : filled + this.#takeRest(input, start, isLast, output, filled);
+    if (this.hasBareNewline && !this.#normalise) return nothing;
     this.size += filled;
     return output.subarray(0, filled);
+  }
+
+  /** The common case, in which most octets are: the body, to be stored with LF. One search a line. */
+  #convertBody(input: Buffer, from: number, isLast: boolean, output: Buffer, at: number): number {
+    let start = from;
+    let filled = at;
+    for (let lf = input.indexOf(LF, start); lf >= 0; lf = input.indexOf(LF, start)) {
+      const isWhole = lf > start && input[lf - 1] === CR;
+      if (!isWhole) this.hasBareNewline = true;
+      filled += input.copy(output, filled, start, isWhole ? lf - 1 : lf);
+      output[filled++] = LF;
+      start = lf + 1;
+    }
+    const endsInCr = !isLast && start < input.length && input[input.length - 1] === CR;
+    const end = endsInCr ? input.length - 1 : input.length;
+    if (endsInCr) this.#carry = input.subarray(end);
+    filled += input.copy(output, filled, start, end);
+    // Every CR of a CRLF is gone by now, so each that is left stood alone.
+    for (let cr = output.indexOf(CR, at); cr >= 0 && cr < filled; cr = output.indexOf(CR, cr)) {
+      this.hasBareNewline = true;
+      output[cr] = LF;
+    }
+    return filled;
   }
 
   /** Gives out the line whose end has not come yet, or carries it over to the next chunk. */

@@ -86,7 +86,7 @@ test("no address leads out of the mail root, nor to anything but a folder in a f
         assert.ok(Buffer.byteLength(component) <= 200);
       }
     }),
-    { numRuns: 3_000 },
+    { numRuns: 1_500 },
   );
 });
 
@@ -101,7 +101,7 @@ test("two addresses share a mailbox only when they are the same after normalisat
         JSON.stringify(addressParts(one)) === JSON.stringify(addressParts(other)),
       );
     }),
-    { numRuns: 3_000 },
+    { numRuns: 1_500 },
   );
 });
 

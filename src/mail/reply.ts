@@ -5,7 +5,7 @@
  * (RFC 5321 §4.2.1). The enhanced code says the same thing more exactly and starts with that digit
  * (RFC 3463 §2).
  */
-import type { RecipientOutcome, Reply, ReplyPhase } from "./contract.ts";
+import type { RecipientOutcome, Reply, ReplyPhase, StoredCopy } from "./contract.ts";
 
 /** How far a refusal reaches; see {@link RecipientOutcome}. */
 export type RefusalScope = "recipient" | "message" | "route";
@@ -26,8 +26,8 @@ export function formatReply({ code, enhanced, text }: Reply): string {
 }
 
 /** Says that a recipient's copy is durable. */
-export function delivered(given: Reply): RecipientOutcome {
-  return { kind: "delivered", reply: given };
+export function delivered(given: Reply, copy?: StoredCopy): RecipientOutcome {
+  return copy ? { kind: "delivered", reply: given, copy } : { kind: "delivered", reply: given };
 }
 
 /** Says what a refusal means for a recipient: a 4yz reply defers, any other fails. */

@@ -21,6 +21,14 @@ export type Body = Uint8Array | SpooledBody;
 
 const pieceBytes = 256 * 1024;
 
+/** Says whether a value from outside is a body, for callers without types. */
+export function isBody(value: unknown): value is Body {
+  if (value instanceof Uint8Array) return true;
+  if (typeof value !== "object" || value === null) return false;
+  const { head, file, size } = value as Partial<SpooledBody>;
+  return head instanceof Uint8Array && typeof file === "string" && Number.isSafeInteger(size);
+}
+
 export function bodySizes(body: Body): {
   readonly size: number;
   readonly crlfSize: number | undefined;

@@ -1,29 +1,366 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { nodeFileSystem, systemClock } from "../system/index.ts";
-import { createKnownMailboxes, createNameSource, deliverAll } from "./index.ts";
+import {
+  createKnownMailboxes,
+  createNameSource,
+  type DeliverTools,
+  type Delivery,
+  deliverAll,
+  type MaildirError,
+} from "./index.ts";
 
-test("messages for several mailboxes are committed as one batch, answered in order", async (t) => {
+function office(t: TestContext, more: Partial<DeliverTools> = {}) {
   const root = mkdtempSync(join(tmpdir(), "postbag-"));
   t.after(() => rmSync(root, { recursive: true }));
-  const tools = {
+  const tools: DeliverTools = {
     fileSystem: nodeFileSystem,
     clock: systemClock,
     names: createNameSource({ clock: systemClock }),
     known: createKnownMailboxes(),
     root,
+    ...more,
   };
-  const bodies = ["a", "bb\n", "ccc"].map((text) => Buffer.from(text));
+  return { root, tools };
+}
+
+async function refusal(delivery: Delivery, tools: DeliverTools): Promise<MaildirError> {
+  const [result] = await deliverAll([delivery], tools);
+  assert.ok(result && !result.ok);
+  return result.error;
+}
+
+const letter = (maildir: string, text = "hello\n"): Delivery => ({
+  maildir,
+  body: Buffer.from(text),
+});
+
+test("messages for several mailboxes are committed as one batch, answered in order", async (t) => {
+  const { root, tools } = office(t);
+  const texts = ["a", "bb\n", "ccc", "", "\r\n"];
   const results = await deliverAll(
-    bodies.map((body, index) => ({ maildir: join(root, `box${index % 2}`), body })),
+    texts.map((text, index) => letter(join(root, `box${index % 2}`), text)),
     tools,
   );
-  for (const [index, result] of results.entries()) {
-    assert.ok(result.ok);
-    assert.deepEqual(readFileSync(join(root, `box${index % 2}`, "new", result.id)), bodies[index]);
+  const ids = results.map((result) => (result.ok ? result.id : ""));
+  assert.equal(new Set(ids).size, texts.length);
+  for (const [index, text] of texts.entries()) {
+    const path = join(root, `box${index % 2}`, "new", ids[index]!);
+    assert.equal(readFileSync(path, "utf8"), text);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.match(ids[index]!, new RegExp(`,S=${text.length},W=\\d+$`));
   }
-  assert.deepEqual(readdirSync(join(root, "box0", "tmp")), []);
+  for (const box of ["box0", "box1"]) {
+    assert.equal(statSync(join(root, box)).mode & 0o777, 0o700);
+    assert.deepEqual(readdirSync(join(root, box)).sort(), ["cur", "new", "tmp"]);
+    assert.deepEqual(readdirSync(join(root, box, "tmp")), []);
+  }
+});
+
+test("no deliveries, no work", async (t) => {
+  const { root, tools } = office(t);
+  assert.deepEqual(await deliverAll([], tools), []);
+  assert.deepEqual(readdirSync(root), []);
+});
+
+test("with flags a message goes to cur/, and its received date becomes the file's", async (t) => {
+  const { root, tools } = office(t);
+  const receivedAt = new Date("2001-02-03T04:05:06Z");
+  const box = join(root, "box");
+  const [flagged, plain] = await deliverAll(
+    [
+      { ...letter(box), flags: "SFS", receivedAt },
+      { ...letter(box), flags: "" },
+    ],
+    tools,
+  );
+  assert.ok(flagged?.ok && plain?.ok);
+  const path = join(box, "cur", `${flagged.id}:2,FS`);
+  assert.deepEqual(statSync(path).mtime, receivedAt);
+  assert.ok(readdirSync(join(box, "new")).includes(plain.id));
+});
+
+test("a spooled body is the head and then the file, copied whole", async (t) => {
+  const { root, tools } = office(t);
+  const file = join(root, "spool");
+  const octets = Buffer.alloc(700_001, "0123456789");
+  writeFileSync(file, octets);
+  const body = { head: Buffer.from("Received: here\n"), file, size: 15 + octets.length };
+  const box = join(root, "box");
+  const [first, counted] = await deliverAll(
+    [
+      { maildir: box, body },
+      { maildir: box, body: { ...body, crlfSize: body.size + 1 } },
+    ],
+    tools,
+  );
+  assert.ok(first?.ok && counted?.ok);
+  const stored = readFileSync(join(box, "new", first.id));
+  assert.ok(stored.equals(Buffer.concat([body.head, octets])));
+  assert.ok(first.id.endsWith(`,S=${body.size}`), "no CRLF size that nobody counted");
+  assert.ok(counted.id.endsWith(`,S=${body.size},W=${body.size + 1}`));
+});
+
+test("a spool file that is not as long as it was said to be, or gone, fails its own message only", async (t) => {
+  const { root, tools } = office(t);
+  const file = join(root, "spool");
+  writeFileSync(file, "short");
+  const head = Buffer.from("head");
+  const box = join(root, "box");
+  const [wrong, gone, good] = await deliverAll(
+    [
+      { maildir: box, body: { head, file, size: 100 } },
+      { maildir: box, body: { head, file: join(root, "gone"), size: 100 } },
+      letter(box),
+    ],
+    tools,
+  );
+  assert.ok(wrong && !wrong.ok && gone && !gone.ok && good?.ok);
+  assert.equal(wrong.error.code, "ERR_MAILDIR_BODY_SIZE");
+  assert.equal(gone.error.code, "ERR_MAILDIR_WRITE_FAILED");
+  assert.equal(gone.error.errno, "ENOENT");
+  assert.deepEqual(readdirSync(join(box, "tmp")), []);
+  assert.deepEqual(readdirSync(join(box, "new")), [good.id]);
+});
+
+test("a mailbox that is a file fails with the original cause, and the others are delivered", async (t) => {
+  const { root, tools } = office(t);
+  writeFileSync(join(root, "file"), "");
+  const results = await deliverAll(
+    [letter(join(root, "file")), letter(join(root, "box")), letter(join(root, "file", "below"))],
+    tools,
+  );
+  assert.deepEqual(
+    results.map((result) => (result.ok ? "ok" : [result.error.code, result.error.errno])),
+    [["ERR_MAILDIR_NOT_A_MAILDIR", "EEXIST"], "ok", ["ERR_MAILDIR_NOT_A_MAILDIR", "EEXIST"]],
+  );
+  const error = await refusal(letter(join(root, "file")), { ...tools, root: "/" });
+  assert.equal((error.cause as NodeJS.ErrnoException).syscall, "mkdir");
+});
+
+test("a mailbox that is a file fails the same way without a mail root", async (t) => {
+  const { root, tools } = office(t);
+  const { root: _, ...withoutRoot } = tools;
+  writeFileSync(join(root, "file"), "");
+  const error = await refusal(letter(join(root, "file")), withoutRoot);
+  assert.equal(error.code, "ERR_MAILDIR_NOT_A_MAILDIR");
+  assert.equal(error.errno, "ENOTDIR");
+});
+
+test("without a mail root missing parents are made and a link to the mailbox is followed", async (t) => {
+  const { root, tools } = office(t);
+  const { root: _, ...withoutRoot } = tools;
+  symlinkSync(join(root, "real"), join(root, "link"));
+  mkdirSync(join(root, "real"));
+  const [deep, linked] = await deliverAll(
+    [letter(join(root, "a", "b", "c")), letter(join(root, "link"))],
+    withoutRoot,
+  );
+  assert.ok(deep?.ok && linked?.ok);
+  assert.deepEqual(readdirSync(join(root, "a", "b", "c", "new")), [deep.id]);
+  assert.deepEqual(readdirSync(join(root, "real", "new")), [linked.id]);
+});
+
+test("below the mail root no symbolic link is followed, wherever it stands", async (t) => {
+  const { root, tools } = office(t);
+  const victim = join(root, "victim");
+  assert.ok((await deliverAll([letter(victim)], tools))[0]?.ok);
+  symlinkSync(root, join(root, "domain"));
+  symlinkSync(victim, join(root, "box"));
+  for (const name of ["new", "cur", "tmp"]) {
+    mkdirSync(join(root, `with-${name}`));
+    symlinkSync(join(victim, name), join(root, `with-${name}`, name));
+  }
+  for (const path of ["domain/victim", "box", "with-new", "with-cur", "with-tmp"]) {
+    const error = await refusal(letter(join(root, path)), tools);
+    assert.equal(error.code, "ERR_MAILDIR_SYMLINK", path);
+  }
+  assert.equal(readdirSync(join(victim, "new")).length, 1);
+});
+
+test("a mailbox outside the mail root is refused, whatever the path looks like", async (t) => {
+  const { root, tools } = office(t);
+  for (const path of ["..", ".", "a/../../b", "/etc", `${root}-beside`]) {
+    const error = await refusal(letter(join(root, path)), { ...tools, root: join(root, "mail") });
+    assert.equal(error.code, "ERR_MAILDIR_INVALID_ARGUMENT", path);
+  }
+  const error = await refusal(letter(join(root, "a\0b")), tools);
+  assert.equal(error.code, "ERR_MAILDIR_DIRECTORY_FAILED");
+});
+
+test("a delivery that makes no sense fails alone, with the value received", async (t) => {
+  const { root, tools } = office(t);
+  const box = join(root, "box");
+  const senseless: [unknown, RegExp][] = [
+    [{ ...letter(box), flags: "../x" }, /received '\.\.\/x'/],
+    [{ ...letter(box), receivedAt: new Date(Number.NaN) }, /received Invalid Date/],
+    [{ ...letter(box), id: "../../escape" }, /received '\.\.\/\.\.\/escape'/],
+    [{ ...letter(box), body: "text" }, /received 'text'/],
+    [{ ...letter(box), body: { head: new Uint8Array(), file: "x" } }, /body must be/],
+    [{ ...letter(box), body: null }, /received null/],
+    [{ body: Buffer.from("x") }, /maildir must be a path, received undefined/],
+    [letter(""), /received ''/],
+  ];
+  const deliveries = senseless.map(([delivery]) => delivery as Delivery);
+  const results = await deliverAll([...deliveries, letter(box)], tools);
+  for (const [index, [, message]] of senseless.entries()) {
+    const result = results[index];
+    assert.ok(result && !result.ok);
+    assert.equal(result.error.code, "ERR_MAILDIR_INVALID_ARGUMENT");
+    assert.match(result.error.message, message);
+  }
+  assert.ok(results.at(-1)?.ok);
+  assert.equal(readdirSync(join(box, "new")).length, 1);
+});
+
+test("a name given from outside is kept, and never written over", async (t) => {
+  const { root, tools } = office(t);
+  const box = join(root, "box");
+  const id = tools.names.next(6);
+  mkdirSync(join(box, "tmp"), { recursive: true });
+  writeFileSync(join(box, "tmp", id), "somebody else's");
+  const error = await refusal({ ...letter(box), id }, tools);
+  assert.equal(error.code, "ERR_MAILDIR_WRITE_FAILED");
+  assert.equal(error.errno, "EEXIST");
+  assert.equal(readFileSync(join(box, "tmp", id), "utf8"), "somebody else's");
+  const [kept] = await deliverAll([{ ...letter(box), id: `${id}x` }], tools);
+  assert.deepEqual(kept, { ok: true, id: `${id}x` });
+});
+
+test("a mailbox removed while the process runs is made again", async (t) => {
+  const { root, tools } = office(t);
+  const box = join(root, "box");
+  await deliverAll([letter(box)], tools);
+  rmSync(box, { recursive: true });
+  const [result] = await deliverAll([letter(box)], tools);
+  assert.ok(result?.ok);
+  assert.deepEqual(readdirSync(join(box, "new")), [result.id]);
+});
+
+test("the first delivery flushes the directories up to the mail root, later ones only new/ and tmp/", async (t) => {
+  const flushed: string[] = [];
+  const paths = new Map<number, string>();
+  const fileSystem = {
+    ...nodeFileSystem,
+    openDirectory: (path: string) => {
+      const file = nodeFileSystem.openDirectory(path);
+      paths.set(file, path);
+      return file;
+    },
+    sync: (file: number) => {
+      flushed.push(paths.get(file)!);
+      return nodeFileSystem.sync(file);
+    },
+  };
+  const { root, tools } = office(t, { fileSystem });
+  const box = join(root, "example", "ann");
+  const relative = () => flushed.splice(0).map((path) => path.slice(root.length));
+  await deliverAll([letter(box), letter(box)], tools);
+  assert.deepEqual(relative(), [
+    "/example/ann/new",
+    "/example/ann/cur",
+    "/example/ann",
+    "/example",
+    "/.",
+    "/example/ann/tmp",
+  ]);
+  await deliverAll([letter(box)], tools);
+  assert.deepEqual(relative(), ["/example/ann/new", "/example/ann/tmp"]);
+  await deliverAll([{ ...letter(box), flags: "S" }], { ...tools, known: createKnownMailboxes() });
+  assert.equal(relative().length, 6, "another process does not know whether they were flushed");
+});
+
+test("a batch does not rely on flushes of another one that are still under way", async (t) => {
+  let flushes = 0;
+  const fileSystem = {
+    ...nodeFileSystem,
+    sync: (file: number) => {
+      flushes += 1;
+      return nodeFileSystem.sync(file);
+    },
+  };
+  const { root, tools } = office(t, { fileSystem });
+  const batch = () => deliverAll([letter(join(root, "box"))], tools);
+  await Promise.all([batch(), batch()]);
+  assert.equal(flushes, 10, "new/, cur/, the mailbox, the mail root and tmp/, by each of them");
+});
+
+test("the plan decides for each phase whether to flush each or all at once", async (t) => {
+  const asked: string[] = [];
+  const bulk: string[] = [];
+  const { root, tools } = office(t, {
+    syncFileSystem: async (directory) => {
+      bulk.push(directory);
+    },
+    syncPlan: (phase, count) => {
+      asked.push(`${phase} ${count}`);
+      return phase === "data" ? "bulk" : "each";
+    },
+  });
+  const box = join(root, "box");
+  await deliverAll([letter(box), letter(box), letter(box)], tools);
+  await deliverAll([letter(box)], tools);
+  assert.deepEqual(asked, ["data 3", "names 5", "data 1", "names 2"]);
+  assert.deepEqual(bulk, [box, box]);
+});
+
+test("when a bulk flush fails every message gets a new file and an outcome of its own", async (t) => {
+  const drafts: string[] = [];
+  const fileSystem = {
+    ...nodeFileSystem,
+    createExclusive: (path: string, mode: number) => {
+      drafts.push(path);
+      return nodeFileSystem.createExclusive(path, mode);
+    },
+  };
+  const { root, tools } = office(t, {
+    fileSystem,
+    syncFileSystem: async () => {
+      throw Object.assign(new Error("EIO"), { code: "EIO" });
+    },
+  });
+  const box = join(root, "box");
+  const results = await deliverAll([letter(box), letter(box, "x"), letter(box, "y")], tools);
+  assert.ok(results.every(({ ok }) => ok));
+  assert.equal(drafts.filter((path) => path.endsWith(".again")).length, 3);
+  assert.deepEqual(readdirSync(join(box, "tmp")), []);
+  assert.deepEqual(
+    readdirSync(join(box, "new")).sort(),
+    results.map((result) => result.ok && result.id).sort(),
+  );
+});
+
+test("a batch of more messages than descriptors may be open is stored all the same", async (t) => {
+  let open = 0;
+  let most = 0;
+  const fileSystem = {
+    ...nodeFileSystem,
+    createExclusive: (path: string, mode: number) => {
+      most = Math.max(most, ++open);
+      return nodeFileSystem.createExclusive(path, mode);
+    },
+    close: (file: number) => {
+      open -= 1;
+      nodeFileSystem.close(file);
+    },
+  };
+  const { root, tools } = office(t, { fileSystem });
+  const results = await deliverAll(
+    Array.from({ length: 150 }, () => letter(join(root, "box"))),
+    tools,
+  );
+  assert.ok(results.every(({ ok }) => ok));
+  assert.ok(most <= 64, `${most} open at once`);
 });

@@ -29,7 +29,7 @@ export function heldDirectories(fileSystem: FileSystem): HeldDirectories {
     },
     // Waits for every one, so that no flush is left behind on a descriptor that is closed.
     flushAll: async (paths) => {
-      for (const outcome of await Promise.allSettled(paths.map(flush))) {
+      for (const outcome of await Promise.allSettled(paths.map(async (path) => flush(path)))) {
         if (outcome.status === "rejected") throw outcome.reason;
       }
     },

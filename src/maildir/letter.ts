@@ -4,11 +4,12 @@
  * A letter that has a `failure` is left alone by every later phase.
  */
 import { join } from "node:path";
-import { type Body, bodySizes } from "./body.ts";
+import { inspect } from "node:util";
+import { type Body, bodySizes, isBody } from "./body.ts";
 import { MaildirError, type MaildirErrorCode } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import type { Mailbox } from "./mailbox.ts";
-import { joinName, type MessageId } from "./name.ts";
+import { isMessageId, joinName, type MessageId } from "./name.ts";
 import type { DeliverTools, Delivery, DeliveryResult } from "./tools.ts";
 
 export interface Letter {
@@ -32,10 +33,12 @@ export interface Bundle {
 
 /** Fixes the name of a message for good: every later attempt uses the same one. */
 export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">): Letter {
+  const complaint = complaintAbout(delivery);
+  if (complaint !== undefined) return refusedLetter(delivery, complaint);
   const { body, flags = "", receivedAt, maildir } = delivery;
   const { size, crlfSize } = bodySizes(body);
   const id = delivery.id ?? tools.names.next(size, crlfSize);
-  const letter: Letter = {
+  return {
     id,
     body,
     receivedAt,
@@ -45,14 +48,37 @@ export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">)
     draft: undefined,
     failure: undefined,
   };
-  const complaint = complaintAbout(delivery);
-  if (complaint) fail(letter, "ERR_MAILDIR_INVALID_ARGUMENT", complaint);
+}
+
+/** A delivery that makes no sense: it fails by itself, and the rest of the batch goes on. */
+function refusedLetter({ body, maildir }: Delivery, complaint: string): Letter {
+  const letter: Letter = {
+    id: "",
+    body,
+    receivedAt: undefined,
+    maildir,
+    subdirectory: "new",
+    fileName: "",
+    draft: undefined,
+    failure: undefined,
+  };
+  fail(letter, "ERR_MAILDIR_INVALID_ARGUMENT", complaint);
   return letter;
 }
 
-function complaintAbout({ flags = "", receivedAt }: Delivery): string | undefined {
-  if (!areFlags(flags)) return `flags must be letters, received ${JSON.stringify(flags)}`;
-  if (receivedAt && Number.isNaN(receivedAt.getTime())) return "receivedAt is not a valid date";
+function complaintAbout(delivery: Delivery): string | undefined {
+  const { maildir, body, flags = "", receivedAt, id = "none" } = delivery;
+  if (typeof maildir !== "string" || maildir === "") {
+    return `maildir must be a path, received ${inspect(maildir)}`;
+  }
+  if (!isBody(body)) {
+    return `body must be a Uint8Array or { head, file, size }, received ${inspect(body)}`;
+  }
+  if (!areFlags(flags)) return `flags must be letters, received ${inspect(flags)}`;
+  if (receivedAt !== undefined && Number.isNaN(receivedAt.getTime())) {
+    return `receivedAt must be a valid date, received ${inspect(receivedAt)}`;
+  }
+  if (!isMessageId(id)) return `id must be a file name without flags, received ${inspect(id)}`;
   return undefined;
 }
 

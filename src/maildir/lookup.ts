@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import type { FileSystem } from "../system/index.ts";
 import { errnoOf, MaildirError } from "./errors.ts";
-import { type MessageId, sizesInName, splitName } from "./name.ts";
+import { isMessageId, type MessageId, sizesInName, splitName } from "./name.ts";
 
 export interface Places {
   readonly path: string;
@@ -58,7 +58,7 @@ export function withMessage<Value>(
   fileSystem: FileSystem,
   use: (entry: Entry) => Value,
 ): Value {
-  if (id === "" || /^\.|[/:\0]/.test(id)) {
+  if (!isMessageId(id)) {
     throw new MaildirError(
       "ERR_MAILDIR_INVALID_ARGUMENT",
       `a message id is a file name without flags, received ${JSON.stringify(id)}`,

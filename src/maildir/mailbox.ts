@@ -10,6 +10,7 @@
  * point it at another.
  */
 import { dirname, join, relative, resolve, sep } from "node:path";
+import { inspect } from "node:util";
 import type { FileStatus, FileSystem } from "../system/index.ts";
 import { errnoOf, MaildirError } from "./errors.ts";
 
@@ -63,6 +64,12 @@ export interface MailboxTools {
  * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR`, `_SYMLINK`, `_DIRECTORY_FAILED`, `_INVALID_ARGUMENT`
  */
 export function prepareMailbox(path: string, tools: MailboxTools): Mailbox {
+  if (typeof path !== "string" || path === "") {
+    throw new MaildirError(
+      "ERR_MAILDIR_INVALID_ARGUMENT",
+      `a mailbox is named by its path, received ${inspect(path)}`,
+    );
+  }
   const { fileSystem, known, root } = tools;
   const mailboxPath = resolve(path);
   const own =

@@ -110,8 +110,18 @@ export class Maildir {
     return deliverAll(deliveries, this.#tools);
   }
 
-  /** Lists the messages in `new/` or `cur/`, in no order; hidden files are none. */
+  /**
+   * Lists the messages in `new/` or `cur/`, in no order; hidden files are none.
+   *
+   * @throws MaildirError `ERR_MAILDIR_ACCESS_FAILED`, `_INVALID_ARGUMENT`
+   */
   async scan(subdirectory: "new" | "cur"): Promise<readonly Entry[]> {
+    if (subdirectory !== "new" && subdirectory !== "cur") {
+      throw new MaildirError(
+        "ERR_MAILDIR_INVALID_ARGUMENT",
+        `what is scanned is "new" or "cur", received ${JSON.stringify(subdirectory)}`,
+      );
+    }
     try {
       return listEntries(this.#places(), subdirectory, this.#tools.fileSystem);
     } catch (cause) {

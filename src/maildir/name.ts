@@ -52,6 +52,9 @@ export function createNameSource({ clock, host, random }: NameSourceOptions): Na
   };
 }
 
+/** Leaves room for everything else in the 255 octets of a file name. */
+const longestHost = 64;
+
 /** Makes a host name fit for a file name: `/` becomes `\057`, `:` becomes `\072`, and so on. */
 export function escapeHost(host: string): string {
   const octets = [...Buffer.from(host || "localhost")];
@@ -59,7 +62,7 @@ export function escapeHost(host: string): string {
     const letter = String.fromCharCode(octet);
     return /[A-Za-z0-9._-]/.test(letter) ? letter : `\\${octet.toString(8).padStart(3, "0")}`;
   });
-  return escaped.slice(0, 64).join("");
+  return escaped.join("").slice(0, longestHost);
 }
 
 /** Splits a file name into the message's id and the flags behind `:2,`, which may be none. */
@@ -68,6 +71,11 @@ export function splitName(fileName: string): { readonly id: MessageId; readonly 
   if (colon < 0) return { id: fileName, flags: "" };
   const info = fileName.slice(colon + 1);
   return { id: fileName.slice(0, colon), flags: info.startsWith("2,") ? info.slice(2) : "" };
+}
+
+/** Says whether a text can be a message's id: a file name without flags that does not begin with a dot. */
+export function isMessageId(text: string): boolean {
+  return text !== "" && !/^\.|[/:\0]/.test(text);
 }
 
 /** Joins an id and flags into a file name for `cur/`. */

@@ -16,11 +16,13 @@ import {
   type SMTPServerDataStream,
   type SMTPServerSession,
 } from "smtp-server/lib/smtp-server.js";
-import { type Address, formatReply, parsePath, type Reply, reply } from "../mail/index.ts";
+import { type Address, formatReply, type Reply, reply } from "../mail/index.ts";
 import type { TimerHandle } from "../system/index.ts";
+import { type AddressCommand, hangUpText, readAddressCommand, replyLines } from "./command-text.ts";
 import type { SessionInfo } from "./events.ts";
-import type { Settings } from "./options.ts";
-import { forSession, replyError } from "./outcomes.ts";
+import { isLoopback } from "./open-sessions.ts";
+import { greetingDelayFor, type Settings } from "./options.ts";
+import { forSession, replyError, replyText } from "./outcomes.ts";
 
 /** What the server does at each step of a session; `undefined` goes on, a reply refuses. */
 export interface Steps {
@@ -41,7 +43,8 @@ type Done = (error?: Error | null) => void;
 export class Server extends SMTPServer {
   readonly steps: Steps;
   isClosing = false;
-  readonly #bySession = new WeakMap<SMTPServerSession, Connection>();
+  /** The library's hooks are given a session, not its connection. */
+  readonly #bySession = new Map<SMTPServerSession, Connection>();
 
   constructor(steps: Steps) {
     const { protocol, hostname, limits } = steps.settings;
@@ -112,6 +115,10 @@ export class Server extends SMTPServer {
       .then((replies) => done(null, replies.map(forSession)));
   }
 
+  forget(connection: Connection): void {
+    this.#bySession.delete(connection.session);
+  }
+
   #connectionOf(session: SMTPServerSession): Connection {
     const connection = this.#bySession.get(session);
     if (!connection) throw new Error(`session ${session.id} is not of this server`);
@@ -173,30 +180,32 @@ export class Connection extends SMTPConnection {
       this.#hangUpWith = given;
       return;
     }
-    this.send(given.code, formatReply(given).slice(4));
+    this.send(given.code, replyText(given));
     // A client that does not close its side would hold up the end of the server for seconds.
     if (this.#server.isClosing) this._socket.destroySoon();
   }
 
   /** Trap: the library holds every greeting back by 100 ms. */
   override init(): void {
-    const { clock, protocol, greetingDelayMs } = this.#steps.settings;
-    const delayMs = greetingDelayMs ?? (protocol === "lmtp" || this.isLocal ? 0 : 100);
+    const { settings } = this.#steps;
+    const delayMs = greetingDelayFor(settings, this.isLocal);
     this._setListeners(() => {
       if (delayMs === 0) this.connectionReady();
-      else this.#timer = clock.setTimeout(() => this.connectionReady(), delayMs);
+      else this.#timer = settings.clock.setTimeout(() => this.connectionReady(), delayMs);
     });
   }
 
-  /** Trap: the library writes an enhanced code of its own before a text that brings one. */
+  /**
+   * Traps: the library writes an enhanced code of its own before a text that brings one, and keeps
+   * replies from a client that has closed its sending side.
+   */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
-    if (code === 421) {
-      super.send(code, hangUpText(String(data ?? "")), false);
-      return;
-    }
-    const bringsItsOwn = typeof data === "string" && enhancedCode.test(data);
-    super.send(code, data, bringsItsOwn ? false : context);
-    this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
+    const given = [data ?? ""].flat();
+    const lines = code === 421 ? given.map(hangUpText) : given;
+    const octets = replyLines(code, this._getEnhancedStatusCode(code, context), lines);
+    if (this._socket.writable && !this._upgrading) this._socket.write(octets);
+    if (code === 421) this.close();
+    else this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
   }
 
   /** Runs after the replies to a message and before what was pipelined behind it. */
@@ -208,19 +217,9 @@ export class Connection extends SMTPConnection {
   }
 
   /** Reads the path by RFC 5321 §4.1.2, where the library knows no quoted local parts. */
-  override _parseAddressCommand(
-    name: string,
-    command: Buffer | string,
-  ): (SMTPServerAddress & { duplicate?: string }) | false {
-    const line = command.toString();
-    const [prefix] = /^[a-z]+\s+[a-z]+:\s*/i.exec(line) ?? [];
-    if (!prefix || !sameVerb(prefix, name) || line.includes("\ufffd")) return false;
-    const path = parsePath(line.slice(prefix.length));
-    if (!path || !/^(\s|$)/.test(path.rest)) return false;
-    const isPostmaster = path.address !== "" && !path.address.includes("@");
-    if (isPostmaster && name !== "rcpt to") return false;
-    const domain = isPostmaster ? `@${this.#steps.settings.postmasterDomain}` : "";
-    return { address: path.address + domain, ...parameters(path.rest) };
+  override _parseAddressCommand(name: string, command: Buffer | string): AddressCommand | false {
+    const verb = name === "rcpt to" ? "rcpt to" : "mail from";
+    return readAddressCommand(verb, command.toString(), this.#steps.settings.postmasterDomain);
   }
 
   /** Trap: the library knows idle time only, which a byte now and then prolongs without end. */
@@ -232,6 +231,7 @@ export class Connection extends SMTPConnection {
     super._onClose();
     if (wasClosed) return;
     this.onGone?.();
+    this.#server.forget(this);
     this.#steps.disconnected(this);
   }
 
@@ -283,55 +283,15 @@ export class Connection extends SMTPConnection {
       this.#setTimer(limits.commandTimeoutMs);
     } else {
       this.#steps.timedOut(this, timeout, this.#limit);
-      this.send(timeout.code, formatReply(timeout).slice(4));
+      this.send(timeout.code, replyText(timeout));
     }
   }
 }
 
 const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let sessionCount = 0;
-const enhancedCode = /^[245]\.\d{1,3}\.\d{1,3} /;
 const timeout = reply(421, "4.4.2", "Timeout, closing", "connect");
 export const shuttingDown = reply(421, "4.3.2", "Shutting down, try again later", "connect");
-
-/** The library's own reasons to hang up, with the enhanced codes they deserve (RFC 3463). */
-const hangUpTexts: readonly (readonly [RegExp, string])[] = [
-  [/shutting down/i, "4.3.2 Shutting down, try again later"],
-  [/line too long/i, "4.5.2 Command line too long"],
-  [/too soon/i, "4.7.0 You talk before the greeting"],
-  [/HTTP/, "4.7.0 This is not HTTP"],
-  [/unrecognized/, "4.7.0 Too many unknown commands"],
-];
-
-function hangUpText(text: string): string {
-  if (enhancedCode.test(text)) return text;
-  return hangUpTexts.find(([pattern]) => pattern.test(text))?.[1] ?? `4.3.0 ${text}`;
-}
-
-function sameVerb(prefix: string, name: string): boolean {
-  return prefix.trim().slice(0, -1).replace(/\s+/, " ").toLowerCase() === name.toLowerCase();
-}
-
-/** Reads ESMTP parameters (RFC 5321 §4.1.2): `KEY=value` or `KEY`. */
-function parameters(text: string): {
-  args: Record<string, string | true> | false;
-  duplicate?: string;
-} {
-  const words = text.split(/\s+/).filter((word) => word !== "");
-  if (words.length === 0) return { args: false };
-  const args: Record<string, string | true> = {};
-  for (const word of words) {
-    const equals = word.indexOf("=");
-    const key = (equals < 0 ? word : word.slice(0, equals)).toUpperCase();
-    if (Object.hasOwn(args, key)) return { args, duplicate: key };
-    args[key] = equals < 0 ? true : word.slice(equals + 1);
-  }
-  return { args };
-}
-
-export function isLoopback(address: string): boolean {
-  return address === "" || address === "::1" || address.startsWith("127.");
-}
 
 /** Says why, and closes without a session. */
 function turnAway(socket: Socket, given: Reply): void {

@@ -85,7 +85,7 @@ export interface MailServerOptions {
   readonly postmasterDomain?: string;
   /** @defaultValue the machine's clock */
   readonly clock?: Clock;
-  /** Told what happens. Must not throw. */
+  /** Told what happens. What it throws becomes a process warning. */
   readonly onEvent?: (event: SmtpEvent) => void;
 }
 
@@ -119,7 +119,38 @@ export function checkedOptions(options: MailServerOptions): Settings {
     storedLineEndings: storedLineEndings ?? "lf",
     postmasterDomain: options.postmasterDomain ?? hostname,
     clock: options.clock ?? systemClock,
-    onEvent: options.onEvent ?? (() => {}),
+    onEvent: guarded(options.onEvent),
+  };
+}
+
+/** LMTP clients and clients on this machine are hosts of the owner's own. */
+const isTrusted = ({ protocol }: Pick<Settings, "protocol">, isLocal: boolean) =>
+  protocol === "lmtp" || isLocal;
+
+/** What becomes of bare newlines in a message of this client. */
+export function bareNewlinesFor(
+  settings: Pick<Settings, "protocol" | "bareNewlines">,
+  isLocal: boolean,
+): "reject" | "normalise" {
+  return settings.bareNewlines ?? (isTrusted(settings, isLocal) ? "normalise" : "reject");
+}
+
+/** How long this client waits for its greeting, in milliseconds. */
+export function greetingDelayFor(
+  settings: Pick<Settings, "protocol" | "greetingDelayMs">,
+  isLocal: boolean,
+): number {
+  return settings.greetingDelayMs ?? (isTrusted(settings, isLocal) ? 0 : 100);
+}
+
+/** A fault in the owner's log must not become a lost reply. */
+function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: SmtpEvent) => void {
+  return (event) => {
+    try {
+      onEvent(event);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
   };
 }
 

@@ -6,7 +6,7 @@
  * message. The price is named in docs/durability.md: with a 451 after some recipients were delivered,
  * the sender's next try gives those a second copy.
  */
-import { formatReply, type RecipientOutcome, type Reply, reply } from "../mail/index.ts";
+import { type RecipientOutcome, type Reply, reply } from "../mail/index.ts";
 
 /** Chooses the one reply of an SMTP transaction. */
 export function replyForAll(outcomes: readonly RecipientOutcome[]): Reply {
@@ -30,12 +30,15 @@ const partlyFailed = reply(554, "5.0.0", "Not delivered to every recipient", "me
 
 /** A reply in the form the session library takes for one answer after the final dot. */
 export function forSession(given: Reply): string | Error {
-  const text = formatReply(given).slice(4);
-  return given.code === 250 ? text : replyError(given);
+  return given.code === 250 ? replyText(given) : replyError(given);
 }
 
 /** A reply as the error that the session library turns back into that reply. */
-export function replyError({ code, enhanced, text }: Reply): Error & { responseCode: number } {
-  const message = enhanced === undefined ? text : `${enhanced} ${text}`;
-  return Object.assign(new Error(message), { responseCode: code });
+export function replyError(given: Reply): Error & { responseCode: number } {
+  return Object.assign(new Error(replyText(given)), { responseCode: given.code });
+}
+
+/** A reply without its code: `5.1.1 No such mailbox`. */
+export function replyText({ enhanced, text }: Reply): string {
+  return enhanced === undefined ? text : `${enhanced} ${text}`;
 }

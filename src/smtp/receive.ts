@@ -42,7 +42,7 @@ export const bareNewline = reply(
 /** Reads a message to its end; never rejects. */
 export function receive(
   stream: Readable,
-  incoming: IncomingMessage,
+  incoming: Pick<IncomingMessage, "write" | "end">,
   { head, maxMessageBytes, lineEndings, bareNewlines }: ReceiveOptions,
 ): Promise<Receipt> {
   const intake = new MessageIntake({ lineEndings, bareNewlines });
@@ -54,13 +54,24 @@ export function receive(
     const written = incoming.write(bytes);
     if (!written) return;
     stream.pause();
-    writing = written
-      .catch((error: unknown) => {
-        fault = { error };
-      })
-      .then(() => {
-        stream.resume();
-      });
+    writing = noting(written).then(() => {
+      stream.resume();
+    });
+  }
+
+  async function noting(written: Promise<void>): Promise<void> {
+    try {
+      await written;
+    } catch (error) {
+      fault = { error };
+    }
+  }
+
+  async function finish(): Promise<Receipt> {
+    keep(intake.end());
+    await writing;
+    if (!fault) await noting(incoming.end());
+    return judge();
   }
 
   function judge(): Receipt {
@@ -80,14 +91,14 @@ export function receive(
   return new Promise((resolve) => {
     let hasEnded = false;
     const abort = () => {
-      if (!hasEnded) resolve({ kind: "aborted", received: intake.received });
+      if (hasEnded) return;
+      void writing.then(() => resolve({ kind: "aborted", received: intake.received }));
     };
     keep(head);
     stream.on("data", (chunk: Uint8Array) => keep(intake.push(chunk)));
     stream.on("end", () => {
       hasEnded = true;
-      keep(intake.end());
-      void writing.then(() => resolve(judge()));
+      resolve(finish());
     });
     stream.on("error", abort);
     stream.on("close", abort);

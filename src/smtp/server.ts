@@ -7,15 +7,11 @@
  * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/rfc-coverage.md has the sections.
  */
 import { chmod } from "node:fs/promises";
-import type { Socket } from "node:net";
-import type { SMTPServerAddress } from "smtp-server/lib/smtp-server.js";
-import { type Reply, reply } from "../mail/index.ts";
-import { type Connection, isLoopback, Server, type Steps, shuttingDown } from "./connection.ts";
+import { Server, shuttingDown } from "./connection.ts";
 import { SmtpError } from "./errors.ts";
-import type { SmtpLimits } from "./options.ts";
 import { checkedOptions, type MailServerOptions, type Settings } from "./options.ts";
 import { Spool } from "./spool.ts";
-import { takeMessage } from "./transaction.ts";
+import { MailSteps } from "./steps.ts";
 import { removeStaleSocket } from "./unix-socket.ts";
 
 export interface MailServerStats {
@@ -67,150 +63,6 @@ export async function startMailServer(options: MailServerOptions): Promise<MailS
     close,
     [Symbol.asyncDispose]: () => close(),
   };
-}
-
-class MailSteps implements Steps {
-  readonly settings: Settings;
-  readonly connections = new Set<Connection>();
-  messages = 0;
-  readonly #spool: Spool;
-  readonly #connectionsByIp = new Map<string, number>();
-  #onEmpty: () => void = () => {};
-
-  constructor(settings: Settings, spool: Spool) {
-    this.settings = settings;
-    this.#spool = spool;
-  }
-
-  admit(socket: Socket): Reply | undefined {
-    const { maxConnections, maxConnectionsPerIp } = this.settings.limits;
-    const address = socket.remoteAddress?.replace(/^::ffff:/i, "") ?? "";
-    const fromIp = this.#connectionsByIp.get(address) ?? 0;
-    if (this.connections.size >= maxConnections) {
-      return this.#limited("maxConnections", tooManyConnections, { clientAddress: address });
-    }
-    if (!isLoopback(address) && fromIp >= maxConnectionsPerIp) {
-      return this.#limited("maxConnectionsPerIp", tooManyFromIp, { clientAddress: address });
-    }
-    return undefined;
-  }
-
-  connected(connection: Connection): void {
-    const { remoteAddress } = connection;
-    this.connections.add(connection);
-    this.#connectionsByIp.set(remoteAddress, (this.#connectionsByIp.get(remoteAddress) ?? 0) + 1);
-    this.settings.onEvent({ kind: "connected", session: connection.info() });
-  }
-
-  mail(connection: Connection, { address, args }: SMTPServerAddress): Reply | undefined {
-    const unknown = unknownParameter(args, ["SIZE", "BODY", "SMTPUTF8"]);
-    if (unknown) return this.#refused(connection, unknown);
-    if (isUtf8(address) && !connection.session.envelope.smtpUtf8) {
-      return this.#refused(connection, needsSmtpUtf8("mail"));
-    }
-    return undefined;
-  }
-
-  async recipient(connection: Connection, path: SMTPServerAddress): Promise<Reply | undefined> {
-    const { limits, checkRecipient, onEvent } = this.settings;
-    const session = connection.info();
-    const unknown = unknownParameter(path.args, []);
-    if (unknown) return this.#refused(connection, unknown, path.address);
-    if (isUtf8(path.address) && !connection.session.envelope.smtpUtf8) {
-      return this.#refused(connection, needsSmtpUtf8("rcpt"), path.address);
-    }
-    if (connection.recipients.length >= limits.maxRecipients) {
-      return this.#limited("maxRecipients", tooManyRecipients, { session });
-    }
-    try {
-      const refusal = await checkRecipient(path.address, session);
-      return refusal && this.#refused(connection, refusal, path.address);
-    } catch (error) {
-      onEvent({ kind: "error", during: "recipient", error, session });
-      return cannotCheck;
-    }
-  }
-
-  async message(connection: Connection, stream: Parameters<Steps["message"]>[1]) {
-    this.messages += 1;
-    try {
-      return await takeMessage(this.settings, this.#spool, connection, stream);
-    } finally {
-      this.messages -= 1;
-    }
-  }
-
-  timedOut(connection: Connection, given: Reply, limit: keyof SmtpLimits): void {
-    this.#limited(limit, given, { session: connection.info() });
-  }
-
-  disconnected(connection: Connection): void {
-    const { remoteAddress, startedMs } = connection;
-    const left = (this.#connectionsByIp.get(remoteAddress) ?? 1) - 1;
-    this.connections.delete(connection);
-    if (left > 0) this.#connectionsByIp.set(remoteAddress, left);
-    else this.#connectionsByIp.delete(remoteAddress);
-    const durationMs = this.settings.clock.now() - startedMs;
-    this.settings.onEvent({ kind: "disconnected", session: connection.info(), durationMs });
-    if (this.connections.size === 0) this.#onEmpty();
-  }
-
-  /** Resolves when no session is open. */
-  async empty(): Promise<void> {
-    if (this.connections.size === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#onEmpty = resolve;
-    });
-  }
-
-  failed(error: Error): void {
-    this.settings.onEvent({ kind: "error", during: "session", error });
-  }
-
-  #refused(connection: Connection, given: Reply, recipient?: string): Reply {
-    const session = connection.info();
-    this.settings.onEvent({
-      kind: "refused",
-      session,
-      reply: given,
-      ...(recipient !== undefined && { recipient }),
-    });
-    return given;
-  }
-
-  #limited(
-    limit: keyof SmtpLimits,
-    given: Reply,
-    who: { session?: ReturnType<Connection["info"]>; clientAddress?: string },
-  ): Reply {
-    this.settings.onEvent({ kind: "limit", limit, reply: given, ...who });
-    return given;
-  }
-}
-
-const tooManyConnections = reply(421, "4.7.0", "Too many connections, try again later", "connect");
-const tooManyFromIp = reply(421, "4.7.0", "Too many connections from your address", "connect");
-const tooManyRecipients = reply(
-  452,
-  "4.5.3",
-  "Too many recipients, send to the rest separately",
-  "rcpt",
-);
-const cannotCheck = reply(451, "4.3.0", "Cannot check the recipient now, try again later", "rcpt");
-const badParameter = (name: string) =>
-  reply(555, "5.5.4", `Parameter ${name} is not known here`, "mail");
-const needsSmtpUtf8 = (phase: "mail" | "rcpt") =>
-  reply(553, "5.6.7", "An address beyond ASCII needs MAIL with SMTPUTF8", phase);
-
-/** An ESMTP parameter that was not announced (RFC 5321 §4.1.1.11). */
-function unknownParameter(args: SMTPServerAddress["args"], known: readonly string[]) {
-  const name = Object.keys(args || {}).find((each) => !known.includes(each));
-  return name === undefined ? undefined : badParameter(name.slice(0, 40));
-}
-
-function isUtf8(address: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
-  return !/^[\x00-\x7f]*$/.test(address);
 }
 
 async function listen(server: Server, { listen: where }: Settings): Promise<void> {

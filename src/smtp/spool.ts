@@ -18,6 +18,9 @@ const prefix = "incoming-";
 const ownPrefix = `${prefix}${process.pid}-${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let fileCount = 0;
 const readBytes = 64 * 1024;
+/** Octets gathered before they are written to a file. */
+const writeBytes = 256 * 1024;
+const maxRecentPieces = 256;
 
 export class Spool {
   readonly #directory: string;
@@ -69,8 +72,11 @@ export class Spool {
 export class IncomingMessage {
   size = 0;
   readonly #spool: Spool;
-  #chunks: Uint8Array[] = [];
-  #heldBytes = 0;
+  #pieces: Uint8Array[] = [];
+  /** The last pieces; merged when they are many, so that octets sent singly cost no object each. */
+  #recent: Uint8Array[] = [];
+  #reservedBytes = 0;
+  #unwrittenBytes = 0;
   #toFile: boolean;
   #file: { path: string; handle: FileHandle } | undefined;
 
@@ -82,24 +88,23 @@ export class IncomingMessage {
   /** Adds octets. Returns a promise when the caller has to wait before it adds more. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.size += bytes.length;
-    if (!this.#toFile && this.#spool.reserve(this.#heldBytes, bytes.length)) {
-      this.#chunks.push(bytes);
-      this.#heldBytes += bytes.length;
+    this.#recent.push(bytes);
+    if (this.#recent.length >= maxRecentPieces) this.#pieces.push(this.#takeRecent());
+    if (!this.#toFile && this.#spool.reserve(this.#reservedBytes, bytes.length)) {
+      this.#reservedBytes += bytes.length;
       return undefined;
     }
     this.#toFile = true;
-    return this.#writeToFile(bytes);
+    this.#unwrittenBytes += bytes.length;
+    return this.#unwrittenBytes < writeBytes ? undefined : this.#flush();
   }
 
-  async #writeToFile(bytes: Uint8Array): Promise<void> {
-    this.#file ??= await this.#spool.createFile();
-    const { handle } = this.#file;
-    for (const chunk of this.#chunks.splice(0)) await writeAll(handle, chunk);
-    this.#releaseMemory();
-    await writeAll(handle, bytes);
+  /** Ends the message; resolves when all of it can be read. */
+  async end(): Promise<void> {
+    if (this.#toFile) await this.#flush();
   }
 
-  /** The message as far as it was written; valid until {@link discard}. */
+  /** The whole message; valid from {@link end} until {@link discard}. */
   message(): Message {
     const { size } = this;
     const file = this.#file;
@@ -111,19 +116,19 @@ export class IncomingMessage {
         stream: () => readPieces(file.path),
       };
     }
-    const chunks = this.#chunks;
+    const whole = this.#takeAll();
     return {
       size,
-      bytes: async () => joined(chunks),
+      bytes: async () => whole,
       stream: async function* () {
-        yield* chunks;
+        yield whole;
       },
     };
   }
 
   /** Gives back memory and removes the spool file. */
   async discard(): Promise<void> {
-    this.#chunks = [];
+    this.#takeAll();
     this.#releaseMemory();
     const file = this.#file;
     if (!file) return;
@@ -132,9 +137,32 @@ export class IncomingMessage {
     await unlink(file.path);
   }
 
+  async #flush(): Promise<void> {
+    const bytes = this.#takeAll();
+    this.#file ??= await this.#spool.createFile();
+    await writeAll(this.#file.handle, bytes);
+    this.#releaseMemory();
+    this.#unwrittenBytes = 0;
+  }
+
+  #takeAll(): Uint8Array {
+    const recent = this.#takeRecent();
+    if (this.#pieces.length === 0) return recent;
+    const whole = Buffer.concat([...this.#pieces, recent]);
+    this.#pieces = [];
+    return whole;
+  }
+
+  #takeRecent(): Uint8Array {
+    const [first] = this.#recent;
+    const merged = first && this.#recent.length === 1 ? first : Buffer.concat(this.#recent);
+    this.#recent = [];
+    return merged;
+  }
+
   #releaseMemory(): void {
-    this.#spool.memoryBytes -= this.#heldBytes;
-    this.#heldBytes = 0;
+    this.#spool.memoryBytes -= this.#reservedBytes;
+    this.#reservedBytes = 0;
   }
 }
 
@@ -143,14 +171,6 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   while (written < bytes.length) {
     written += (await handle.write(bytes, written)).bytesWritten;
   }
-}
-
-function joined(chunks: Uint8Array[]): Uint8Array {
-  const [only] = chunks;
-  if (chunks.length === 1 && only) return only;
-  const whole = Buffer.concat(chunks);
-  chunks.splice(0, chunks.length, whole); // The next reader needs no copy of its own.
-  return whole;
 }
 
 async function* readPieces(path: string): AsyncGenerator<Uint8Array> {

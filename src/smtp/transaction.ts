@@ -21,7 +21,7 @@ import {
 import type { Connection } from "./connection.ts";
 import { SmtpError } from "./errors.ts";
 import type { SessionInfo } from "./events.ts";
-import type { Settings } from "./options.ts";
+import { bareNewlinesFor, type Settings } from "./options.ts";
 import { replyForAll } from "./outcomes.ts";
 import { bareNewline, receive } from "./receive.ts";
 import type { Spool } from "./spool.ts";
@@ -33,16 +33,15 @@ export async function takeMessage(
   connection: Connection,
   stream: Readable,
 ): Promise<readonly Reply[]> {
-  const { protocol, limits, storedLineEndings, onEvent } = settings;
+  const { limits, storedLineEndings, onEvent } = settings;
   const session = connection.info();
-  const isTrusted = protocol === "lmtp" || session.isLocal;
   const incoming = spool.begin(announcedBytes(connection));
   try {
     const receipt = await receive(stream, incoming, {
       head: receivedHead(settings, connection),
       maxMessageBytes: limits.maxMessageBytes,
       lineEndings: storedLineEndings,
-      bareNewlines: settings.bareNewlines ?? (isTrusted ? "normalise" : "reject"),
+      bareNewlines: bareNewlinesFor(settings, session.isLocal),
     });
     switch (receipt.kind) {
       case "whole":
@@ -64,6 +63,9 @@ export async function takeMessage(
         onEvent({ kind: "error", during: "spool", error: receipt.error, session });
         return toEach(settings, connection, isFull(receipt.error) ? noRoom : ourFault);
     }
+  } catch (error) {
+    onEvent({ kind: "error", during: "session", error, session });
+    return toEach(settings, connection, ourFault);
   } finally {
     incoming.discard().catch((error: unknown) => {
       onEvent({ kind: "error", during: "spool", error, session });

@@ -115,7 +115,7 @@ test("kill -9 under Postfix's load loses nothing, and each extra copy is one Pos
   const mails = Array.from({ length: 120 }, (_, index) => mailNumber(`m${index}`, sender, to));
 
   const sending = sendAll(postfix.port, mails, 4);
-  for (let kill = 0; kill < 6; kill++) {
+  for (let kill = 0; kill < 4; kill++) {
     const before = postfix.count("sent");
     await until("some deliveries", () => postfix.count("sent") >= before + 50, 10_000).catch(
       () => undefined,
@@ -142,14 +142,11 @@ test("kill -9 under Postfix's load loses nothing, and each extra copy is one Pos
           line.includes(` ${queueId}: to=<${address}>`) &&
           line.includes("may be sent more than once"),
       );
-      assert.ok(
-        copies.length <= 1 + foretold.length,
-        `${id} for ${address}: ${copies.length} ${queueId} ${log.filter((l) => l.includes(address) && l.includes(queueId)).join("\n")} ${copies[0]} ${copies[1]}`,
-      );
+      assert.ok(copies.length <= 1 + foretold.length, `${id} for ${address}: ${copies.length}`);
       extra += copies.length - 1;
     }
   }
-  t.diagnostic(`${mails.length * to.length} deliveries, 6 kills, ${extra} extra copies`);
+  t.diagnostic(`${mails.length * to.length} deliveries, 4 kills, ${extra} extra copies`);
 });
 
 test("a reply that our death swallows makes Postfix send again: two copies, the first durable before", {

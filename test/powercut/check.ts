@@ -9,17 +9,18 @@ import { join } from "node:path";
 import type { Acknowledgement } from "./load.ts";
 import { serialOf } from "./messages.ts";
 
+/** Where the mailboxes lie on the disk under test: where the server puts those of localhost. */
+export const mailDirectory = "mail/localhost";
+
 /** Each list names the messages or files at fault. */
 export interface Findings {
   /** Acknowledged messages that had to be there. */
   readonly expected: number;
-  /** Files in all `new/` and `cur/`. */
-  readonly visible: number;
-  /** Acknowledged and not there. */
+  /** Acknowledged and not there, or not under the name that was answered. */
   readonly lost: readonly string[];
   /** Acknowledged and there, but not the octets that were sent. */
   readonly damaged: readonly string[];
-  /** Visible, not acknowledged, and not whole or not ours. */
+  /** Visible, not acknowledged under this name, and not whole or not ours. */
   readonly partial: readonly string[];
   /** Sent once and there under two names. */
   readonly duplicated: readonly string[];
@@ -28,14 +29,15 @@ export interface Findings {
 }
 
 interface VisibleFile {
-  /** The mailbox below the mail root, a slash, and the name without flags. */
-  readonly key: string;
-  /** Which message these octets are; undefined when they are not the whole of one. */
+  readonly mailbox: string;
+  /** Without flags. */
+  readonly name: string;
+  /** Which message this is; undefined when it is not the whole of one. */
   readonly serial: number | undefined;
 }
 
 /**
- * Checks the mail below a mail root.
+ * Checks the mailboxes in a directory.
  *
  * @param acknowledged What was acknowledged before the cut.
  * @param removed Serials a reader may have removed before it.
@@ -49,25 +51,28 @@ export function checkMail(
   const files = existsSync(root)
     ? readdirSync(root).flatMap((box) => filesIn(root, box, seed))
     : [];
-  const byKey = Map.groupBy(files, ({ key }) => key);
-  const known = new Map(acknowledged.map((mail) => [`${mail.mailbox}/${mail.id}`, mail.serial]));
-  const expected = [...known].filter(([, serial]) => !removed.has(serial)).map(([key]) => key);
-  const whole = files.filter(({ serial }) => serial !== undefined);
+  const byName = Map.groupBy(files, pathOf);
+  const bySerial = Map.groupBy(files, ({ serial }) => serial);
+  const torn = bySerial.get(undefined) ?? [];
+  bySerial.delete(undefined);
+
+  const expected = acknowledged.filter(({ serial }) => !removed.has(serial));
+  const isThere = ({ serial, mailbox, id }: Acknowledgement) =>
+    (bySerial.get(serial) ?? []).some(
+      (file) => file.mailbox === mailbox && (id === undefined || file.name === id),
+    );
+  const missing = expected.filter((mail) => !isThere(mail)).map(nameOf);
+  const known = new Set(acknowledged.map(nameOf));
   return {
     expected: expected.length,
-    visible: files.length,
-    lost: expected.filter((key) => !byKey.has(key)),
-    damaged: files
-      .filter(({ key, serial }) => known.has(key) && known.get(key) !== serial)
-      .map(({ key }) => key),
-    partial: files
-      .filter(({ key, serial }) => !known.has(key) && serial === undefined)
-      .map(({ key }) => key),
-    duplicated: [...Map.groupBy(whole, ({ serial }) => serial).values()]
-      .map((copies) => [...new Set(copies.map(({ key }) => key))])
-      .filter((names) => names.length > 1)
-      .map((names) => names.join(" = ")),
-    halfMoved: [...byKey].filter(([, same]) => same.length > 1).map(([key]) => key),
+    lost: missing.filter((name) => !byName.has(name)),
+    damaged: missing.filter((name) => byName.has(name)),
+    partial: torn.map(pathOf).filter((path) => !known.has(path)),
+    duplicated: [...bySerial.values()]
+      .map((copies) => [...new Set(copies.map(pathOf))].toSorted())
+      .filter((paths) => paths.length > 1)
+      .map((paths) => paths.join(" = ")),
+    halfMoved: [...byName].filter(([, same]) => same.length > 1).map(([path]) => path),
   };
 }
 
@@ -75,11 +80,19 @@ function filesIn(root: string, mailbox: string, seed: number): VisibleFile[] {
   return ["new", "cur"].flatMap((sub) => {
     const directory = join(root, mailbox, sub);
     if (!existsSync(directory)) return [];
-    return readdirSync(directory).map((name) => {
-      const bytes = readFileSync(join(directory, name));
-      const statedSize = /,S=(\d+)/.exec(name)?.[1];
+    return readdirSync(directory).map((entry) => {
+      const bytes = readFileSync(join(directory, entry));
+      const statedSize = /,S=(\d+)/.exec(entry)?.[1];
       const serial = Number(statedSize) === bytes.length ? serialOf(seed, bytes) : undefined;
-      return { key: `${mailbox}/${name.split(":")[0]}`, serial };
+      return { mailbox, name: entry.split(":")[0]!, serial };
     });
   });
+}
+
+function pathOf({ mailbox, name }: VisibleFile): string {
+  return `${mailbox}/${name}`;
+}
+
+function nameOf({ mailbox, id, serial }: Acknowledgement): string {
+  return `${mailbox}/${id ?? `message ${serial}`}`;
 }

@@ -12,13 +12,14 @@
 import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { nowNs } from "../support/recorded-disk/index.ts";
+import { mailDirectory } from "./check.ts";
 import { messageBody } from "./messages.ts";
 import { type Method, openMethod } from "./methods.ts";
 
 export interface Load {
   readonly method: Method;
-  /** The mail root, on the disk under test. */
-  readonly root: string;
+  /** The root of the file system under test. */
+  readonly disk: string;
   readonly seed: number;
   readonly messages: number;
   readonly callers: number;
@@ -31,8 +32,8 @@ export interface Acknowledgement {
   readonly serial: number;
   /** The mailbox below the mail root. */
   readonly mailbox: string;
-  /** The file name in `new/`. */
-  readonly id: string;
+  /** The file name in `new/`, when the way of delivering tells it. */
+  readonly id?: string;
   readonly atNs: number;
 }
 
@@ -53,6 +54,7 @@ function say(lines: readonly (Acknowledgement | Removal)[]): void {
 
 function readSome(root: string, mail: readonly Acknowledgement[]): void {
   for (const { serial, mailbox, id } of mail) {
+    if (id === undefined) continue;
     const path = join(root, mailbox, "new", id);
     if (serial % 16 === 3) {
       say([{ kind: "removed", serial, atNs: nowNs() }]);
@@ -64,9 +66,10 @@ function readSome(root: string, mail: readonly Acknowledgement[]): void {
 }
 
 async function deliverTheMail(load: Load): Promise<void> {
-  const { root, seed, messages, together } = load;
+  const { disk, seed, messages, together } = load;
+  const root = join(disk, mailDirectory);
   mkdirSync(root, { recursive: true });
-  await using method = await openMethod(load.method, root);
+  await using method = await openMethod(load.method, disk);
   let next = 0;
   const caller = async (): Promise<void> => {
     while (next < messages) {
@@ -78,7 +81,8 @@ async function deliverTheMail(load: Load): Promise<void> {
       const ids = await method.deliver(join(root, mailbox), bodies);
       const atNs = nowNs();
       const acknowledged = serials.map((serial, index): Acknowledgement => {
-        return { kind: "acknowledged", serial, mailbox, id: ids[index]!, atNs };
+        const id = ids[index];
+        return { kind: "acknowledged", serial, mailbox, ...(id && { id }), atNs };
       });
       say(acknowledged);
       readSome(root, acknowledged);

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import {
   type Cut,
+  childEnvironment,
   type Extent,
   type FileSystemName,
   imagesAfter,
@@ -19,15 +20,12 @@ import {
   RecordedDisk,
   type Recording,
   release,
-  seededRandom,
   unmount,
   untornBlocks,
 } from "../support/recorded-disk/index.ts";
-import { checkMail, type Findings } from "./check.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+import { checkMail, type Findings, mailDirectory } from "./check.ts";
 import type { Acknowledgement, Load, Removal } from "./load.ts";
-
-/** The mail root inside the file system. */
-const mailDirectory = "mail";
 
 export interface Run {
   readonly fileSystem: FileSystemName;
@@ -42,16 +40,16 @@ export interface Run {
 /** Runs a load on a new disk to its end; every flush takes `flushMs`. */
 export async function recordRun(
   fileSystem: FileSystemName,
-  load: Omit<Load, "root">,
+  load: Omit<Load, "disk">,
   flushMs = 2,
 ): Promise<Run> {
   await using disk = await RecordedDisk.up({ fileSystem, flushMs, record: true });
   const startedNs = nowNs();
-  const whole: Load = { ...load, root: join(disk.mountPoint, mailDirectory) };
+  const whole: Load = { ...load, disk: disk.mountPoint };
   const child = spawn(
     process.execPath,
     [join(import.meta.dirname, "load.ts"), JSON.stringify(whole)],
-    { stdio: ["ignore", "pipe", "inherit"] },
+    { env: childEnvironment, stdio: ["ignore", "pipe", "inherit"] },
   );
   const [lines, [code]] = await Promise.all([text(child.stdout), once(child, "exit")]);
   if (code !== 0) throw new Error(`the load on ${fileSystem} ended with ${code}`);
@@ -75,20 +73,20 @@ export async function recordRun(
  * flush runs, the rest anywhere in the run; and for each what the write cache keeps.
  */
 export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
-  const random = seededRandom(seed);
-  const oneOf = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+  const random = new SeededRandom(seed);
+  const oneOf = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
   const flushes = run.recording.flushes.filter(({ startedNs }) => startedNs > run.startedNs);
   const instants = [
     () => oneOf(run.acknowledgements).atNs,
     () => {
       const { startedNs, completedNs } = oneOf(flushes);
-      return startedNs + random() * (completedNs - startedNs);
+      return startedNs + random.next() * (completedNs - startedNs);
     },
-    () => run.startedNs + random() * (run.endedNs - run.startedNs),
+    () => run.startedNs + random.next() * (run.endedNs - run.startedNs),
   ];
   return Array.from({ length: count }, (_, index) => ({
     atNs: instants[index % instants.length]!(),
-    keep: keeps[Math.floor(index / instants.length) % keeps.length]!,
+    keep: keeps[index % keeps.length]!,
     seed: seed * 1_000 + index,
   }));
 }
@@ -105,12 +103,16 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
   const directory = newDirectory();
   const mountPoint = join(directory, "mnt");
   mkdirSync(mountPoint);
-  const interrupted = () => void release(directory).finally(() => process.exit(130));
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
+  };
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   const results: CutResult[] = [];
   try {
     const untorn = untornBlocks[run.fileSystem];
     for (const { cut, extents } of imagesAfter(run.recording, cuts, untorn)) {
+      if (interrupted) break;
       const image = join(directory, "image");
       writeImage(image, run.recording.sizeBytes, extents);
       const check = () => checkAt(run, cut, join(mountPoint, mailDirectory));
@@ -125,9 +127,10 @@ export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResul
       await unmount(mountPoint);
     }
   } finally {
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
     await release(directory);
     rmSync(directory, { recursive: true, force: true });
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    if (interrupted) process.exit(130);
   }
   return results;
 }

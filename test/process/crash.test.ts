@@ -104,6 +104,20 @@ test("a second server on the same data directory refuses to start, until the fir
   await serve(t, data);
 });
 
+test("when the disk thread dies the process ends non-zero and answers nothing", async (t) => {
+  const preload = new URL("./support/end-disk-thread.mjs", import.meta.url);
+  const server = await serve(t, join(temporaryFolder(t), "data"), [], {
+    env: { NODE_OPTIONS: `--import=${preload}` },
+  });
+  const client = await Client.open(server.smtpPort);
+  assert.match((await client.begin()) ?? "", /^354/);
+  process.kill(server.pid, "SIGUSR2");
+  assert.equal(await client.finish(hello), undefined);
+  const { code, stderr } = await server.ended;
+  assert.equal(code, 70);
+  assert.match(stderr, /"level":"fatal".*the disk thread died/);
+});
+
 /** Runs the server with a limit of the shell's. */
 function limited(t: TestContext, limit: string, args: readonly string[] = []): Promise<Server> {
   const command = ["sh", "-c", `${limit}; exec "$@"`, "sh", process.execPath, entry] as const;

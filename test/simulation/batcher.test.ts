@@ -125,6 +125,9 @@ test("whatever happens in whatever order, the batcher keeps every rule", async (
       await fc.asyncModelRun(() => ({ model: {}, real: world }), history);
       await world.drain();
     }),
-    { numRuns: Number(process.env.BATCHER_RUNS ?? 2000) },
+    {
+      numRuns: Number(process.env.BATCHER_RUNS ?? 2000),
+      ...(process.env.BATCHER_SEED && { seed: Number(process.env.BATCHER_SEED) }),
+    },
   );
 });

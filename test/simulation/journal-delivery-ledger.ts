@@ -102,8 +102,9 @@ export class DeliveryLedger {
     this.#deeds.set(id, [...(this.#deeds.get(id) ?? []), deed]);
   }
 
-  deedsIn(mailbox: string): Deed[] {
-    return [...this.#deeds.values()].flat().filter(({ path }) => path.startsWith(`${mailbox}/`));
+  deedsBefore(id: string, deed: Deed): readonly Deed[] {
+    const deeds = this.#deeds.get(id) ?? [];
+    return deeds.slice(0, Math.max(0, deeds.indexOf(deed)));
   }
 
   /** D2, and that nothing is invented: holds at any instant, before recovery as well. */

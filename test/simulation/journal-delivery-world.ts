@@ -188,7 +188,8 @@ export class World {
     const { ledger, disk } = this;
     const notes = {
       seen: (path: string, bytes: Uint8Array) => ledger.seen(path, bytes),
-      deedsIn: (mailbox: string) => ledger.deedsIn(mailbox),
+      deedsBefore: (id: string, deed: Parameters<DeliveryLedger["readerDid"]>[1]) =>
+        ledger.deedsBefore(id, deed),
       readerDid: (id: string, deed: Parameters<DeliveryLedger["readerDid"]>[1]) => {
         const isEarly = !ledger.isVisible(id);
         // The reader marks its own object durable later.

@@ -94,8 +94,9 @@ export class Ledger {
     this.#deeds.set(id, [...(this.#deeds.get(id) ?? []), deed]);
   }
 
-  deedsIn(mailbox: string): Deed[] {
-    return [...this.#deeds.values()].flat().filter(({ path }) => path.startsWith(`${mailbox}/`));
+  deedsBefore(id: string, deed: Deed): readonly Deed[] {
+    const deeds = this.#deeds.get(id) ?? [];
+    return deeds.slice(0, Math.max(0, deeds.indexOf(deed)));
   }
 
   /** Holds what programs see on this disk against every promise made so far. */

@@ -2,6 +2,7 @@
  * A mail reader at work while mail comes in: it reads what it sees, moves it to `cur/`, sets flags,
  * deletes, and sometimes flushes what it did.
  */
+import type { Descriptor } from "../../src/system/index.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
@@ -10,7 +11,8 @@ import type { SimProcess } from "../support/sim-disk/process.ts";
 export interface ReaderNotes {
   seen(path: string, bytes: Uint8Array): void;
   readerDid(id: string, deed: ReaderDeed): void;
-  deedsIn(mailbox: string): ReaderDeed[];
+  /** What it did to the same message before. */
+  deedsBefore(id: string, deed: ReaderDeed): readonly ReaderDeed[];
 }
 
 export interface ReaderDeed {
@@ -68,18 +70,24 @@ export class Reader {
     const path = `${mailbox}/${subdirectory}/${name}`;
     this.#ledger.seen(path, this.#read(path));
     const id = name.split(":")[0]!;
-    const deed = this.#random.below(4);
-    if (deed === 0) {
+    // As our own code does, it opens what it will flush before it changes anything.
+    const directories = this.#random.below(2) === 0 ? this.#open(mailbox) : [];
+    const deed = this.#deed(mailbox, id, path);
+    if (deed) this.#ledger.readerDid(id, deed);
+    if (directories.length > 0) this.#flush(directories, id, deed);
+  }
+
+  #deed(mailbox: string, id: string, path: string): ReaderDeed | undefined {
+    const what = this.#random.below(4);
+    if (what === 0) {
       this.#process.unlink(path);
-      this.#ledger.readerDid(id, { kind: "deleted", path, isDurable: false });
-    } else if (deed < 3) {
-      const flags = ["S", "RS", "FS"][this.#random.below(3)]!;
-      const target = `${mailbox}/cur/${id}:2,${flags}`;
-      if (target === path) return;
-      this.#process.rename(path, target);
-      this.#ledger.readerDid(id, { kind: "moved", path: target, isDurable: false });
+      return { kind: "deleted", path, isDurable: false };
     }
-    if (this.#random.below(2) === 0) this.#flush(mailbox);
+    const flags = ["S", "RS", "FS"][this.#random.below(3)]!;
+    const target = `${mailbox}/cur/${id}:2,${flags}`;
+    if (what === 3 || target === path) return undefined;
+    this.#process.rename(path, target);
+    return { kind: "moved", path: target, isDurable: false };
   }
 
   #read(path: string): Uint8Array {
@@ -90,16 +98,21 @@ export class Reader {
     return bytes;
   }
 
-  #flush(mailbox: string): void {
-    const deeds = this.#ledger.deedsIn(mailbox);
+  #open(mailbox: string): Descriptor[] {
+    return ["cur", "new"].map((name) => this.#process.openDirectory(`${mailbox}/${name}`));
+  }
+
+  #flush(directories: readonly Descriptor[], id: string, deed: ReaderDeed | undefined): void {
     const flushing = (async () => {
       try {
-        for (const name of ["cur", "new"]) {
-          const directory = this.#process.openDirectory(`${mailbox}/${name}`);
+        for (const directory of directories) {
           await this.#process.sync(directory);
           this.#process.close(directory);
         }
-        for (const deed of deeds) deed.isDurable = true;
+        // What it did before without a flush may have been lost before these were opened.
+        if (deed && this.#ledger.deedsBefore(id, deed).every(({ isDurable }) => isDurable)) {
+          deed.isDurable = true;
+        }
       } catch {
         // Not durable then.
       }

@@ -81,10 +81,10 @@ export class BatcherLab {
   /** Moves time on and lets what falls due happen, turn by turn. */
   async advance(byMs: number): Promise<void> {
     const until = this.clock.now() + byMs;
-    await this.turn();
+    await this.#turns();
     for (let at = this.clock.nextTimerAt; at !== undefined && at <= until; ) {
       this.clock.fireNextTimer();
-      await this.turn();
+      await this.#turns();
       at = this.clock.nextTimerAt;
     }
     this.clock.advance(until - this.clock.now());
@@ -93,6 +93,11 @@ export class BatcherLab {
   /** The items of each batch so far. */
   get sealed(): unknown[] {
     return this.batches.map(({ items }) => items);
+  }
+
+  async #turns(): Promise<void> {
+    do await this.turn();
+    while (this.clock.pendingImmediates > 0);
   }
 
   #settle(added: Added, settled: "value" | "error", result: unknown): void {

@@ -207,3 +207,12 @@ export class Client {
     if (!this.socket.closed) await once(this.socket, "close");
   }
 }
+
+/** Turns the event loop until a condition holds; after 10 s it fails instead of turning for ever. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const patience = AbortSignal.timeout(10_000);
+  while (!(await condition())) {
+    patience.throwIfAborted();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}

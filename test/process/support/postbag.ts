@@ -26,14 +26,29 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Runs it as this user and group; only root can. */
+  readonly uid?: number;
   /** The program and its first arguments. @defaultValue this Node with the command line's entry */
   readonly command?: readonly [string, ...string[]];
+}
+
+const endings = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** Has something done after the test, the last registered first; `t.after` keeps the other order. */
+export function atEnd(t: TestContext, action: () => unknown): void {
+  const known = endings.get(t);
+  if (known) return void known.push(action);
+  const actions = [action];
+  endings.set(t, actions);
+  t.after(async () => {
+    for (let next = actions.pop(); next !== undefined; next = actions.pop()) await next();
+  });
 }
 
 /** Makes a folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "postbag-process-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -76,7 +91,7 @@ export async function serve(
     signal: signal as NodeJS.Signals | null,
     ...output(),
   }));
-  t.after(async () => {
+  atEnd(t, async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await ended;
   });
@@ -114,6 +129,7 @@ function start(args: readonly string[], options: RunOptions): ChildProcess {
     cwd: options.cwd ?? root,
     env: { ...Object.fromEntries(inherited), NODE_COMPILE_CACHE: compileCache, ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
+    ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
   });
 }
 

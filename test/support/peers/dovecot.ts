@@ -2,8 +2,8 @@
  * A private Dovecot 2.3 over a tree of Maildirs `<root>/<domain>/<local part>`: IMAP and LMTP on
  * 127.0.0.1, any password, its own run, state and log directories.
  *
- * It reads with the owner of the files, so that mail written by root can be read by a Dovecot of root.
- * Every oddity it meets in a Maildir is in its log: {@link Dovecot.complaints}.
+ * It reads as the owner of the files, who must not be root: Dovecot reads mail for no root. Every oddity
+ * it meets in a Maildir is in its log: {@link Dovecot.complaints}.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -63,7 +63,7 @@ export class Dovecot {
     mkdirSync(join(directory, "state"), { recursive: true });
     const config = join(directory, "dovecot.conf");
     writeFileSync(config, configuration(directory, ports, options));
-    const child = start(find("dovecot") ?? "dovecot", ["-F", "-c", config]);
+    const child = start(find("dovecot") ?? "dovecot", ["-F", "-c", config], { detached: true });
     const dovecot = new Dovecot(ports, directory, child, own?.remove ?? (() => {}));
     try {
       await listening(ports.lmtp, child, () => dovecot.log());

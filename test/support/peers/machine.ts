@@ -68,14 +68,28 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
+export interface StartOptions extends SpawnOptions {
+  /** User and group to run as; root only. Such a program can still read a checkout of root's. */
+  readonly owner?: number | undefined;
+}
+
 /**
  * Starts a program that the kernel ends when this process ends, however it ends (prctl(2),
  * PR_SET_PDEATHSIG; the process id is the program's own).
  */
-export function start(program: string, args: readonly string[], options: SpawnOptions = {}) {
-  return spawn("setpriv", ["--pdeathsig", "TERM", "--", program, ...args], {
+export function start(program: string, args: readonly string[], options: StartOptions = {}) {
+  const { owner, ...spawnOptions } = options;
+  const capability = "+dac_read_search";
+  const as =
+    owner === undefined
+      ? []
+      : [
+          ...["--reuid", String(owner), "--regid", String(owner), "--clear-groups"],
+          ...["--inh-caps", capability, "--ambient-caps", capability],
+        ];
+  return spawn("setpriv", ["--pdeathsig", "TERM", ...as, "--", program, ...args], {
     stdio: "ignore",
-    ...options,
+    ...spawnOptions,
   });
 }
 
@@ -83,7 +97,10 @@ export function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-/** Ends a child and waits for it; after ten seconds it is killed. Safe to call twice. */
+/**
+ * Ends a child and, when it was started `detached`, its children; waits for them, and kills what is
+ * left after ten seconds. Safe to call twice.
+ */
 export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM") {
   if (hasEnded(child)) return;
   const ended = once(child, "exit");
@@ -91,6 +108,19 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTER
   const killer = setTimeout(() => child.kill("SIGKILL"), 10_000);
   await ended;
   clearTimeout(killer);
+  const group = child.pid ?? Number.NaN;
+  await until("the end of its children", () => !signalGroup(group, 0), 10_000).catch(() =>
+    signalGroup(group, "SIGKILL"),
+  );
+}
+
+/** Says whether there was anybody to signal. */
+function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(-group, signal);
+  } catch {
+    return false;
+  }
 }
 
 /** Waits until `condition` holds; looks again every few milliseconds, as other programs tell nobody. */

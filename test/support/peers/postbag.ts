@@ -57,7 +57,7 @@ export class Postbag {
       ],
       {
         stdio: ["ignore", "pipe", "pipe"],
-        ...(owner !== undefined && { uid: owner, gid: owner }),
+        owner,
       },
     );
     this.#process = child;

@@ -22,8 +22,9 @@ import { promisify } from "node:util";
 export const fileSystems = ["ext4", "xfs", "btrfs"] as const;
 export type FileSystemName = (typeof fileSystems)[number];
 
-/** XFS refuses to be made below 300 MB, btrfs below 110 MB. */
 export const defaultSizeMb = 320;
+/** Below this mkfs refuses, or keeps no journal. */
+export const leastSizeMb: Record<FileSystemName, number> = { ext4: 32, xfs: 301, btrfs: 110 };
 
 const directoryPrefix = "postbag-disk-";
 const mkfs: Record<FileSystemName, readonly string[]> = {
@@ -38,8 +39,8 @@ const mkfs: Record<FileSystemName, readonly string[]> = {
  * Offsets of the blocks each file system assumes to be written whole or not at all, in 4096 bytes.
  *
  * btrfs cannot be mounted with a torn superblock, whoever wrote what; its copies of it (at 64 MiB) are
- * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS keep
- * what they rewrite in place within 512 bytes.
+ * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS have
+ * come back from every torn write so far.
  */
 export const untornBlocks: Record<FileSystemName, readonly number[]> = {
   ext4: [],
@@ -86,18 +87,16 @@ export async function mountImage(name: FileSystemName, image: string, at: string
   await run("mount", "-t", name, "-o", name === "xfs" ? "loop,nouuid" : "loop", image, at);
 }
 
-/** Unmounts; waits a while for a process that is just ending to let go of it. */
+/**
+ * Unmounts, waiting a while for a process that is just ending to let go; does nothing where nothing
+ * is mounted, because a sweep and a dying owner may both be at it.
+ */
 export async function unmount(at: string): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    try {
-      await run("umount", at);
-      return;
-    } catch (cause) {
-      if (!String(cause).includes("busy")) throw cause;
-      await pause(20);
-    }
+  for (let attempt = 0; attempt < 100 && mountPoints().includes(at); attempt++) {
+    await run("umount", at).catch(() => pause(20));
   }
-  await run("umount", "--lazy", at);
+  // One that stays busy goes as soon as whoever holds it does.
+  if (mountPoints().includes(at)) await run("umount", "--lazy", at);
 }
 
 /** Lets go of every mount and loop device under a directory, last mounted first. */
@@ -105,7 +104,11 @@ export async function release(directory: string): Promise<void> {
   const mounted = mountPoints().filter((path) => path.startsWith(`${directory}/`));
   const fuse = mounted.filter((path) => path.endsWith("/disk"));
   for (const path of mounted.filter((path) => !fuse.includes(path)).reverse()) await unmount(path);
-  for (const device of loopDevices(directory)) await run("losetup", "--detach", device);
+  for (const device of loopDevices(directory)) {
+    await run("losetup", "--detach", device).catch((cause) => {
+      if (loopDevices(directory).includes(device)) throw cause;
+    });
+  }
   for (const path of fuse) await unmount(path);
 }
 

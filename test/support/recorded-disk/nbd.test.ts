@@ -69,10 +69,10 @@ test("an option is read with its data, which may come later", () => {
   assert.equal(all.take(4)?.toString(), "rest");
 });
 
-test("the export says its size, and that it can flush and force writes through", () => {
+test("the export says its size, and that it can flush, force writes through and write zeros", () => {
   const info = nbd.encodeExportInfo(320 * 1024 * 1024);
   assert.equal(info.readBigUInt64BE(2), 335544320n);
-  assert.equal(info.readUInt16BE(10), 1 | 4 | 8);
+  assert.equal(info.readUInt16BE(10), 1 | 4 | 8 | 64);
   assert.equal(nbd.encodeExport(512, false).length, 10);
   assert.equal(nbd.encodeExport(512, true).length, 134);
 });

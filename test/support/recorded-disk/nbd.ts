@@ -1,8 +1,8 @@
 /**
  * The wire format of the NBD protocol, as far as a disk under test needs it: bytes to values and back.
  *
- * Fixed newstyle handshake, simple replies, READ, WRITE (with FUA), FLUSH and DISC. Nothing here waits,
- * keeps state or touches a disk; the server does. All numbers are big-endian.
+ * Fixed newstyle handshake, simple replies, READ, WRITE and WRITE_ZEROES (with FUA), FLUSH and DISC.
+ * Nothing here waits, keeps state or touches a disk; the server does. All numbers are big-endian.
  *
  * Source: the NBD protocol, https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
  */
@@ -17,11 +17,12 @@ const noZeroes = 2;
 const hasFlags = 1;
 const sendFlush = 4;
 const sendFua = 8;
+const sendWriteZeroes = 64;
 const fuaFlag = 1;
 
 export const option = { exportName: 1, abort: 2, info: 6, go: 7 } as const;
 export const optionReplyType = { ack: 1, info: 3, unsupported: 0x80000001 } as const;
-export const command = { read: 0, write: 1, disconnect: 2, flush: 3 } as const;
+export const command = { read: 0, write: 1, disconnect: 2, flush: 3, writeZeroes: 6 } as const;
 export const error = { none: 0, io: 5, invalid: 22 } as const;
 
 export interface OptionRequest {
@@ -118,7 +119,7 @@ export function encodeExportInfo(sizeBytes: number): Buffer {
   const bytes = Buffer.alloc(12);
   bytes.writeUInt16BE(0, 0);
   bytes.writeBigUInt64BE(BigInt(sizeBytes), 2);
-  bytes.writeUInt16BE(hasFlags | sendFlush | sendFua, 10);
+  bytes.writeUInt16BE(hasFlags | sendFlush | sendFua | sendWriteZeroes, 10);
   return bytes;
 }
 

@@ -23,12 +23,14 @@ const [directory, json] = process.argv.slice(2) as [string, string];
 const options: DiskProcessOptions = JSON.parse(json);
 const healthy: DiskSettings = { flushMs: 0, flushes: "work", writes: "work" };
 const disk = new DiskServer(options.sizeBytes, healthy, options.record);
+let broughtUp: Promise<void> | undefined;
 let ending: Promise<void> | undefined;
 let nbdfuseEnded: Promise<unknown> | undefined;
 
 /** Unmounts and detaches; the disk goes on serving until nobody needs it any more. */
 function takeDown(): Promise<void> {
   ending ??= (async () => {
+    await broughtUp?.catch(() => {});
     disk.configure(healthy);
     await release(directory);
     await nbdfuseEnded;
@@ -37,7 +39,7 @@ function takeDown(): Promise<void> {
 }
 
 async function end(code: number): Promise<never> {
-  await takeDown().then(() => rmSync(directory, { recursive: true }), console.error);
+  await takeDown().then(() => rmSync(directory, { recursive: true, force: true }), console.error);
   process.exit(code);
 }
 
@@ -58,9 +60,9 @@ async function bringUp(): Promise<void> {
     if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse: ${readFileSync(log, "utf8")}`);
     await pause(10);
   }
+  await makeFileSystem(options.fileSystem, image);
   // Direct, so that no page cache of the file lies between the file system and the disk.
   const device = await run("losetup", "--find", "--show", "--direct-io=on", image);
-  await makeFileSystem(options.fileSystem, device);
   await run("mount", "-t", options.fileSystem, device, mountPoint);
   disk.configure(options.settings);
 }
@@ -108,8 +110,11 @@ process.on("SIGINT", () => {});
 process.on("SIGTERM", () => void end(0));
 
 try {
-  await bringUp();
-  control.listen(join(directory, controlName), () => process.stdout.write("up\n"));
+  broughtUp = bringUp();
+  await broughtUp;
+  if (ending === undefined) {
+    control.listen(join(directory, controlName), () => process.stdout.write("up\n"));
+  }
 } catch (cause) {
   console.error(cause);
   await release(directory);

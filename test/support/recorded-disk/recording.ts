@@ -6,7 +6,7 @@
  * may tear between sectors but not inside one. A seed decides which. Only a block of which the file
  * system itself assumes that it is written whole or not at all stays whole.
  */
-import { type Random, seededRandom } from "./random.ts";
+import { SeededRandom } from "../seeded-random.ts";
 import { SparseBytes } from "./sparse-bytes.ts";
 
 const sectorBytes = 512;
@@ -101,16 +101,16 @@ function* survivors(
   cut: Cut,
   untorn: readonly number[],
 ): Iterable<Extent> {
-  const random = seededRandom(cut.seed);
+  const random = new SeededRandom(cut.seed);
   const pending = state.received - state.flushed;
-  const torn = state.flushed + Math.floor(random() * pending);
-  const share = 0.1 + 0.8 * random();
+  const torn = state.flushed + random.below(pending);
+  const share = 0.1 + 0.8 * random.next();
   for (let index = state.flushed; index < state.received; index++) {
     const write = writes[index]!;
     if (state.forced.has(index) || cut.keep === "all") yield write;
     else if (cut.keep === "none") continue;
     else if (cut.keep === "writes") {
-      if (random() < share) yield write;
+      if (random.next() < share) yield write;
     } else if (cut.keep === "sectors") yield* someSectors(write, share, random, untorn);
     else if (index < torn) yield write;
     else if (index === torn) yield* someSectors(write, share, random, untorn);
@@ -120,12 +120,12 @@ function* survivors(
 function* someSectors(
   { offset, bytes }: Write,
   share: number,
-  random: Random,
+  random: SeededRandom,
   untorn: readonly number[],
 ): Iterable<Extent> {
   for (let at = 0, unit: number; at < bytes.length; at += unit) {
     unit = untorn.includes(offset + at) ? blockBytes : sectorBytes;
-    if (random() < share) yield { offset: offset + at, bytes: bytes.subarray(at, at + unit) };
+    if (random.next() < share) yield { offset: offset + at, bytes: bytes.subarray(at, at + unit) };
   }
 }
 

@@ -146,7 +146,10 @@ export class DiskServer {
         socket.write(this.#live.read(request.offset, request.length));
         return;
       case nbd.command.write:
-        this.#write(request, reply);
+        this.#write(request, request.data, reply);
+        return;
+      case nbd.command.writeZeroes:
+        this.#write(request, Buffer.alloc(request.length), reply);
         return;
       case nbd.command.flush:
         this.#flush(reply);
@@ -164,13 +167,12 @@ export class DiskServer {
     return offset % 512 === 0 && length % 512 === 0 && offset + length <= this.#sizeBytes;
   }
 
-  #write(request: nbd.Request, reply: (code: number) => void): void {
+  #write({ offset, fua }: nbd.Request, bytes: Buffer, reply: (code: number) => void): void {
     this.#behaving(this.#settings.writes, reply, () => {
-      const { offset, data, fua } = request;
-      this.#live.write(offset, data);
+      this.#live.write(offset, bytes);
       this.#counters.writes++;
-      this.#counters.bytesWritten += data.length;
-      const end = this.#record ? this.#writes.push({ atNs: nowNs(), offset, bytes: data }) : 0;
+      this.#counters.bytesWritten += bytes.length;
+      const end = this.#record ? this.#writes.push({ atNs: nowNs(), offset, bytes }) : 0;
       // A forced write is answered like a flush that covers it alone.
       if (fua) this.#complete(end - 1, end, reply);
       else reply(nbd.error.none);

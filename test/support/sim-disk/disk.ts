@@ -104,10 +104,15 @@ export class SimDisk {
       const errno = this.called(owner, "syncfs", directory);
       const written = [...inodes(this.root)].map((inode) => snapshot(inode));
       await this.flush(owner, () => {
-        if (errno) for (const { inode } of written) if (inode.isDirty) this.failInode(inode, errno);
-        for (const { settle } of written) settle();
-        // As btrfs commits a transaction: the second look takes the old names of finished renames.
-        for (const { settle } of written) settle();
+        if (errno)
+          this.#failSome(
+            written.map(({ inode }) => inode),
+            errno,
+          );
+        // As a transaction does: the second look takes the old names of finished renames.
+        for (const look of [1, 2]) {
+          for (const { settle } of written) if (!errno || this.random.below(2) === look) settle();
+        }
         if (this.#syncFailures > seen || errno) {
           spent ??= errnoError(errno ?? this.#syncErrno, "syncfs", directory);
         }
@@ -135,6 +140,13 @@ export class SimDisk {
     inode.fail(errno, this.random, this.directoriesForget);
     this.#syncFailures += 1;
     this.#syncErrno = errno;
+  }
+
+  #failSome(candidates: readonly Inode[], errno: string): void {
+    for (const inode of candidates) {
+      const concerned = inode.isDirty || (inode.changes.length > 0 && this.random.below(2) === 0);
+      if (concerned) this.failInode(inode, errno);
+    }
   }
 
   /** Notes a call and one instant; answers the errno it shall fail with, if any. */

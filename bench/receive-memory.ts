@@ -1,0 +1,82 @@
+/**
+ * How much memory the server takes: 50 messages of 25 MB at once, and a flood while the disk stands still.
+ *
+ *   node bench/receive-memory.ts            both, by SMTP
+ *   node bench/receive-memory.ts --lmtp     by LMTP
+ *
+ * Resident set of the server process from /proc (proc(5)), at its highest. The flood needs root: its
+ * disk stops flushing, a crowd of clients goes on sending, and afterwards the disk works again. No
+ * message may be accepted meanwhile, every client must get an answer, and service must resume.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { Postbag } from "../test/support/peers/postbag.ts";
+import { missing, RecordedDisk } from "../test/support/recorded-disk/index.ts";
+import { freshDisk } from "./support/disk.ts";
+import { printHeader } from "./support/header.ts";
+import { headline, type LoadOptions, load } from "./support/load.ts";
+import { printTable } from "./support/table.ts";
+
+const { values } = parseArgs({ options: { lmtp: { type: "boolean", default: false } } });
+const protocol = values.lmtp ? "lmtp" : "smtp";
+const domain = "bench.local";
+const MiB = 2 ** 20;
+
+function resident(server: Postbag, field: "VmRSS" | "VmHWM"): number {
+  const status = readFileSync(`/proc/${server.pid}/status`, "utf8");
+  return (Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1]) * 1024) / MiB;
+}
+
+function options(server: Postbag, change: Partial<LoadOptions>): LoadOptions {
+  const port = protocol === "smtp" ? server.smtpPort : server.lmtpPort;
+  return { ...headline, port, protocol, domain, warmupSeconds: 0, ...change };
+}
+
+async function largeMessages(): Promise<string[]> {
+  await using disk = await freshDisk({});
+  printHeader(disk.path);
+  await using server = await Postbag.start({ data: join(disk.path, "data"), domain });
+  const idle = resident(server, "VmRSS");
+  const result = await load(
+    options(server, { connections: 50, total: 50, mailboxes: 50, bodyBytes: 25_000_000 }),
+  );
+  return [
+    "50 messages of 25 MB at once",
+    ...[idle, resident(server, "VmHWM")].map((size) => size.toFixed(0)),
+    String(result.accepted),
+    JSON.stringify(result.errorTexts),
+  ];
+}
+
+async function stalledDisk(change: Partial<LoadOptions>): Promise<string[]> {
+  await using disk = await RecordedDisk.up({ fileSystem: "ext4", sizeMb: 1024 });
+  await using server = await Postbag.start({ data: join(disk.mountPoint, "data"), domain });
+  await load(options(server, { total: 50 }));
+  const idle = resident(server, "VmRSS");
+  await disk.configure({ flushes: "stall" });
+  const flood = load(options(server, { seconds: 15, mailboxes: 50, ...change }));
+  await pause(15_000);
+  const highest = resident(server, "VmHWM");
+  await disk.configure({ flushes: "work" });
+  const result = await flood;
+  const after = await load(options(server, { total: 50 }));
+  return [
+    `disk stands still for 15 s, ${change.connections} clients, ${change.bodyBytes} octets each`,
+    idle.toFixed(0),
+    highest.toFixed(0),
+    `${result.accepted}, afterwards ${after.accepted} of 50`,
+    JSON.stringify(result.errorTexts),
+  ];
+}
+
+const rows = [await largeMessages()];
+const lack = missing("ext4");
+if (lack === undefined) {
+  rows.push(await stalledDisk({ connections: 500, bodyBytes: 1_024 }));
+  rows.push(await stalledDisk({ connections: 200, bodyBytes: 1_000_000 }));
+} else {
+  console.log(`Left out: the disk that stands still, which ${lack}`);
+}
+printTable(["what", "idle MiB", "highest MiB", "accepted", "refused"], rows);

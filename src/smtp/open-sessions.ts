@@ -1,0 +1,39 @@
+/** Counts the sessions that are open, in all and by client address, and says when there are too many. */
+import type { SmtpLimits } from "./options.ts";
+
+type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;
+
+export class OpenSessions {
+  size = 0;
+  readonly #limits: ConnectionLimits;
+  readonly #byAddress = new Map<string, number>();
+
+  constructor(limits: ConnectionLimits) {
+    this.#limits = limits;
+  }
+
+  /** The limit that one more session from `address` would pass, if any. */
+  limitFor(address: string): keyof ConnectionLimits | undefined {
+    if (this.size >= this.#limits.maxConnections) return "maxConnections";
+    const fromThere = this.#byAddress.get(address) ?? 0;
+    const isFull = !isLoopback(address) && fromThere >= this.#limits.maxConnectionsPerIp;
+    return isFull ? "maxConnectionsPerIp" : undefined;
+  }
+
+  add(address: string): void {
+    this.size += 1;
+    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
+  }
+
+  remove(address: string): void {
+    this.size -= 1;
+    const left = (this.#byAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#byAddress.set(address, left);
+    else this.#byAddress.delete(address);
+  }
+}
+
+/** On this machine: loopback, or a UNIX socket, which has no address. */
+export function isLoopback(address: string): boolean {
+  return address === "" || address === "::1" || address.startsWith("127.");
+}

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  bareNewlinesFor,
+  checkedOptions,
+  defaultLimits,
+  greetingDelayFor,
+  type MailServerOptions,
+} from "./options.ts";
+
+const options: MailServerOptions = {
+  protocol: "smtp",
+  listen: { host: "127.0.0.1", port: 0 },
+  hostname: "mx.example.com",
+  deliver: async () => [],
+  checkRecipient: () => undefined,
+  spoolDirectory: "spool",
+};
+
+test("a stranger's bare newlines are refused, ours are made line endings, unless told otherwise", () => {
+  assert.equal(bareNewlinesFor({ protocol: "smtp" }, false), "reject");
+  assert.equal(bareNewlinesFor({ protocol: "smtp" }, true), "normalise");
+  assert.equal(bareNewlinesFor({ protocol: "lmtp" }, false), "normalise");
+  assert.equal(bareNewlinesFor({ protocol: "lmtp", bareNewlines: "reject" }, true), "reject");
+  assert.equal(
+    bareNewlinesFor({ protocol: "smtp", bareNewlines: "normalise" }, false),
+    "normalise",
+  );
+});
+
+test("a stranger waits 100 ms for the greeting, ours do not, unless told otherwise", () => {
+  assert.equal(greetingDelayFor({ protocol: "smtp" }, false), 100);
+  assert.equal(greetingDelayFor({ protocol: "smtp" }, true), 0);
+  assert.equal(greetingDelayFor({ protocol: "lmtp" }, false), 0);
+  assert.equal(greetingDelayFor({ protocol: "lmtp", greetingDelayMs: 7 }, true), 7);
+});
+
+test("limits left out, or undefined, have their defaults", () => {
+  const { limits } = checkedOptions({ ...options, limits: { maxRecipients: 5 } });
+  assert.deepEqual(limits, { ...defaultLimits, maxRecipients: 5 });
+  const given = { maxMessageBytes: undefined } as unknown as Partial<typeof limits>;
+  assert.deepEqual(checkedOptions({ ...options, limits: given }).limits, defaultLimits);
+});
+
+test("the defaults are the documented ones", () => {
+  assert.deepEqual(defaultLimits, {
+    maxMessageBytes: 52_428_800,
+    maxRecipients: 1_000,
+    maxConnections: 1_000,
+    maxConnectionsPerIp: 50,
+    commandTimeoutMs: 300_000,
+    dataTimeoutMs: 600_000,
+    admissionTimeoutMs: 5_000,
+    maxMemoryMessageBytes: 1_048_576,
+    maxMemoryBytes: 67_108_864,
+    maxCommandBytes: 2_048,
+  });
+});
+
+test("a refused option is named with the value received", () => {
+  assert.throws(() => checkedOptions({ ...options, limits: { maxRecipients: -3 } }), {
+    code: "ERR_SMTP_OPTION_INVALID",
+    message: "limits.maxRecipients must be a whole number of at least 1, but is -3",
+  });
+});
+
+test("what the owner's onEvent throws becomes a warning, not a lost reply", (t) => {
+  const warn = t.mock.method(process, "emitWarning", () => {});
+  const fault = new Error("the log is full");
+  const { onEvent } = checkedOptions({
+    ...options,
+    onEvent: () => {
+      throw fault;
+    },
+  });
+  onEvent({ kind: "error", during: "session", error: undefined });
+  assert.deepEqual(
+    warn.mock.calls.map((call) => call.arguments[0]),
+    [fault],
+  );
+});

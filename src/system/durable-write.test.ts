@@ -1,0 +1,175 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { SeededRandom } from "../../test/support/seeded-random.ts";
+import { SimDisk } from "../../test/support/sim-disk/disk.ts";
+import { sweepTemporaryFiles, syncFile, writeFileDurably } from "./index.ts";
+
+function directory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "postbag-system-"));
+  t.after(() => rmSync(path, { recursive: true }));
+  return path;
+}
+
+test("a file is made, then replaced, and nothing else is left", async (t) => {
+  const home = directory(t);
+  const path = join(home, "state");
+  await writeFileDurably(path, "first");
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  await writeFileDurably(path, new Uint8Array([0, 255]), { mode: 0o644 });
+  assert.deepEqual([...readFileSync(path)], [0, 255]);
+  assert.equal(statSync(path).mode & 0o777, 0o644);
+  assert.deepEqual(readdirSync(home), ["state"]);
+});
+
+test("owner, mode and extra steps are applied before the file takes its name", async (t) => {
+  const home = directory(t);
+  const path = join(home, "state");
+  const owner = { uid: process.getuid!(), gid: process.getgid!() };
+  let seen = "";
+  await writeFileDurably(path, "ready", {
+    owner,
+    mode: 0o640,
+    beforeRename: async ({ path: temporary }) => {
+      await Promise.resolve();
+      seen = `${readFileSync(temporary, "utf8")} ${(statSync(temporary).mode & 0o777).toString(8)}`;
+      assert.deepEqual(readdirSync(home), [basename(temporary)]);
+    },
+  });
+  assert.equal(seen, "ready 640");
+});
+
+test("a step that fails leaves the old file and no temporary one, and its own error", async (t) => {
+  const home = directory(t);
+  const path = join(home, "state");
+  await writeFileDurably(path, "old");
+  const beforeRename = () => {
+    throw new Error("not today");
+  };
+  await assert.rejects(writeFileDurably(path, "new", { beforeRename }), /not today/);
+  assert.equal(readFileSync(path, "utf8"), "old");
+  assert.deepEqual(readdirSync(home), ["state"]);
+  await assert.rejects(writeFileDurably(join(home, "gone", "state"), "x"), { code: "ENOENT" });
+  await assert.rejects(writeFileDurably(join(path, "state"), "x"), { code: "ENOTDIR" });
+  await assert.rejects(writeFileDurably(path, "new", { mode: 0o10000 }), {
+    code: "ERR_SYSTEM_INVALID_ARGUMENT",
+    message: /received 4096/,
+  });
+});
+
+test("a cut at any instant leaves the old contents or the new, and the new once resolved", async () => {
+  let cuts = 0;
+  for (let seed = 1; seed <= 40; seed += 1) {
+    for (let cutAt = 1; ; cutAt += 1) {
+      const disk = new SimDisk(new SeededRandom(seed));
+      await writeFileDurably("/state", "a".repeat(700), { fileSystem: disk.start() });
+      disk.cutAt = disk.instants + cutAt;
+      let resolved = false;
+      await writeFileDurably("/state", "b".repeat(1300), { fileSystem: disk.start() }).then(
+        () => {
+          resolved = true;
+        },
+        () => undefined,
+      );
+      const finished = !disk.isOff;
+      disk.cut();
+      const bytes = disk.afterCut().root.names.get("state")?.bytes;
+      const text = Buffer.from(bytes ?? []).toString();
+      const context = `seed ${seed}, cut at ${cutAt}: ${text.length} octets`;
+      assert.ok(text === "b".repeat(1300) || (text === "a".repeat(700) && !resolved), context);
+      cuts += 1;
+      if (finished) break;
+    }
+  }
+  assert.ok(cuts > 300, `${cuts} cuts`);
+});
+
+test("every failing call is reported, with nothing open and nothing left behind", async () => {
+  for (let number = 1; ; number += 1) {
+    const disk = new SimDisk(new SeededRandom(1));
+    const fileSystem = disk.start();
+    await writeFileDurably("/state", "old", { fileSystem });
+    const start = disk.operations;
+    let name = "";
+    disk.faults = [
+      {
+        errno: "EIO",
+        matches: (operation) => {
+          const isIt = operation.number === start + number;
+          if (isIt) name = `${operation.name} ${operation.path}`;
+          return isIt;
+        },
+      },
+    ];
+    const failure = await writeFileDurably("/state", "new", { fileSystem }).then(
+      () => undefined,
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+    disk.faults = [];
+    if (name === "") break;
+    // What is only tidying up may fail unheard.
+    if (!name.startsWith("close") || name.includes(".tmp")) assert.equal(failure, "EIO", name);
+    assert.deepEqual(fileSystem.openFiles, []);
+    if (name.startsWith("unlink")) continue;
+    assert.deepEqual(fileSystem.list("/"), ["state"], name);
+  }
+});
+
+test("temporary files of crashed writers are swept, those of living ones and young ones are not", (t) => {
+  const home = directory(t);
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  const tag = "0123456789abcdef";
+  const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
+  const names = {
+    crashed: `.state.${dead}-${tag}-1.tmp`,
+    earlierProcessOfOurId: `.state.${process.pid}-${tag}-1.tmp`,
+    livingWriter: `.state.${process.ppid}-${tag}-1.tmp`,
+    young: `.state.${dead}-${tag}-2.tmp`,
+    somebodyElse: `.state.tmp`,
+  };
+  for (const name of Object.values(names)) {
+    writeFileSync(join(home, name), "");
+    if (name !== names.young) utimesSync(join(home, name), old, old);
+  }
+  assert.equal(sweepTemporaryFiles(home), 2);
+  assert.deepEqual(
+    readdirSync(home).sort(),
+    [names.livingWriter, names.young, names.somebodyElse].sort(),
+  );
+});
+
+test("the first write into a directory sweeps it", async (t) => {
+  const home = directory(t);
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  const left = join(home, `.other.${dead}-0123456789abcdef-1.tmp`);
+  writeFileSync(left, "");
+  utimesSync(left, 0, 0);
+  await writeFileDurably(join(home, "state"), "x");
+  assert.deepEqual(readdirSync(home), ["state"]);
+});
+
+test("syncFile names the call that failed", async (t) => {
+  const home = directory(t);
+  writeFileSync(join(home, "a"), "a");
+  await syncFile(join(home, "a"));
+  await assert.rejects(syncFile(join(home, "missing")), {
+    code: "ENOENT",
+    syscall: "open",
+    path: join(home, "missing"),
+  });
+  await assert.rejects(syncFile("/dev/null"), { code: "EINVAL", syscall: "fsync" });
+  symlinkSync(join(home, "a"), join(home, "link"));
+  await assert.rejects(syncFile(join(home, "link")), { code: "ELOOP", syscall: "open" });
+});

@@ -1,0 +1,307 @@
+/**
+ * Leaves out one guard at a time and requires that a test goes red: a test that cannot fail proves
+ * nothing, and a flush nobody would miss need not be there.
+ *
+ * Each guard is taken out of a copy of the sources by replacing a text that must occur exactly once,
+ * so that a guard that is rewritten is noticed here.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+
+interface Mutation {
+  readonly guard: string;
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** The test file that must go red, and which of its tests are worth running. */
+  readonly test: string;
+  readonly only?: string;
+}
+
+const root = join(import.meta.dirname, "../..");
+const sweep = "test/simulation/powercut.test.ts";
+const faults = "test/simulation/faults-maildir.test.ts";
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "the data of each file is flushed",
+    file: "src/maildir/write.ts",
+    from: "await (letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));",
+    to: "",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "the data of a batch is flushed in bulk",
+    file: "src/maildir/write.ts",
+    from: "await tools.syncFileSystem?.(written[0]!.mailbox.path);",
+    to: "",
+    test: sweep,
+    only: "bulk: a cut",
+  },
+  {
+    guard: "a received date is flushed with the file",
+    file: "src/maildir/write.ts",
+    from: "letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file)",
+    to: "fileSystem.syncData(file)",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "new/ and cur/, and the directories above them, are flushed",
+    file: "src/maildir/publish.ts",
+    from: "await directories.flushAll(beforeTmp);",
+    to: "void beforeTmp;",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "new/ itself is flushed, not only what lies above it",
+    file: "src/maildir/publish.ts",
+    from: "const first = [...targets, ...mailbox.unflushed]",
+    to: "const first = [...targets.slice(targets.length), ...mailbox.unflushed]",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "tmp/ is flushed after them",
+    file: "src/maildir/publish.ts",
+    from: "await directories.flushAll([mailbox.tmp]);",
+    to: "",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "the names of a batch are flushed in bulk",
+    file: "src/maildir/publish.ts",
+    from: "await syncFileSystem?.(path);",
+    to: "void syncFileSystem;",
+    test: sweep,
+    only: "bulk: a cut",
+  },
+  {
+    guard: "the directories above the mailbox are flushed",
+    file: "src/maildir/mailbox.ts",
+    from: "unflushed: [places.new, places.cur, places.tmp, ...upward]",
+    to: "unflushed: [places.new, places.cur, places.tmp, ...upward.slice(upward.length)]",
+    test: sweep,
+    only: "each: a cut",
+  },
+  {
+    guard: "the mail root is flushed as well",
+    file: "src/maildir/mailbox.ts",
+    from: "return [...below(root, mailbox.path).reverse(), followed(resolve(root))];",
+    to: "return below(root, mailbox.path).reverse();",
+    test: sweep,
+    only: "each: a (cut|kill)",
+  },
+  {
+    guard: "directories are flushed whether or not this process made them",
+    file: "src/maildir/mailbox.ts",
+    from: "if (known.has(mailbox)) return mailbox;",
+    to: "if (known.has(mailbox) || !isNew) return mailbox;",
+    test: sweep,
+    only: "each: a kill",
+  },
+  {
+    guard: "a mailbox counts as known only after its directories were flushed",
+    file: "src/maildir/mailbox.ts",
+    from: "if (known.has(mailbox)) return mailbox;",
+    to: "if (known.has(mailbox)) return mailbox;\n  known.remember(mailbox);",
+    test: "src/maildir/deliver.test.ts",
+  },
+  {
+    guard: "a failed flush is never repeated on the same file",
+    file: "src/maildir/write.ts",
+    from: "return cause ?? new Error",
+    to: "return undefined ?? new Error",
+    test: faults,
+  },
+  {
+    guard: "a second flush of a damaged file is not believed",
+    file: "src/maildir/write.ts",
+    from: "fileSystem.syncData(file));",
+    to: "fileSystem.syncData(file).catch(() => fileSystem.syncData(file)));",
+    test: sweep,
+    only: "each: failing",
+  },
+  {
+    guard: "after a failed bulk flush every message is written again",
+    file: "src/maildir/write.ts",
+    from: 'await keepEach(written, tools, "again");',
+    to: "",
+    test: sweep,
+    only: "bulk: failing",
+  },
+  {
+    guard: "after a failed bulk flush of names every directory is asked",
+    file: "src/maildir/publish.ts",
+    from: "    return false;\n  }\n}\n\nasync function keepNamesOf",
+    to: "    return true;\n  }\n}\n\nasync function keepNamesOf",
+    test: sweep,
+    only: "bulk: failing",
+  },
+  {
+    guard: "directories are opened before anything is renamed",
+    file: "src/maildir/held-directories.ts",
+    from: "fileSystem.sync(descriptors.get(path)!)",
+    to: "syncedLate(path, fileSystem)",
+    test: faults,
+    only: "another flush was told of",
+  },
+  {
+    guard: "what cannot be kept is taken back",
+    file: "src/maildir/publish.ts",
+    from: "const mayRemain = !unlinked(path, tools.fileSystem);",
+    to: "const mayRemain = false;",
+    test: faults,
+  },
+  {
+    guard: "a failed draft is removed, and its descriptor closed",
+    file: "src/maildir/write.ts",
+    from: "if (file !== undefined) closeQuietly(file, tools);",
+    to: "",
+    test: faults,
+  },
+  {
+    guard: "a file is made only where there is none (O_EXCL)",
+    file: "src/system/node-file-system.ts",
+    from: "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW",
+    to: "O_WRONLY | O_CREAT | O_NOFOLLOW",
+    test: "src/maildir/deliver.test.ts",
+  },
+  {
+    guard: "links are not followed below the mail root",
+    file: "src/maildir/mailbox.ts",
+    from: 'if (status.kind === "symlink") {',
+    to: 'if (status.kind === "symlink") {\n    return fileSystem.status(followed(path));',
+    test: "src/maildir/deliver.test.ts",
+  },
+  {
+    guard: "names differ from one start of the process to the next",
+    file: "src/maildir/name.ts",
+    from: "random ?? randomBytes(8)",
+    to: "random ?? new Uint8Array(8)",
+    test: "src/maildir/name.test.ts",
+  },
+  {
+    guard: "names differ within one instant",
+    file: "src/maildir/name.ts",
+    from: "count += 1;",
+    to: "",
+    test: "src/maildir/name.test.ts",
+  },
+  {
+    guard: "tmp/ is not cleaned of work under way",
+    file: "src/maildir/maildir.ts",
+    from: " || this.#tools.names.isOwn(name)) return false;",
+    to: ") return false;",
+    test: "src/maildir/maildir.test.ts",
+  },
+  {
+    guard: "who comes during a file system flush waits for the next",
+    file: "src/system/share-next.ts",
+    from: "next ??= current.then(start, start);\n    return next;",
+    to: "return current;",
+    test: "src/system/share-next.test.ts",
+  },
+  {
+    guard: "a file system flush that failed once is spent",
+    file: "src/system/file-system-sync.ts",
+    from: "failure = error;",
+    to: "",
+    test: "src/system/file-system-sync.test.ts",
+  },
+  {
+    guard: "a durable write flushes the file before it takes the name",
+    file: "src/system/durable-write.ts",
+    from: "await fileSystem.sync(file);\n      open = false;",
+    to: "open = false;",
+    test: "src/system/durable-write.test.ts",
+  },
+  {
+    guard: "a durable write flushes the directory",
+    file: "src/system/durable-write.ts",
+    from: "await fileSystem.sync(directory);",
+    to: "",
+    test: "src/system/durable-write.test.ts",
+  },
+];
+
+/** What a mutated source needs besides, to still be a program. */
+const companions: Record<string, readonly [string, string]> = {
+  "directories are opened before anything is renamed": [
+    "function closeQuietly(",
+    `function syncedLate(path: string, fileSystem: FileSystem): Promise<void> {
+      const directory = fileSystem.openDirectory(path);
+      return fileSystem.sync(directory).finally(() => fileSystem.close(directory));
+    }
+    function closeQuietly(`,
+  ],
+  "directories are flushed whether or not this process made them": [
+    "  const own =\n    root === undefined",
+    '  let isNew = false;\n  try {\n    fileSystem.status(join(mailboxPath, "cur"));\n  } catch {\n    isNew = true;\n  }\n  const own =\n    root === undefined',
+  ],
+};
+
+for (const mutation of mutations) {
+  test(`without this a test goes red: ${mutation.guard}`, async (t) => {
+    const copy = copyOfTheHouse(t);
+    const untouched = readFileSync(join(copy, mutation.file), "utf8");
+    let source = replacedOnce(untouched, mutation.from, mutation.to);
+    const companion = companions[mutation.guard];
+    if (companion) source = replacedOnce(source, ...companion);
+    writeFileSync(join(copy, mutation.file), source);
+    const { code, red } = await run(copy, mutation.test, mutation.only);
+    assert.notEqual(code, 0, `${mutation.test} stayed green without: ${mutation.guard}`);
+    assert.ok(red.length > 0, "a test went red, and did not merely fail to start");
+    t.diagnostic(`red: ${red[0]} (${mutation.test})`);
+  });
+}
+
+function replacedOnce(source: string, from: string, to: string): string {
+  assert.equal(source.split(from).length, 2, `exactly one place reads: ${from}`);
+  return source.replace(from, () => to);
+}
+
+function copyOfTheHouse(t: TestContext): string {
+  const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
+  t.after(() => rmSync(copy, { recursive: true }));
+  const parts = ["src/system", "src/maildir", "src/mail", "test/simulation", "test/support"];
+  for (const part of [...parts, "package.json"]) {
+    cpSync(join(root, part), join(copy, part), { recursive: true });
+  }
+  return copy;
+}
+
+/** Runs one test file, and lists the tests that failed by an assertion or an error of their own. */
+async function run(
+  directory: string,
+  file: string,
+  only: string | undefined,
+): Promise<{ readonly code: number; readonly red: readonly string[] }> {
+  const pattern = only === undefined ? [] : [`--test-name-pattern=${only}`];
+  const child = spawn(
+    process.execPath,
+    ["--test", "--test-reporter=tap", "--test-timeout=120000", ...pattern, file],
+    { cwd: directory, stdio: ["ignore", "pipe", "ignore"], env: cleanEnvironment() },
+  );
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const [code] = (await once(child, "close")) as [number];
+  const red = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name]) => name!);
+  return { code, red: red.filter((name) => !name.endsWith(".test.ts")) };
+}
+
+/** A test runner started by a test runner would report to it instead of to its output. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
+  return rest;
+}

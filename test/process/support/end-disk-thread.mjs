@@ -1,0 +1,12 @@
+/** Loaded before the server: SIGUSR2 ends its disk thread, as a fault of the thread's own would. */
+import { syncBuiltinESMExports } from "node:module";
+import threads from "node:worker_threads";
+
+const { Worker } = threads;
+threads.Worker = class extends Worker {
+  constructor(...options) {
+    super(...options);
+    process.once("SIGUSR2", () => void this.terminate());
+  }
+};
+syncBuiltinESMExports();
