@@ -108,6 +108,12 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
 
     onDeliveryEvent(event) {
       if (event.kind === "disk-thread-died") return onDiskThreadDeath(event.cause);
+      if (event.kind === "recovered") return log.info(event.report, "recovered");
+      if (event.kind === "orphaned") return log.error(event, "kept as orphans");
+      if (event.kind === "publishing") {
+        if (event.reason === undefined) return log.info(event, "publishing again");
+        return log.error(event, "cannot publish");
+      }
       metrics.flush.observe(event.durationMs / 1000);
       metrics.batch.observe(event.messages);
       const { messages, failed, mailboxes, bytes } = event;

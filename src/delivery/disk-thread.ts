@@ -1,5 +1,6 @@
 /**
- * The disk thread: takes whole batches, commits them with `deliverAll`, answers per message.
+ * The disk thread: takes whole batches, commits them in the mailboxes or through the journal, answers
+ * per message.
  *
  * Calls that touch only the page cache are synchronous here and block nobody else. Flushes are
  * awaited, so the files of the next batch are written while the last one syncs.
@@ -13,9 +14,13 @@ import {
   type DeliveryResult,
   deliverAll,
 } from "../maildir/index.ts";
-import { nodeFileSystem, systemClock } from "../system/index.ts";
+import { nodeFileSystem, openFileSystemSync, systemClock } from "../system/index.ts";
 import { BulkSync, syncPlan } from "./bulk-sync.ts";
+import type { Disk } from "./disk.ts";
+import { JournalDisk, type JournalSettings } from "./journal-disk.ts";
+import type { RecoveryReport } from "./recoverer.ts";
 import {
+  factsOf,
   packResults,
   type ThreadAnswer,
   type ThreadOptions,
@@ -26,7 +31,7 @@ import {
 const port = parentPort;
 if (port === null) throw new Error("the disk thread runs as a worker thread only");
 
-const { mailRoot } = workerData as ThreadOptions;
+const { mailRoot, journal } = workerData as ThreadOptions;
 const bulkSync = new BulkSync();
 const syncEach: DeliverTools = {
   fileSystem: nodeFileSystem,
@@ -35,27 +40,68 @@ const syncEach: DeliverTools = {
   known: createKnownMailboxes(),
   ...(mailRoot === undefined ? {} : { root: mailRoot }),
 };
+const synced: Disk = { commit: commitSynced, close: () => bulkSync.close() };
 
-port.on("message", (request: ThreadRequest) => {
-  if (request.kind === "close") {
-    void bulkSync.close().finally(() => port.close());
-    return;
-  }
-  const { batch, bytes, items } = request;
-  commit(unpackBatch(bytes, items)).then(
-    (results) => say({ kind: "committed", batch, results: packResults(results) }),
-    (error: unknown) => say({ kind: "broken", batch, message: String(error) }),
-  );
-});
+if (journal === undefined) serve(synced);
+else openJournal(journal).then(serveJournal, giveUp);
 
-say({ kind: "started" });
+function serve(disk: Disk, recovered?: RecoveryReport): void {
+  port?.on("message", (request: ThreadRequest) => {
+    if (request.kind === "close") {
+      void disk.close().finally(() => port?.close());
+      return;
+    }
+    const { batch, bytes, items } = request;
+    disk.commit(unpackBatch(bytes, items)).then(
+      (results) => say({ kind: "committed", batch, results: packResults(results) }),
+      (error: unknown) => say({ kind: "broken", batch, message: String(error) }),
+    );
+  });
+  say({ kind: "started", recovered });
+}
 
-async function commit(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
+async function commitSynced(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
   const many = syncPlan("data", deliveries.length) === "bulk";
   const maildirs = new Set(deliveries.map(({ maildir }) => maildir));
   const syncFileSystem = many ? await bulkSync.forBatch(maildirs) : undefined;
   const tools = syncFileSystem ? { ...syncEach, syncFileSystem, syncPlan } : syncEach;
   return deliverAll(deliveries, tools);
+}
+
+function openJournal(settings: JournalSettings): Promise<JournalDisk> {
+  return JournalDisk.open(settings, {
+    ...syncEach,
+    openFileSystemSync,
+    commitSynced: synced.commit,
+    onEvent: (event) => say({ kind: "event", event }),
+  });
+}
+
+/** Tells also when the journal stops accepting, and when it accepts again. */
+function serveJournal(disk: JournalDisk): void {
+  let accepting = true;
+  let watch: NodeJS.Timeout | undefined;
+  function look(): void {
+    clearTimeout(watch);
+    if (disk.accepting !== accepting) {
+      accepting = disk.accepting;
+      say({ kind: "accepting", accepting });
+    }
+    if (!accepting) watch = setTimeout(look, 1000);
+  }
+  const commit: Disk["commit"] = (deliveries) => disk.commit(deliveries).finally(look);
+  const close = async () => {
+    clearTimeout(watch);
+    await disk.close();
+    await synced.close();
+  };
+  serve({ commit, close }, disk.recovered);
+}
+
+function giveUp(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  say({ kind: "failed", message, cause: factsOf(error instanceof Error ? error.cause : error) });
+  port?.close();
 }
 
 function say(answer: ThreadAnswer): void {

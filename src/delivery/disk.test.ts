@@ -23,7 +23,7 @@ test("a disk thread that dies leaves its batch in doubt, says so first, and take
      parentPort.postMessage({ kind: "started" });`,
   );
   const order: string[] = [];
-  const disk = await startDiskThread({}, () => order.push("death"), pathToFileURL(entry));
+  const disk = await startDiskThread({}, { died: () => order.push("death") }, pathToFileURL(entry));
   const refused = disk.commit([{ maildir: directory, body }]).catch((error) => {
     order.push("answer");
     return error;
@@ -74,7 +74,7 @@ test("an error keeps its code, path and original cause on the way back", () => {
     ]),
   );
   const [good, bad] = unpackResults(sent);
-  assert.deepEqual(good, { ok: true, id: "a" });
+  assert.deepEqual(good, { ok: true, id: "a", unpublished: false });
   assert.ok(bad && !bad.ok);
   assert.equal(bad.error.code, "ERR_MAILDIR_WRITE_FAILED");
   assert.equal(bad.error.path, "/m/tmp/x");

@@ -8,12 +8,49 @@
 import { Worker } from "node:worker_threads";
 import { type Delivery, type DeliveryResult, MaildirError } from "../maildir/index.ts";
 import { DeliveryError } from "./errors.ts";
-import { packBatch, type ThreadAnswer, type ThreadOptions, unpackResults } from "./wire.ts";
+import type { JournalDiskEvent } from "./journal-disk.ts";
+import type { RecoveryReport } from "./recoverer.ts";
+import { Unpublished } from "./unpublished.ts";
+import {
+  packBatch,
+  type ThreadAnswer,
+  type ThreadOptions,
+  unpackResults,
+  unpublishedOf,
+} from "./wire.ts";
+
+/** What became of one message: durable, and visible unless it says otherwise; or refused. */
+export type CommitResult = DeliveryResult & { readonly unpublished?: boolean };
 
 /** Commits batches: one result per delivery, in order, each durable when the promise resolves. */
 export interface Disk {
-  commit(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]>;
+  commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]>;
   close(): Promise<void>;
+  /** Present when batches are committed through a journal. */
+  readonly journal?: JournalView;
+}
+
+/** What a journal adds: messages may be durable before they are visible. */
+export interface JournalView {
+  /** What recovery found and did when the disk was started. */
+  readonly recovered: RecoveryReport;
+  /** Whether the journal takes new mail: not after its own disk has refused writes. */
+  readonly accepting: boolean;
+  /** Messages durable and not yet visible. */
+  readonly unpublished: number;
+  /** Resolves when a message is in its mailbox. @throws {DeliveryError} ERR_DELIVERY_ORPHANED, _CLOSED */
+  published(id: string): Promise<void>;
+}
+
+/** What a disk thread tells without being asked. */
+export interface DiskListener {
+  /**
+   * Called once if the thread ends without having been asked to, before the batches it held reject
+   * with ERR_DELIVERY_IN_DOUBT: whether they were stored is not known, so a server must end here
+   * rather than answer its clients.
+   */
+  died(cause: unknown): void;
+  happened?(event: JournalDiskEvent): void;
 }
 
 // In the published package this file is JavaScript, and so is the thread's.
@@ -23,15 +60,13 @@ const threadEntry = new URL(
 );
 
 /**
- * Starts a disk thread.
+ * Starts a disk thread, which recovers its journal first if it has one.
  *
- * @param onDeath Called once if the thread ends without having been asked to, before the batches it
- *   held reject with ERR_DELIVERY_IN_DOUBT: whether they were stored is not known, so a server must
- *   end here rather than answer its clients.
+ * @throws {DeliveryError} ERR_DELIVERY_JOURNAL when the journal cannot be opened.
  */
 export async function startDiskThread(
   options: ThreadOptions,
-  onDeath: (cause: unknown) => void,
+  listener: DiskListener,
   entry: URL = threadEntry,
 ): Promise<Disk> {
   // Without the process's own flags: some, such as --input-type, are refused by a thread.
@@ -39,13 +74,28 @@ export async function startDiskThread(
   type Waiter = (answer: ThreadAnswer | undefined) => void;
   const waiting = new Map<number, Waiter>();
   const ended = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<RecoveryReport | undefined>();
+  const unpublished = new Unpublished();
+  let accepting = true;
   let lastBatch = 0;
   let closing = false;
   let death: unknown;
 
   worker.on("message", (answer: ThreadAnswer) => {
-    if (answer.kind === "started") return started.resolve();
+    switch (answer.kind) {
+      case "started":
+        return started.resolve(answer.recovered);
+      case "failed":
+        closing = true;
+        return started.reject(journalError(answer.message, answer.cause));
+      case "accepting":
+        accepting = answer.accepting;
+        return;
+      case "event":
+        return hear(answer.event);
+      case "committed":
+        unpublished.committed(unpublishedOf(answer.results));
+    }
     const settle = waiting.get(answer.batch);
     waiting.delete(answer.batch);
     if (waiting.size === 0) worker.unref();
@@ -59,20 +109,38 @@ export async function startDiskThread(
     if (closing) return;
     death ??= new Error(`the disk thread ended with code ${code}`);
     started.reject(death);
-    onDeath(death);
+    listener.died(death);
+    unpublished.failed(closedError(death));
     for (const settle of waiting.values()) settle(undefined);
     waiting.clear();
   });
-  await started.promise;
+  const recovered = await started.promise;
   worker.unref(); // An idle executor does not keep the process alive.
 
+  function hear(event: JournalDiskEvent): void {
+    if (event.kind === "published") unpublished.published(event.ids);
+    if (event.kind === "orphaned") {
+      const text = `Published nowhere, kept in ${event.orphans}: ${event.reason}`;
+      unpublished.failed(new DeliveryError("ERR_DELIVERY_ORPHANED", text), event.ids);
+    }
+    listener.happened?.(event);
+  }
+
+  const journal: JournalView | undefined = recovered && {
+    recovered,
+    get accepting() {
+      return accepting && death === undefined;
+    },
+    get unpublished() {
+      return unpublished.count;
+    },
+    published: (id) => unpublished.wait(id),
+  };
+
   return {
+    ...(journal ? { journal } : {}),
     async commit(deliveries) {
-      if (death !== undefined) {
-        throw new DeliveryError("ERR_DELIVERY_CLOSED", "The disk thread is gone.", {
-          cause: death,
-        });
-      }
+      if (death !== undefined) throw closedError(death);
       const batch = ++lastBatch;
       const { request, transfer } = packBatch(batch, deliveries);
       const { promise, resolve } = Promise.withResolvers<ThreadAnswer | undefined>();
@@ -94,8 +162,18 @@ export async function startDiskThread(
       worker.ref();
       worker.postMessage({ kind: "close" });
       await ended.promise;
+      unpublished.failed(closedError(undefined));
     },
   };
+}
+
+function closedError(cause: unknown): DeliveryError {
+  return new DeliveryError("ERR_DELIVERY_CLOSED", "The disk thread is gone.", { cause });
+}
+
+function journalError(message: string, facts: Readonly<Record<string, unknown>> | undefined) {
+  const cause = facts && Object.assign(new Error(String(facts.message)), facts);
+  return new DeliveryError("ERR_DELIVERY_JOURNAL", message, { errno: errnoOf(cause), cause });
 }
 
 /** The errno name behind a failed delivery, such as `"ENOSPC"`. */

@@ -8,6 +8,10 @@ export type DeliveryErrorCode =
   | "ERR_DELIVERY_CLOSED"
   /** One body alone exceeds `maxPendingBytes`; it must be spooled to a file. */
   | "ERR_DELIVERY_TOO_LARGE"
+  /** The journal could not be opened or understood; `cause` says why. */
+  | "ERR_DELIVERY_JOURNAL"
+  /** The message could not be published; it is kept in `orphans/` beside staging. */
+  | "ERR_DELIVERY_ORPHANED"
   /** An option or an argument has a value it cannot have. */
   | "ERR_DELIVERY_OPTION";
 

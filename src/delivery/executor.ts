@@ -9,17 +9,21 @@
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
-import { type Disk, errnoOf, startDiskThread } from "./disk.ts";
+import { type Disk, type DiskListener, errnoOf, startDiskThread } from "./disk.ts";
 import { DeliveryError } from "./errors.ts";
+import type { JournalDiskEvent, JournalSettings } from "./journal-disk.ts";
 import { type DeliveryTuning, type Tuning, tuningOf } from "./options.ts";
+import type { RecoveryReport } from "./recoverer.ts";
 import { sizeInMemory } from "./wire.ts";
 
 export interface DeliveryExecutorOptions extends DeliveryTuning {
   /**
    * How a batch is made durable. `"synced"`: the file is in `new/` and durable when `deliver`
-   * resolves; the executor keeps no state of its own. @defaultValue "synced"
+   * resolves; the executor keeps no state of its own. `{ journal }`: one flush for a whole batch, in a
+   * log in that directory; durable when `deliver` resolves, visible within `publishWithinMs`, and
+   * recovered when the executor is opened again. @defaultValue "synced"
    */
-  readonly commit?: "synced";
+  readonly commit?: "synced" | JournalCommit;
   /**
    * Directory that holds all mailboxes. Directories made on the way to a mailbox are synced up to
    * it, and no symbolic link below it is followed. @defaultValue none: each path stands for itself
@@ -33,6 +37,15 @@ export interface DeliveryExecutorOptions extends DeliveryTuning {
   readonly disk?: Disk;
 }
 
+export interface JournalCommit {
+  /** Directory of the journal; made when missing. One process at a time. */
+  readonly journal: string;
+  /** Octets of one segment of the journal. @defaultValue 32 MiB */
+  readonly segmentBytes?: number;
+  /** Most segments: together they bound what can be durable and not yet visible. @defaultValue 8 */
+  readonly maxSegments?: number;
+}
+
 export type DeliveryEvent =
   | {
       readonly kind: "flushed";
@@ -42,6 +55,12 @@ export type DeliveryEvent =
       readonly bytes: number;
       readonly durationMs: number;
     }
+  /** What recovery did: when the executor was opened, and when a missing file system came back. */
+  | { readonly kind: "recovered"; readonly report: RecoveryReport }
+  /** These could not be published; they are kept, durably, in the Maildir `orphans`. */
+  | Extract<JournalDiskEvent, { readonly kind: "orphaned" }>
+  /** Mail cannot be published on a file system for now, or can again when `reason` is missing. */
+  | Extract<JournalDiskEvent, { readonly kind: "publishing" }>
   /** Messages in flight are in doubt: a server must end without answering for them. */
   | { readonly kind: "disk-thread-died"; readonly cause: unknown };
 
@@ -74,6 +93,10 @@ export interface DeliveryStats {
   readonly delivered: number;
   readonly failed: number;
   readonly batches: number;
+  /** Whether the journal takes new mail; always, without one. */
+  readonly accepting: boolean;
+  /** Messages durable and not yet visible. */
+  readonly unpublished: number;
 }
 
 interface Request extends Delivery {
@@ -94,22 +117,25 @@ export class DeliveryExecutor {
   #closed: Promise<void> | undefined;
 
   /**
-   * Opens an executor; one per process is enough, and cheap to share among sessions.
+   * Opens an executor; one per process is enough, and cheap to share among sessions. With a journal it
+   * first carries out what an earlier process left, and tells of it in a `recovered` event.
    *
-   * @throws {DeliveryError} ERR_DELIVERY_OPTION when an option has an impossible value.
+   * @throws {DeliveryError} ERR_DELIVERY_OPTION when an option has an impossible value;
+   *   ERR_DELIVERY_JOURNAL when the journal cannot be opened, or another process has it open.
    */
   static async open(options: DeliveryExecutorOptions = {}): Promise<DeliveryExecutor> {
     const tuning = tuningOf(options);
-    if (options.commit !== undefined && options.commit !== "synced") {
-      const received = JSON.stringify(options.commit);
-      throw new DeliveryError("ERR_DELIVERY_OPTION", `commit must be "synced"; got ${received}.`);
-    }
+    const journal = journalSettings(options.commit ?? "synced", tuning);
     const onEvent = options.onEvent ?? (() => {});
+    const listener: DiskListener = {
+      died: (cause) => onEvent({ kind: "disk-thread-died", cause }),
+      happened: (event) => {
+        if (event.kind !== "published") onEvent(event);
+      },
+    };
     const disk =
-      options.disk ??
-      (await startDiskThread({ mailRoot: options.mailRoot }, (cause) =>
-        onEvent({ kind: "disk-thread-died", cause }),
-      ));
+      options.disk ?? (await startDiskThread({ mailRoot: options.mailRoot, journal }, listener));
+    if (disk.journal) onEvent({ kind: "recovered", report: disk.journal.recovered });
     return new DeliveryExecutor(tuning, disk, options.clock ?? systemClock, onEvent);
   }
 
@@ -171,6 +197,17 @@ export class DeliveryExecutor {
     }
   }
 
+  /**
+   * Resolves when a delivered message is visible in its mailbox: at once without a journal, and for an
+   * id that is not, or no longer, on its way.
+   *
+   * @throws {DeliveryError} ERR_DELIVERY_ORPHANED when it was kept in `orphans/` instead;
+   *   ERR_DELIVERY_CLOSED when the executor ends first: the message is safe, recovery will publish it.
+   */
+  async published(id: MessageId): Promise<void> {
+    await this.#disk.journal?.published(id);
+  }
+
   stats(): DeliveryStats {
     const { queued, inFlight, bytes, waiting, batchesInFlight } = this.#batcher.stats();
     return {
@@ -181,11 +218,13 @@ export class DeliveryExecutor {
       delivered: this.#delivered,
       failed: this.#failed,
       batches: this.#batches,
+      accepting: this.#disk.journal?.accepting ?? true,
+      unpublished: this.#disk.journal?.unpublished ?? 0,
     };
   }
 
   /**
-   * Refuses new work, commits what was accepted, and lets the disk thread go. Idempotent.
+   * Refuses new work, commits what was accepted, publishes what it can, and lets the disk thread go. Idempotent.
    *
    * @param options.timeoutMs After so many milliseconds what is still queued is refused, and this
    *   rejects; a batch the disk still holds then goes on and settles when the disk answers.
@@ -265,6 +304,28 @@ export class DeliveryExecutor {
             });
     }
   }
+}
+
+const maxBacklogWaitMs = 5000;
+
+function journalSettings(commit: unknown, tuning: Tuning): JournalSettings | undefined {
+  if (commit === "synced") return undefined;
+  const { journal, segmentBytes, maxSegments } = (commit ?? {}) as Partial<JournalCommit>;
+  if (typeof journal !== "string" || journal === "" || journal.includes("\0")) {
+    const received = JSON.stringify(commit);
+    throw new DeliveryError(
+      "ERR_DELIVERY_OPTION",
+      `commit must be "synced" or { journal: directory }; got ${received}.`,
+    );
+  }
+  return {
+    directory: journal,
+    publishWithinMs: tuning.publishWithinMs,
+    maxBacklogBytes: tuning.maxBacklogBytes,
+    maxBacklogWaitMs,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(maxSegments === undefined ? {} : { maxSegments }),
+  };
 }
 
 function checkArguments(path: unknown, body: unknown): void {

@@ -6,6 +6,7 @@ export {
   DeliveryExecutor,
   type DeliveryExecutorOptions,
   type DeliveryStats,
+  type JournalCommit,
   type Receipt,
 } from "./executor.ts";
 export {
@@ -21,3 +22,4 @@ export {
   type DeliveryTuning,
   referenceTuning,
 } from "./options.ts";
+export type { RecoveryReport } from "./recoverer.ts";

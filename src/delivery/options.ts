@@ -32,6 +32,16 @@ export interface DeliveryTuning {
   readonly maxPending?: number;
   /** Most octets of accepted and unanswered requests held in memory. @defaultValue 64 MiB */
   readonly maxPendingBytes?: number;
+  /**
+   * With a journal: longest time from durable to visible under load, in milliseconds, as far as the
+   * disk allows; at once when idle. @defaultValue 250
+   */
+  readonly publishWithinMs?: number;
+  /**
+   * With a journal: most octets durable and not yet visible; more mail waits, and is then refused.
+   * @defaultValue 64 MiB
+   */
+  readonly maxBacklogBytes?: number;
 }
 
 export type Tuning = Required<DeliveryTuning>;
@@ -50,6 +60,8 @@ export function tuningOf(options: DeliveryTuning): Tuning {
     maxBatchBytes: options.maxBatchBytes ?? Math.min(16 * MiB, maxPendingBytes),
     maxPending: options.maxPending ?? 16 * maxBatch,
     maxPendingBytes,
+    publishWithinMs: options.publishWithinMs ?? 250,
+    maxBacklogBytes: options.maxBacklogBytes ?? 64 * MiB,
   };
   wholeNumber("maxBatch", tuning.maxBatch, 1);
   wholeNumber("maxWaitMs", tuning.maxWaitMs, 0, MAX_TIMER_MS);
@@ -57,6 +69,8 @@ export function tuningOf(options: DeliveryTuning): Tuning {
   wholeNumber("maxPending", tuning.maxPending, tuning.maxBatch);
   wholeNumber("maxPendingBytes", tuning.maxPendingBytes, 1);
   wholeNumber("maxBatchBytes", tuning.maxBatchBytes, 1, tuning.maxPendingBytes);
+  wholeNumber("publishWithinMs", tuning.publishWithinMs, 0, MAX_TIMER_MS);
+  wholeNumber("maxBacklogBytes", tuning.maxBacklogBytes, 1);
   return tuning;
 }
 

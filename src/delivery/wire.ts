@@ -8,14 +8,18 @@
 import {
   type Body,
   type Delivery,
-  type DeliveryResult,
   MaildirError,
   type MaildirErrorCode,
   type SpooledBody,
 } from "../maildir/index.ts";
+import type { CommitResult } from "./disk.ts";
+import type { JournalDiskEvent, JournalSettings } from "./journal-disk.ts";
+import type { RecoveryReport } from "./recoverer.ts";
 
 export interface ThreadOptions {
   readonly mailRoot?: string | undefined;
+  /** Commits through this journal instead of in each mailbox. */
+  readonly journal?: JournalSettings | undefined;
 }
 
 export type ThreadRequest =
@@ -28,7 +32,12 @@ export type ThreadRequest =
   | { readonly kind: "close" };
 
 export type ThreadAnswer =
-  | { readonly kind: "started" }
+  | { readonly kind: "started"; readonly recovered: RecoveryReport | undefined }
+  /** The journal could not be opened; the thread ends. */
+  | { readonly kind: "failed"; readonly message: string; readonly cause: PackedCause }
+  | { readonly kind: "event"; readonly event: JournalDiskEvent }
+  /** The journal stopped taking mail, or takes it again. */
+  | { readonly kind: "accepting"; readonly accepting: boolean }
   | {
       readonly kind: "committed";
       readonly batch: number;
@@ -48,7 +57,7 @@ interface PackedDelivery {
 }
 
 type PackedResult =
-  | { readonly ok: true; readonly id: string }
+  | { readonly ok: true; readonly id: string; readonly unpublished: boolean }
   | { readonly ok: false; readonly error: PackedError };
 
 interface PackedError {
@@ -56,8 +65,10 @@ interface PackedError {
   readonly message: string;
   readonly path: string | undefined;
   readonly mayRemain: boolean;
-  readonly cause: Readonly<Record<string, unknown>> | undefined;
+  readonly cause: PackedCause;
 }
+
+type PackedCause = Readonly<Record<string, unknown>> | undefined;
 
 /** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
 export function sizeInMemory(body: Body): number {
@@ -113,17 +124,17 @@ export function unpackBatch(bytes: ArrayBuffer, items: readonly PackedDelivery[]
   });
 }
 
-export function packResults(results: readonly DeliveryResult[]): PackedResult[] {
+export function packResults(results: readonly CommitResult[]): PackedResult[] {
   return results.map((result) => {
-    if (result.ok) return { ok: true, id: result.id };
+    if (result.ok) return { ok: true, id: result.id, unpublished: result.unpublished === true };
     const { code, message, path, mayRemain, cause } = result.error;
     return { ok: false, error: { code, message, path, mayRemain, cause: factsOf(cause) } };
   });
 }
 
-export function unpackResults(results: readonly PackedResult[]): DeliveryResult[] {
+export function unpackResults(results: readonly PackedResult[]): CommitResult[] {
   return results.map((result) => {
-    if (result.ok) return { ok: true, id: result.id };
+    if (result.ok) return result;
     const { code, message, path, mayRemain, cause } = result.error;
     const error = new MaildirError(code as MaildirErrorCode, message, {
       mayRemain,
@@ -136,8 +147,13 @@ export function unpackResults(results: readonly PackedResult[]): DeliveryResult[
   });
 }
 
+/** The messages of a batch that are durable and not yet visible. */
+export function unpublishedOf(results: readonly PackedResult[]): string[] {
+  return results.flatMap((result) => (result.ok && result.unpublished ? [result.id] : []));
+}
+
 /** The fields by which a failed system call is told apart. */
-function factsOf(cause: unknown): Readonly<Record<string, unknown>> | undefined {
+export function factsOf(cause: unknown): PackedCause {
   if (!(cause instanceof Error)) return undefined;
   const { code, errno, syscall, path, dest } = cause as NodeJS.ErrnoException & { dest?: string };
   const facts = { message: cause.message, code, errno, syscall, path, dest };

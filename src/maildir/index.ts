@@ -1,9 +1,11 @@
-export type { Body, SpooledBody } from "./body.ts";
+export { type Body, bodySizes, type SpooledBody, writeBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
 export { MaildirError, type MaildirErrorCode, type MaildirErrorFacts } from "./errors.ts";
 export { addFlags, type Flags, parseFlags, removeFlags, serializeFlags } from "./flags.ts";
+export { keepMailboxes } from "./keep-mailboxes.ts";
+export { type Letter, letterOf } from "./letter.ts";
 export type { Entry } from "./lookup.ts";
-export { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
+export { createKnownMailboxes, type KnownMailboxes, type Mailbox } from "./mailbox.ts";
 export { type DeliverOptions, Maildir, type MaildirOptions } from "./maildir.ts";
 export {
   createNameSource,

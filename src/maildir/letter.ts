@@ -32,7 +32,7 @@ export interface Bundle {
 }
 
 /** Fixes the name of a message for good: every later attempt uses the same one. */
-export function letterOf(delivery: Delivery, tools: DeliverTools): Letter {
+export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">): Letter {
   const complaint = complaintAbout(delivery);
   if (complaint !== undefined) return refusedLetter(delivery, complaint);
   const { body, flags = "", receivedAt, maildir } = delivery;

@@ -55,7 +55,7 @@ export interface MailboxTools {
    * The mail root, an existing directory above the mailboxes; below it no symbolic link is followed.
    * Without it a link in the path given is followed, and flushing goes up to the mount point.
    */
-  readonly root?: string;
+  readonly root?: string | undefined;
 }
 
 /**

@@ -21,8 +21,9 @@ import { deliverAll } from "./deliver.ts";
 import { errnoOf, MaildirError } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import { heldDirectories } from "./held-directories.ts";
+import { keepMailboxes } from "./keep-mailboxes.ts";
 import { type Entry, listEntries, withMessage } from "./lookup.ts";
-import { createKnownMailboxes, type KnownMailboxes, prepareMailbox } from "./mailbox.ts";
+import { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
 import { createNameSource, joinName, type MessageId, type NameSource } from "./name.ts";
 import type { DeliverTools, DeliveryResult, SyncPlan } from "./tools.ts";
 
@@ -68,20 +69,8 @@ export class Maildir {
    */
   static async create(path: string, options: MaildirOptions = {}): Promise<Maildir> {
     const tools = toolsOf(options);
-    const mailbox = prepareMailbox(path, tools);
-    const directories = heldDirectories(tools.fileSystem);
-    try {
-      for (const directory of mailbox.unflushed) directories.open(directory);
-      await directories.flushAll(mailbox.unflushed);
-      tools.known.remember(mailbox);
-    } catch (cause) {
-      throw new MaildirError("ERR_MAILDIR_SYNC_FAILED", `the disk did not keep mailbox ${path}`, {
-        path,
-        cause,
-      });
-    } finally {
-      directories.close();
-    }
+    const mailbox = (await keepMailboxes([path], tools)).get(path);
+    if (mailbox instanceof MaildirError) throw mailbox;
     return new Maildir(path, tools);
   }
 

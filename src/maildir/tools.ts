@@ -34,7 +34,7 @@ export interface DeliverTools {
   readonly names: NameSource;
   readonly known: KnownMailboxes;
   /** The mail root; below it no symbolic link is followed, and up to it directories are flushed. */
-  readonly root?: string;
+  readonly root?: string | undefined;
   /**
    * Flushes the file system a mailbox lies on. Its descriptor must be older than the batch, or an
    * error of a write-back could have been reported to somebody else.

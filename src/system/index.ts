@@ -6,7 +6,13 @@ export {
   writeFileDurably,
 } from "./durable-write.ts";
 export { SystemError, type SystemErrorCode } from "./errors.ts";
-export type { Descriptor, FileStatus, FileSystem, SyncFileSystem } from "./file-system.ts";
+export type {
+  Descriptor,
+  FileStatus,
+  FileSystem,
+  FileSystemSpace,
+  SyncFileSystem,
+} from "./file-system.ts";
 export {
   type FileSystemSync,
   type FileSystemSyncOptions,

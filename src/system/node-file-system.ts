@@ -3,6 +3,7 @@
  *
  * Cheap calls block, flushes run in libuv's thread pool: see {@link FileSystem} for why.
  */
+import { execFile } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -15,16 +16,21 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readlinkSync,
   readSync,
   renameSync,
   type Stats,
+  statfsSync,
   unlinkSync,
+  write,
   writeSync,
 } from "node:fs";
 import { promisify } from "node:util";
-import type { FileStatus, FileSystem } from "./file-system.ts";
+import type { Descriptor, FileStatus, FileSystem } from "./file-system.ts";
+import { lockFile } from "./lock.ts";
 
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
+const { O_CREAT, O_DIRECTORY, O_DSYNC, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
+const btrfsMagic = 0x9123683e;
 
 /** The file system of this machine. */
 export const nodeFileSystem: FileSystem = {
@@ -41,15 +47,50 @@ export const nodeFileSystem: FileSystem = {
   changeOwner: fchownSync,
   close: closeSync,
   rename: renameSync,
+  renameInto: (from, directory, name) => renameSync(from, `/proc/self/fd/${directory}/${name}`),
+  pathOf: (directory) => readlinkSync(`/proc/self/fd/${directory}`),
   unlink: unlinkSync,
   makeDirectory: (path, mode) => {
     mkdirSync(path, { mode });
   },
   list: (directory) => readdirSync(directory),
   status: (path) => fileStatus(lstatSync(path)),
+  space: (path) => {
+    const { bavail, bsize, files, ffree } = statfsSync(path);
+    return { bytes: bavail * bsize, files: files > 0 ? ffree : undefined };
+  },
+  openForLog: (path) => openSync(path, O_WRONLY | O_DSYNC | O_NOFOLLOW),
+  writeAt,
+  readAt: (file, into, position) => readSync(file, into, 0, into.length, position),
+  lock: lockFile,
+  preferInPlace,
   syncData: promisify(fdatasync),
   sync: promisify(fsync),
 };
+
+function writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    write(file, bytes, 0, bytes.length, position, (error, written) => {
+      if (error) reject(error);
+      else if (written === bytes.length) resolve();
+      else reject(shortWrite(written, bytes.length));
+    });
+  });
+}
+
+function shortWrite(written: number, wanted: number): NodeJS.ErrnoException {
+  const error = new Error(`EIO: short write, ${written} of ${wanted} octets, write`);
+  return Object.assign(error, { code: "EIO", errno: -5, syscall: "write" });
+}
+
+async function preferInPlace(directory: string): Promise<void> {
+  try {
+    if (statfsSync(directory).type !== btrfsMagic) return;
+    await promisify(execFile)("chattr", ["+C", directory]);
+  } catch {
+    // Without it every write there costs a second flush, and nothing else.
+  }
+}
 
 function fileStatus(stats: Stats): FileStatus {
   return {
@@ -57,6 +98,8 @@ function fileStatus(stats: Stats): FileStatus {
     size: stats.size,
     mode: stats.mode & 0o7777,
     links: stats.nlink,
+    uid: stats.uid,
+    gid: stats.gid,
     modifiedMs: stats.mtimeMs,
     changedMs: stats.ctimeMs,
     bornMs: stats.birthtimeMs,

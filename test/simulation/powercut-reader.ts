@@ -6,17 +6,35 @@ import type { Descriptor } from "../../src/system/index.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import type { Deed, Ledger } from "./powercut-ledger.ts";
+
+/** Where a reader notes what it saw and did. */
+export interface ReaderNotes {
+  seen(path: string, bytes: Uint8Array): void;
+  readerDid(id: string, deed: ReaderDeed): void;
+  /** What it did to the same message before. */
+  deedsBefore(id: string, deed: ReaderDeed): readonly ReaderDeed[];
+}
+
+export interface ReaderDeed {
+  readonly kind: "moved" | "deleted";
+  readonly path: string;
+  isDurable: boolean;
+}
 
 export class Reader {
   readonly #process: SimProcess;
   readonly #disk: SimDisk;
-  readonly #ledger: Ledger;
+  readonly #ledger: ReaderNotes;
   readonly #mailboxes: readonly string[];
   readonly #random: SeededRandom;
   readonly #flushing = new Set<Promise<void>>();
 
-  constructor(disk: SimDisk, ledger: Ledger, mailboxes: readonly string[], random: SeededRandom) {
+  constructor(
+    disk: SimDisk,
+    ledger: ReaderNotes,
+    mailboxes: readonly string[],
+    random: SeededRandom,
+  ) {
     this.#disk = disk;
     this.#process = disk.start();
     this.#ledger = ledger;
@@ -59,7 +77,7 @@ export class Reader {
     if (directories.length > 0) this.#flush(directories, id, deed);
   }
 
-  #deed(mailbox: string, id: string, path: string): Deed | undefined {
+  #deed(mailbox: string, id: string, path: string): ReaderDeed | undefined {
     const what = this.#random.below(4);
     if (what === 0) {
       this.#process.unlink(path);
@@ -84,7 +102,7 @@ export class Reader {
     return ["cur", "new"].map((name) => this.#process.openDirectory(`${mailbox}/${name}`));
   }
 
-  #flush(directories: readonly Descriptor[], id: string, deed: Deed | undefined): void {
+  #flush(directories: readonly Descriptor[], id: string, deed: ReaderDeed | undefined): void {
     const flushing = (async () => {
       try {
         for (const directory of directories) {

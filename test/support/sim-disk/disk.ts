@@ -9,7 +9,7 @@
  * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, flushing
  * `tmp/` alone does not make a rename durable, and what one descriptor was told no later one hears.
  */
-import type { SyncFileSystem } from "../../../src/system/index.ts";
+import type { FileSystemSpace, SyncFileSystem } from "../../../src/system/index.ts";
 import type { SeededRandom } from "../seeded-random.ts";
 import { rootAfterCut } from "./crash.ts";
 import { errnoError, Gone } from "./errors.ts";
@@ -52,6 +52,12 @@ export class SimDisk {
   /** Runs between flushes: a reader at work. */
   onTurn: (() => void) | undefined;
   clockMs = Date.UTC(2026, 0, 1);
+  /** Who holds which lock; a dead process holds none. */
+  readonly locks = new Map<string, SimProcess>();
+  /** Whether a failed flush of a directory loses its changes; else they stay to be flushed again. */
+  directoriesForget = true;
+  /** What statfs answers. */
+  space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
   #isOff = false;
   #inodes: number;
@@ -84,6 +90,7 @@ export class SimDisk {
   /** The disk as it is found when the power is back. The same cut can be survived in many ways. */
   afterCut(random: SeededRandom = this.random): SimDisk {
     const disk = new SimDisk(random, rootAfterCut(this.root, random));
+    disk.directoriesForget = this.directoriesForget;
     disk.trace.push(...this.trace, "-- power cut --");
     disk.clockMs = this.clockMs;
     return disk;
@@ -123,9 +130,14 @@ export class SimDisk {
     return inode !== undefined;
   }
 
+  /** Forgets what is cached and will never reach the disk: reads show what the disk has. */
+  dropCaches(): void {
+    for (const inode of inodes(this.root)) if (inode.forsaken) inode.bytes = inode.durableBytes;
+  }
+
   /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */
   failInode(inode: Inode, errno: string): void {
-    inode.fail(errno, this.random);
+    inode.fail(errno, this.random, this.directoriesForget);
     this.#syncFailures += 1;
     this.#syncErrno = errno;
   }
@@ -185,6 +197,15 @@ export class SimDisk {
     return new Inode(this.#inodes, kind, mode);
   }
 
+  /** How many names a file has. */
+  linksOf(file: Inode): number {
+    return namesOf(file, this.root, "").length;
+  }
+
+  pathOf(inode: Inode): string | undefined {
+    return inode === this.root ? "/" : namesOf(inode, this.root, "")[0];
+  }
+
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -196,6 +217,14 @@ export class SimDisk {
       if (this.#flushes.length > 0) this.#schedule();
     });
   }
+}
+
+/** Every path of a file or directory, as programs see them. */
+function namesOf(sought: Inode, directory: Inode, path: string): string[] {
+  return [...directory.names].flatMap(([name, inode]) => [
+    ...(inode === sought ? [`${path}/${name}`] : []),
+    ...(inode.kind === "directory" ? namesOf(sought, inode, `${path}/${name}`) : []),
+  ]);
 }
 
 function highestNumber(root: Inode): number {

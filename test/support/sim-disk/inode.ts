@@ -50,7 +50,8 @@ export class Inode {
 
   /** A file with bytes that the disk lacks, and could still get. */
   get isDirty(): boolean {
-    return this.kind === "file" && !this.forsaken && this.bytes !== this.durableBytes;
+    if (this.kind !== "file" || this.forsaken || this.bytes === this.durableBytes) return false;
+    return Buffer.compare(this.bytes, this.durableBytes) !== 0;
   }
 
   add(name: string, inode: Inode): NameChange {
@@ -96,8 +97,20 @@ export class Inode {
     if (!this.forsaken) this.durableBytes = bytes;
   }
 
+  /** Puts these bytes into the file as programs see it. */
+  overwrite(bytes: Uint8Array, position: number): void {
+    this.bytes = overwritten(this.bytes, bytes, position);
+  }
+
+  /** Makes one synchronous write durable, and nothing else that the file still waits for. */
+  flushRange(bytes: Uint8Array, position: number): void {
+    if (this.forsaken) return;
+    this.durableBytes = overwritten(this.durableBytes, bytes, position);
+    if (Buffer.compare(this.durableBytes, this.bytes) === 0) this.durableBytes = this.bytes;
+  }
+
   /** A flush or a write-back fails: something may have been written, the rest is lost. */
-  fail(errno: string, random: SeededRandom): void {
+  fail(errno: string, random: SeededRandom, directoriesForget = true): void {
     this.failures += 1;
     this.lastErrno = errno;
     if (this.kind === "file") {
@@ -105,6 +118,7 @@ export class Inode {
       this.forsaken = true;
       return;
     }
+    if (!directoriesForget) return;
     // Directories inside directories stay pending: a file system that loses one has stopped altogether.
     for (const change of this.changes) {
       if (change.inode.kind === "file") change.lost = true;
@@ -122,10 +136,11 @@ export function tornBytes(
   const manner = random.below(5);
   if (manner === 0) return old;
   if (manner === 1) return fresh;
-  // Delayed allocation: the length is known, or part of it, and any subset of the sectors.
+  // Delayed allocation: the length is known, or part of it, and any subset of the sectors. What the
+  // disk had of the file before does not get shorter by being written over.
   const sectors = Math.ceil(fresh.length / sectorBytes);
-  const size =
-    manner === 2 ? Math.min(fresh.length, random.below(sectors + 1) * sectorBytes) : fresh.length;
+  const part = Math.max(old.length, random.below(sectors + 1) * sectorBytes);
+  const size = manner === 2 ? Math.min(fresh.length, part) : fresh.length;
   const torn = new Uint8Array(size);
   torn.set(old.subarray(0, size));
   for (let at = 0; at < size; at += sectorBytes) {
@@ -137,14 +152,15 @@ export function tornBytes(
 
 /** Remembers what a flush beginning now will make durable once it is done. */
 export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle: () => void } {
-  const { bytes, modifiedMs } = inode;
+  const { bytes, durableBytes, modifiedMs } = inode;
   const changes = [...inode.changes];
   return {
     inode,
     settle: () => {
       if (inode.kind === "directory") inode.flushNames(changes);
       else {
-        inode.flushBytes(bytes);
+        // What a later flush has put on the disk meanwhile is not taken back by an older one.
+        if (inode.durableBytes === durableBytes) inode.flushBytes(bytes);
         inode.durableModifiedMs = modifiedMs;
       }
     },
@@ -158,4 +174,15 @@ export function* inodes(from: Inode, seen = new Set<Inode>()): Generator<Inode> 
   yield from;
   for (const child of from.names.values()) yield* inodes(child, seen);
   for (const { inode } of from.changes) yield* inodes(inode, seen);
+}
+
+function overwritten(
+  old: Uint8Array,
+  bytes: Uint8Array,
+  position: number,
+): Uint8Array<ArrayBuffer> {
+  const fresh = new Uint8Array(Math.max(old.length, position + bytes.length));
+  fresh.set(old);
+  fresh.set(bytes, position);
+  return fresh;
 }

@@ -1,5 +1,10 @@
 /** One process on the simulated disk: its descriptors, its view, and its end. */
-import type { Descriptor, FileStatus, FileSystem } from "../../../src/system/index.ts";
+import type {
+  Descriptor,
+  FileStatus,
+  FileSystem,
+  FileSystemSpace,
+} from "../../../src/system/index.ts";
 import type { SimDisk } from "./disk.ts";
 import { errnoError, Gone } from "./errors.ts";
 import { type Inode, snapshot } from "./inode.ts";
@@ -31,6 +36,11 @@ export class SimProcess implements FileSystem {
 
   get isDead(): boolean {
     return this.#isDead;
+  }
+
+  /** Killed, or without power. */
+  get hasEnded(): boolean {
+    return this.#isDead || this.#disk.isOff;
   }
 
   /** Descriptors not closed: none should be left when nothing is under way. */
@@ -112,12 +122,20 @@ export class SimProcess implements FileSystem {
 
   rename(from: string, to: string): void {
     this.#call("rename", `${from} -> ${to}`);
-    const source = this.#parent(from, "rename");
-    const inode = this.#find(from, "rename");
-    const target = this.#parent(to, "rename");
-    const added = target.directory.add(target.name, inode);
-    source.directory.remove(source.name, inode, added);
-    inode.changedMs = this.#disk.clockMs;
+    const { directory, name } = this.#parent(to, "rename");
+    this.#move(from, directory, name);
+  }
+
+  renameInto(from: string, directory: Descriptor, name: string): void {
+    const open = this.#file(directory, "rename");
+    this.#call("rename", `${from} -> ${open.path}/${name}`);
+    this.#move(from, open.inode, name);
+  }
+
+  pathOf(directory: Descriptor): string {
+    const { inode, path } = this.#file(directory, "readlink");
+    this.#call("readlink", path);
+    return this.#disk.pathOf(inode) ?? `${path} (deleted)`;
   }
 
   unlink(path: string): void {
@@ -147,7 +165,9 @@ export class SimProcess implements FileSystem {
       kind: inode.kind,
       size: inode.bytes.length,
       mode: inode.mode,
-      links: 1,
+      links: inode.kind === "file" ? this.#disk.linksOf(inode) : 2,
+      uid: 0,
+      gid: 0,
       modifiedMs: inode.modifiedMs,
       changedMs: inode.changedMs,
       bornMs: inode.number,
@@ -155,6 +175,54 @@ export class SimProcess implements FileSystem {
       inode: inode.number,
     };
   }
+
+  space(path: string): FileSystemSpace {
+    this.#call("statfs", path);
+    this.#find(path, "statfs");
+    return this.#disk.space;
+  }
+
+  openForLog(path: string): Descriptor {
+    this.#call("open", path);
+    return this.#open(this.#find(path, "open"), path);
+  }
+
+  async writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void> {
+    const open = this.#file(file, "pwrite");
+    const { inode } = open;
+    const errno = this.#disk.called(this, "pwrite", open.path);
+    // The caller may use its buffer again once the call has returned, and so may a dead one.
+    const copy = Uint8Array.from(bytes);
+    inode.overwrite(copy, position);
+    await this.#disk.flush(this, () => {
+      if (errno) this.#disk.failInode(inode, errno);
+      else inode.flushRange(copy, position);
+      if (inode.failures > open.failuresSeen) {
+        open.failuresSeen = inode.failures;
+        throw errnoError(inode.lastErrno, "pwrite", open.path);
+      }
+    });
+  }
+
+  readAt(file: Descriptor, into: Uint8Array, position: number): number {
+    const { inode, path } = this.#file(file, "pread");
+    this.#call("pread", path);
+    const piece = inode.bytes.subarray(position, position + into.length);
+    into.set(piece);
+    return piece.length;
+  }
+
+  lock(path: string): () => void {
+    this.#call("lock", path);
+    const holder = this.#disk.locks.get(path);
+    if (holder && !holder.isDead) throw errnoError("EAGAIN", "lock", path);
+    this.#disk.locks.set(path, this);
+    return () => {
+      if (this.#disk.locks.get(path) === this) this.#disk.locks.delete(path);
+    };
+  }
+
+  async preferInPlace(): Promise<void> {}
 
   syncData(file: Descriptor): Promise<void> {
     return this.#flush(file, "fdatasync");
@@ -172,13 +240,23 @@ export class SimProcess implements FileSystem {
     const modifiedMs = inode.durableModifiedMs;
     await this.#disk.flush(this, () => {
       if (errno) this.#disk.failInode(inode, errno);
-      settle();
+      if (!errno || inode.kind === "file" || this.#disk.directoriesForget) settle();
       // fdatasync(2) need not carry a modification time.
       if (syscall === "fdatasync") inode.durableModifiedMs = modifiedMs;
       const hasNews = inode.failures > open.failuresSeen;
       open.failuresSeen = inode.failures;
       if (hasNews) throw errnoError(inode.lastErrno, syscall, open.path);
     });
+  }
+
+  #move(from: string, target: Inode, name: string): void {
+    const source = this.#parent(from, "rename");
+    const inode = this.#find(from, "rename");
+    // Two names of one file: rename(2) does nothing.
+    if (target.names.get(name) === inode) return;
+    const added = target.add(name, inode);
+    source.directory.remove(source.name, inode, added);
+    inode.changedMs = this.#disk.clockMs;
   }
 
   #call(name: string, path: string): void {

@@ -1,0 +1,39 @@
+/**
+ * Writes batches into the journal, one frame after the other: what belongs to a frame's number is done
+ * before the next frame is begun, so that publishers take frames over in the log's order.
+ */
+import type { Journal, Lsn } from "../journal/index.ts";
+import { encodeBatch, type StoredRecord } from "./records.ts";
+import type { Volume, Volumes } from "./volumes.ts";
+
+export class FrameLog {
+  readonly #journal: Journal;
+  readonly #volumes: Volumes;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(journal: Journal, volumes: Volumes) {
+    this.#journal = journal;
+    this.#volumes = volumes;
+  }
+
+  /**
+   * Writes one frame. On return it is durable and `then` has been called with its number.
+   *
+   * @throws {JournalError} as `Journal.append` does; the frame does not count then.
+   */
+  write(
+    records: readonly StoredRecord[],
+    volumes: readonly Volume[],
+    reserved: boolean,
+    then: (lsn: Lsn) => void,
+  ): Promise<void> {
+    const ids = volumes.map(({ id }) => id);
+    const stored = volumes.map((volume) => this.#volumes.storedVolume(volume));
+    const written = this.#last.then(async () => {
+      const batch = { starts: this.#journal.starts, volumes: stored, records };
+      then(await this.#journal.append(encodeBatch(batch), ids, { reserved }));
+    });
+    this.#last = written.catch(() => undefined);
+    return written;
+  }
+}

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { placeFor, type Request, roomForMail } from "./place.ts";
+
+const base: Request = {
+  size: 4096,
+  claim: "mail",
+  room: 8192,
+  spares: 2,
+  isMaking: false,
+  mayMake: true,
+  segments: 8,
+  maxSegments: 8,
+};
+
+function place(changes: Partial<Request>) {
+  return placeFor({ ...base, ...changes });
+}
+
+test("a frame goes into the current segment while it fits and a spare is left", () => {
+  assert.equal(place({}), "here");
+  assert.equal(place({ spares: 1 }), "here");
+});
+
+test("new mail never takes the last spare", () => {
+  assert.equal(place({ room: 0, spares: 2 }), "next");
+  assert.equal(place({ room: 0, spares: 1 }), "full");
+  assert.equal(place({ spares: 0 }), "full");
+});
+
+test("what makes room takes the last spare", () => {
+  assert.equal(place({ claim: "reserved", room: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "must", room: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "reserved", spares: 0 }), "here");
+});
+
+test("a frame waits for a spare that is being made or may be", () => {
+  assert.equal(place({ spares: 0, isMaking: true }), "wait");
+  assert.equal(place({ spares: 0, segments: 7 }), "wait");
+  assert.equal(place({ spares: 0, segments: 7, mayMake: false }), "full");
+});
+
+test("only marks and recovery may go beyond the limit, and only when no spare is left", () => {
+  assert.equal(place({ claim: "must", room: 0, spares: 0 }), "wait");
+  assert.equal(place({ claim: "must", room: 0, spares: 0, mayMake: false }), "full");
+  assert.equal(place({ claim: "reserved", room: 0, spares: 0 }), "full");
+});
+
+test("the last spare is no room for mail, those that may be made are", () => {
+  assert.equal(roomForMail({ ...base, spares: 0 }, 100), 0);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7 }, 100), 7);
+  assert.equal(roomForMail({ ...base, spares: 2, room: 7 }, 100), 107);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6 }, 100), 207);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, isMaking: true }, 100), 107);
+  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6, mayMake: false }, 100), 7);
+});

@@ -1,0 +1,248 @@
+/** Makes one mistake at a time in delivery through the journal, and requires that a test goes red. */
+import { type Mutation, testMutations } from "../support/mutation.ts";
+
+const sweep = "test/simulation/journal-delivery.test.ts";
+const eachCut = "^each file flushed: a cut";
+const eachKill = "^each file flushed: a kill";
+const bulkCut = "^whole file systems flushed: a cut";
+const cases = "test/simulation/journal-delivery-cases.test.ts";
+const lostBulk = "^staged data lost in the write-back is staged again, bulk";
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "absence is interpreted only where the right identity was read",
+    edits: [
+      [
+        "src/delivery/volumes.ts",
+        "    if (recognises(found, expected, journal.starts)) return",
+        "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
+      ],
+    ],
+    test: cases,
+    only: "^a mail file system that is missing",
+  },
+  {
+    guard: "an older copy of a mail file system is known by its start counter",
+    edits: [["src/delivery/zones.ts", "    found.starts >= expected.starts &&\n", ""]],
+    test: cases,
+    only: "^an older copy",
+  },
+  {
+    guard: "mail is published by descriptor, not by path",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        "tools.fileSystem.renameInto(from, directory, one.record.fileName);",
+        "void directory;\n      tools.fileSystem.rename(from, join(directoryOf(one), one.record.fileName));",
+      ],
+    ],
+    test: "src/delivery/publish.test.ts",
+  },
+  {
+    guard: "the directory opened is the mailbox's",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        "if (meant === undefined || found === meant) return",
+        'if (meant === undefined || found !== "") return',
+      ],
+    ],
+    test: "src/delivery/publish.test.ts",
+  },
+  {
+    guard: "what cannot be published is written to the log again before PUBLISHED passes it",
+    edits: [
+      [
+        "src/delivery/publisher.ts",
+        "const lsn = await logAgain(records);",
+        "const lsn = this.#reach + 1n;\n    void logAgain;",
+      ],
+    ],
+    test: cases,
+    only: "^messages logged again",
+  },
+  {
+    guard: "names the disk did not keep are published again",
+    edits: [
+      [
+        "src/delivery/publish.ts",
+        '      one.state = "logged";\n      one.obstacle = cause;',
+        "      void cause;",
+      ],
+    ],
+    test: cases,
+    only: "^names the disk did not keep",
+  },
+  {
+    guard: "the data of staged files is flushed before DURABLE",
+    edits: [
+      [
+        "src/delivery/staging.ts",
+        "return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);",
+        "return record.receivedMs === undefined ? undefined : file;",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "the names of staged files are flushed before DURABLE",
+    edits: [
+      [
+        "src/delivery/staging.ts",
+        "        await this.#turn();\n      }\n      await fileSystem.sync(directory);",
+        "        await this.#turn();\n      }",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "many staged files are flushed with their file system",
+    edits: [["src/delivery/staging.ts", "    await sync.sync();\n", ""]],
+    test: sweep,
+    only: bulkCut,
+  },
+  {
+    guard: "the helper that flushes is older than the files it vouches for",
+    edits: [
+      [
+        "src/delivery/staging.ts",
+        "    await sync.sync();\n",
+        "    await (await this.#tools.openFileSystemSync(this.path))?.sync();\n    void sync;\n",
+      ],
+    ],
+    test: cases,
+    only: lostBulk,
+  },
+  {
+    guard: "what was not kept is staged again to new files",
+    edits: [
+      [
+        "src/delivery/staging.ts",
+        "      await this.#keepEach(mailings);\n    }\n    for",
+        "    }\n    for",
+      ],
+    ],
+    test: cases,
+    only: lostBulk,
+  },
+  {
+    guard: "DURABLE is written before the first rename",
+    edits: [["src/delivery/publisher.ts", "      await mark({ durable: reach });\n", ""]],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "DURABLE is on the disk before the first rename",
+    edits: [
+      [
+        "src/delivery/publisher.ts",
+        "      await mark({ durable: reach });\n",
+        "      void mark({ durable: reach });\n",
+      ],
+    ],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "every touched new/ is flushed before PUBLISHED",
+    edits: [["src/delivery/publish.ts", "    await fileSystem.sync(directory);\n", ""]],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "what recovery finds published is flushed before PUBLISHED",
+    edits: [
+      [
+        "src/delivery/replay.ts",
+        '    case "flush names":\n      return todo("renamed");',
+        '    case "flush names":\n      return { step, todo: undefined };',
+      ],
+    ],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "PUBLISHED does not pass what is not published",
+    edits: [
+      [
+        "src/delivery/publisher.ts",
+        "const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
+        "const done = open === undefined ? this.#reach : this.#reach;",
+      ],
+    ],
+    test: cases,
+    only: "^messages logged again|when publishing",
+  },
+  {
+    guard: "staging is swept after the log was read, not before",
+    edits: [
+      [
+        "src/delivery/recoverer.ts",
+        "      const owed = ",
+        "      sweep(staging, new Set(), true, fileSystem);\n      const owed = ",
+      ],
+    ],
+    test: sweep,
+    only: `${eachCut}|${eachKill}`,
+  },
+  {
+    guard: "a message that a reader consumed is not made again",
+    edits: [
+      [
+        "src/delivery/replay.ts",
+        '    case "flush names":\n      return todo("renamed");',
+        '    case "flush names":\n      return todo("logged");',
+      ],
+    ],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "a file that has another name is not renamed over it",
+    edits: [
+      [
+        "src/delivery/replay.ts",
+        '.links > 1 ? "one of several names"',
+        '.links > 99 ? "one of several names"',
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "the mailbox's directories are durable before the log has the message",
+    edits: [
+      ["src/maildir/keep-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "a large body is durable before a frame refers to it",
+    edits: [
+      [
+        "src/delivery/large-bodies.ts",
+        "      await this.#fileSystem.syncData(file);\n      await staging.syncNames();\n",
+        "",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "a large body stays until PUBLISHED",
+    edits: [
+      [
+        "src/delivery/publisher.ts",
+        "    if (reach > this.#marks.durable) {\n",
+        "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
+      ],
+    ],
+    test: cases,
+    only: "^a large body outlives",
+  },
+];
+
+testMutations(mutations);

@@ -1,0 +1,406 @@
+/**
+ * Makes one mistake at a time in the journal, and requires that a test goes red: a guard that nobody
+ * would miss need not be there.
+ *
+ * Each mistake replaces texts that must occur exactly once in a copy of the sources, so that a guard
+ * that is rewritten is noticed here. It prints which guard was removed and which test went red.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+
+type Edit = readonly [file: string, from: string, to: string];
+
+interface Mutation {
+  readonly guard: string;
+  readonly edits: readonly Edit[];
+  /** The test file that must go red, and which of its tests are worth running. */
+  readonly test: string;
+  readonly only?: string;
+}
+
+const root = join(import.meta.dirname, "../..");
+const sweep = "test/simulation/journal-log.test.ts";
+const units = "src/journal/journal.test.ts";
+const goodCut = "a cut at any instant on a good";
+const goodKill = "kills at any instant on a good";
+const badKill = "kills at any instant on a failing";
+const many = "many short runs";
+
+const log = "src/journal/log.ts";
+const twoInFlight: readonly Edit[] = [
+  [
+    log,
+    "step = this.#step()) await step();",
+    "step = this.#step()) {\n      void step();\n      await new Promise((done) => setImmediate(done));\n    }",
+  ],
+  [
+    log,
+    "    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);",
+    "    const start = segment.position;\n    this.#state.written(segment, frame, encoded);\n    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, start);",
+  ],
+  [log, "at: segment.position + at,", "at: start + at,"],
+  [
+    log,
+    "    this.#state.written(segment, frame, encoded);\n    this.#counts.writes += 1;",
+    "    this.#counts.writes += 1;",
+  ],
+];
+
+const adopt = `  adopt(found) {
+    const last = found
+      .filter(({ scan }) => scan.state === "segment")
+      .sort((a, b) => (a.scan.header.generation < b.scan.header.generation ? -1 : 1))
+      .at(-1);
+    const record = last?.scan.records.at(-1);
+    if (record === undefined) return;
+    const { generation, random } = last.scan.header;
+    this.#state.older = this.#state.older.filter((older) => older.generation !== generation);
+    const path = \`\${this.#files.directory}/\${last.name}\`;
+    this.#state.current = {
+      file: { name: last.name, file: this.#fileSystem.openForLog(path) },
+      generation,
+      random,
+      position: record.at + 4096 * Math.ceil((80 + record.infoBytes + record.payloadBytes) / 4096),
+      count: record.count + 1,
+      highest: new Map(last.scan.records.flatMap((r) => r.volumes.map((v) => [v, r.lsn]))),
+    };
+  }
+
+  opened(): void {`;
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "one log write is on its way at a time",
+    edits: twoInFlight,
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "nothing is appended to a segment of another process",
+    edits: [
+      ["src/journal/log.ts", "  opened(): void {", adopt],
+      [
+        "src/journal/journal.ts",
+        "const { replay } = readLog(files);",
+        "const { replay, found } = readLog(files);",
+      ],
+      [
+        "src/journal/journal.ts",
+        "        const frames = await writeDown",
+        "        log.adopt(found);\n        const frames = await writeDown",
+      ],
+    ],
+    test: sweep,
+    only: `${badKill}|${many}`,
+  },
+  {
+    guard: "nothing is appended to a segment whose write failed",
+    edits: [["src/journal/log.ts", "      this.#abandon(segment);\n", ""]],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "a segment whose write failed is never used again",
+    edits: [
+      [
+        "src/journal/log.ts",
+        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#state.retire(segment, false);",
+        "    if (segment.count > 0) this.#state.retire(segment, true);",
+      ],
+    ],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "a segment is used again only after PUBLISHED is on the disk",
+    edits: [
+      [
+        log,
+        "    this.#state.marks.set(volume, merged);\n",
+        `    this.#state.marks.set(volume, merged);
+    const { marks: known, older } = this.#state;
+    const isPublished = ([name, lsn]) => (known.get(name)?.published ?? 0n) >= lsn;
+    this.#release(older.filter((each) => !each.isKept && [...each.highest].every(isPublished)));\n`,
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the directory is flushed before the first record of a new segment",
+    edits: [
+      [
+        "src/journal/segment-files.ts",
+        "      await syncDirectory(fileSystem, this.directory);\n",
+        "",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the parents that were made are flushed",
+    edits: [
+      [
+        "src/journal/segment-files.ts",
+        "    fileSystem.makeDirectory(path, 0o700);\n    await syncDirectory(fileSystem, parent);\n",
+        "    fileSystem.makeDirectory(path, 0o700);\n",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the parents that were there are flushed: a killed process may have made them",
+    edits: [
+      [
+        "src/journal/segment-files.ts",
+        "    await syncDirectory(fileSystem, parent);\n  } catch",
+        "  } catch",
+      ],
+    ],
+    test: sweep,
+    only: goodKill,
+  },
+  {
+    guard: "ABORT is written",
+    edits: [["src/journal/log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "ABORT is honoured",
+    edits: [
+      [
+        "src/journal/replay.ts",
+        "const records = scan.records.filter(({ count }) => count < end);",
+        "const { records } = scan;",
+      ],
+    ],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "ABORT precedes anything else: nothing is accepted before it is written",
+    edits: [
+      [
+        "src/journal/log.ts",
+        "    if (this.#isFailing) return this.#repairIsDue",
+        "    this.#isFailing = false;\n    if (this.#isFailing) return this.#repairIsDue",
+      ],
+    ],
+    test: units,
+    only: "after a second failure",
+  },
+  {
+    guard: "the random bits of a segment are compared",
+    edits: [
+      [
+        "src/journal/format.ts",
+        "head.generation === header.generation && Buffer.compare(head.random, header.random) === 0",
+        "head.generation === header.generation",
+      ],
+    ],
+    test: "src/journal/scan.test.ts",
+  },
+  {
+    guard: "the generation of a record is compared",
+    edits: [["src/journal/format.ts", "head.generation === header.generation && Buffer", "Buffer"]],
+    test: "src/journal/format.test.ts",
+  },
+  {
+    guard: "the checksum of the head is checked",
+    edits: [
+      [
+        "src/journal/format.ts",
+        '  if (head.readUInt32BE(8) !== crc32(head.subarray(12))) return { state: "none" };\n',
+        "",
+      ],
+    ],
+    test: "src/journal/format.test.ts",
+  },
+  {
+    guard: "the checksum of the body is checked",
+    edits: [["src/journal/format.ts", "crc32(body) === head.readUInt32BE(72)", "body.length >= 0"]],
+    test: "src/journal/format.test.ts",
+  },
+  {
+    guard: "a version that is not understood is refused",
+    edits: [
+      ["src/journal/read-log.ts", 'if (scan.state === "foreign")', 'if (scan.state === "never")'],
+    ],
+    test: units,
+    only: "a later version",
+  },
+  {
+    guard: "the last frame of every older segment is copied before anybody acts on it",
+    edits: [
+      [
+        "src/journal/journal.ts",
+        "if (!doubtful || copies.has(doubtful.lsn)) continue;",
+        "continue;",
+      ],
+    ],
+    test: sweep,
+    only: `${badKill}|${goodKill}|${many}`,
+  },
+  {
+    guard: "the log is written down as understood before anybody acts on it",
+    edits: [
+      ["src/journal/journal.ts", "  await log.writeState();\n  const copies", "  const copies"],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "a mark resolves when it is on the disk",
+    edits: [
+      [
+        "src/journal/mark-waiters.ts",
+        "      this.#waiters.push({ resolve, reject });\n",
+        "      this.#waiters.push({ resolve, reject });\n      resolve();\n",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "a generation is higher than every one before",
+    edits: [
+      [
+        "src/journal/log-state.ts",
+        "this.#generation = options.highestGeneration;",
+        "this.#generation = 0n;",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "new mail never gets the reserved spare",
+    edits: [["src/journal/place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
+    test: units,
+    only: "only the reserved spare",
+  },
+  {
+    guard: "a hole in front of valid frames is damage",
+    edits: [["src/journal/scan.ts", "if (count > expected) holes.push([expected, count]);", ""]],
+    test: units,
+    only: "damage is reported",
+  },
+  {
+    guard: "a segment cut short behind what was acknowledged is damage",
+    edits: [
+      [
+        "src/journal/replay.ts",
+        "    if (found < wanted) damage.push",
+        "    if (found < 0) damage.push",
+      ],
+    ],
+    test: units,
+    only: "a missing segment",
+  },
+  {
+    guard: "a listed segment that is missing is damage",
+    edits: [
+      [
+        "src/journal/replay.ts",
+        "for (const wanted of missing)",
+        "for (const wanted of missing.slice(missing.length))",
+      ],
+    ],
+    test: units,
+    only: "a missing segment",
+  },
+  {
+    guard: "segments of a damaged log stay",
+    edits: [["src/journal/journal.ts", "    !isDamaged && frames.every(", "    frames.every("]],
+    test: units,
+    only: "damage is reported",
+  },
+  {
+    guard: "the lock is taken",
+    edits: [
+      [
+        "src/journal/journal.ts",
+        'async () => fileSystem.lock(join(directory, "lock"))',
+        'async () => { join(directory, "lock"); return () => undefined; }',
+      ],
+    ],
+    test: units,
+    only: "never share a directory",
+  },
+];
+
+for (const { guard, edits, test: file, only } of mutations) {
+  test(`without this a test goes red: ${guard}`, async (t) => {
+    const copy = copyOfTheHouse(t);
+    for (const [path, from, to] of edits) {
+      const source = readFileSync(join(copy, path), "utf8");
+      assert.equal(source.split(from).length, 2, `exactly one place in ${path} reads: ${from}`);
+      writeFileSync(
+        join(copy, path),
+        source.replace(from, () => to),
+      );
+    }
+    const { code, red } = await run(copy, file, only);
+    assert.notEqual(code, 0, `${file} stayed green without: ${guard}`);
+    assert.ok(red.length > 0, "a test went red, and did not merely fail to start");
+    t.diagnostic(`removed: ${guard}; red: ${red[0]} (${file})`);
+  });
+}
+
+function copyOfTheHouse(t: TestContext): string {
+  const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
+  t.after(() => rmSync(copy, { recursive: true }));
+  for (const part of [
+    "src/system",
+    "src/journal",
+    "test/simulation",
+    "test/support",
+    "package.json",
+  ]) {
+    cpSync(join(root, part), join(copy, part), { recursive: true });
+  }
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+  return copy;
+}
+
+/** Runs one test file, and lists the tests that failed by an assertion or an error of their own. */
+async function run(
+  directory: string,
+  file: string,
+  only: string | undefined,
+): Promise<{ readonly code: number; readonly red: readonly string[] }> {
+  const pattern = only === undefined ? [] : [`--test-name-pattern=${only}`];
+  const child = spawn(
+    process.execPath,
+    [
+      "--test",
+      "--test-reporter=tap",
+      "--test-timeout=60000",
+      "--test-force-exit",
+      ...pattern,
+      file,
+    ],
+    { cwd: directory, stdio: ["ignore", "pipe", "ignore"], env: cleanEnvironment() },
+  );
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const [code] = (await once(child, "close")) as [number];
+  const red = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name]) => name!);
+  return { code, red: red.filter((name) => !name.endsWith(".test.ts")) };
+}
+
+/** A test runner started by a test runner would report to it instead of to its output. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
+  return rest;
+}
