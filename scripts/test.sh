@@ -7,11 +7,11 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/node_modules/.bin:$PATH"
 # A test that hangs fails after this long instead of holding up everything. Suites that mount disks or
 # run other mail programs have the machine to themselves.
-limitMs=120000
+limitMs=300000
 atOnce=1
 if [ "${1:-}" = all ]; then
   shift
-  limitMs=900000
+  limitMs=1200000
   set -- "test/mutations/**/*.test.ts" "test/package/**/*.test.ts" "test/process-root/**/*.test.ts" \
     "test/powercut/**/*.test.ts" "test/peers/**/*.test.ts" "$@"
 else

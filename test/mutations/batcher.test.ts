@@ -272,7 +272,7 @@ function failures(copy: string, files: readonly string[]): Promise<string[]> {
     execFile(
       process.execPath,
       [...flags, skipped, ...files],
-      { cwd: copy, encoding: "utf8", env, timeout: 20_000, maxBuffer: 1 << 26 },
+      { cwd: copy, encoding: "utf8", env, timeout: 60_000, maxBuffer: 1 << 26 },
       (error, stdout) => {
         const failed = [...stdout.matchAll(/^\s*not ok \d+ - (.*)$/gm)].map(
           ([, name]) => `${name}`,
