@@ -142,8 +142,7 @@ const mutations: readonly Mutation[] = [
         "      void mark({ durable: reach });\n",
       ],
     ],
-    test: sweep,
-    only: eachKill,
+    test: "src/delivery/publisher.test.ts",
   },
   {
     guard: "every touched new/ is flushed before PUBLISHED",
