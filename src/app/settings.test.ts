@@ -10,12 +10,12 @@ import { flagOf, type SettingName, settingNames, settingOf, variableOf } from ".
 
 const root = join(import.meta.dirname, "../..");
 const load = (flags: Record<string, string | string[]>, environment: NodeJS.ProcessEnv = {}) =>
-  loadSettings({ flags, environment, workingFolder: "/work" });
+  loadSettings({ flags, environment, workingFolder: "/srv" });
 
 test("without any source every setting has its documented default", () => {
   const { settings, origins } = load({});
   assert.equal(settings.maxBatch, 64);
-  assert.equal(settings.data, "/work/postbag-data");
+  assert.equal(settings.data, "/srv/postbag-data");
   assert.deepEqual(settings.smtp, { host: "127.0.0.1", port: 2525 });
   assert.deepEqual(settings.domain, []);
   assert.equal(settings.mailboxes, undefined);
@@ -87,7 +87,7 @@ test("a flag comes before a variable before the file before the default", (t) =>
     configFile,
     environment,
     flags: { maxBatch: "1" },
-    workingFolder: "/work",
+    workingFolder: "/srv",
   });
   assert.deepEqual([settings.maxBatch, settings.maxWaitMs, settings.maxPending], [1, 2, 3]);
   assert.equal(origins.maxBatch, "--max-batch");

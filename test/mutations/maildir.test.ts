@@ -1,33 +1,16 @@
-/**
- * Leaves out one guard at a time and requires that a test goes red: a test that cannot fail proves
- * nothing, and a flush nobody would miss need not be there.
- *
- * Each guard is taken out of a copy of the sources by replacing a text that must occur exactly once,
- * so that a guard that is rewritten is noticed here.
- */
-import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+/** Leaves out one guard of the Maildir commit at a time, and requires that a test goes red. */
+import { type Mutation, testMutations } from "../support/mutation.ts";
 
-interface Mutation {
-  readonly guard: string;
+interface Removal extends Omit<Mutation, "edits"> {
   readonly file: string;
   readonly from: string;
   readonly to: string;
-  /** The test file that must go red, and which of its tests are worth running. */
-  readonly test: string;
-  readonly only?: string;
 }
 
-const root = join(import.meta.dirname, "../..");
 const sweep = "test/simulation/powercut.test.ts";
 const faults = "test/simulation/faults-maildir.test.ts";
 
-const mutations: readonly Mutation[] = [
+const removals: readonly Removal[] = [
   {
     guard: "the data of each file is flushed",
     file: "src/maildir/write.ts",
@@ -249,59 +232,11 @@ const companions: Record<string, readonly [string, string]> = {
   ],
 };
 
-for (const mutation of mutations) {
-  test(`without this a test goes red: ${mutation.guard}`, async (t) => {
-    const copy = copyOfTheHouse(t);
-    const untouched = readFileSync(join(copy, mutation.file), "utf8");
-    let source = replacedOnce(untouched, mutation.from, mutation.to);
-    const companion = companions[mutation.guard];
-    if (companion) source = replacedOnce(source, ...companion);
-    writeFileSync(join(copy, mutation.file), source);
-    const { code, red } = await run(copy, mutation.test, mutation.only);
-    assert.notEqual(code, 0, `${mutation.test} stayed green without: ${mutation.guard}`);
-    assert.ok(red.length > 0, "a test went red, and did not merely fail to start");
-    t.diagnostic(`red: ${red[0]} (${mutation.test})`);
-  });
-}
-
-function replacedOnce(source: string, from: string, to: string): string {
-  assert.equal(source.split(from).length, 2, `exactly one place reads: ${from}`);
-  return source.replace(from, () => to);
-}
-
-function copyOfTheHouse(t: TestContext): string {
-  const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
-  t.after(() => rmSync(copy, { recursive: true }));
-  const parts = ["src/system", "src/maildir", "src/mail", "test/simulation", "test/support"];
-  for (const part of [...parts, "package.json"]) {
-    cpSync(join(root, part), join(copy, part), { recursive: true });
-  }
-  return copy;
-}
-
-/** Runs one test file, and lists the tests that failed by an assertion or an error of their own. */
-async function run(
-  directory: string,
-  file: string,
-  only: string | undefined,
-): Promise<{ readonly code: number; readonly red: readonly string[] }> {
-  const pattern = only === undefined ? [] : [`--test-name-pattern=${only}`];
-  const child = spawn(
-    process.execPath,
-    ["--test", "--test-reporter=tap", "--test-timeout=120000", ...pattern, file],
-    { cwd: directory, stdio: ["ignore", "pipe", "ignore"], env: cleanEnvironment() },
-  );
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    output += text;
-  });
-  const [code] = (await once(child, "close")) as [number];
-  const red = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name]) => name!);
-  return { code, red: red.filter((name) => !name.endsWith(".test.ts")) };
-}
-
-/** A test runner started by a test runner would report to it instead of to its output. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
-  const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
-  return rest;
-}
+testMutations(
+  removals.map(({ guard, file, from, to, ...where }) => {
+    const companion = companions[guard];
+    const edits: Mutation["edits"][number][] = [[file, from, to]];
+    if (companion) edits.push([file, ...companion]);
+    return { guard, edits, ...where };
+  }),
+);

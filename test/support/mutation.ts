@@ -62,7 +62,14 @@ async function run(
   const pattern = only === undefined ? [] : [`--test-name-pattern=${only}`];
   const child = spawn(
     process.execPath,
-    ["--test", "--test-reporter=tap", "--test-timeout=60000", ...pattern, file],
+    [
+      "--test",
+      "--test-reporter=tap",
+      "--test-timeout=60000",
+      "--test-force-exit",
+      ...pattern,
+      file,
+    ],
     { cwd: directory, stdio: ["ignore", "pipe", "ignore"], env: cleanEnvironment() },
   );
   let output = "";
