@@ -14,7 +14,7 @@ import {
 import type { FileSystem } from "../system/index.ts";
 import type { Backlog } from "./backlog.ts";
 import type { Branch, Branches } from "./branches.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./errors.ts";
 import { LargeBodies } from "./large-bodies.ts";
 import { type StoredRecord, storedPath } from "./records.ts";
 import type { Volumes } from "./volumes.ts";

@@ -6,8 +6,8 @@
  * travel in one buffer that changes hands without a copy.
  */
 import { Worker } from "node:worker_threads";
-import { type Delivery, type DeliveryResult, MaildirError } from "../maildir/index.ts";
-import { DeliveryError } from "./errors.ts";
+import type { Delivery, DeliveryResult } from "../maildir/index.ts";
+import { DeliveryError, errnoOf } from "./errors.ts";
 import type { JournalDiskEvent } from "./journal-disk.ts";
 import type { RecoveryReport } from "./recoverer.ts";
 import { Unpublished } from "./unpublished.ts";
@@ -174,13 +174,4 @@ function closedError(cause: unknown): DeliveryError {
 function journalError(message: string, facts: Readonly<Record<string, unknown>> | undefined) {
   const cause = facts && Object.assign(new Error(String(facts.message)), facts);
   return new DeliveryError("ERR_DELIVERY_JOURNAL", message, { errno: errnoOf(cause), cause });
-}
-
-/** The errno name behind a failed delivery, such as `"ENOSPC"`. */
-export function errnoOf(error: unknown): string | undefined {
-  if (error instanceof MaildirError && error.errno !== undefined) return error.errno;
-  const code = (error as { code?: unknown } | undefined)?.code;
-  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
-  const cause = (error as { cause?: unknown } | undefined)?.cause;
-  return cause === undefined || cause === error ? undefined : errnoOf(cause);
 }

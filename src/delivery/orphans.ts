@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { type KnownMailboxes, keepMailboxes, MaildirError } from "../maildir/index.ts";
 import type { FileSystem } from "../system/index.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
 import type { Staging } from "./staging.ts";
 

@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import type { Mailbox } from "../maildir/index.ts";
 import type { FileSystem } from "../system/index.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./errors.ts";
 
 let count = 0;
 

@@ -8,7 +8,7 @@
  */
 import type { Lsn, Marks, RecoveredFrame } from "../journal/index.ts";
 import type { FileSystem } from "../system/index.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./errors.ts";
 import { mustBeIntact } from "./large-bodies.ts";
 import { type Mailing, mailing, sizeOf } from "./mailing.ts";
 import type { Publisher } from "./publisher.ts";

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { writeBody } from "../maildir/index.ts";
 import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../system/index.ts";
 import { syncPlan } from "./bulk-sync.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
 import type { StoredRecord } from "./records.ts";
 
