@@ -9,7 +9,8 @@ import { execFileSync } from "node:child_process";
 import { AsyncBatcher } from "@tanstack/pacer";
 import DataLoader from "dataloader";
 import { Batcher } from "../src/batcher/index.ts";
-import { median, printHeader, printTable } from "./support/header.ts";
+import { printHeader } from "./support/header.ts";
+import { median, printTable } from "./support/table.ts";
 
 const runs = 3;
 const maxBatchItems = 100;

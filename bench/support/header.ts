@@ -54,25 +54,3 @@ function commit(): string {
     return "not a git checkout";
   }
 }
-
-/** The middle one of some measurements. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
-}
-
-/** Prints rows under a heading, text to the left and numbers to the right. */
-export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = heading.map((_, column) =>
-    Math.max(...[heading, ...rows].map((row) => row[column]?.length ?? 0)),
-  );
-  for (const row of [heading, ...rows]) {
-    const cells = widths.map((width, column) => {
-      const text = row[column] ?? "";
-      return column === 0 ? text.padEnd(width) : text.padStart(width);
-    });
-    console.log(cells.join("   ").trimEnd());
-  }
-}

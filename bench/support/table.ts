@@ -6,15 +6,19 @@ export function quantile(figures: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
 }
 
+/** The middle one of some figures, or the mean of the two in the middle. */
 export function median(figures: readonly number[]): number {
-  return quantile(figures, 0.5);
+  const sorted = figures.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
 /** Prints a Markdown table, text to the left and figures to the right. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
   const columns = head.map((title, at) => [title, ...rows.map((row) => row[at] ?? "")]);
   const widths = columns.map((cells) => Math.max(3, ...cells.map((cell) => cell.length)));
-  const toRight = columns.map((cells) => cells.slice(1).every((cell) => /^[\d,.]*$/.test(cell)));
+  const toRight = columns.map((cells) => cells.slice(1).every((cell) => /^[\d,.–]*$/.test(cell)));
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, at) => (toRight[at] ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!))).join(" | ")} |`;
   console.log(line(head));
