@@ -1,6 +1,7 @@
 /**
  * The one error class of this room. `cause` keeps the error of the disk, `errno` its name.
  */
+import { errnoOf } from "../system/index.ts";
 
 export type JournalErrorCode =
   /** An option or argument was of the wrong type or out of range. */
@@ -59,9 +60,4 @@ export function tooManyVolumes(count: number): JournalError {
 export function tooLarge(size: number, most: number): JournalError {
   const text = `the frame takes ${size} octets, a segment has room for ${most}`;
   return new JournalError("ERR_JOURNAL_FRAME_TOO_LARGE", text);
-}
-
-function errnoOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }

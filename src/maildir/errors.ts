@@ -4,6 +4,7 @@
  * Every fault of a disk here is temporary for the sender: `cause` keeps the original error and `errno`
  * its name, so that a server can tell a full disk from a full quota without parsing text.
  */
+import { errnoOf } from "../system/index.ts";
 
 export type MaildirErrorCode =
   /** An argument was of the wrong type or out of range. */
@@ -53,10 +54,4 @@ export class MaildirError extends Error {
     this.errno = errnoOf(facts.cause);
     this.mayRemain = facts.mayRemain ?? false;
   }
-}
-
-/** Reads the errno name, such as `"ENOENT"`, off an error of the file system. */
-export function errnoOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }

@@ -6,8 +6,8 @@
  * nothing, or whose find has gone by the time it is used, looks again.
  */
 import { join } from "node:path";
-import type { FileSystem } from "../system/index.ts";
-import { errnoOf, MaildirError } from "./errors.ts";
+import { errnoOf, type FileSystem } from "../system/index.ts";
+import { MaildirError } from "./errors.ts";
 import { isMessageId, type MessageId, sizesInName, splitName } from "./name.ts";
 
 export interface Places {

@@ -11,8 +11,8 @@
  */
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { inspect } from "node:util";
-import type { FileStatus, FileSystem } from "../system/index.ts";
-import { errnoOf, MaildirError } from "./errors.ts";
+import { errnoOf, type FileStatus, type FileSystem } from "../system/index.ts";
+import { MaildirError } from "./errors.ts";
 
 export interface Mailbox {
   readonly path: string;

@@ -10,6 +10,7 @@
 import { join, resolve } from "node:path";
 import {
   type Clock,
+  errnoOf,
   type FileStatus,
   type FileSystem,
   nodeFileSystem,
@@ -18,7 +19,7 @@ import {
 } from "../system/index.ts";
 import type { Body } from "./body.ts";
 import { deliverAll } from "./deliver.ts";
-import { errnoOf, MaildirError } from "./errors.ts";
+import { MaildirError } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import { heldDirectories } from "./held-directories.ts";
 import { keepMailboxes } from "./keep-mailboxes.ts";

@@ -5,8 +5,7 @@
  * reported here, whoever else flushes the same directory at the same time. A mailbox whose names
  * cannot be flushed refuses all of its letters, and takes back what is still in place.
  */
-import type { FileSystem } from "../system/index.ts";
-import { errnoOf } from "./errors.ts";
+import { errnoOf, type FileSystem } from "../system/index.ts";
 import { type HeldDirectories, heldDirectories } from "./held-directories.ts";
 import { type Bundle, fail, type Letter, living, targetOf } from "./letter.ts";
 import type { Mailbox } from "./mailbox.ts";

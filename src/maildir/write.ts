@@ -8,9 +8,9 @@
  * Source: fsync(2), wiki.postgresql.org/wiki/Fsync_Errors; docs/durability.md.
  */
 import { join } from "node:path";
-import type { Descriptor } from "../system/index.ts";
+import { type Descriptor, errnoOf } from "../system/index.ts";
 import { writeBody } from "./body.ts";
-import { errnoOf, MaildirError } from "./errors.ts";
+import { MaildirError } from "./errors.ts";
 import { type Bundle, fail, type Letter, living } from "./letter.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { byDevice, planOf } from "./plan.ts";

@@ -30,3 +30,9 @@ export function errnoError(errno: number, syscall: string, path: string): NodeJS
   const text = `${code}: ${getSystemErrorMessage(-errno)}, ${syscall} '${path}'`;
   return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
 }
+
+/** Reads the errno name, such as `"ENOENT"`, off an error of the file system. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}

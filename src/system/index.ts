@@ -5,7 +5,7 @@ export {
   syncFile,
   writeFileDurably,
 } from "./durable-write.ts";
-export { SystemError, type SystemErrorCode } from "./errors.ts";
+export { errnoOf, SystemError, type SystemErrorCode } from "./errors.ts";
 export type {
   Descriptor,
   FileStatus,
