@@ -1,184 +1,206 @@
 /**
- * How many messages a second the delivery executor makes durable, and what each knob is worth.
+ * How many messages a second the delivery executor makes durable, in both commit modes.
  *
  *   node bench/executor.ts               the headline, against the sequences others use
- *   node bench/executor.ts --sweep       maxConcurrentFlushes × maxWaitMs × callers
+ *   node bench/executor.ts --sweep       maxConcurrentFlushes × maxWaitMs × callers, mode by --commit
  *   node bench/executor.ts --primitives  ways to flush one batch: the choice behind the disk thread
  *   … --flush-ms 5                       the same on a disk whose flush takes 5 ms (root only)
- *   … --runs 3 --seconds 3
+ *   … --runs 3 --seconds 3 --warmup 1 --repeats 6 --only journal
  *
  * Closed loop: so many callers, each delivering its next message when the last one is answered, 4 KB
- * each, every run on a fresh file system (a fresh directory without root). Medians over the runs.
+ * each, every run on a fresh file system (a fresh directory without root), the rows taking turns.
+ * Medians over the runs; a run during which the machine was not quiet is made again.
  */
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { DeliveryExecutor, type DeliveryTuning, referenceTuning } from "../src/delivery/index.ts";
+import { referenceTuning } from "../src/delivery/index.ts";
 import { type BenchDisk, freshDisk } from "./support/disk.ts";
+import {
+  type Commit,
+  type ExecutorLoad,
+  loadExecutor,
+  type Measured,
+} from "./support/executor-load.ts";
 import { printHeader } from "./support/header.ts";
 import {
-  type Primitive,
-  type PrimitiveResult,
-  primitives,
-  runPrimitive,
-} from "./support/primitives.ts";
-import { median, printTable, quantile } from "./support/table.ts";
+  disturbanceCells,
+  disturbanceHead,
+  quietRuns,
+  type WatchedRun,
+} from "./support/machine.ts";
+import { type Primitive, primitives, runPrimitive } from "./support/primitives.ts";
+import { medianOf, printTable } from "./support/table.ts";
 
 const { values } = parseArgs({
   options: {
     sweep: { type: "boolean", default: false },
     primitives: { type: "boolean", default: false },
+    commit: { type: "string", default: "journal" },
+    only: { type: "string", default: "" },
     "flush-ms": { type: "string", default: "0" },
     runs: { type: "string", default: "3" },
     seconds: { type: "string", default: "3" },
+    warmup: { type: "string", default: "1" },
+    repeats: { type: "string", default: "6" },
   },
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
+const warmupSeconds = Number(values.warmup);
 const flushMs = Number(values["flush-ms"]);
-const body = new Uint8Array(4096).fill(0x78);
+const bodyBytes = 4096;
+const quietly = quietRuns(Number(values.repeats));
 
-interface Measured {
-  readonly perSecond: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly batch: number;
+/** One row: what it is called, and how one run of it is made on a fresh disk. */
+interface Row {
+  readonly name: readonly string[];
+  readonly run: (disk: BenchDisk) => Promise<Measured>;
 }
 
-interface Load {
-  readonly callers: number;
-  readonly mailboxes: number;
+function executorRow(name: readonly string[], load: Partial<ExecutorLoad>): Row {
+  const full = { commit: "synced", callers: 64, mailboxes: 1, tuning: {}, ...load } as const;
+  const options = { ...full, bodyBytes, warmupSeconds, seconds };
+  return { name, run: (disk) => loadExecutor(disk.path, options) };
 }
 
-/** Delivers from so many callers for `seconds`, after a second of warm-up. */
-async function measure(directory: string, tuning: DeliveryTuning, load: Load): Promise<Measured> {
-  await using executor = await DeliveryExecutor.open({ ...tuning, mailRoot: directory });
-  const boxes = Array.from({ length: load.mailboxes }, (_, i) => join(directory, `u${i}`));
-  await Promise.all(boxes.map((box) => executor.deliver(box, body)));
-  const latenciesMs: number[] = [];
-  let measuring = false;
-  let stopping = false;
-  let next = 0;
-  const caller = async () => {
-    while (!stopping) {
-      const startedMs = performance.now();
-      await executor.deliver(boxes[next++ % boxes.length]!, body);
-      if (measuring) latenciesMs.push(performance.now() - startedMs);
+function primitiveRow(primitive: Primitive, mailboxes: number, batch = 64): Row {
+  const load = { mailboxes, bodyBytes, batch, flushes: 2, seconds };
+  return {
+    name: [primitive, String(mailboxes), "–"],
+    run: async (disk) => ({
+      ...(await runPrimitive(primitive, { ...load, directory: disk.path })),
+      batch,
+      flushesEach: undefined,
+      visible: undefined,
+    }),
+  };
+}
+
+function headline(): Row[] {
+  const commits: readonly Commit[] = ["synced", "journal"];
+  const ofExecutor = (callers: number, mailboxes: number) =>
+    commits.map((commit) =>
+      executorRow([`Postbag, ${commit}`, String(mailboxes), String(callers)], {
+        commit,
+        callers,
+        mailboxes,
+      }),
+    );
+  return [1, 200]
+    .flatMap((mailboxes) => [
+      primitiveRow("one by one", mailboxes),
+      primitiveRow("unsafe batch", mailboxes),
+      ...ofExecutor(64, mailboxes),
+    ])
+    .concat(ofExecutor(1, 1));
+}
+
+function sweep(): Row[] {
+  const commit = values.commit as Commit;
+  const rows: Row[] = [];
+  for (const callers of [1, 8, 32, 64]) {
+    for (const maxConcurrentFlushes of [1, 2, 3]) {
+      for (const maxWaitMs of [0, 2, referenceTuning.maxWaitMs]) {
+        const name = [callers, maxConcurrentFlushes, maxWaitMs].map(String);
+        rows.push(
+          executorRow(name, { commit, callers, tuning: { maxConcurrentFlushes, maxWaitMs } }),
+        );
+      }
     }
-  };
-  const callers = Promise.all(Array.from({ length: load.callers }, caller));
-  await elapse(1000);
-  const before = executor.stats();
-  const startedMs = performance.now();
-  measuring = true;
-  await elapse(seconds * 1000);
-  measuring = false;
-  const tookMs = performance.now() - startedMs;
-  const after = executor.stats();
-  stopping = true;
-  await callers;
-  return {
-    perSecond: (latenciesMs.length / tookMs) * 1000,
-    p50Ms: quantile(latenciesMs, 0.5),
-    p99Ms: quantile(latenciesMs, 0.99),
-    batch: (after.delivered - before.delivered) / (after.batches - before.batches),
-  };
+  }
+  return rows;
 }
 
-const elapse = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+function everyPrimitive(): Row[] {
+  return [1, 200].flatMap((mailboxes) =>
+    [64, 8, 3, 1].flatMap((batch) =>
+      primitives.map((primitive) => primitiveRow(primitive, mailboxes, batch)),
+    ),
+  );
+}
 
-async function medianOfRuns(tuning: DeliveryTuning, load: Load): Promise<Measured> {
-  const all: Measured[] = [];
+async function measure(rows: readonly Row[]): Promise<Map<Row, WatchedRun<Measured>[]>> {
+  const results = new Map<Row, WatchedRun<Measured>[]>(rows.map((row) => [row, []]));
   for (let run = 0; run < runs; run++) {
-    await using disk: BenchDisk = await freshDisk({ flushMs });
-    all.push(await measure(disk.path, tuning, load));
+    for (const row of rows) {
+      const watched = await quietly(async () => {
+        await using disk = await freshDisk({ flushMs });
+        return await row.run(disk);
+      });
+      results.get(row)?.push(watched);
+    }
   }
-  const of = (pick: (one: Measured) => number) => median(all.map(pick));
-  return {
-    perSecond: of((one) => one.perSecond),
-    p50Ms: of((one) => one.p50Ms),
-    p99Ms: of((one) => one.p99Ms),
-    batch: of((one) => one.batch),
-  };
+  return results;
 }
 
 const whole = (n: number) => Math.round(n).toLocaleString("en");
 const ms = (n: number) => n.toFixed(n < 10 ? 2 : 1);
+const orNone = (n: number | undefined, show: (n: number) => string) =>
+  n === undefined || Number.isNaN(n) ? "–" : show(n);
 
-async function headline(): Promise<void> {
-  const rows: string[][] = [];
-  for (const mailboxes of [1, 200]) {
-    for (const primitive of ["one by one", "unsafe batch"] as const) {
-      rows.push([primitive, String(mailboxes), ...(await primitiveCells(primitive, mailboxes))]);
-    }
-    for (const [label, tuning] of [
-      ["Postbag, defaults", {}],
-      ["Postbag, reference tuning", referenceTuning],
-    ] as const) {
-      const measured = await medianOfRuns(tuning, { callers: 64, mailboxes });
-      rows.push([label, String(mailboxes), ...cells(measured)]);
-    }
-  }
-  printTable(["what", "mailboxes", "messages/s", "p50 ms", "p99 ms", "batch"], rows);
-  console.log(`
-one by one    write, fdatasync, rename, directory sync, for each message: durable, no group commit.
-unsafe batch  write all, sync tmp/, rename all, sync new/: file data never flushed, so that a power cut
-              leaves empty files (test/powercut shows it). Not durable; here for its speed alone.`);
+function cells(measured: readonly WatchedRun<Measured>[]): string[] {
+  const of = (figure: (one: Measured) => number | undefined) =>
+    medianOf(measured, ({ result }) => figure(result) ?? Number.NaN);
+  return [
+    whole(of((one) => one.perSecond)),
+    ms(of((one) => one.p50Ms)),
+    ms(of((one) => one.p99Ms)),
+    of((one) => one.batch).toFixed(1),
+    orNone(
+      of((one) => one.flushesEach),
+      (n) => n.toFixed(3),
+    ),
+    orNone(
+      of((one) => one.visible?.p50Ms),
+      whole,
+    ),
+    orNone(
+      of((one) => one.visible?.p99Ms),
+      whole,
+    ),
+    orNone(
+      of((one) => one.visible?.maxMs),
+      whole,
+    ),
+    ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
+  ];
 }
 
-function cells({ perSecond, p50Ms, p99Ms, batch }: Measured): string[] {
-  return [whole(perSecond), ms(p50Ms), ms(p99Ms), batch.toFixed(1)];
-}
-
-async function primitiveCells(
-  primitive: Primitive,
-  mailboxes: number,
-  batch = 64,
-): Promise<string[]> {
-  const all: PrimitiveResult[] = [];
-  for (let run = 0; run < runs; run++) {
-    await using disk = await freshDisk({ flushMs });
-    const load = { directory: disk.path, mailboxes, bodyBytes: body.length, batch, flushes: 2 };
-    all.push(await runPrimitive(primitive, { ...load, seconds }));
-  }
-  const of = (pick: (one: PrimitiveResult) => number) => median(all.map(pick));
-  const rate = whole(of((one) => one.perSecond));
-  return [rate, ms(of((one) => one.p50Ms)), ms(of((one) => one.p99Ms)), String(batch)];
-}
-
-async function sweep(): Promise<void> {
-  const rows: string[][] = [];
-  for (const callers of [1, 8, 32, 64]) {
-    for (const maxConcurrentFlushes of [1, 2, 3]) {
-      for (const maxWaitMs of [0, 2, 10]) {
-        const tuning = { maxConcurrentFlushes, maxWaitMs };
-        const measured = await medianOfRuns(tuning, { callers, mailboxes: 1 });
-        const knobs = [callers, maxConcurrentFlushes, maxWaitMs].map(String);
-        rows.push([...knobs, ...cells(measured)]);
-      }
-    }
-  }
-  printTable(["callers", "flushes", "wait ms", "messages/s", "p50 ms", "p99 ms", "batch"], rows);
-}
-
-async function comparePrimitives(): Promise<void> {
-  const rows: string[][] = [];
-  for (const mailboxes of [1, 200]) {
-    for (const batch of [64, 8, 3, 1]) {
-      for (const primitive of primitives) {
-        const figures = await primitiveCells(primitive, mailboxes, batch);
-        rows.push([primitive, String(mailboxes), ...figures]);
-      }
-    }
-  }
-  printTable(["flushed by", "mailboxes", "messages/s", "p50 ms", "p99 ms", "batch"], rows);
-  console.log("\nLatencies are those of a whole batch; two batches are under way at once.");
-}
+const figures = [
+  "messages/s",
+  "p50 ms",
+  "p99 ms",
+  "batch",
+  "flushes each",
+  "visible p50",
+  "visible p99",
+  "visible max",
+  ...disturbanceHead,
+];
+const [rows, head] = values.sweep
+  ? [sweep(), ["callers", "flushes", "wait ms"]]
+  : values.primitives
+    ? [everyPrimitive(), ["flushed by", "mailboxes", "callers"]]
+    : [headline(), ["what", "mailboxes", "callers"]];
+const chosen = rows.filter(({ name }) => name.join(", ").includes(values.only));
 
 {
   await using disk = await freshDisk({ flushMs });
   printHeader(disk.path);
-  console.log(`${disk.description}; ${runs} runs of ${seconds} s, medians\n`);
+  const made = values.sweep ? `commit ${values.commit}, 1 mailbox; ` : "";
+  console.log(
+    `4 KB messages; ${made}${disk.description}; medians of ${runs} runs of ${seconds} s.\n`,
+  );
 }
-if (values.sweep) await sweep();
-else if (values.primitives) await comparePrimitives();
-else await headline();
+const results = await measure(chosen);
+printTable(
+  [...head, ...figures],
+  chosen.map((row) => [...row.name, ...cells(results.get(row) ?? [])]),
+);
+console.log(`
+flushes each  flushes of the disk for one message, those of publishing among them.
+visible       milliseconds from durable to visible in new/, one message in 16; 0 in synced mode.
+stolen, others  percent of the processors; * a run stayed disturbed after all repeats.
+one by one    write, fdatasync, rename, directory sync, for each message: durable, no group commit.
+unsafe batch  write all, sync tmp/, rename all, sync new/: file data never flushed, so that a power cut
+              leaves empty files (test/powercut shows it). Not durable; here for its speed alone.
+Latencies of rows without callers are those of a whole batch; two batches are under way at once.`);

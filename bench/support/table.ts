@@ -14,11 +14,16 @@ export function median(figures: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
+/** The middle one of a figure over several runs. */
+export function medianOf<T>(runs: readonly T[], figure: (run: T) => number): number {
+  return median(runs.map(figure));
+}
+
 /** Prints a Markdown table, text to the left and figures to the right. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
   const columns = head.map((title, at) => [title, ...rows.map((row) => row[at] ?? "")]);
   const widths = columns.map((cells) => Math.max(3, ...cells.map((cell) => cell.length)));
-  const toRight = columns.map((cells) => cells.slice(1).every((cell) => /^[\d,.–]*$/.test(cell)));
+  const toRight = columns.map((cells) => cells.slice(1).every((cell) => /^[\d,.–*]*$/.test(cell)));
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, at) => (toRight[at] ? cell.padStart(widths[at]!) : cell.padEnd(widths[at]!))).join(" | ")} |`;
   console.log(line(head));

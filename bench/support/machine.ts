@@ -1,0 +1,145 @@
+/**
+ * What else the machine was doing while something was measured, so that a figure can be believed.
+ *
+ * The host of a virtual machine takes its processors away at will (steal), and other programs use them
+ * too. Both are told for every run, in percent of all processors. A disturbed run is repeated, a bounded
+ * number of times; what never got quiet is kept and marked.
+ *
+ * Source: proc_stat(5) and proc_pid_stat(5).
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { medianOf } from "./table.ts";
+
+/** Since boot, in clock ticks of all processors together. */
+export interface CpuTimes {
+  readonly total: number;
+  readonly stolen: number;
+}
+
+export interface ProcessTimes {
+  readonly pid: number;
+  readonly parent: number;
+  /** Clock ticks, those of the children it has waited for among them. */
+  readonly ticks: number;
+}
+
+/** In percent of all processors, over some time. */
+export interface Disturbance {
+  /** Taken away by the host. */
+  readonly stolen: number;
+  /** Used by programs that this process did not start; the kernel's own threads do not count. */
+  readonly others: number;
+}
+
+/** Up to here a run is called quiet. */
+export const quiet: Disturbance = { stolen: 10, others: 10 };
+
+const kernelThreads = 2;
+
+/** Reads the first line of /proc/stat: user nice system idle iowait irq softirq steal. */
+export function parseCpuTimes(stat: string): CpuTimes {
+  const line = /^cpu +(.*)$/m.exec(stat)?.[1];
+  if (line === undefined) throw new Error("/proc/stat has no line for all processors");
+  // What comes behind steal is guest time, which user and nice contain already.
+  const ticks = line.split(" ").slice(0, 8).map(Number);
+  return { total: ticks.reduce((sum, one) => sum + one, 0), stolen: ticks[7] ?? 0 };
+}
+
+/** Reads one /proc/PID/stat; the name may hold blanks and parentheses. */
+export function parseProcessTimes(stat: string): ProcessTimes {
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const used = fields.slice(11, 15).map(Number);
+  return {
+    pid: Number.parseInt(stat, 10),
+    parent: Number(fields[1]),
+    ticks: used.reduce((sum, one) => sum + one, 0),
+  };
+}
+
+/** The ticks of all processes but the kernel's and `self` with its descendants. */
+export function ticksOfOthers(processes: readonly ProcessTimes[], self: number): number {
+  const parents = new Map(processes.map(({ pid, parent }) => [pid, parent]));
+  const isOurs = (pid: number): boolean => {
+    for (let one: number | undefined = pid; one !== undefined; one = parents.get(one)) {
+      if (one === self || one === kernelThreads) return true;
+    }
+    return false;
+  };
+  const others = processes.filter(({ pid }) => !isOurs(pid));
+  return others.reduce((sum, { ticks }) => sum + ticks, 0);
+}
+
+/** Begins to watch; the function returned says how disturbed the time since then was. */
+export function watchMachine(): () => Disturbance {
+  const before = machineTimes();
+  return () => {
+    const after = machineTimes();
+    const percentOf = (ticks: number) =>
+      (Math.max(0, ticks) / Math.max(1, after.total - before.total)) * 100;
+    return {
+      stolen: percentOf(after.stolen - before.stolen),
+      others: percentOf(after.others - before.others),
+    };
+  };
+}
+
+function machineTimes(): CpuTimes & { readonly others: number } {
+  const processes = readdirSync("/proc").flatMap((name) => {
+    try {
+      return /^\d+$/.test(name)
+        ? [parseProcessTimes(readFileSync(`/proc/${name}/stat`, "utf8"))]
+        : [];
+    } catch {
+      return []; // It ended meanwhile; its parent has its ticks.
+    }
+  });
+  const cpu = parseCpuTimes(readFileSync("/proc/stat", "utf8"));
+  return { ...cpu, others: ticksOfOthers(processes, process.pid) };
+}
+
+export interface WatchedRun<T> {
+  readonly result: T;
+  readonly disturbance: Disturbance;
+}
+
+export function isQuiet({ stolen, others }: Disturbance): boolean {
+  return stolen <= quiet.stolen && others <= quiet.others;
+}
+
+/**
+ * Makes a function that carries out a run, again while the machine was not quiet, and returns the
+ * quietest one.
+ *
+ * @param repeats How many runs may be repeated, by all calls together: so a table ends in bounded time
+ *   on a machine that is never quiet.
+ */
+export function quietRuns(repeats: number, watch = watchMachine) {
+  let left = repeats;
+  return async <T>(run: () => Promise<T>): Promise<WatchedRun<T>> => {
+    let best = await watched(run);
+    while (!isQuiet(best.disturbance) && left > 0) {
+      left -= 1;
+      const next = await watched(run);
+      if (sumOf(next.disturbance) < sumOf(best.disturbance)) best = next;
+    }
+    return best;
+  };
+
+  async function watched<T>(run: () => Promise<T>): Promise<WatchedRun<T>> {
+    const disturbance = watch();
+    const result = await run();
+    return { result, disturbance: disturbance() };
+  }
+}
+
+/** Heads of the columns of {@link disturbanceCells}. */
+export const disturbanceHead = ["stolen %", "others %"] as const;
+
+/** The medians over the runs of a row, with a star when one of its runs never got quiet. */
+export function disturbanceCells(runs: readonly Disturbance[]): string[] {
+  const star = runs.every(isQuiet) ? "" : "*";
+  const medians = [medianOf(runs, ({ stolen }) => stolen), medianOf(runs, ({ others }) => others)];
+  return medians.map((percent) => `${percent.toFixed(0)}${star}`);
+}
+
+const sumOf = ({ stolen, others }: Disturbance) => stolen + others;
