@@ -6,6 +6,7 @@
  * awaited, so the files of the next batch are written while the last one syncs.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import { JournalError } from "../journal/index.ts";
 import {
   createKnownMailboxes,
   createNameSource,
@@ -100,7 +101,9 @@ function serveJournal(disk: JournalDisk): void {
 
 function giveUp(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
-  say({ kind: "failed", message, cause: factsOf(error instanceof Error ? error.cause : error) });
+  const code = error instanceof JournalError ? error.code : undefined;
+  const cause = factsOf(error instanceof Error ? error.cause : error);
+  say({ kind: "failed", message, code, cause });
   port?.close();
 }
 

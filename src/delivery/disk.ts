@@ -7,6 +7,7 @@
  */
 import { Worker } from "node:worker_threads";
 import type { Delivery, DeliveryResult } from "../maildir/index.ts";
+import { systemClock } from "../system/index.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
 import type { JournalDiskEvent } from "./journal-disk.ts";
 import type { RecoveryReport } from "./recoverer.ts";
@@ -38,6 +39,8 @@ export interface JournalView {
   readonly accepting: boolean;
   /** Messages durable and not yet visible. */
   readonly unpublished: number;
+  /** How long the first of them has been durable, in milliseconds; 0 when there is none. */
+  readonly oldestUnpublishedMs: number;
   /** Resolves when a message is in its mailbox. @throws {DeliveryError} ERR_DELIVERY_ORPHANED, _CLOSED */
   published(id: string): Promise<void>;
 }
@@ -87,14 +90,14 @@ export async function startDiskThread(
         return started.resolve(answer.recovered);
       case "failed":
         closing = true;
-        return started.reject(journalError(answer.message, answer.cause));
+        return started.reject(journalError(answer));
       case "accepting":
         accepting = answer.accepting;
         return;
       case "event":
         return hear(answer.event);
       case "committed":
-        unpublished.committed(unpublishedOf(answer.results));
+        unpublished.committed(unpublishedOf(answer.results), systemClock.now());
     }
     const settle = waiting.get(answer.batch);
     waiting.delete(answer.batch);
@@ -134,6 +137,10 @@ export async function startDiskThread(
     get unpublished() {
       return unpublished.count;
     },
+    get oldestUnpublishedMs() {
+      const sinceMs = unpublished.oldestSinceMs;
+      return sinceMs === undefined ? 0 : systemClock.now() - sinceMs;
+    },
     published: (id) => unpublished.wait(id),
   };
 
@@ -171,7 +178,9 @@ function closedError(cause: unknown): DeliveryError {
   return new DeliveryError("ERR_DELIVERY_CLOSED", "The disk thread is gone.", { cause });
 }
 
-function journalError(message: string, facts: Readonly<Record<string, unknown>> | undefined) {
+function journalError(answer: Extract<ThreadAnswer, { kind: "failed" }>) {
+  const { message, code: journalCode, cause: facts } = answer;
   const cause = facts && Object.assign(new Error(String(facts.message)), facts);
-  return new DeliveryError("ERR_DELIVERY_JOURNAL", message, { errno: errnoOf(cause), cause });
+  const errno = errnoOf(cause);
+  return new DeliveryError("ERR_DELIVERY_JOURNAL", message, { errno, journalCode, cause });
 }

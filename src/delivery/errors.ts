@@ -1,4 +1,5 @@
 /** The one error class of this room; `code` says what happened, `errno` what the system said. */
+import type { JournalErrorCode } from "../journal/index.ts";
 import { MaildirError } from "../maildir/index.ts";
 
 export type DeliveryErrorCode =
@@ -24,16 +25,24 @@ export class DeliveryError extends Error {
   readonly path: string | undefined;
   /** Such as `"ENOSPC"`, when a system call failed. */
   readonly errno: string | undefined;
+  /** With `ERR_DELIVERY_JOURNAL`: what the journal said, when it was the one to refuse. */
+  readonly journalCode: JournalErrorCode | undefined;
 
   constructor(
     code: DeliveryErrorCode,
     message: string,
-    facts: { path?: string | undefined; errno?: string | undefined; cause?: unknown } = {},
+    facts: {
+      readonly path?: string | undefined;
+      readonly errno?: string | undefined;
+      readonly journalCode?: JournalErrorCode | undefined;
+      readonly cause?: unknown;
+    } = {},
   ) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.code = code;
     this.path = facts.path;
     this.errno = facts.errno;
+    this.journalCode = facts.journalCode;
   }
 }
 

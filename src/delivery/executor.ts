@@ -97,6 +97,8 @@ export interface DeliveryStats {
   readonly accepting: boolean;
   /** Messages durable and not yet visible. */
   readonly unpublished: number;
+  /** How long the first of them has been durable, in milliseconds; 0 when there is none. */
+  readonly oldestUnpublishedMs: number;
 }
 
 interface Request extends Delivery {
@@ -220,6 +222,7 @@ export class DeliveryExecutor {
       batches: this.#batches,
       accepting: this.#disk.journal?.accepting ?? true,
       unpublished: this.#disk.journal?.unpublished ?? 0,
+      oldestUnpublishedMs: this.#disk.journal?.oldestUnpublishedMs ?? 0,
     };
   }
 

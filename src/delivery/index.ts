@@ -10,6 +10,12 @@ export {
   type Receipt,
 } from "./executor.ts";
 export {
+  type InspectedVolume,
+  type InspectJournalOptions,
+  inspectJournal,
+  type JournalInspection,
+} from "./inspect.ts";
+export {
   type LocalDeliveryEvent,
   type LocalDeliveryOptions,
   localDelivery,

@@ -6,6 +6,7 @@
  * recovery may be killed at any instant and begun again. A mail file system that is not there, or does
  * not take its messages now, keeps them in the log and is tried again later; the others serve.
  */
+import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../journal/index.ts";
 import type { FileSystem } from "../system/index.ts";
 import { errnoOf } from "./errors.ts";
@@ -102,7 +103,7 @@ function begun(
   tools: ReplayTools,
 ): { readonly step: Step; readonly todo: Mailing | undefined } {
   const { fileSystem, root, staging, marks } = tools;
-  const staged = () => stagedAs(record.id, tools);
+  const staged = () => stagedAs(record.id, staging.path, fileSystem);
   const step = stepFor({ lsn, highestLsn, marks, recognised: true, staged });
   const todo = (state: Mailing["state"]) => ({
     step,
@@ -125,9 +126,9 @@ function begun(
 }
 
 /** Looks at one name in staging, and at nothing else. */
-function stagedAs(id: string, { fileSystem, staging }: ReplayTools): Staged {
+export function stagedAs(id: string, staging: string, fileSystem: FileSystem): Staged {
   try {
-    return fileSystem.status(staging.pathOf(id)).links > 1 ? "one of several names" : "only name";
+    return fileSystem.status(join(staging, id)).links > 1 ? "one of several names" : "only name";
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return "absent";
     throw error;

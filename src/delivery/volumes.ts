@@ -53,10 +53,10 @@ export class Volumes {
    * @throws {DeliveryError} ERR_DELIVERY_JOURNAL if it was not recognised.
    */
   async openKnown(stored: StoredVolume, starts: bigint): Promise<Volume> {
-    const { journal } = this.#tools;
+    const { journal, fileSystem } = this.#tools;
     const home = this.homeOfStored(stored);
     const expected = { journal: journal.id, fileSystem: stored.id, starts };
-    const found = this.#identityIn(this.#stagingOf(home));
+    const found = identityIn(this.#stagingOf(home), fileSystem);
     this.#missing.add(home);
     if (recognises(found, expected, journal.starts)) return this.#take(home, stored.id);
     throw new DeliveryError(
@@ -118,7 +118,7 @@ export class Volumes {
     const staging = this.#stagingOf(home);
     try {
       this.#makeDirectory(staging);
-      const known = this.#identityIn(staging)?.fileSystem;
+      const known = identityIn(staging, this.#tools.fileSystem)?.fileSystem;
       return await this.#take(home, known ?? randomBytes(8).toString("hex"));
     } catch (error) {
       this.#byHome.delete(home);
@@ -150,7 +150,7 @@ export class Volumes {
   }
 
   #stagingOf(home: string): string {
-    return join(home, `.postbag-${this.#tools.journal.id}`);
+    return stagingIn(home, this.#tools.journal.id);
   }
 
   #makeDirectory(path: string): void {
@@ -158,17 +158,6 @@ export class Volumes {
       this.#tools.fileSystem.makeDirectory(path, 0o700);
     } catch (error) {
       if (errnoOf(error) !== "EEXIST") throw error;
-    }
-  }
-
-  #identityIn(staging: string): VolumeIdentity | undefined {
-    try {
-      const text = readSmallFile(join(staging, "identity"), this.#tools.fileSystem);
-      const { journal, fileSystem, starts } = JSON.parse(text) as Record<string, unknown>;
-      if (typeof journal !== "string" || typeof fileSystem !== "string") return undefined;
-      return { journal, fileSystem, starts: BigInt(String(starts)) };
-    } catch {
-      return undefined;
     }
   }
 
@@ -183,6 +172,23 @@ export class Volumes {
       if (at === resolve(root) || at === dirname(at)) break;
     }
     return home;
+  }
+}
+
+/** The staging directory of a journal in a directory of a mail file system. */
+export function stagingIn(home: string, journalId: string): string {
+  return join(home, `.postbag-${journalId}`);
+}
+
+/** What a staging directory says of itself; `undefined` when it is not there or says nothing clear. */
+export function identityIn(staging: string, fileSystem: FileSystem): VolumeIdentity | undefined {
+  try {
+    const found = JSON.parse(readSmallFile(join(staging, "identity"), fileSystem));
+    const { journal, fileSystem: id, starts } = found as Record<string, unknown>;
+    if (typeof journal !== "string" || typeof id !== "string") return undefined;
+    return { journal, fileSystem: id, starts: BigInt(String(starts)) };
+  } catch {
+    return undefined;
   }
 }
 

@@ -5,6 +5,7 @@
  * thread: the caller's own bytes stay untouched, and a small slice of a large pool does not drag the
  * pool along. Errors cross as plain facts, because structured cloning drops an error's own fields.
  */
+import type { JournalErrorCode } from "../journal/index.ts";
 import {
   type Body,
   type Delivery,
@@ -34,7 +35,12 @@ export type ThreadRequest =
 export type ThreadAnswer =
   | { readonly kind: "started"; readonly recovered: RecoveryReport | undefined }
   /** The journal could not be opened; the thread ends. */
-  | { readonly kind: "failed"; readonly message: string; readonly cause: PackedCause }
+  | {
+      readonly kind: "failed";
+      readonly message: string;
+      readonly code: JournalErrorCode | undefined;
+      readonly cause: PackedCause;
+    }
   | { readonly kind: "event"; readonly event: JournalDiskEvent }
   /** The journal stopped taking mail, or takes it again. */
   | { readonly kind: "accepting"; readonly accepting: boolean }
