@@ -73,6 +73,11 @@ export type RecipientOutcome =
       readonly kind: "deferred" | "failed";
       readonly reply: Reply;
       readonly scope: "recipient" | "message" | "route";
+      /**
+       * The connection ended between the final dot and its reply, so the other side may have taken the
+       * message (RFC 5321 §4.5.3.2.6): to send it again may make a duplicate.
+       */
+      readonly inDoubt?: true;
     };
 
 export interface DeliverOptions {
