@@ -1,0 +1,29 @@
+/**
+ * The door of the outbox: mail is kept with the application's own data, and sent until it arrives.
+ */
+export {
+  isUndecided,
+  type Judgement,
+  judge,
+  keptReply,
+  type Notify,
+  PERMANENT_PREFIX,
+  type Plan,
+  POISON_CRASHES,
+  planOf,
+  QUARANTINE_CRASHES,
+  replyLine,
+  type Verdict,
+} from "./entry.ts";
+export { OutboxError, type OutboxErrorCode } from "./errors.ts";
+export {
+  GREYLIST_MIN_MS,
+  mtaRetry,
+  type Random,
+  type RetryPolicy,
+  referenceRetry,
+  retryDelayMs,
+} from "./retry.ts";
+export type * from "./rows.ts";
+export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from "./store.ts";
+export type * from "./views.ts";
