@@ -16,6 +16,7 @@ import type { Backlog } from "./backlog.ts";
 import type { Branch, Branches } from "./branches.ts";
 import { errnoOf } from "./errors.ts";
 import { LargeBodies } from "./large-bodies.ts";
+import type { RecentMailbox, RecentMailboxes } from "./recent-mailboxes.ts";
 import { type StoredRecord, storedPath } from "./records.ts";
 import type { Volumes } from "./volumes.ts";
 
@@ -26,6 +27,7 @@ export interface AdmissionTools {
   readonly volumes: Volumes;
   readonly branches: Branches;
   readonly backlog: Backlog;
+  readonly recent: RecentMailboxes;
   /** Largest message that travels in a frame. */
   readonly maxInlineBytes: number;
 }
@@ -49,10 +51,12 @@ const sparedFiles = 64;
 
 /** Parts a batch by the way it goes. What is refused has its `failure`, and is in neither part. */
 export async function admit(letters: readonly Letter[], tools: AdmissionTools): Promise<Admission> {
-  const branches = await branchesFor(living(letters), tools);
-  const synced = living(letters).filter(({ maildir }) => branches.get(maildir) === undefined);
-  const toLog = living(letters).filter((letter) => !synced.includes(letter));
-  for (const [branch, own] of Map.groupBy(toLog, ({ maildir }) => branches.get(maildir)!)) {
+  const mailboxes = await look(living(letters), tools);
+  const homeOf = ({ maildir }: Letter) => mailboxes.get(maildir);
+  const { logged: toLog = [], synced = [] } = Object.groupBy(living(letters), (letter) =>
+    homeOf(letter) ? "logged" : "synced",
+  );
+  for (const [branch, own] of Map.groupBy(toLog, (letter) => homeOf(letter)!.branch)) {
     refuseWhatHasNoRoom(own, branch, tools.fileSystem);
   }
   const bytes = living(toLog).reduce((sum, letter) => sum + sizeOf(letter), 0);
@@ -62,10 +66,11 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   const bodies = new LargeBodies(tools.fileSystem, tools.maxInlineBytes);
   const logged: Admitted[] = [];
   for (const letter of living(toLog)) {
-    const branch = branches.get(letter.maildir)!;
+    const mailbox = homeOf(letter)!;
+    const { branch } = mailbox;
     try {
       const body = await bodies.store(letter.body, letter.id, branch.staging);
-      logged.push({ letter, branch, record: { ...recordOf(letter, branch, tools.root), ...body } });
+      logged.push({ letter, branch, record: { ...recordOf(letter, mailbox), ...body } });
     } catch (cause) {
       refuseFor(cause, letter, `a large body for ${letter.maildir} cannot be stored`);
     }
@@ -73,10 +78,10 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   return { logged, synced };
 }
 
-function recordOf(letter: Letter, { volume }: Branch, root: string | undefined) {
+function recordOf(letter: Letter, { stored, branch }: RecentMailbox) {
   return {
-    mailbox: storedPath(letter.maildir, root),
-    volume: volume.id,
+    mailbox: stored,
+    volume: branch.volume.id,
     id: letter.id,
     folder: letter.subdirectory,
     fileName: letter.fileName,
@@ -86,27 +91,36 @@ function recordOf(letter: Letter, { volume }: Branch, root: string | undefined) 
 }
 
 /** By path; without an entry, or refused, what cannot be served from staging. */
-async function branchesFor(
+async function look(
   letters: readonly Letter[],
   tools: AdmissionTools,
-): Promise<ReadonlyMap<string, Branch>> {
-  const { volumes, branches } = tools;
-  const byPath = Map.groupBy(letters, ({ maildir }) => maildir);
-  for (const [path, own] of byPath) {
+): Promise<ReadonlyMap<string, RecentMailbox>> {
+  const { volumes, branches, recent, root } = tools;
+  const found = new Map<string, RecentMailbox>();
+  const unknown = Map.groupBy(letters, ({ maildir }) => maildir);
+  for (const path of unknown.keys()) {
+    const known = recent.find(path);
+    if (known === undefined) continue;
+    found.set(path, known);
+    unknown.delete(path);
+  }
+  for (const [path, own] of unknown) {
     const home = volumes.missingFor(path);
     if (home === undefined) continue;
     for (const letter of own)
       refuse(letter, "ENODEV", `the mail file system at ${home} is missing`);
-    byPath.delete(path);
+    unknown.delete(path);
   }
-  const found = new Map<string, Branch>();
-  for (const [path, mailbox] of await keepMailboxes(byPath.keys(), tools)) {
-    const own = byPath.get(path) ?? [];
+  for (const [path, mailbox] of await keepMailboxes(unknown.keys(), tools)) {
     try {
       const volume = await volumes.forMailbox(usable(mailbox));
-      if (volume) found.set(path, branches.of(volume));
+      if (volume === undefined) continue;
+      const seen = { branch: branches.of(volume), stored: storedPath(path, root) };
+      found.set(path, recent.note(path, seen));
     } catch (cause) {
-      for (const letter of own) refuseFor(cause, letter, `${path} cannot be used`);
+      for (const letter of unknown.get(path) ?? []) {
+        refuseFor(cause, letter, `${path} cannot be used`);
+      }
     }
   }
   return found;

@@ -22,6 +22,7 @@ import { FrameLog } from "./frame-log.ts";
 import { type Mailing, mailing } from "./mailing.ts";
 import { orphansIn } from "./orphans.ts";
 import type { PublisherEvent } from "./publisher.ts";
+import { RecentMailboxes } from "./recent-mailboxes.ts";
 import { Recoverer, type RecoveryReport } from "./recoverer.ts";
 import { Volumes } from "./volumes.ts";
 
@@ -215,7 +216,8 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
   );
   const recoverer = new Recoverer(recovery, { fileSystem, clock, root, volumes, branches });
   const maxInlineBytes = Math.min(mostInlineBytes, (segmentBytes ?? Number.POSITIVE_INFINITY) / 4);
-  const admission = { fileSystem, known, root, volumes, branches, backlog, maxInlineBytes };
+  const recent = new RecentMailboxes(fileSystem, clock);
+  const admission = { fileSystem, known, root, volumes, branches, backlog, recent, maxInlineBytes };
   return { journal, isSound, tools, volumes, branches, log, recoverer, admission };
 }
 

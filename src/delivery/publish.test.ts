@@ -45,7 +45,7 @@ async function publishForBob({ root, bob }: House, fileSystem: FileSystem) {
   };
   const one = mailing(1n, record, bob);
   await staging.keep([one]);
-  await publishAll([one], { fileSystem, staging, root });
+  await publishAll([one], { fileSystem, clock: systemClock, staging, root });
   return one;
 }
 

@@ -7,15 +7,17 @@
  * durable: never may a message be in neither place.
  */
 import { join, relative, resolve } from "node:path";
-import type { Descriptor, FileSystem, FileSystemSync } from "../system/index.ts";
+import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../system/index.ts";
 import { syncPlan } from "./bulk-sync.ts";
 import { DeliveryError } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
 import { isGone } from "./orphans.ts";
+import { inSlices } from "./slices.ts";
 import type { Staging } from "./staging.ts";
 
 export interface PublishTools {
   readonly fileSystem: FileSystem;
+  readonly clock: Clock;
   readonly staging: Staging;
   readonly root: string | undefined;
 }
@@ -36,17 +38,23 @@ interface Pigeonhole {
  */
 export async function publishAll(mailings: readonly Mailing[], tools: PublishTools): Promise<void> {
   if (mailings.length === 0) return;
-  const { fileSystem, staging } = tools;
+  const { fileSystem, clock, staging } = tools;
   const sync = await staging.bulkSync();
   const holes: Pigeonhole[] = [];
   try {
     const rootPath = kernelPath(tools);
-    for (const ofDirectory of byDirectory(mailings)) {
-      const hole = open(ofDirectory, rootPath, tools);
-      if (hole === undefined) continue;
-      holes.push(hole);
-      renameAll(hole, tools);
-    }
+    await inSlices(byDirectory(mailings), clock, (slice) => {
+      for (const ofDirectory of slice) {
+        const hole = open(ofDirectory, rootPath, tools);
+        if (hole !== undefined) holes.push(hole);
+      }
+    });
+    const moves = holes.flatMap(({ directory, mailings }) =>
+      mailings.map((one) => ({ one, directory })),
+    );
+    await inSlices(moves, clock, (slice) => {
+      for (const { one, directory } of slice) rename(one, directory, tools);
+    });
     await keepNames(holes, fileSystem, sync);
     await staging.syncNames();
     for (const { mailings } of holes) {
@@ -62,7 +70,7 @@ function byDirectory(mailings: readonly Mailing[]): Mailing[][] {
 }
 
 function directoryOf({ mailbox, record }: Mailing): string {
-  return join(mailbox, record.folder);
+  return `${mailbox}/${record.folder}`;
 }
 
 /** Opens the directory these messages belong in, and sees that it is the one meant. */
@@ -106,16 +114,14 @@ function block(one: Mailing, cause: unknown): void {
   else one.obstacle = cause;
 }
 
-function renameAll({ directory, mailings }: Pigeonhole, tools: PublishTools): void {
-  for (const one of mailings) {
-    if (one.state !== "staged") continue;
-    const from = tools.staging.pathOf(one.record.id);
-    try {
-      tools.fileSystem.renameInto(from, directory, one.record.fileName);
-      one.state = "renamed";
-    } catch (cause) {
-      one.obstacle = cause;
-    }
+function rename(one: Mailing, directory: Descriptor, tools: PublishTools): void {
+  if (one.state !== "staged") return;
+  const from = tools.staging.pathOf(one.record.id);
+  try {
+    tools.fileSystem.renameInto(from, directory, one.record.fileName);
+    one.state = "renamed";
+  } catch (cause) {
+    one.obstacle = cause;
   }
 }
 

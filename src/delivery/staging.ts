@@ -7,13 +7,13 @@
  * on a descriptor held since it was made. A flush of the whole file system counts only when its
  * descriptor is older than the files (system/file-system-sync.ts).
  */
-import { join } from "node:path";
 import { writeBody } from "../maildir/index.ts";
 import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../system/index.ts";
 import { syncPlan } from "./bulk-sync.ts";
 import { errnoOf } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
 import type { StoredRecord } from "./records.ts";
+import { inSlices } from "./slices.ts";
 
 export interface StagingTools {
   readonly fileSystem: FileSystem;
@@ -21,9 +21,6 @@ export interface StagingTools {
   /** Opens a flush of the file system a directory lies on; `undefined` where there is none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
-
-/** Files written before the event loop gets a turn, and descriptors held at once. */
-const sliceFiles = 32;
 
 export class Staging {
   readonly path: string;
@@ -78,7 +75,7 @@ export class Staging {
   }
 
   pathOf(name: string): string {
-    return join(this.path, name);
+    return `${this.path}/${name}`;
   }
 
   /** Removes a file of staging if it is there. */
@@ -95,21 +92,18 @@ export class Staging {
   }
 
   async #keepTogether(mailings: readonly Mailing[], sync: FileSystemSync): Promise<void> {
-    for (const slice of slices(mailings)) {
-      for (const { record } of slice) this.#tools.fileSystem.close(this.#write(record));
-      await this.#turn();
-    }
+    const { fileSystem, clock } = this.#tools;
+    await inSlices(mailings, clock, (slice) => {
+      for (const { record } of slice) fileSystem.close(this.#write(record));
+    });
     await sync.sync();
   }
 
   async #keepEach(mailings: readonly Mailing[]): Promise<void> {
-    const { fileSystem } = this.#tools;
+    const { fileSystem, clock } = this.#tools;
     const directory = fileSystem.openDirectory(this.path);
     try {
-      for (const slice of slices(mailings)) {
-        await this.#keepSlice(slice);
-        await this.#turn();
-      }
+      await inSlices(mailings, clock, (slice) => this.#keepSlice(slice));
       await fileSystem.sync(directory);
     } finally {
       fileSystem.close(directory);
@@ -137,8 +131,7 @@ export class Staging {
   /** Writes one message to a new file, which stays open. */
   #write({ id, head, large, receivedMs }: StoredRecord): Descriptor {
     const { fileSystem } = this.#tools;
-    this.remove(id);
-    const file = fileSystem.createExclusive(this.pathOf(id), 0o600);
+    const file = this.#createNew(id);
     try {
       const size = head.length + (large?.size ?? 0);
       writeBody(large ? { head, file: this.pathOf(large.name), size } : head, file, fileSystem);
@@ -151,14 +144,15 @@ export class Staging {
     }
   }
 
-  #turn(): Promise<void> {
-    return new Promise((resolve) => this.#tools.clock.setImmediate(resolve));
+  /** A remnant is never written into: only of a new file do later flushes tell the truth. */
+  #createNew(name: string): Descriptor {
+    const { fileSystem } = this.#tools;
+    try {
+      return fileSystem.createExclusive(this.pathOf(name), 0o600);
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+      this.remove(name);
+      return fileSystem.createExclusive(this.pathOf(name), 0o600);
+    }
   }
-}
-
-function slices<Item>(items: readonly Item[]): Item[][] {
-  const count = Math.ceil(items.length / sliceFiles);
-  return Array.from({ length: count }, (_, at) =>
-    items.slice(at * sliceFiles, (at + 1) * sliceFiles),
-  );
 }

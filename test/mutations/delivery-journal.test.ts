@@ -90,8 +90,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/staging.ts",
-        "        await this.#turn();\n      }\n      await fileSystem.sync(directory);",
-        "        await this.#turn();\n      }",
+        "this.#keepSlice(slice));\n      await fileSystem.sync(directory);",
+        "this.#keepSlice(slice));",
       ],
     ],
     test: sweep,
