@@ -1,23 +1,31 @@
 /**
- * How fast mail is received, from connect to the reply to QUIT, beside Postfix and Dovecot.
+ * How fast mail is received, from connect to the reply to QUIT, in both commit modes and beside Postfix
+ * and Dovecot.
  *
- *   node bench/receive.ts                  all shapes, every server installed here
+ *   node bench/receive.ts                  the usual shapes, every server installed here
  *   node bench/receive.ts --quick          one run of one second each, to see that it works
  *   … --flush-ms 5                         on a disk whose flush takes 5 ms (root only)
- *   … --only postbag --shape "32 clients"  servers and shapes whose names contain the text
- *   … --runs 3 --seconds 6 --warmup 2 --keep
+ *   … --only postbag --shape "32 clients"  servers and shapes whose names contain the text; "all" shapes
+ *   … --runs 3 --seconds 3 --warmup 2 --repeats 6 --keep
  *
  * Closed loop: so many clients, each sending its next message, of 1,163 octets to one recipient, when
- * the last one is answered; a new TCP connection for each (with `--keep` one per client). Every figure is the
- * median of the runs, each on a fresh file system, the servers taking turns.
+ * the last one is answered; a new TCP connection for each (with `--keep` one per client). Every figure
+ * is the median of the runs, each on a fresh file system, the servers taking turns. A run during which
+ * the machine was not quiet is made again.
  */
-import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { freshDisk } from "./support/disk.ts";
+import { flushCounter } from "./support/flushes.ts";
 import { printHeader } from "./support/header.ts";
 import { headline, type LoadOptions, type LoadResult, load } from "./support/load.ts";
-import { type Receiver, receivers } from "./support/receivers.ts";
-import { median, printTable } from "./support/table.ts";
+import {
+  disturbanceCells,
+  disturbanceHead,
+  quietRuns,
+  type WatchedRun,
+} from "./support/machine.ts";
+import { followedName, type Receiver, receivers } from "./support/receivers.ts";
+import { medianOf, printTable } from "./support/table.ts";
 
 const { values } = parseArgs({
   options: {
@@ -29,28 +37,40 @@ const { values } = parseArgs({
     runs: { type: "string" },
     seconds: { type: "string" },
     warmup: { type: "string" },
+    repeats: { type: "string" },
   },
 });
 const flushMs = Number(values["flush-ms"]);
 const runs = Number(values.runs ?? (values.quick ? 1 : 3));
-const seconds = Number(values.seconds ?? (values.quick ? 1 : 6));
+const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
 const warmupSeconds = Number(values.warmup ?? (values.quick ? 0.5 : 2));
+const quietly = quietRuns(Number(values.repeats ?? (values.quick ? 0 : 6)));
+/** One message in so many is followed until it is visible. */
+const followedShare = 32;
 
 interface Shape {
   readonly name: string;
   readonly connections: number;
   readonly mailboxes: number;
+  /** Measured only when asked for. */
+  readonly isExtra?: boolean;
 }
 
 const shapes: readonly Shape[] = [
   { name: "32 clients, 1 mailbox", connections: 32, mailboxes: 1 },
-  { name: "1 client", connections: 1, mailboxes: 1 },
-  { name: "8 clients", connections: 8, mailboxes: 1 },
-  { name: "64 clients", connections: 64, mailboxes: 1 },
   { name: "32 clients, 200 mailboxes", connections: 32, mailboxes: 200 },
+  { name: "1 client", connections: 1, mailboxes: 1 },
+  { name: "8 clients", connections: 8, mailboxes: 1, isExtra: true },
+  { name: "64 clients", connections: 64, mailboxes: 1, isExtra: true },
 ];
 
-async function measure(receiver: Receiver, shape: Shape): Promise<LoadResult> {
+interface Measured extends LoadResult {
+  readonly flushesEach: number;
+  /** Messages in one batch, on average. */
+  readonly batch: number;
+}
+
+async function measure(receiver: Receiver, shape: Shape): Promise<Measured> {
   await using disk = await freshDisk({ flushMs });
   const server = await receiver.start(disk.path);
   try {
@@ -62,54 +82,130 @@ async function measure(receiver: Receiver, shape: Shape): Promise<LoadResult> {
       keep: values.keep,
       warmupSeconds,
       seconds,
+      follow: { localPart: followedName, directory: server.followed, every: followedShare },
     };
-    return await load(options);
+    const flushes = flushCounter(disk.path);
+    const before = { flushes: flushes?.() ?? Number.NaN, ...(await server.batches?.()) };
+    const result = await load(options);
+    const after = { flushes: flushes?.() ?? Number.NaN, ...(await server.batches?.()) };
+    const grownBy = (one: number | undefined, other: number | undefined) =>
+      (one ?? Number.NaN) - (other ?? Number.NaN);
+    return {
+      ...result,
+      flushesEach: (after.flushes - before.flushes) / result.accepted,
+      batch: grownBy(after.messages, before.messages) / grownBy(after.batches, before.batches),
+    };
   } finally {
     await server.stop();
   }
 }
 
-function rowOf(receiver: Receiver, shape: Shape, results: readonly LoadResult[]): string[] {
-  const of = (figure: keyof LoadResult) => median(results.map((result) => Number(result[figure])));
+function rowOf(
+  receiver: Receiver,
+  shape: Shape,
+  measured: readonly WatchedRun<Measured>[],
+): string[] {
+  const results = measured.map(({ result }) => result);
+  const of = (figure: (one: Measured) => number) => medianOf(results, figure);
   const errors = results.reduce((sum, result) => sum + result.errors, 0);
   const why = results.flatMap((result) => Object.keys(result.errorTexts))[0];
+  const unseen = results.reduce((sum, { visible }) => sum + (visible?.missing ?? 0), 0);
   return [
     shape.name,
     receiver.name,
-    Math.round(of("perSecond")).toLocaleString("en"),
-    ...[of("p50Ms"), of("p99Ms"), of("p999Ms"), of("maxMs")].map((ms) => ms.toFixed(1)),
+    Math.round(of((one) => one.perSecond)).toLocaleString("en"),
+    ...[
+      of((one) => one.p50Ms),
+      of((one) => one.p99Ms),
+      of((one) => one.p999Ms),
+      of((one) => one.maxMs),
+    ].map((ms) => ms.toFixed(1)),
+    shown(
+      of((one) => one.flushesEach),
+      2,
+    ),
+    shown(
+      of((one) => one.batch),
+      1,
+    ),
+    shown(
+      of((one) => one.visible?.p50Ms ?? Number.NaN),
+      0,
+    ),
+    shown(
+      of((one) => one.visible?.p99Ms ?? Number.NaN),
+      0,
+    ),
+    shown(
+      of((one) => one.visible?.maxMs ?? Number.NaN),
+      0,
+    ) + (unseen === 0 ? "" : ` (${unseen} later)`),
     why === undefined ? String(errors) : `${errors} (${why})`,
+    ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
   ];
 }
 
-const chosen = receivers.filter(({ name }) => matches(name, values.only));
-const present = chosen.filter(({ lack }) => lack === undefined);
+function shown(figure: number, digits: number): string {
+  return Number.isNaN(figure) ? "–" : figure.toFixed(digits);
+}
 
 function matches(name: string, text: string): boolean {
   return name.toLowerCase().includes(text.toLowerCase());
 }
 
-await using sample = await freshDisk({ flushMs });
-printHeader(sample.path);
-console.log(
-  `${values.keep ? "Kept connections" : "A new connection for each message"}, 1,163 octets each; ` +
-    `${sample.description}; medians of ${runs} runs of ${seconds} s.`,
+const chosenShapes = shapes.filter(({ name, isExtra = false }) =>
+  values.shape === "all" ? true : values.shape === "" ? !isExtra : matches(name, values.shape),
 );
-console.log(`Load average of the machine before it began: ${loadavg()[0]?.toFixed(1)}.`);
-for (const { name, lack } of chosen)
+const chosen = receivers.filter(({ name }) => matches(name, values.only));
+const present = chosen.filter(({ lack }) => lack === undefined);
+{
+  await using sample = await freshDisk({ flushMs });
+  printHeader(sample.path);
+  console.log(
+    `${values.keep ? "Kept connections" : "A new connection for each message"}, 1,163 octets each; ` +
+      `${sample.description}; medians of ${runs} runs of ${seconds} s.`,
+  );
+}
+for (const { name, lack } of chosen) {
   if (lack !== undefined) console.log(`Left out: ${name}, ${lack}`);
+}
 for (const { name, promise } of present) console.log(`At its 250, ${name}: ${promise}.`);
 console.log();
 
 const rows: string[][] = [];
-for (const shape of shapes.filter(({ name }) => matches(name, values.shape))) {
-  const results = new Map<Receiver, LoadResult[]>(present.map((receiver) => [receiver, []]));
+const generatorMicros: number[] = [];
+for (const shape of chosenShapes) {
+  const results = new Map<Receiver, WatchedRun<Measured>[]>(present.map((one) => [one, []]));
   for (let run = 0; run < runs; run++) {
-    for (const receiver of present) results.get(receiver)?.push(await measure(receiver, shape));
+    for (const receiver of present) {
+      const watched = await quietly(() => measure(receiver, shape));
+      results.get(receiver)?.push(watched);
+      generatorMicros.push((watched.result.cpuSeconds / watched.result.accepted) * 1e6);
+    }
   }
   for (const receiver of present) rows.push(rowOf(receiver, shape, results.get(receiver) ?? []));
 }
 printTable(
-  ["clients", "server", "messages/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "errors"],
+  [
+    "clients",
+    "server",
+    "messages/s",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "max ms",
+    "flushes each",
+    "batch",
+    "visible p50",
+    "visible p99",
+    "visible max",
+    "errors",
+    ...disturbanceHead,
+  ],
   rows,
 );
+console.log(`
+flushes each   flushes of the disk for one message, warm-up and publishing among them.
+visible        milliseconds from the 250 to the file in new/, one message in ${followedShare}.
+stolen, others percent of the processors; * a run stayed disturbed after all repeats.
+The load generator takes ${medianOf(generatorMicros, (one) => one).toFixed(0)} µs of processor time a message, on the same cores.`);

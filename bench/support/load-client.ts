@@ -4,20 +4,21 @@
  *
  * It does as little per message as it can, because on two cores what it takes the server does not get:
  * one reused read buffer, commands encoded once, replies told from their last line only (RFC 5321 §4.2:
- * a space, not a hyphen, behind the code of the last line).
+ * a space, not a hyphen, behind the code of the last line) and read as octets.
  */
 import { connect, type Socket } from "node:net";
 
 type Step = "greeting" | "hello" | "mail" | "rcpt" | "data" | "message" | "quit";
 
+/** The first digit of the reply that lets the dialogue go on. */
 const wanted: Readonly<Record<Step, number>> = {
-  greeting: 220,
-  hello: 250,
-  mail: 250,
-  rcpt: 250,
-  data: 354,
-  message: 250,
-  quit: 221,
+  greeting: 0x32,
+  hello: 0x32,
+  mail: 0x32,
+  rcpt: 0x32,
+  data: 0x33,
+  message: 0x32,
+  quit: 0x32,
 };
 
 const space = 0x20;
@@ -29,16 +30,16 @@ const quit = Buffer.from("QUIT\r\n");
 export interface ClientOptions {
   readonly port: number;
   readonly hello: Buffer;
-  /** RCPT commands; the client draws one at random for each message. */
-  readonly rcpts: readonly Buffer[];
+  /** The RCPT command of the next message. */
+  readonly nextRcpt: () => Buffer;
   /** The message as it goes on the wire, with its final dot. */
   readonly message: Buffer;
   /** Sends all messages on one connection instead of a new one for each. */
   readonly keep: boolean;
   /** Says whether to send another message. */
   readonly mayStart: () => boolean;
-  /** Called at the 250 that takes responsibility for a message. */
-  readonly onAccepted: () => void;
+  /** Called at the 250 that takes responsibility for a message, with its RCPT command. */
+  readonly onAccepted: (rcpt: Buffer) => void;
   /** Called with the time from connect (kept: MAIL) to the reply to QUIT (kept: to the message). */
   readonly onSent: (latencyMs: number) => void;
   readonly onError: (why: string) => void;
@@ -53,11 +54,10 @@ export class LoadClient {
   /** What arrived of a reply whose end did not. */
   #rest = "";
   #startedAt = 0;
-  #random: number;
+  #rcpt: Buffer = mail;
 
-  constructor(options: ClientOptions, seed: number) {
+  constructor(options: ClientOptions) {
     this.#options = options;
-    this.#random = seed;
   }
 
   next(): void {
@@ -97,7 +97,7 @@ export class LoadClient {
       return true;
     }
     const from = count < 2 ? 0 : buffer.lastIndexOf(newline, count - 2) + 1;
-    if (buffer[from + 3] === space) this.#reply(buffer.toString("latin1", from, count));
+    if (buffer[from + 3] === space) this.#reply(buffer, from, count);
     return true;
   }
 
@@ -107,16 +107,16 @@ export class LoadClient {
     if (!this.#rest.endsWith("\n")) return;
     const line = this.#rest.slice(this.#rest.lastIndexOf("\n", this.#rest.length - 2) + 1);
     this.#rest = "";
-    if (line[3] === " ") this.#reply(line);
+    if (line[3] === " ") this.#reply(Buffer.from(line, "latin1"), 0, line.length);
   }
 
-  #reply(line: string): void {
+  #reply(bytes: Buffer, from: number, to: number): void {
     if (this.#socket === undefined) return;
-    if (!line.startsWith(String(wanted[this.#step]))) {
-      this.#fail(`${this.#step}: ${line.trim()}`);
+    if (bytes[from] !== wanted[this.#step]) {
+      this.#fail(`${this.#step}: ${bytes.toString("latin1", from, to).trim()}`);
       return;
     }
-    const { hello, rcpts, message, keep, onAccepted } = this.#options;
+    const { hello, nextRcpt, message, keep, onAccepted } = this.#options;
     switch (this.#step) {
       case "greeting":
         this.#say("hello", hello);
@@ -125,7 +125,8 @@ export class LoadClient {
         this.#say("mail", mail);
         break;
       case "mail":
-        this.#say("rcpt", rcpts[this.#draw(rcpts.length)]!);
+        this.#rcpt = nextRcpt();
+        this.#say("rcpt", this.#rcpt);
         break;
       case "rcpt":
         this.#say("data", data);
@@ -134,7 +135,7 @@ export class LoadClient {
         this.#say("message", message);
         break;
       case "message":
-        onAccepted();
+        onAccepted(this.#rcpt);
         if (keep) this.#sent();
         else this.#say("quit", quit);
         break;
@@ -167,11 +168,5 @@ export class LoadClient {
     this.#socket = undefined;
     if (socket === undefined) this.#options.onEnd();
     else socket.end(quit, this.#options.onEnd);
-  }
-
-  /** A linear congruential generator (Numerical Recipes): the same mailboxes in every run. */
-  #draw(below: number): number {
-    this.#random = (Math.imul(this.#random, 1_664_525) + 1_013_904_223) >>> 0;
-    return (this.#random >>> 8) % below;
   }
 }

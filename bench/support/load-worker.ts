@@ -4,13 +4,23 @@
  */
 import type { LoadOptions, LoadResult } from "./load.ts";
 import { LoadClient } from "./load-client.ts";
+import { watchNew } from "./visibility.ts";
+
+/** How long to wait for the last messages to be visible. */
+const patienceMs = 10_000;
 
 const options = JSON.parse(process.argv[2] ?? "") as LoadOptions;
 console.log(JSON.stringify(await generate(options)));
 process.exit(0);
 
 async function generate(options: LoadOptions): Promise<LoadResult> {
-  const { connections, mailboxes, domain, total } = options;
+  const { connections, mailboxes, domain, total, follow } = options;
+  const rcptOf = (localPart: string) => Buffer.from(`RCPT TO:<${localPart}@${domain}>\r\n`);
+  const rcpts = Array.from({ length: mailboxes }, (_, box) => rcptOf(`u${box}`));
+  const draw = drawFrom(rcpts);
+  const followedRcpt = follow && rcptOf(follow.localPart);
+  const arrivals = follow && watchNew(follow.directory);
+  let drawn = 0;
   const latencies: number[] = [];
   const errors: string[] = [];
   let issued = 0;
@@ -21,14 +31,13 @@ async function generate(options: LoadOptions): Promise<LoadResult> {
   const clientOptions = {
     port: options.port,
     hello: Buffer.from(`${options.protocol === "lmtp" ? "LHLO" : "EHLO"} bench.local\r\n`),
-    rcpts: Array.from({ length: mailboxes }, (_, box) =>
-      Buffer.from(`RCPT TO:<u${box}@${domain}>\r\n`),
-    ),
+    nextRcpt: () => (followedRcpt && drawn++ % follow.every === 0 ? followedRcpt : draw()),
     message: messageOf(options.bodyBytes),
     keep: options.keep,
     mayStart: () => !stopping && errors.length < 1_000 && (total === undefined || issued++ < total),
-    onAccepted: () => {
+    onAccepted: (rcpt: Buffer) => {
       accepted += 1;
+      if (rcpt === followedRcpt) arrivals?.accepted(measuring);
     },
     onSent: (latencyMs: number) => {
       if (measuring) latencies.push(latencyMs);
@@ -38,9 +47,9 @@ async function generate(options: LoadOptions): Promise<LoadResult> {
 
   let startedAt = performance.now();
   const clients = Promise.all(
-    Array.from({ length: connections }, (_, index) => {
+    Array.from({ length: connections }, () => {
       const { promise, resolve } = Promise.withResolvers<void>();
-      new LoadClient({ ...clientOptions, onEnd: resolve }, index + 1).next();
+      new LoadClient({ ...clientOptions, onEnd: resolve }).next();
       return promise;
     }),
   );
@@ -55,7 +64,18 @@ async function generate(options: LoadOptions): Promise<LoadResult> {
     endedAt = performance.now();
   }
   await clients;
-  return resultOf(latencies, (endedAt ?? performance.now()) - startedAt, accepted, errors);
+  const tookMs = (endedAt ?? performance.now()) - startedAt;
+  const visible = await arrivals?.result(patienceMs);
+  return { ...resultOf(latencies, tookMs, accepted, errors), ...(visible && { visible }) };
+}
+
+/** A linear congruential generator (Numerical Recipes): the same mailboxes in every run. */
+function drawFrom<T>(all: readonly T[]): () => T {
+  let random = 1;
+  return () => {
+    random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
+    return all[(random >>> 8) % all.length]!;
+  };
 }
 
 function after(seconds: number): Promise<void> {

@@ -19,6 +19,16 @@ export interface LoadOptions {
   readonly seconds: number;
   /** Sends this many messages, without warm-up, instead of for `seconds`. */
   readonly total?: number;
+  /** Follows some of the messages into the mailbox. */
+  readonly follow?: Followed;
+}
+
+/** One message in `every` goes to a mailbox of its own, in which nothing else happens. */
+export interface Followed {
+  readonly localPart: string;
+  /** The `new/` of that mailbox, which exists. */
+  readonly directory: string;
+  readonly every: number;
 }
 
 export interface LoadResult {
@@ -36,6 +46,17 @@ export interface LoadResult {
   readonly errorTexts: Readonly<Record<string, number>>;
   /** What the generator itself took of the machine. */
   readonly cpuSeconds: number;
+  /** From the 250 to the file in `new/`; only of messages that were followed. */
+  readonly visible?: VisibleResult;
+}
+
+export interface VisibleResult {
+  readonly messages: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+  /** Not in `new/` when the patience of the generator was at its end. */
+  readonly missing: number;
 }
 
 /** The shape of the headline: 32 clients, a new connection for each message, 1,163 octets, one mailbox. */

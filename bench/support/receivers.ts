@@ -3,7 +3,9 @@
  * directory, answers on a port of 127.0.0.1, and says what its 250 means.
  */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
 import { dirname, join } from "node:path";
+import { text } from "node:stream/consumers";
 import { Dovecot, missingDovecot } from "../../test/support/peers/dovecot.ts";
 import { Postbag } from "../../test/support/peers/postbag.ts";
 import { missingPostfix, Postfix } from "../../test/support/peers/postfix.ts";
@@ -20,28 +22,65 @@ export interface Receiver {
 
 export interface RunningReceiver {
   readonly port: number;
+  /** The `new/` of the mailbox {@link followedName}. */
+  readonly followed: string;
+  /** What went into batches so far, where the server tells. */
+  readonly batches?: () => Promise<Batches>;
   stop(): Promise<void>;
+}
+
+export interface Batches {
+  readonly batches: number;
+  readonly messages: number;
 }
 
 /** Recipients are `u0`, `u1` … at this domain. */
 export const domain = "bench.local";
 
+/** A mailbox beside those, for the messages that are followed until they are visible. */
+export const followedName = "followed";
+
 const nobody = 65_534;
 
-function postbag(protocol: "smtp" | "lmtp"): Receiver {
+const promises = {
+  synced: "data and name in the Maildir are on disk: it survives a power cut and is visible",
+  journal: "it is in the journal on disk: it survives a power cut, and becomes visible soon",
+} as const;
+
+function postbag(protocol: "smtp" | "lmtp", commit: "synced" | "journal"): Receiver {
   return {
-    name: `Postbag ${protocol.toUpperCase()}`,
+    name: `Postbag ${protocol.toUpperCase()} ${commit}`,
     protocol,
-    promise: "data and name in the Maildir are on disk: it survives a power cut and is visible",
+    promise: promises[commit],
     start: async (directory) => {
       const server = await Postbag.start({
         data: join(directory, "data"),
         domain,
+        arguments: ["--commit", commit],
         nodeArguments: nodeArguments(),
       });
-      const port = protocol === "smtp" ? server.smtpPort : server.lmtpPort;
-      return { port, stop: async () => void (await server.stop()) };
+      return {
+        port: protocol === "smtp" ? server.smtpPort : server.lmtpPort,
+        followed: makeMaildir(server.mailbox(followedName)),
+        batches: () => batchesOf(server.httpPort),
+        stop: async () => void (await server.stop()),
+      };
     },
+  };
+}
+
+/** Reads the histogram of batch sizes. */
+async function batchesOf(httpPort: number): Promise<Batches> {
+  const metrics = await new Promise<string>((resolve, reject) => {
+    get({ port: httpPort, host: "127.0.0.1", path: "/metrics", agent: false }, (response) =>
+      resolve(text(response)),
+    ).on("error", reject);
+  });
+  const figure = (name: string) =>
+    Number(new RegExp(`^${name} (.+)$`, "m").exec(metrics)?.[1] ?? Number.NaN);
+  return {
+    batches: figure("postbag_batch_messages_count"),
+    messages: figure("postbag_batch_messages_sum"),
   };
 }
 
@@ -61,6 +100,7 @@ function postfix(): Receiver {
       const mail = mailDirectory(directory);
       const boxes = join(directory, "boxes");
       const names = Array.from({ length: 200 }, (_, box) => `u${box}@${domain} u${box}/\n`);
+      names.push(`${followedName}@${domain} ${followedName}/\n`);
       writeFileSync(boxes, names.join(""));
       const server = await Postfix.start({
         directory: join(directory, "postfix"),
@@ -72,7 +112,8 @@ function postfix(): Receiver {
           virtual_gid_maps: `static:${nobody}`,
         },
       });
-      return { port: server.port, stop: () => server.stop() };
+      const followed = makeMaildir(join(mail, followedName), nobody);
+      return { port: server.port, followed, stop: () => server.stop() };
     },
   };
 }
@@ -87,7 +128,9 @@ function dovecot(): Receiver {
     start: async (directory) => {
       const mailRoot = mailDirectory(directory);
       const server = await Dovecot.start({ mailRoot, directory: join(directory, "dovecot") });
-      return { port: server.lmtpPort, stop: () => server.stop() };
+      const domainRoot = makeOwned(join(mailRoot, domain), nobody);
+      const followed = makeMaildir(join(domainRoot, followedName), nobody);
+      return { port: server.lmtpPort, followed, stop: () => server.stop() };
     },
   };
 }
@@ -95,15 +138,27 @@ function dovecot(): Receiver {
 /** Daemons with users of their own have to get to their files through directories of root. */
 function mailDirectory(directory: string): string {
   for (const path of [directory, dirname(directory)]) chmodSync(path, 0o755);
-  const mail = join(directory, "mail");
-  mkdirSync(mail);
-  chownSync(mail, nobody, nobody);
-  return mail;
+  return makeOwned(join(directory, "mail"), nobody);
+}
+
+/** Makes an empty Maildir and returns its `new/`. */
+function makeMaildir(path: string, owner?: number): string {
+  makeOwned(path, owner);
+  for (const folder of ["cur", "tmp", "new"]) makeOwned(join(path, folder), owner);
+  return join(path, "new");
+}
+
+function makeOwned(path: string, owner?: number): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (owner !== undefined) chownSync(path, owner, owner);
+  return path;
 }
 
 export const receivers: readonly Receiver[] = [
-  postbag("smtp"),
+  postbag("smtp", "journal"),
+  postbag("smtp", "synced"),
   postfix(),
-  postbag("lmtp"),
+  postbag("lmtp", "journal"),
+  postbag("lmtp", "synced"),
   dovecot(),
 ];

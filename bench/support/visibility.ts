@@ -1,0 +1,48 @@
+/**
+ * How long messages take from their 250 to the file in `new/`, seen by inotify(7).
+ *
+ * Replies do not say which file is whose, so the first acknowledged is taken for the first that came;
+ * where a server changes their order, the distribution stays the same but for its edges. A file that
+ * came before its 250 counts as 0.
+ */
+import { watch } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import type { VisibleResult } from "./load.ts";
+import { quantile } from "./table.ts";
+
+export interface Arrivals {
+  /** A message for this mailbox was acknowledged; `counts` says whether it is measured. */
+  accepted(counts: boolean): void;
+  /** Waits until all are there, at most so long. */
+  result(patienceMs: number): Promise<VisibleResult>;
+}
+
+export function watchNew(directory: string): Arrivals {
+  const acknowledged: { readonly atMs: number; readonly counts: boolean }[] = [];
+  const cameMs: number[] = [];
+  const names = new Set<string>();
+  const watcher = watch(directory, (_, name) => {
+    if (name === null || names.has(name)) return;
+    names.add(name);
+    cameMs.push(performance.now());
+  });
+  return {
+    accepted: (counts) => acknowledged.push({ atMs: performance.now(), counts }),
+    async result(patienceMs) {
+      const untilMs = performance.now() + patienceMs;
+      while (cameMs.length < acknowledged.length && performance.now() < untilMs) await pause(10);
+      watcher.close();
+      const delaysMs = acknowledged.flatMap(({ atMs, counts }, position) => {
+        const came = cameMs[position];
+        return counts && came !== undefined ? [Math.max(0, came - atMs)] : [];
+      });
+      return {
+        messages: delaysMs.length,
+        p50Ms: quantile(delaysMs, 0.5),
+        p99Ms: quantile(delaysMs, 0.99),
+        maxMs: quantile(delaysMs, 1),
+        missing: Math.max(0, acknowledged.length - cameMs.length),
+      };
+    },
+  };
+}
