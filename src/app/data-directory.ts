@@ -18,6 +18,7 @@ import {
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { AppError, errnoOf } from "./errors.ts";
+import type { Settings } from "./settings-table.ts";
 
 export interface DataDirectory {
   readonly path: string;
@@ -29,6 +30,11 @@ export interface DataDirectory {
 
 export function dataDirectoryAt(path: string): DataDirectory {
   return { path, mail: join(path, "mail"), spool: join(path, "spool") };
+}
+
+/** Where the journal lies, whether or not it is used. */
+export function journalFolderOf({ data, journal }: Pick<Settings, "data" | "journal">): string {
+  return journal ?? join(data, "journal");
 }
 
 /**

@@ -2,26 +2,40 @@
  * The engine behind the listeners: finds the mailbox of a recipient, makes messages durable, and keeps
  * an eye on how that goes.
  */
-import { open, rm } from "node:fs/promises";
+import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DeliveryExecutor, localDelivery } from "../delivery/index.ts";
-import type { Deliver } from "../mail/index.ts";
+import { type DeliveryExecutor, localDelivery } from "../delivery/index.ts";
+import { type Deliver, refused, reply } from "../mail/index.ts";
 import { systemClock } from "../system/index.ts";
-import type { DataDirectory } from "./data-directory.ts";
+import { openExecutor } from "./commit.ts";
+import { type DataDirectory, journalFolderOf } from "./data-directory.ts";
 import { type HealthMonitor, monitorHealth } from "./health.ts";
+import { type JournalWatch, watchJournal } from "./journal-watch.ts";
+import { LateExecutor } from "./late-executor.ts";
 import { type LocalMailboxes, localMailboxes } from "./local-mailboxes.ts";
 import type { Logger } from "./log.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { type Observer, observe } from "./observe.ts";
 import type { Settings } from "./settings-table.ts";
+import { countOrphans } from "./staging-folders.ts";
 
 export interface Engine {
   readonly deliver: Deliver;
   readonly checkRecipient: LocalMailboxes["checkRecipient"];
-  readonly executor: DeliveryExecutor;
+  readonly executor: LateExecutor;
+  readonly journal: JournalFigures;
   readonly health: HealthMonitor;
   readonly metrics: Metrics;
   readonly onSmtpEvent: Observer["onSmtpEvent"];
+}
+
+/** What the journal says of itself. */
+export interface JournalFigures extends Pick<JournalWatch, "recovery"> {
+  /** Its folder; `undefined` when batches are committed in the mailboxes. */
+  readonly folder: string | undefined;
+  readonly segments: () => Promise<number | undefined>;
+  /** Messages kept in `orphans/`, of any journal. */
+  readonly orphans: () => Promise<number>;
 }
 
 export interface EngineOptions {
@@ -38,43 +52,87 @@ export interface EngineOptions {
 /** Opens the engine; whoever opened it closes its executor. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { settings, data, domains, mailboxPolicy, log, sessions, onDiskThreadDeath } = options;
+  const watch = watchJournal(log);
+  const journal = journalFigures(settings, data, watch);
   const health = monitorHealth({
     mailRoot: data.mail,
     minFreeBytes: settings.minFreeBytes,
     clock: systemClock,
     pending: () => executor.stats().pending,
+    obstacles: () => obstaclesOf(executor, watch),
     tryToStore: () => tryToStore(data),
   });
   const metrics = createMetrics({
     sessions,
-    pending: () => executor.stats().pending,
-    pendingBytes: () => executor.stats().pendingBytes,
-    waiting: () => executor.stats().waiting,
+    delivery: () => executor.stats(),
     freeBytes: health.freeBytes,
     ready: async () => (await health.health()).ready,
+    orphans: journal.orphans,
+    recovery: watch.recovery,
+    segments: journal.segments,
   });
-  const observer = observe({ log, metrics, health, onDiskThreadDeath });
-  const executor = await DeliveryExecutor.open({
-    mailRoot: data.mail,
-    maxBatch: settings.maxBatch,
-    maxWaitMs: settings.maxWaitMs,
-    maxConcurrentFlushes: settings.maxConcurrentFlushes,
-    maxPendingBytes: settings.maxPendingBytes,
-    ...(settings.maxPending !== undefined && { maxPending: settings.maxPending }),
-    onEvent: observer.onDeliveryEvent,
-  });
+  const observer = observe({ log, metrics, health, journal: watch, onDiskThreadDeath });
+  const slow = systemClock.setTimeout(
+    () => log.info({ folder: journal.folder }, "recovering the journal before taking mail"),
+    slowRecoveryMs,
+  );
+  const executor = await LateExecutor.open({
+    open: () => openExecutor({ settings, data, onEvent: observer.onDeliveryEvent }),
+    clock: systemClock,
+    log,
+  }).finally(() => systemClock.clearTimeout(slow));
   const mailboxes = localMailboxes({ mailRoot: data.mail, domains, policy: mailboxPolicy });
-  const deliver = localDelivery(executor, mailboxes.mailboxOf, {
-    lineEndings: settings.storedLineEndings,
-    onEvent: observer.onLocalDeliveryEvent,
-  });
+  const deliverBy = (opened: DeliveryExecutor) =>
+    localDelivery(opened, mailboxes.mailboxOf, {
+      lineEndings: settings.storedLineEndings,
+      onEvent: observer.onLocalDeliveryEvent,
+    });
+  let deliver: Deliver | undefined;
   return {
-    deliver,
-    checkRecipient: mailboxes.checkRecipient,
+    async deliver(envelope, message, deliverOptions) {
+      const opened = executor.executor;
+      if (opened === undefined) return envelope.recipients.map(() => refused(notNow));
+      deliver ??= deliverBy(opened);
+      return deliver(envelope, message, deliverOptions);
+    },
+    async checkRecipient(recipient) {
+      const refusal = await mailboxes.checkRecipient(recipient);
+      return refusal ?? (executor.executor ? undefined : { ...notNow, phase: "rcpt" });
+    },
     executor,
+    journal,
     health,
     metrics,
     onSmtpEvent: observer.onSmtpEvent,
+  };
+}
+
+/** Whoever waits longer than this for a start wants to know why. */
+const slowRecoveryMs = 10_000;
+
+const notNow = reply(451, "4.3.0", "Mail cannot be stored now, try again later");
+
+function obstaclesOf(executor: LateExecutor, watch: JournalWatch): readonly string[] {
+  if (executor.executor === undefined) return [executor.obstacle ?? "starting"];
+  const refusing = executor.stats().accepting ? [] : ["the disk refuses the journal's writes"];
+  return [...refusing, ...watch.obstacles()];
+}
+
+function journalFigures(
+  settings: Settings,
+  data: DataDirectory,
+  { recovery }: JournalWatch,
+): JournalFigures {
+  const folder = settings.commit === "journal" ? journalFolderOf(settings) : undefined;
+  return {
+    folder,
+    recovery,
+    orphans: () => countOrphans(data.mail),
+    async segments() {
+      if (folder === undefined) return undefined;
+      const names = await readdir(folder).catch(() => undefined);
+      return names?.filter((name) => /^segment-\d+$/.test(name)).length;
+    },
   };
 }
 

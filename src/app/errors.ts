@@ -8,6 +8,10 @@ export type AppErrorCode =
   | "ERR_APP_DATA_DIRECTORY"
   | "ERR_APP_DATA_IN_USE"
   | "ERR_APP_FILE_SYSTEM"
+  /** The journal is not understood, or is damaged: starting again does not help. */
+  | "ERR_APP_JOURNAL"
+  /** The journal cannot be opened, or publish what it owes, for a reason that may pass. */
+  | "ERR_APP_JOURNAL_NOT_NOW"
   | "ERR_APP_LISTEN"
   | "ERR_APP_ADDRESS"
   | "ERR_APP_NO_MAILBOX"

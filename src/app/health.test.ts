@@ -39,6 +39,7 @@ function monitor(options: Partial<HealthOptions> = {}) {
     minFreeBytes: 1,
     clock: time.clock,
     pending: () => 0,
+    obstacles: () => [],
     tryToStore: async () => {},
     ...options,
   });

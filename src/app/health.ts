@@ -1,6 +1,6 @@
 /**
- * Whether mail should be sent here: not while stopping, while the disk fails or does not answer, or
- * when it is nearly full.
+ * Whether mail should be sent here: not while stopping, while the disk fails or does not answer, while
+ * the journal cannot take or publish mail, or when the disk is nearly full.
  *
  * A disk that failed counts as failing until something was durably stored again. If readiness keeps
  * new mail away, nothing would ever be stored again, so each question after a failure tries a small
@@ -20,6 +20,8 @@ export interface HealthOptions {
   readonly clock: Clock;
   /** Deliveries waiting or in flight. */
   readonly pending: () => number;
+  /** What else keeps mail from being taken or published; the first of it is told. */
+  readonly obstacles: () => readonly string[];
   /** Stores something small durably, beside the mail. */
   readonly tryToStore: () => Promise<void>;
 }
@@ -34,7 +36,7 @@ export interface HealthMonitor {
 }
 
 export function monitorHealth(options: HealthOptions): HealthMonitor {
-  const { mailRoot, minFreeBytes, clock, pending, tryToStore } = options;
+  const { mailRoot, minFreeBytes, clock, pending, obstacles, tryToStore } = options;
   let stopping = false;
   let failure: unknown;
   let busySinceMs: number | undefined;
@@ -88,6 +90,8 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
     async health() {
       if (stopping) return notReady("stopping");
       if (isStalled()) return notReady("the disk does not answer");
+      const [obstacle] = obstacles();
+      if (obstacle !== undefined) return notReady(obstacle);
       // A hung disk holds one question, not one per visitor.
       question ??= askDisk().finally(() => {
         question = undefined;

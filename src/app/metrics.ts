@@ -1,14 +1,17 @@
 /** What the server counts, in the form Prometheus reads; docs/operations.md explains each metric. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { DeliveryStats, RecoveryReport } from "../delivery/index.ts";
 
 /** Figures that are asked for at the moment somebody reads the metrics. */
 export interface LiveFigures {
   readonly sessions: () => Readonly<Record<string, number>>;
-  readonly pending: () => number;
-  readonly pendingBytes: () => number;
-  readonly waiting: () => number;
+  readonly delivery: () => DeliveryStats;
   readonly freeBytes: () => Promise<number | undefined>;
   readonly ready: () => Promise<boolean>;
+  readonly orphans: () => Promise<number>;
+  readonly recovery: () => RecoveryReport;
+  /** `undefined` without a journal. */
+  readonly segments: () => Promise<number | undefined>;
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -25,9 +28,51 @@ export function createMetrics(live: LiveFigures) {
   gauge("postbag_ready", "1 while mail should be sent here, else 0", async () =>
     (await live.ready()) ? 1 : 0,
   );
-  gauge("postbag_delivery_pending", "Deliveries waiting or in flight", live.pending);
-  gauge("postbag_delivery_pending_bytes", "Bytes of those deliveries", live.pendingBytes);
-  gauge("postbag_delivery_waiting", "Deliveries kept waiting by a full queue", live.waiting);
+  const stat = (read: (stats: DeliveryStats) => number) => () => read(live.delivery());
+  gauge(
+    "postbag_delivery_pending",
+    "Deliveries waiting or in flight",
+    stat((stats) => stats.pending),
+  );
+  gauge(
+    "postbag_delivery_pending_bytes",
+    "Bytes of those deliveries",
+    stat((stats) => stats.pendingBytes),
+  );
+  gauge(
+    "postbag_delivery_waiting",
+    "Deliveries kept waiting by a full queue",
+    stat((stats) => stats.waiting),
+  );
+  gauge(
+    "postbag_journal_accepting",
+    "1 while mail can be made durable, 0 after the journal's disk refused writes",
+    stat((stats) => (stats.accepting ? 1 : 0)),
+  );
+  gauge(
+    "postbag_unpublished_messages",
+    "Messages durable in the journal and not yet in their mailboxes",
+    stat((stats) => stats.unpublished),
+  );
+  gauge(
+    "postbag_oldest_unpublished_seconds",
+    "How long the first of those messages has been durable",
+    stat((stats) => stats.oldestUnpublishedMs / 1000),
+  );
+  gauge("postbag_journal_segments", "Segments of the journal on the disk", live.segments);
+  gauge("postbag_orphans", "Messages kept because their mailbox was gone", live.orphans);
+  new Gauge({
+    name: "postbag_recovered_messages",
+    help: "Messages that recovery restored, finished, or found published, since the start",
+    labelNames: ["how"],
+    registers,
+    collect() {
+      const { restored, finished, skipped } = live.recovery();
+      for (const [how, count] of Object.entries({ restored, finished, skipped })) {
+        this.set({ how }, count);
+      }
+    },
+  });
   gauge("postbag_free_bytes", "Free space for mail", live.freeBytes);
   new Gauge({
     name: "postbag_sessions",

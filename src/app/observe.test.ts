@@ -1,20 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { DeliveryStats, RecoveryReport } from "../delivery/index.ts";
 import { delivered, type Envelope, refused, reply } from "../mail/index.ts";
+import { watchJournal } from "./journal-watch.ts";
 import { openLog } from "./log.ts";
 import { createMetrics } from "./metrics.ts";
 import { observe } from "./observe.ts";
+
+const stats: DeliveryStats = {
+  ...{ pending: 0, pendingBytes: 0, waiting: 0, flushesInProgress: 0 },
+  ...{ delivered: 0, failed: 0, batches: 0 },
+  ...{ accepting: true, unpublished: 5, oldestUnpublishedMs: 1500 },
+};
+const report: RecoveryReport = {
+  ...{ restored: 4, finished: 3, skipped: 2, swept: 1, damage: [], unavailable: [] },
+};
 
 function observer() {
   const lines: Record<string, unknown>[] = [];
   const failures: unknown[] = [];
   const metrics = createMetrics({
     sessions: () => ({ smtp: 1 }),
-    pending: () => 0,
-    pendingBytes: () => 0,
-    waiting: () => 0,
+    delivery: () => stats,
     freeBytes: async () => undefined,
     ready: async () => true,
+    orphans: async () => 2,
+    recovery: () => report,
+    segments: async () => 3,
   });
   const log = openLog({
     level: "debug",
@@ -22,7 +34,8 @@ function observer() {
     destination: { write: (line: string) => void lines.push(JSON.parse(line)) },
   });
   const health = { stored: () => {}, storageFailed: (error: unknown) => void failures.push(error) };
-  const made = observe({ log, metrics, health, onDiskThreadDeath: () => {} });
+  const journal = watchJournal(log);
+  const made = observe({ log, metrics, health, journal, onDiskThreadDeath: () => {} });
   return { ...made, lines, failures, metrics };
 }
 

@@ -7,6 +7,7 @@ import { formatReply, type RecipientOutcome, type StoredCopy } from "../mail/ind
 import type { SessionInfo, SmtpEvent } from "../smtp/index.ts";
 import { errnoOf } from "./errors.ts";
 import type { HealthMonitor } from "./health.ts";
+import type { JournalWatch } from "./journal-watch.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -20,11 +21,13 @@ export interface ObserverOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly health: Pick<HealthMonitor, "stored" | "storageFailed">;
+  readonly journal: Pick<JournalWatch, "onEvent">;
   /** Called when messages are in doubt; must end the process before anything is answered for them. */
   readonly onDiskThreadDeath: (cause: unknown) => void;
 }
 
-export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOptions): Observer {
+export function observe(options: ObserverOptions): Observer {
+  const { log, metrics, health, journal, onDiskThreadDeath } = options;
   function onAnswered(event: Extract<SmtpEvent, { kind: "accepted" }>): void {
     const { session, envelope, size, outcomes, isAnswered } = event;
     const copies = outcomes.flatMap(
@@ -108,12 +111,7 @@ export function observe({ log, metrics, health, onDiskThreadDeath }: ObserverOpt
 
     onDeliveryEvent(event) {
       if (event.kind === "disk-thread-died") return onDiskThreadDeath(event.cause);
-      if (event.kind === "recovered") return log.info(event.report, "recovered");
-      if (event.kind === "orphaned") return log.error(event, "kept as orphans");
-      if (event.kind === "publishing") {
-        if (event.reason === undefined) return log.info(event, "publishing again");
-        return log.error(event, "cannot publish");
-      }
+      if (event.kind !== "flushed") return journal.onEvent(event);
       metrics.flush.observe(event.durationMs / 1000);
       metrics.batch.observe(event.messages);
       const { messages, failed, mailboxes, bytes } = event;

@@ -3,8 +3,9 @@
  * goes.
  *
  * Order matters twice. Starting: the data directory is locked before anything in it is touched, and
- * nobody is listened to before mail can be stored. Stopping: the mail listeners end first, so that
- * every message taken is answered, then the executor, then the face, then the lock.
+ * what an earlier process left in the journal is recovered before anybody is listened to. Stopping: the
+ * mail listeners end first, so that every message taken is answered, then the executor, which publishes
+ * what it can, then the face, then the lock.
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
@@ -12,7 +13,12 @@ import { createFace, createMetricsFace } from "../http/index.ts";
 import { normaliseDomain } from "../mail/index.ts";
 import type { MailServer } from "../smtp/index.ts";
 import { systemClock } from "../system/index.ts";
-import { type DataDirectory, lockDataDirectory, prepareDataDirectory } from "./data-directory.ts";
+import {
+  type DataDirectory,
+  journalFolderOf,
+  lockDataDirectory,
+  prepareDataDirectory,
+} from "./data-directory.ts";
 import { type Engine, openEngine } from "./engine.ts";
 import { AppError } from "./errors.ts";
 import { judge, mountOf } from "./file-system-check.ts";
@@ -69,7 +75,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const { settings, log } = options;
   await using undo = new AsyncDisposableStack();
   const data = prepareDataDirectory(settings.data);
-  checkFileSystem(data, settings, log);
+  for (const folder of promisingFolders(data, settings)) checkFileSystem(folder, settings, log);
   undo.defer(lockDataDirectory(data.path));
 
   const identity = identityOf(settings);
@@ -109,8 +115,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
 }
 
 /** Refuses, or warns of, a file system that cannot keep what a 250 promises. */
-function checkFileSystem(data: DataDirectory, settings: Settings, log: Logger): void {
-  const mount = mountOf(data.mail);
+function checkFileSystem(folder: string, settings: Settings, log: Logger): void {
+  const mount = mountOf(folder);
   if (mount === undefined) return;
   const verdict = judge(mount);
   if (verdict.kind === "keeps") return;
@@ -120,7 +126,15 @@ function checkFileSystem(data: DataDirectory, settings: Settings, log: Logger): 
       `${verdict.text}, or accept the loss with --file-system-check warn`,
     );
   }
-  log.warn({ folder: data.mail }, verdict.text);
+  log.warn({ folder }, verdict.text);
+}
+
+/** The folders that must keep what a 250 promises; one where they lie on the same file system. */
+function promisingFolders(data: DataDirectory, settings: Settings): string[] {
+  if (settings.commit === "synced") return [data.mail];
+  const journal = journalFolderOf(settings);
+  const isSame = mountOf(journal)?.mountPoint === mountOf(data.mail)?.mountPoint;
+  return isSame ? [data.mail] : [data.mail, journal];
 }
 
 function identityOf(settings: Settings): Identity {
@@ -142,7 +156,7 @@ interface FaceParts {
 
 async function openFaces(parts: FaceParts): Promise<void> {
   const { settings, identity, engine, sessions, listeners, undo } = parts;
-  const { health, metrics, executor } = engine;
+  const { health, metrics, executor, journal } = engine;
   const startedAt = new Date(systemClock.wallTimeMs());
   const readMetrics = () => metrics.registry.metrics();
   const status = async () =>
@@ -155,6 +169,9 @@ async function openFaces(parts: FaceParts): Promise<void> {
       freeBytes: await health.freeBytes(),
       sessions: sessions(),
       delivery: executor.stats(),
+      journalFolder: journal.folder,
+      recovery: journal.recovery(),
+      orphans: await journal.orphans(),
     });
   if (settings.http) {
     const loopback = isLoopback(settings.http);

@@ -52,6 +52,17 @@ export const bytes: Kind<number> = {
   },
 };
 
+/** The size of a segment of the journal, whose records begin at multiples of 4096. */
+export const segmentBytes: Kind<number> = {
+  shape: "BYTES",
+  expected: "a multiple of 4KiB from 16KiB to 1GiB, such as 32MiB",
+  read: (text, base) => {
+    const value = bytes.read(text, base) ?? Number.NaN;
+    return value % 4096 === 0 && value >= 2 ** 14 && value <= 2 ** 30 ? value : undefined;
+  },
+  show: bytes.show,
+};
+
 export const folder: Kind<string> = {
   shape: "DIR",
   expected: "the path of a folder",

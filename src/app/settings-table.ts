@@ -15,6 +15,7 @@ import {
   listOf,
   milliseconds,
   oneOf,
+  segmentBytes,
   tcpAddress,
   wholeNumber,
 } from "./setting-kinds.ts";
@@ -167,6 +168,38 @@ export const settingsTable = {
     "Wait for open sessions when stopping; past it what is left is reported.",
   ),
 
+  commit: setting(
+    "commit",
+    oneOf("journal", "synced"),
+    "journal",
+    "What a batch is made durable by: one write to a journal, or flushing every mailbox.",
+  ),
+  journal: setting(
+    "commit",
+    folder,
+    undefined,
+    "Folder of the journal, on a disk of its own if there is one.",
+    "journal in the data folder",
+  ),
+  publishWithinMs: setting(
+    "commit",
+    milliseconds,
+    250,
+    "Longest time from durable in the journal to visible in the mailbox, under load.",
+  ),
+  maxBacklogBytes: setting(
+    "commit",
+    bytes,
+    67_108_864,
+    "Mail durable and not yet visible; past it new mail waits, then gets 452 4.3.1.",
+  ),
+  journalSegmentBytes: setting(
+    "commit",
+    segmentBytes,
+    33_554_432,
+    "Size of one segment of the journal.",
+  ),
+  journalSegments: setting("commit", wholeNumber(3), 8, "Most segments of the journal."),
   maxBatch: setting("commit", wholeNumber(1), 64, "Messages in one flush."),
   maxWaitMs: setting(
     "commit",

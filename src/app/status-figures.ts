@@ -1,5 +1,5 @@
 /** Gathers what the status page shows. */
-import type { DeliveryStats } from "../delivery/index.ts";
+import type { DeliveryStats, RecoveryReport } from "../delivery/index.ts";
 import type { Status } from "../http/index.ts";
 import { version } from "./version.ts";
 
@@ -16,10 +16,15 @@ export interface StatusFacts extends Omit<Status, "version" | "listeners" | "fig
   readonly freeBytes: number | undefined;
   readonly sessions: Readonly<Record<string, number>>;
   readonly delivery: DeliveryStats;
+  /** The journal's folder; `undefined` without one. */
+  readonly journalFolder: string | undefined;
+  readonly recovery: RecoveryReport;
+  readonly orphans: number;
 }
 
 export function statusOf(facts: StatusFacts): Status {
-  const { listeners, freeBytes, sessions, delivery, ...rest } = facts;
+  const { listeners, freeBytes, sessions, delivery, journalFolder, recovery, orphans, ...rest } =
+    facts;
   const { delivered, failed, batches, pending, waiting } = delivery;
   const company = batches === 0 ? "none yet" : `${(delivered / batches).toFixed(1)} on average`;
   const open = Object.entries(sessions).map(([protocol, count]) => `${count} ${protocol}`);
@@ -28,14 +33,32 @@ export function statusOf(facts: StatusFacts): Status {
     version,
     listeners: listeners.map(({ protocol, address }) => [titles[protocol], address]),
     figures: [
+      ["Commit", journalFolder === undefined ? "synced" : `journal in ${journalFolder}`],
       ["Delivered", grouped(delivered)],
       ["Deferred by faults", grouped(failed)],
       ["Messages a batch", company],
       ["In progress", `${grouped(pending)}, and ${grouped(waiting)} waiting for room`],
+      ...(journalFolder === undefined ? [] : journalFigures(delivery, recovery)),
+      ...(orphans === 0 ? [] : [["Orphans", `${grouped(orphans)}, see postbag doctor`] as const]),
       ["Open sessions", open.join(", ") || "none"],
       ["Free for mail", freeBytes === undefined ? "unknown" : inGiB(freeBytes)],
     ],
   };
+}
+
+function journalFigures(
+  { unpublished, oldestUnpublishedMs }: DeliveryStats,
+  { restored, finished, skipped, damage }: RecoveryReport,
+): Status["figures"] {
+  const seconds = (oldestUnpublishedMs / 1000).toFixed(1);
+  const waiting =
+    unpublished === 0 ? "none" : `${grouped(unpublished)}, the first for ${seconds} s`;
+  const recovered = `${grouped(restored)} restored, ${grouped(finished)} finished, ${grouped(skipped)} already published`;
+  return [
+    ["Durable, not yet visible", waiting],
+    ...(restored + finished + skipped === 0 ? [] : [["Recovered", recovered] as const]),
+    ...(damage.length === 0 ? [] : [["Journal", "damaged, see postbag doctor"] as const]),
+  ];
 }
 
 function grouped(count: number): string {

@@ -33,6 +33,7 @@ test("deliver works beside a running server on the same mailbox", async (t) => {
   ]);
   assert.equal(piped.code, 0, piped.stderr);
   assert.match(sent ?? "", /^250 /);
+  await server.published();
   assert.equal(filesIn(server.data, "localhost/you").size, 2);
 });
 

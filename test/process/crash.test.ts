@@ -1,5 +1,6 @@
 /** What survives when the server is killed, stopped, started twice or left without resources. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -29,11 +30,22 @@ test("kill -9 under load loses no acknowledged message, and the next start needs
   const { signal } = await first.stop("SIGKILL");
   await load.ended;
   assert.equal(signal, "SIGKILL");
-  assertNothingLost(first, load);
 
   const second = await serve(t, data);
-  assert.match((await sendMessage(second.smtpPort, hello)) ?? "", /^250 /);
   assertNothingLost(second, load);
+  assert.match((await sendMessage(second.smtpPort, hello)) ?? "", /^250 /);
+  await second.published();
+  assertNothingLost(second, load);
+});
+
+test("with synced commits kill -9 under load leaves nothing to recover", async (t) => {
+  const server = await serve(t, join(temporaryFolder(t), "data"), ["--commit", "synced"]);
+  const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
+  await load.reached(100);
+  await server.stop("SIGKILL");
+  await load.ended;
+  assertNothingLost(server, load);
+  assert.deepEqual(readdirSync(server.data).sort(), ["lock", "mail", "spool"]);
 });
 
 test("SIGTERM under load answers what was taken, loses nothing and exits 0", async (t) => {
@@ -150,9 +162,26 @@ test("too many open files put mail off with 4yz, and service resumes", async (t)
 
 test("files that may not grow put mail off with 4yz and the process lives", async (t) => {
   // SIGXFSZ is ignored by Node, so that write(2) fails with EFBIG instead.
-  const server = await limited(t, "ulimit -f 8");
+  const server = await limited(t, "ulimit -f 8", ["--commit", "synced"]);
   const large = `Subject: x\n\n${"x".repeat(70)}\n`.padEnd(40_000, "large\n");
   assert.match((await sendMessage(server.smtpPort, large)) ?? "", /^45\d /);
+  assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
+  assert.equal((await server.stop()).code, 0);
+});
+
+test("where no journal can be made all mail is put off, /readyz says why, and it passes by itself", async (t) => {
+  if (spawnSync("prlimit", ["--version"]).error) return t.skip("needs prlimit");
+  const server = await limited(t, "ulimit -S -f 8");
+  for (const port of [server.smtpPort, server.lmtpPort]) {
+    assert.match((await sendMessage(port, hello)) ?? "", /^451 4\.3\.0 /);
+  }
+  const readyz = await fetch(`${server.http}/readyz`);
+  assert.equal(readyz.status, 503);
+  assert.match(await readyz.text(), /^not ready: The journal in .*journal cannot be opened: EFBIG/);
+  assert.match(server.stderr(), /"reason":"The journal in .*mail is put off with 451 until/);
+  assert.equal(spawnSync("prlimit", ["--pid", `${server.pid}`, "--fsize=unlimited:"]).status, 0);
+  await server.logged(/the journal can be used, mail is taken/);
+  assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
   assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
   assert.equal((await server.stop()).code, 0);
 });

@@ -25,6 +25,7 @@ test("a server with its defaults and one domain more", async (t) => {
       text: body,
     });
     transport.close();
+    await server.published();
 
     for (const mailbox of ["localhost/you", "localhost/other"]) {
       const [[name = "", content = ""] = []] = filesIn(server.data, mailbox);
@@ -49,6 +50,7 @@ test("a server with its defaults and one domain more", async (t) => {
     assert.match((await client.reply()) ?? "", /^250 /);
     assert.match((await client.reply()) ?? "", /^250 /);
     client.end();
+    await server.published();
     assert.equal(filesIn(server.data, "example.org/a").size, 1);
     assert.equal(filesIn(server.data, "localhost/b").size, 1);
   });
@@ -104,6 +106,7 @@ test("a server with its defaults and one domain more", async (t) => {
     client.send("Subject: x\r\n\r\nx\r\n.\r\n");
     assert.match((await client.reply()) ?? "", /^250/);
     client.end();
+    await server.published();
     assert.equal(filesIn(server.data, "localhost/%2E.%2F..%2Fetc").size, 1);
   });
 });

@@ -70,6 +70,10 @@ export interface Server {
   readonly http: string;
   readonly stdout: () => string;
   readonly stderr: () => string;
+  /** Resolves when everything acknowledged is visible in its mailbox; needs HTTP. */
+  readonly published: () => Promise<void>;
+  /** Resolves when the log has a line like this. */
+  readonly logged: (pattern: RegExp) => Promise<void>;
   /** Sends a signal and waits for the end. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<Ended>;
   readonly ended: Promise<Ended>;
@@ -106,6 +110,8 @@ export async function serve(
     smtpPort: portOf("SMTP"),
     lmtpPort: portOf("LMTP"),
     http: `http://127.0.0.1:${portOf("HTTP")}`,
+    published: () => allPublished(`http://127.0.0.1:${portOf("HTTP")}`),
+    logged: (pattern) => says(child, () => pattern.test(output().stderr)),
     stdout: () => output().stdout,
     stderr: () => output().stderr,
     stop: (signal = "SIGTERM") => {
@@ -114,6 +120,19 @@ export async function serve(
     },
     ended,
   };
+}
+
+/** Looks at once and at all that is written from now on. */
+async function says(child: ChildProcess, isSaid: () => boolean): Promise<void> {
+  while (!isSaid()) await once(child.stderr!, "data");
+}
+
+/** Asks until nothing is durable that is not visible; each answer is waited for. */
+async function allPublished(http: string): Promise<void> {
+  for (;;) {
+    const metrics = await (await fetch(`${http}/metrics`)).text();
+    if (/^postbag_unpublished_messages 0$/m.test(metrics)) return;
+  }
 }
 
 /** The files of one Maildir folder with their contents, by name. */

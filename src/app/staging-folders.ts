@@ -1,0 +1,40 @@
+/**
+ * The staging directories of journals, `.postbag-<journal id>`, seen from outside: they lie in the mail
+ * root, and in a domain's folder when that is a file system of its own. No mailbox has such a name,
+ * because a leading dot of an address is written as `%2E`.
+ */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { isAbsent } from "./local-mailboxes.ts";
+
+/** Paths of all staging directories below a mail root. */
+export async function stagingFolders(mailRoot: string): Promise<string[]> {
+  const names = await namesIn(mailRoot);
+  const domains = names.filter((name) => !name.startsWith("."));
+  const below = await Promise.all(
+    domains.map(async (domain) =>
+      (await namesIn(join(mailRoot, domain))).map((name) => join(domain, name)),
+    ),
+  );
+  return [...names, ...below.flat()]
+    .filter((name) => /(^|\/)\.postbag-[^/]+$/.test(name))
+    .map((name) => join(mailRoot, name));
+}
+
+/** Messages that could not be published and are kept in `orphans/` of any journal. */
+export async function countOrphans(mailRoot: string): Promise<number> {
+  const folders = (await stagingFolders(mailRoot)).flatMap((path) =>
+    ["new", "cur"].map((folder) => join(path, "orphans", folder)),
+  );
+  const names = await Promise.all(folders.map(namesIn));
+  return names.flat().length;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
+  }
+}
