@@ -13,12 +13,12 @@ if [ "${1:-}" = all ]; then
   shift
   limitMs=1200000
   set -- "test/mutations/**/*.test.ts" "test/package/**/*.test.ts" "test/process-root/**/*.test.ts" \
-    "test/powercut/**/*.test.ts" "test/peers/**/*.test.ts" "$@"
+    "test/powercut/**/*.test.ts" "test/crash/**/*.test.ts" "test/peers/**/*.test.ts" "$@"
 else
   atOnce=$(nproc)
   tsc --noEmit
   biome check --error-on-warnings .
-  set -- "src/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" \
+  set -- "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" \
     "test/dialogues/**/*.test.ts" "test/process/**/*.test.ts" "$@"
 fi
 exec node --test --test-timeout="$limitMs" --test-concurrency="$atOnce" \
