@@ -9,7 +9,9 @@ export type SmtpErrorCode =
   /** The spool directory cannot be read or written. */
   | "ERR_SMTP_SPOOL_UNUSABLE"
   /** A `Deliver` broke its contract: not one outcome per recipient. */
-  | "ERR_SMTP_OUTCOME_COUNT";
+  | "ERR_SMTP_OUTCOME_COUNT"
+  /** A message cannot be signed. */
+  | "ERR_SMTP_DKIM";
 
 export class SmtpError extends Error {
   override readonly name = "SmtpError";

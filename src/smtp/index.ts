@@ -1,4 +1,23 @@
-/** SMTP and LMTP: the server side. */
+/** SMTP and LMTP: the server, and the client that hands mail to other servers. */
+export {
+  type ReplyClass,
+  type ReplyRule,
+  type RouteKind,
+  replyRules,
+} from "./client/classify.ts";
+export type { SmtpClient, SmtpClientStats } from "./client/client.ts";
+export { type DirectClientOptions, directClient } from "./client/direct.ts";
+export type { DkimKey } from "./client/dkim.ts";
+export type { MailResolver } from "./client/mx.ts";
+export type { ClientOptions } from "./client/options.ts";
+export { type RelayClientOptions, relayClient } from "./client/relay.ts";
+export {
+  type ClientTimeouts,
+  rfcTimeouts,
+  type SessionTarget,
+  type TlsUse,
+} from "./client/target.ts";
+export type { PolicyLookup, TransportPolicy } from "./client/transport-policy.ts";
 export { SmtpError, type SmtpErrorCode } from "./errors.ts";
 export type { SessionInfo, SmtpEvent } from "./events.ts";
 export {

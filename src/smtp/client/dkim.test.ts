@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { test } from "node:test";
+import { dkimVerify } from "mailauth/lib/dkim/verify.js";
+import type { Message } from "../../mail/index.ts";
+import { startSigner } from "./dkim.ts";
+
+const pair = () =>
+  generateKeyPairSync("rsa", {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: "spki", format: "der" },
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  });
+
+function messageOf(text: string): Message {
+  const bytes = Buffer.from(text, "latin1");
+  return {
+    size: bytes.length,
+    bytes: async () => bytes,
+    async *stream() {
+      yield bytes;
+    },
+  };
+}
+
+const text =
+  "From: a@here.example\r\nTo: b@x.example\r\nSubject: x\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@here.example>\r\n\r\nhello\r\n";
+
+test("a signed message verifies, is otherwise unchanged, and is the same each time", async (t) => {
+  const { privateKey, publicKey } = pair();
+  const signer = startSigner({ domain: "here.example", selector: "s1", privateKey });
+  t.after(() => signer.close());
+  const first = await signer.sign(messageOf(text));
+  const second = await signer.sign(messageOf(text));
+  const bytes = Buffer.from(await first.bytes());
+  assert.equal(first.size, bytes.length);
+  assert.deepEqual(await second.bytes(), bytes);
+  assert.ok(bytes.toString("latin1").endsWith(text));
+  const resolver = async () => [[`v=DKIM1; k=rsa; p=${publicKey.toString("base64")}`]];
+  const { results } = await dkimVerify(bytes, { resolver });
+  assert.deepEqual(
+    results.map(({ status }: { status: { result: string } }) => status.result),
+    ["pass"],
+  );
+});
+
+test("a key that gives no signature is an error, not an unsigned message", async (t) => {
+  const signer = startSigner({ domain: "here.example", selector: "s1", privateKey: "no key" });
+  t.after(() => signer.close());
+  await assert.rejects(signer.sign(messageOf(text)), { code: "ERR_SMTP_DKIM" });
+});

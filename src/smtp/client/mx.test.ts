@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findMailHosts, type MailResolver, type MxOptions } from "./mx.ts";
+
+type Zone = Record<
+  string,
+  { mx?: [number, string][]; a?: string[]; aaaa?: string[]; fault?: string }
+>;
+
+/** A name server with this zone; counts the questions. */
+function resolverOf(zone: Zone): MailResolver & { asked: number } {
+  const look = <T>(name: string, pick: (entry: Zone[string]) => T[] | undefined): T[] => {
+    resolver.asked += 1;
+    const entry = zone[name];
+    const fault = entry === undefined ? "ENOTFOUND" : entry.fault;
+    const found = fault === undefined && entry ? pick(entry) : undefined;
+    if (found) return found;
+    throw Object.assign(new Error(name), { code: fault ?? "ENODATA" });
+  };
+  const resolver = {
+    asked: 0,
+    resolveMx: async (name: string) =>
+      look(name, ({ mx }) => mx?.map(([priority, exchange]) => ({ priority, exchange }))),
+    resolve4: async (name: string) => look(name, ({ a }) => a),
+    resolve6: async (name: string) => look(name, ({ aaaa }) => aaaa),
+  };
+  return resolver;
+}
+
+const find = (domain: string, zone: Zone, more: Partial<MxOptions> = {}) =>
+  findMailHosts(domain, {
+    resolver: resolverOf(zone),
+    allowPrivateAddresses: false,
+    random: () => 0,
+    ...more,
+  });
+
+test("hosts come by preference, each with its addresses, IPv4 first", async () => {
+  const found = await find("x.example", {
+    "x.example": {
+      mx: [
+        [20, "two.example"],
+        [10, "one.example"],
+      ],
+    },
+    "one.example": { a: ["198.51.100.1"], aaaa: ["2001:db8::1"] },
+    "two.example": { a: ["198.51.100.2"] },
+  });
+  assert.deepEqual(found, {
+    kind: "hosts",
+    hosts: [
+      { host: "one.example", addresses: ["198.51.100.1", "2001:db8::1"] },
+      { host: "two.example", addresses: ["198.51.100.2"] },
+    ],
+  });
+});
+
+test("hosts of equal preference come in random order", async () => {
+  const zone: Zone = {
+    "x.example": {
+      mx: [
+        [10, "one.example"],
+        [10, "two.example"],
+      ],
+    },
+    "one.example": { a: ["198.51.100.1"] },
+    "two.example": { a: ["198.51.100.2"] },
+  };
+  const draws = [0.9, 0.1];
+  const found = await find("x.example", zone, { random: () => draws.shift() ?? 0 });
+  assert.deepEqual(found.kind === "hosts" && found.hosts.map(({ host }) => host), [
+    "two.example",
+    "one.example",
+  ]);
+});
+
+test("without MX the domain itself is the host", async () => {
+  const found = await find("x.example", { "x.example": { a: ["198.51.100.9"] } });
+  assert.deepEqual(found, {
+    kind: "hosts",
+    hosts: [{ host: "x.example", addresses: ["198.51.100.9"] }],
+  });
+});
+
+test("a null MX is a final no, without a connection", async () => {
+  const found = await find("x.example", { "x.example": { mx: [[0, ""]], a: ["198.51.100.9"] } });
+  assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.10" && found.reply.code === 556);
+});
+
+test("a domain that does not exist is a final no, after a second question", async () => {
+  const resolver = resolverOf({});
+  const found = await find("x.example", {}, { resolver });
+  assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.2");
+  assert.equal(resolver.asked, 2);
+});
+
+test("a name server that does not answer is no answer", async () => {
+  const found = await find("x.example", { "x.example": { fault: "ESERVFAIL" } });
+  assert.ok(found.kind === "unknown" && found.reply.code === 451);
+  const hosts = await find("x.example", {
+    "x.example": { mx: [[1, "one.example"]] },
+    "one.example": { fault: "ETIMEOUT" },
+  });
+  assert.equal(hosts.kind, "unknown");
+});
+
+test("hosts on this machine and on private networks are left out", async () => {
+  const zone: Zone = {
+    "x.example": {
+      mx: [
+        [1, "in.example"],
+        [2, "out.example"],
+      ],
+    },
+    "in.example": {
+      a: ["127.0.0.1", "10.1.2.3", "192.168.0.1"],
+      aaaa: ["::1", "fd00::1", "fe80::1"],
+    },
+    "out.example": { a: ["198.51.100.1"] },
+  };
+  const found = await find("x.example", zone);
+  assert.deepEqual(found, {
+    kind: "hosts",
+    hosts: [{ host: "out.example", addresses: ["198.51.100.1"] }],
+  });
+  const all = await find("x.example", zone, { allowPrivateAddresses: true });
+  assert.equal(all.kind === "hosts" && all.hosts.length, 2);
+});
+
+test("a domain whose hosts are all private takes no mail from us", async () => {
+  const found = await find("x.example", { "x.example": { a: ["127.0.0.1"] } });
+  assert.ok(found.kind === "none" && found.reply.code === 550);
+});
+
+test("an address literal is its own host", async () => {
+  const found = await find("[198.51.100.7]", {});
+  assert.deepEqual(found, {
+    kind: "hosts",
+    hosts: [{ host: "[198.51.100.7]", addresses: ["198.51.100.7"] }],
+  });
+});

@@ -1,0 +1,183 @@
+/**
+ * Finds the hosts that take mail for a domain.
+ *
+ * Whether a domain takes no mail, does not exist, or cannot be asked right now are three answers with
+ * three consequences; only the last is worth another attempt. Hosts that resolve to this machine or to a
+ * private network are left out: a stranger's DNS must not point us at ourselves.
+ *
+ * @see RFC 5321 §5.1 (order, implicit MX), RFC 7505 (null MX), RFC 3463 (codes)
+ */
+import type { MxRecord } from "node:dns";
+import { BlockList, isIP } from "node:net";
+import type { Reply } from "../../mail/index.ts";
+
+/** The part of `node:dns/promises` used here. */
+export interface MailResolver {
+  resolveMx(domain: string): Promise<MxRecord[]>;
+  resolve4(host: string): Promise<string[]>;
+  resolve6(host: string): Promise<string[]>;
+}
+
+export interface MailHost {
+  readonly host: string;
+  /** IPv4 first: more receivers judge senders by it. */
+  readonly addresses: readonly string[];
+}
+
+export type MailHosts =
+  | { readonly kind: "hosts"; readonly hosts: readonly MailHost[] }
+  /** The domain takes no mail: final. */
+  | { readonly kind: "none"; readonly reply: Reply }
+  /** It cannot be known now. */
+  | { readonly kind: "unknown"; readonly reply: Reply };
+
+export interface MxOptions {
+  readonly resolver: MailResolver;
+  /** Whether hosts on loopback and private networks are used, as in a test or a closed network. */
+  readonly allowPrivateAddresses: boolean;
+  /** Chance, for the order of equals; 0 up to 1. */
+  readonly random: () => number;
+}
+
+const answer = (code: number, enhanced: string, text: string): Reply => ({
+  code,
+  enhanced,
+  text,
+  phase: "connect",
+});
+
+/** Finds the hosts in the order in which they are to be tried. */
+export async function findMailHosts(domain: string, options: MxOptions): Promise<MailHosts> {
+  const literal = /^\[(?:IPv6:)?([^\]]+)\]$/i.exec(domain)?.[1];
+  if (literal !== undefined)
+    return usable(domain, [{ host: domain, addresses: [literal] }], options);
+  const found = await mxOf(domain, options.resolver);
+  if (found.kind !== "records") return found;
+  const { records } = found;
+  if (records.length === 1 && records[0]?.exchange === "") {
+    return { kind: "none", reply: answer(556, "5.1.10", `${domain} takes no mail (null MX)`) };
+  }
+  const names = inOrder(records, options.random);
+  const looked = await Promise.all(names.map((host) => addressesOf(host, options.resolver)));
+  const hosts = looked.flatMap((result, position) =>
+    result.kind === "addresses" && result.addresses.length > 0
+      ? [{ host: names[position] as string, addresses: result.addresses }]
+      : [],
+  );
+  if (hosts.length === 0 && looked.some(({ kind }) => kind === "unknown")) {
+    return {
+      kind: "unknown",
+      reply: answer(451, "4.4.3", `Cannot resolve the hosts of ${domain}`),
+    };
+  }
+  return usable(domain, hosts, options);
+}
+
+function usable(domain: string, hosts: readonly MailHost[], options: MxOptions): MailHosts {
+  const allowed = hosts
+    .map(({ host, addresses }) => ({
+      host,
+      addresses: addresses.filter(
+        (address) => options.allowPrivateAddresses || !isPrivate(address),
+      ),
+    }))
+    .filter(({ addresses }) => addresses.length > 0);
+  if (allowed.length > 0) return { kind: "hosts", hosts: allowed };
+  const text =
+    hosts.length > 0
+      ? `The mail hosts of ${domain} have only private addresses`
+      : `${domain} has no mail host`;
+  return { kind: "none", reply: answer(550, "5.1.2", text) };
+}
+
+type Records =
+  | { readonly kind: "records"; readonly records: readonly MxRecord[] }
+  | Exclude<MailHosts, { kind: "hosts" }>;
+
+/** The MX records, or the domain itself when it has none (RFC 5321 §5.1). */
+async function mxOf(domain: string, resolver: MailResolver): Promise<Records> {
+  const implicit: Records = { kind: "records", records: [{ exchange: domain, priority: 0 }] };
+  const asked = await ask(() => resolver.resolveMx(domain));
+  switch (asked.kind) {
+    case "found":
+      return asked.records.length > 0 ? { kind: "records", records: asked.records } : implicit;
+    case "no-data":
+      return implicit;
+    case "no-domain":
+      return { kind: "none", reply: answer(550, "5.1.2", `There is no domain ${domain}`) };
+    case "failed":
+      return {
+        kind: "unknown",
+        reply: answer(451, "4.4.3", `Cannot look up ${domain}: ${asked.code}`),
+      };
+  }
+}
+
+async function addressesOf(host: string, resolver: MailResolver) {
+  if (isIP(host)) return { kind: "addresses" as const, addresses: [host] };
+  const [four, six] = await Promise.all([
+    ask(() => resolver.resolve4(host)),
+    ask(() => resolver.resolve6(host)),
+  ]);
+  const addresses = [four, six].flatMap((asked) => (asked.kind === "found" ? asked.records : []));
+  const unknown = addresses.length === 0 && [four, six].some(({ kind }) => kind === "failed");
+  return unknown ? { kind: "unknown" as const } : { kind: "addresses" as const, addresses };
+}
+
+type Asked<T> =
+  | { readonly kind: "found"; readonly records: readonly T[] }
+  | { readonly kind: "no-data" | "no-domain" }
+  | { readonly kind: "failed"; readonly code: string };
+
+/** Asks once more when told that there is no such name: one resolver's slip must not bounce mail. */
+async function ask<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>> {
+  const first = await askOnce(query);
+  return first.kind === "no-domain" ? askOnce(query) : first;
+}
+
+async function askOnce<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>> {
+  try {
+    return { kind: "found", records: await query() };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown fault";
+    if (code === "ENODATA") return { kind: "no-data" };
+    if (code === "ENOTFOUND") return { kind: "no-domain" };
+    return { kind: "failed", code };
+  }
+}
+
+/** By preference; equals in random order, which shares the load (RFC 5321 §5.1). */
+function inOrder(records: readonly MxRecord[], random: () => number): string[] {
+  return records
+    .map(({ exchange, priority }) => ({ exchange, priority, chance: random() }))
+    .filter(({ exchange }) => exchange !== "")
+    .sort((one, other) => one.priority - other.priority || one.chance - other.chance)
+    .map(({ exchange }) => exchange);
+}
+
+const privateNetworks = new BlockList();
+for (const [network, prefix] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+  ["224.0.0.0", 3],
+] as const) {
+  privateNetworks.addSubnet(network, prefix, "ipv4");
+}
+for (const [network, prefix] of [
+  ["::", 127],
+  ["fc00::", 7],
+  ["fe80::", 10],
+  ["ff00::", 8],
+] as const) {
+  privateNetworks.addSubnet(network, prefix, "ipv6");
+}
+
+/** Tells whether an address is this machine's or a private network's (RFC 6890). */
+function isPrivate(address: string): boolean {
+  return privateNetworks.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
+}

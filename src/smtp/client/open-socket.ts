@@ -1,0 +1,45 @@
+/** Opens the TCP connection to a server: a wait of its own, and an address of our own where one is set. */
+import { connect, type Socket } from "node:net";
+import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
+
+/**
+ * Connects to a host by name, trying its addresses in turn (RFC 8305), or to one address.
+ *
+ * @throws {RouteFailure} When nobody takes the connection in time. The signal's reason when it aborts.
+ */
+export function openSocket(
+  { host, address = host, port }: SessionTarget,
+  { localAddress, timeouts, clock }: SessionOptions,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  if (signal.aborted) return Promise.reject(signal.reason);
+  const socket = connect({
+    host: address,
+    port,
+    noDelay: true,
+    autoSelectFamily: true,
+    ...(localAddress !== undefined && { localAddress }),
+  });
+  const fail = (why: string, cause?: unknown) => {
+    const text = `Cannot connect to ${host}:${port}: ${why}`;
+    reject(new RouteFailure({ code: 451, enhanced: "4.4.1", text, phase: "connect" }, { cause }));
+    socket.destroy();
+  };
+  const timer = clock.setTimeout(() => fail("no answer in time"), timeouts.connectMs);
+  const abort = () => {
+    reject(signal.reason);
+    socket.destroy();
+  };
+  const onError = (error: NodeJS.ErrnoException) => fail(error.code ?? error.message, error);
+  signal.addEventListener("abort", abort, { once: true });
+  socket.once("error", onError);
+  socket.once("connect", () => resolve(socket));
+  return promise.finally(() => {
+    clock.clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+    // The session listens from here on; until it does, an error must not end the process.
+    socket.on("error", () => {});
+    socket.off("error", onError);
+  });
+}

@@ -1,0 +1,401 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
+import type { Envelope, Message } from "../../mail/index.ts";
+import { type RelayClientOptions, relayClient } from "./relay.ts";
+
+const text = "From: a@here.example\r\nSubject: x\r\n\r\n.leading dot\r\nlast\r\n";
+
+function messageOf(content: string): Message {
+  const bytes = Buffer.from(content, "latin1");
+  return {
+    size: bytes.length,
+    bytes: async () => bytes,
+    async *stream() {
+      yield bytes;
+    },
+  };
+}
+
+const to = (...recipients: string[]): Envelope => ({ reversePath: "a@here.example", recipients });
+const signal = new AbortController().signal;
+
+async function lab(
+  t: TestContext,
+  sinkOptions: SinkOptions = {},
+  more: Partial<RelayClientOptions> = {},
+) {
+  const sink = await startSmtpSink(sinkOptions);
+  const client = relayClient({
+    relay: { host: "127.0.0.1", port: sink.port, tls: "never" },
+    name: "client.example",
+    ...more,
+  });
+  t.after(async () => {
+    await client.close();
+    await sink[Symbol.asyncDispose]();
+  });
+  return { sink, client };
+}
+
+test("a message arrives octet for octet, and each recipient is told of the reply", async (t) => {
+  const { sink, client } = await lab(t);
+  const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
+    signal,
+  });
+  const reply = { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" };
+  assert.deepEqual(outcomes, [
+    { kind: "delivered", reply },
+    { kind: "delivered", reply },
+  ]);
+  assert.equal(sink.mails[0]?.data, text);
+  assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example", "c@x.example"]);
+});
+
+test("the null reverse-path is sent as it is", async (t) => {
+  const { sink, client } = await lab(t);
+  await client.deliver({ reversePath: "", recipients: ["b@x.example"] }, messageOf(text), {
+    signal,
+  });
+  assert.match(sink.lines.find((line) => line.startsWith("MAIL")) ?? "", /^MAIL FROM:<>/);
+});
+
+test("one session carries one message after the other, up to its limit", async (t) => {
+  const { sink, client } = await lab(t, {}, { maxConnections: 1, maxMessagesPerConnection: 3 });
+  for (let count = 0; count < 4; count += 1) {
+    await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  }
+  assert.equal(sink.sessions, 2);
+  assert.deepEqual(
+    sink.mails.map(({ session }) => session),
+    [1, 1, 1, 2],
+  );
+});
+
+test("no more connections than allowed are open, and messages wait their turn", async (t) => {
+  const { sink, client } = await lab(t, {}, { maxConnections: 2 });
+  const all = Array.from({ length: 20 }, () =>
+    client.deliver(to("b@x.example"), messageOf(text), { signal }),
+  );
+  assert.equal(client.stats().connectionsInUse, 2);
+  assert.equal(client.stats().waiting, 18);
+  await Promise.all(all);
+  assert.equal(sink.mails.length, 20);
+  assert.equal(sink.sessions, 2);
+});
+
+for (const pipelining of [true, false]) {
+  test(`a refused recipient is refused alone (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+    const { sink, client } = await lab(t, {
+      ...(pipelining ? {} : { extensions: ["SIZE"] }),
+      answer: ({ verb, line }) =>
+        verb !== "RCPT"
+          ? undefined
+          : line.includes("gone")
+            ? "550 5.1.1 No such user"
+            : line.includes("later")
+              ? "450 4.2.1 Try later"
+              : undefined,
+    });
+    const outcomes = await client.deliver(
+      to("gone@x.example", "b@x.example", "later@x.example"),
+      messageOf(text),
+      { signal },
+    );
+    assert.deepEqual(
+      outcomes.map(({ kind }) => kind),
+      ["failed", "delivered", "deferred"],
+    );
+    assert.deepEqual(outcomes[0], {
+      kind: "failed",
+      scope: "recipient",
+      reply: { code: 550, enhanced: "5.1.1", text: "No such user", phase: "rcpt" },
+    });
+    assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example"]);
+  });
+
+  test(`when all recipients are refused nothing is sent, and the session lives on (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+    const { sink, client } = await lab(t, {
+      ...(pipelining ? {} : { extensions: ["SIZE"] }),
+      answer: ({ verb, nth }) =>
+        nth === 1 && verb === "RCPT"
+          ? "550 5.1.1 No such user"
+          : pipelining && nth === 1 && verb === "DATA"
+            ? "554 5.5.1 No valid recipients"
+            : undefined,
+    });
+    const [first] = await client.deliver(to("gone@x.example"), messageOf(text), { signal });
+    const [second] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+    assert.equal(first?.kind, "failed");
+    assert.equal(second?.kind, "delivered");
+    assert.equal(sink.mails.length, 1);
+    assert.equal(sink.sessions, 1);
+  });
+}
+
+test("a refused sender speaks for the whole message", async (t) => {
+  const { client } = await lab(t, {
+    answer: ({ verb }) =>
+      verb === "MAIL" ? "550 5.7.1 Not you" : verb === "EHLO" ? "250 sink" : undefined,
+  });
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.equal(outcome?.kind, "failed");
+  assert.ok(outcome?.kind === "failed" && outcome.scope === "message");
+});
+
+test("a reply to the final dot that refuses is a fact, not a doubt", async (t) => {
+  const { client } = await lab(t, {
+    answer: ({ verb }) => (verb === "dot" ? "452 4.3.1 Disk full" : undefined),
+  });
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.deepEqual(outcome, {
+    kind: "deferred",
+    scope: "message",
+    reply: { code: 452, enhanced: "4.3.1", text: "Disk full", phase: "message" },
+  });
+});
+
+test("a connection that ends after the final dot leaves its accepted recipients in doubt, and only them", async (t) => {
+  const { client } = await lab(t, {
+    answer: ({ verb, line }) =>
+      verb === "dot"
+        ? { drop: true }
+        : line.includes("gone")
+          ? "550 5.1.1 No such user"
+          : undefined,
+  });
+  const outcomes = await client.deliver(to("b@x.example", "gone@x.example"), messageOf(text), {
+    signal,
+  });
+  assert.ok(outcomes[0]?.kind === "deferred" && outcomes[0].inDoubt);
+  assert.ok(outcomes[1]?.kind === "failed" && !outcomes[1].inDoubt);
+});
+
+test("a connection that ends before the final dot leaves no doubt", async (t) => {
+  for (const verb of ["MAIL", "RCPT", "DATA"]) {
+    const { client } = await lab(t, {
+      answer: (step) => (step.verb === verb ? { drop: true } : undefined),
+    });
+    const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+    assert.ok(outcome?.kind === "deferred" && outcome.inDoubt === undefined, verb);
+  }
+});
+
+test("a session that the server closed while it lay idle is replaced without anyone noticing", async (t) => {
+  const { sink, client } = await lab(t, {
+    answer: ({ verb, nth }) =>
+      verb === "MAIL" && nth === 2 ? { reply: "421 4.4.2 Idle too long", drop: true } : undefined,
+  });
+  await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  const [outcome] = await client.deliver(to("c@x.example"), messageOf(text), { signal });
+  assert.equal(outcome?.kind, "delivered");
+  assert.equal(sink.sessions, 2);
+});
+
+test("too many recipients: the rest goes at once in further transactions", async (t) => {
+  let inTransaction = 0;
+  const { sink, client } = await lab(t, {
+    extensions: ["SIZE"],
+    answer: ({ verb }) => {
+      if (verb === "MAIL") inTransaction = 0;
+      if (verb !== "RCPT") return undefined;
+      inTransaction += 1;
+      return inTransaction > 2 ? "452 4.5.3 Too many recipients" : undefined;
+    },
+  });
+  const five = ["a@x.example", "b@x.example", "c@x.example", "d@x.example", "e@x.example"];
+  const outcomes = await client.deliver(to(...five), messageOf(text), { signal });
+  assert.deepEqual(
+    outcomes.map(({ kind }) => kind),
+    five.map(() => "delivered"),
+  );
+  assert.deepEqual(
+    sink.mails.map(({ recipients }) => recipients.length),
+    [2, 2, 1],
+  );
+});
+
+test("the hook runs after the whole message and before the dot; while it runs nothing can be accepted", async (t) => {
+  const { sink, client } = await lab(t);
+  const hook = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  const delivering = client.deliver(to("b@x.example"), messageOf(text), {
+    signal,
+    beforeCommit: () => {
+      reached.resolve();
+      return hook.promise;
+    },
+  });
+  await reached.promise;
+  assert.ok(sink.lines.includes("DATA"));
+  assert.equal(sink.mails.length, 0);
+  hook.resolve();
+  await delivering;
+  assert.equal(sink.mails.length, 1);
+});
+
+test("a hook that refuses keeps the dot back, and the connection is not used again", async (t) => {
+  const { sink, client } = await lab(t);
+  const refusal = new Error("lease lost");
+  const beforeCommit = () => Promise.reject(refusal);
+  await assert.rejects(
+    client.deliver(to("b@x.example"), messageOf(text), { signal, beforeCommit }),
+    refusal,
+  );
+  const [after] = await client.deliver(to("c@x.example"), messageOf(text), { signal });
+  assert.equal(after?.kind, "delivered");
+  assert.equal(sink.mails.length, 1);
+  assert.equal(sink.sessions, 2);
+});
+
+test("an abort before the dot keeps it back; an abort after it waits for the truth", async (t) => {
+  const { sink, client } = await lab(t);
+  const early = new AbortController();
+  const stopped = new Error("stop");
+  const beforeCommit = async () => early.abort(stopped);
+  await assert.rejects(
+    client.deliver(to("b@x.example"), messageOf(text), { signal: early.signal, beforeCommit }),
+    stopped,
+  );
+  assert.equal(sink.mails.length, 0);
+
+  const late = new AbortController();
+  const slow = await lab(t, {
+    answer: ({ verb }) => {
+      if (verb === "dot") {
+        late.abort(stopped);
+        return { reply: "250 2.0.0 Taken", afterMs: 20 };
+      }
+      return undefined;
+    },
+  });
+  const [outcome] = await slow.client.deliver(to("b@x.example"), messageOf(text), {
+    signal: late.signal,
+  });
+  assert.equal(outcome?.kind, "delivered");
+});
+
+test("whoever waits for a connection can give up waiting", async (t) => {
+  const { client } = await lab(
+    t,
+    { answer: ({ verb }) => (verb === "MAIL" ? { hang: true } : undefined) },
+    { maxConnections: 1 },
+  );
+  const first = new AbortController();
+  const busy = client.deliver(to("b@x.example"), messageOf(text), { signal: first.signal });
+  const waiting = new AbortController();
+  const queued = client.deliver(to("c@x.example"), messageOf(text), { signal: waiting.signal });
+  waiting.abort(new Error("no longer"));
+  await assert.rejects(queued, /no longer/);
+  first.abort(new Error("enough"));
+  await assert.rejects(busy, /enough/);
+  assert.equal(client.stats().connectionsInUse, 0);
+});
+
+test("a wrong password and a refused greeting are the route's fault, never the message's", async (t) => {
+  const auth = { user: "u", pass: "wrong" };
+  const wrong = await lab(t, {
+    extensions: ["AUTH PLAIN"],
+    answer: ({ verb }) => (verb === "AUTH" ? "535 5.7.8 Wrong password" : undefined),
+  });
+  const client = relayClient({
+    relay: { host: "127.0.0.1", port: wrong.sink.port, tls: "never", auth },
+    name: "client.example",
+  });
+  t.after(() => client.close());
+  const [refused] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(refused?.kind === "deferred" && refused.scope === "route");
+  assert.equal(refused.reply.code, 535);
+
+  const closed = await lab(t, {
+    answer: ({ verb }) =>
+      verb === "connect" ? { reply: "554 5.7.1 Go away", drop: true } : undefined,
+  });
+  const [away] = await closed.client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(away?.kind === "deferred" && away.scope === "route");
+  assert.equal(away.reply.text, "Go away");
+});
+
+test("a relay that is not there defers by route, with a reason a person understands", async (t) => {
+  const { sink } = await lab(t);
+  const port = sink.port;
+  await sink[Symbol.asyncDispose]();
+  const client = relayClient({
+    relay: { host: "127.0.0.1", port, tls: "never" },
+    name: "client.example",
+  });
+  t.after(() => client.close());
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
+  assert.equal(outcome.reply.text, `Cannot connect to 127.0.0.1:${port}: ECONNREFUSED`);
+});
+
+test("each wait has its limit: greeting, command, DATA, final dot", async (t) => {
+  const waits = { greetingMs: 30, commandMs: 30, dataMs: 30, blockMs: 30, finalDotMs: 30 };
+  for (const verb of ["connect", "EHLO", "MAIL", "DATA", "dot"]) {
+    const { client } = await lab(
+      t,
+      { answer: (step) => (step.verb === verb ? { hang: true } : undefined) },
+      { timeouts: waits },
+    );
+    const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+    assert.equal(outcome?.kind, "deferred", verb);
+    assert.equal(
+      outcome?.kind === "deferred" && outcome.inDoubt,
+      verb === "dot" ? true : undefined,
+      verb,
+    );
+    assert.equal(client.stats().connectionsInUse, 0);
+  }
+});
+
+test("required encryption that the server does not offer sends nothing", async (t) => {
+  const { sink } = await lab(t);
+  const client = relayClient({
+    relay: { host: "127.0.0.1", port: sink.port, tls: "required" },
+    name: "client.example",
+  });
+  t.after(() => client.close());
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
+  assert.equal(
+    sink.lines.some((line) => line.startsWith("MAIL")),
+    false,
+  );
+});
+
+test("an address beyond ASCII needs SMTPUTF8; its domain alone does not", async (t) => {
+  const { sink, client } = await lab(t);
+  const outcomes = await client.deliver(
+    to("müller@x.example", "b@bücher.example"),
+    messageOf(text),
+    { signal },
+  );
+  assert.ok(outcomes[0]?.kind === "failed" && outcomes[0].reply.enhanced === "5.6.7");
+  assert.equal(outcomes[1]?.kind, "delivered");
+  assert.deepEqual(sink.mails[0]?.recipients, ["b@xn--bcher-kva.example"]);
+});
+
+test("a message larger than the server announced is refused for good, unsent", async (t) => {
+  const { sink, client } = await lab(t, { extensions: ["SIZE 10"] });
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(outcome?.kind === "failed" && outcome.reply.enhanced === "5.3.4");
+  assert.equal(sink.mails.length, 0);
+});
+
+test("an endless reply ends the session instead of filling memory", async (t) => {
+  const { client } = await lab(t, {
+    answer: ({ verb }) => (verb === "EHLO" ? `250-${"x".repeat(2_000_000)}` : undefined),
+  });
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+  assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
+});
+
+test("options that cannot be used are refused with the value received", () => {
+  const relay = { host: "127.0.0.1", port: 25, tls: "never" as const };
+  assert.throws(() => relayClient({ relay, maxConnections: 0 }), /maxConnections .* got 0/);
+  assert.throws(
+    () => relayClient({ relay, name: "no name" }),
+    /name must be a domain name; got "no name"/,
+  );
+});

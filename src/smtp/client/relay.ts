@@ -1,0 +1,43 @@
+/** The client for one relay: every message goes to the same server, the owner's choice. */
+import { systemClock } from "../../system/index.ts";
+import { replyRules } from "./classify.ts";
+import { deliverOver, type SmtpClient } from "./client.ts";
+import { startSigner } from "./dkim.ts";
+import { SessionKeeper } from "./keeper.ts";
+import { type ClientOptions, checkedClientOptions } from "./options.ts";
+import { openSession } from "./session.ts";
+import type { SessionTarget } from "./target.ts";
+
+export interface RelayClientOptions extends ClientOptions {
+  readonly relay: SessionTarget;
+}
+
+/**
+ * Opens a client for one relay. Connects when there is mail.
+ *
+ * @throws {SmtpError} ERR_SMTP_OPTION_INVALID.
+ */
+export function relayClient(options: RelayClientOptions): SmtpClient {
+  const { relay, dkim, clock = systemClock } = options;
+  const { session, limits, rules } = checkedClientOptions(options, { maxConnections: 10 });
+  const signer = dkim && startSigner(dkim);
+  const keeper = new SessionKeeper({
+    open: (signal) => openSession(relay, session, signal),
+    ...limits,
+    clock,
+  });
+  const route = { kind: "relay" as const, keeper, rules: [...rules, ...replyRules], signer };
+  const close = async () => {
+    keeper.close();
+    await signer?.close();
+  };
+  return {
+    deliver: (envelope, message, given) => deliverOver(route, envelope, message, given),
+    stats: () => {
+      const { inUse, idle, waiting } = keeper.stats();
+      return { connectionsInUse: inUse, connectionsIdle: idle, waiting };
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}

@@ -1,0 +1,376 @@
+/**
+ * One SMTP session with a remote server: opened once, carries one transaction after the other, and is
+ * thrown away after anything unclear.
+ *
+ * The protocol itself is nodemailer's `SMTPConnection`. This file adds what delivering mail needs: the
+ * waits of RFC 5321 for each phase, every recipient's own reply, a hook before the final dot, and the
+ * truth about a connection that ends after it.
+ *
+ * @see RFC 5321 §4.5.3.2 (timeouts), §3.8 (421), §4.5.3.2.6 (the reply to the final dot)
+ */
+import type { Socket } from "node:net";
+import { Readable } from "node:stream";
+import SMTPConnection, { type SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
+import type { DeliverOptions, Envelope, Message, Reply, ReplyPhase } from "../../mail/index.ts";
+import type { TimerHandle } from "../../system/index.ts";
+import { openSocket } from "./open-socket.ts";
+import { oneLine, readReply } from "./reply-text.ts";
+import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
+
+/** What became of one recipient in one transaction. */
+export interface RecipientReply {
+  readonly reply: Reply;
+  readonly accepted: boolean;
+  /** The reply to the final dot is missing. */
+  readonly inDoubt?: true;
+}
+
+/** Where a transaction is; nothing can have been accepted before `dot`. */
+type Stage = "idle" | "envelope" | "body" | "dot";
+
+/** What nodemailer reports; it is typed loosely there. */
+interface ConnectionError extends Error {
+  readonly code?: string;
+  readonly command?: string;
+  readonly response?: string;
+  readonly recipient?: string;
+  readonly rejectedErrors?: readonly ConnectionError[];
+}
+
+/** The envelope as nodemailer keeps it while a transaction runs. */
+interface TrackedEnvelope {
+  from: string | false;
+  to: string[];
+  size: number;
+  use8BitMime: boolean;
+  rejectedErrors?: ConnectionError[];
+}
+
+/**
+ * Connects, greets, encrypts and authenticates.
+ *
+ * @throws {RouteFailure} When any of it fails. The signal's reason when it aborts first.
+ */
+export async function openSession(
+  target: SessionTarget,
+  options: SessionOptions,
+  signal: AbortSignal,
+): Promise<Session> {
+  const socket = await openSocket(target, options, signal);
+  const session = new Session(socket, target, options);
+  try {
+    await session.begin(signal);
+    return session;
+  } catch (error) {
+    session.close();
+    throw error;
+  }
+}
+
+export class Session {
+  readonly host: string;
+  /** Transactions carried so far. */
+  transactions = 0;
+  readonly #connection: SMTPConnection;
+  readonly #options: SessionOptions;
+  readonly #target: SessionTarget;
+  #extensions = "";
+  #stage: Stage = "idle";
+  #repliesAwaited = 0;
+  #timer: TimerHandle;
+  #ended = false;
+  /** Between the reply to STARTTLS and the first reply behind it. */
+  #encrypting = false;
+  /** Ends the step under way from outside it: a wait that was too long, an abort. */
+  #giveUp: ((reason: unknown) => void) | undefined;
+
+  constructor(socket: Socket, target: SessionTarget, options: SessionOptions) {
+    const { timeouts, name } = options;
+    this.host = target.host;
+    this.#options = options;
+    this.#target = target;
+    this.#connection = new SMTPConnection({
+      connection: socket,
+      host: target.host,
+      name,
+      secure: target.tls === "implicit",
+      requireTLS: target.tls === "required",
+      opportunisticTLS: target.tls === "opportunistic",
+      ignoreTLS: target.tls === "never",
+      tls: { rejectUnauthorized: target.tls !== "opportunistic", ...target.tlsOptions },
+      lmtp: target.protocol === "lmtp",
+      connectionTimeout: timeouts.greetingMs,
+      greetingTimeout: timeouts.greetingMs,
+      // Waits of a transaction are watched here, phase by phase; this one must not cut them short.
+      socketTimeout: Math.max(...Object.values(timeouts)) + 60_000,
+      socketCloseTimeout: 1_000,
+      transactionLog: true,
+      logger: this.#listen(),
+    });
+    this.#connection.on("error", (error) => this.#giveUp?.(error));
+    this.#connection.once("end", () => {
+      this.#ended = true;
+      this.#giveUp?.(new Error("Connection closed"));
+    });
+  }
+
+  /** Whether another transaction may begin. */
+  get usable(): boolean {
+    return !this.#ended && this.#stage === "idle";
+  }
+
+  /** Takes the session to where mail can be sent. */
+  async begin(signal: AbortSignal): Promise<void> {
+    const { auth } = this.#target;
+    await this.#step("ehlo", signal, (done) => this.#connection.connect(done));
+    if (!auth) return;
+    const credentials = { user: auth.user, pass: auth.pass };
+    await this.#step("ehlo", signal, (done) => this.#connection.login({ credentials }, done));
+  }
+
+  /** Tells whether the server offers an extension, such as `SMTPUTF8`. */
+  offers(keyword: string): boolean {
+    return new RegExp(`^250[ -]${keyword}(?:\\s|$)`, "im").test(this.#extensions);
+  }
+
+  /**
+   * Sends one message to these recipients; one reply each, in order.
+   *
+   * @throws What `beforeCommit` or the message's own stream threw, or the signal's reason: nothing was
+   *   accepted then, and the session is closed.
+   */
+  async transact(
+    envelope: Envelope,
+    message: Message,
+    options: DeliverOptions,
+  ): Promise<readonly RecipientReply[]> {
+    this.transactions += 1;
+    const tracked: TrackedEnvelope = {
+      from: envelope.reversePath === "" ? false : envelope.reversePath,
+      to: [...envelope.recipients],
+      size: message.size,
+      use8BitMime: true,
+    };
+    const failure: { reason?: unknown } = {};
+    const body = Readable.from(this.#body(message, options, failure), { objectMode: false });
+    this.#enter("envelope", this.#options.timeouts.commandMs);
+    this.#repliesAwaited = 1 + tracked.to.length;
+    const end = await this.#send(tracked, body, options.signal, failure);
+    const stage = this.#stage;
+    this.#enter("idle");
+    if (stage === "envelope" && end.kind === "refused") await this.#reset(options.signal);
+    else if (end.kind !== "answered" && stage !== "dot") this.close();
+    else if (end.kind === "broken") this.close();
+    if (failure.reason !== undefined) throw failure.reason;
+    return repliesOf(tracked, end, stage);
+  }
+
+  /** Says QUIT and lets the connection go. Does not wait for the farewell. */
+  quit(): void {
+    if (this.#ended) return;
+    this.#connection.quit();
+    this.#watch(1_000, () => this.close());
+  }
+
+  /** Drops the connection at once. */
+  close(): void {
+    this.#unwatch();
+    this.#ended = true;
+    this.#connection.close();
+  }
+
+  /** The message, then the hook, then the end of the stream, which is the final dot. */
+  async *#body(message: Message, options: DeliverOptions, failure: { reason?: unknown }) {
+    try {
+      const { blockMs, finalDotMs } = this.#options.timeouts;
+      this.#enter("body", blockMs);
+      if (message.file === undefined) yield await message.bytes();
+      else {
+        for await (const piece of message.stream()) {
+          this.#enter("body", blockMs);
+          yield piece;
+        }
+      }
+      await options.beforeCommit?.();
+      options.signal.throwIfAborted();
+      this.#enter("dot", finalDotMs);
+    } catch (error) {
+      failure.reason = error;
+      throw error;
+    }
+  }
+
+  #send(
+    envelope: TrackedEnvelope,
+    body: Readable,
+    signal: AbortSignal,
+    failure: { reason?: unknown },
+  ): Promise<TransactionEnd> {
+    const { promise, resolve } = Promise.withResolvers<TransactionEnd>();
+    const abort = () => {
+      // After the dot only the reply, or its absence, says what happened.
+      if (this.#stage === "dot") return;
+      failure.reason = signal.reason;
+      this.#giveUp?.(signal.reason);
+    };
+    this.#giveUp = (reason) => {
+      body.destroy();
+      resolve({ kind: "broken", reply: brokenReply(reason, this.#stage) });
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    this.#connection.send(envelope, body, (error, info) => {
+      resolve(error ? endOf(error as ConnectionError, this.#stage) : { kind: "answered", info });
+    });
+    return promise.finally(() => {
+      signal.removeEventListener("abort", abort);
+      this.#giveUp = undefined;
+    });
+  }
+
+  /** Clears a transaction the server still has open (RFC 5321 §4.1.1.5). */
+  async #reset(signal: AbortSignal): Promise<void> {
+    if (this.#ended) return;
+    try {
+      await this.#step("mail", signal, (done) => this.#connection.reset(done));
+    } catch {
+      this.close();
+    }
+  }
+
+  async #step(
+    phase: ReplyPhase,
+    signal: AbortSignal,
+    run: (done: (error?: Error | null) => void) => void,
+  ): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    this.#giveUp = (reason) =>
+      reject(new RouteFailure(failureReply(reason, phase, this.#encrypting), { cause: reason }));
+    this.#watch(this.#options.timeouts.greetingMs, () => this.#giveUp?.(tooLong));
+    run((error) => (error ? this.#giveUp?.(error) : resolve()));
+    try {
+      await promise;
+    } finally {
+      this.#unwatch();
+      this.#giveUp = undefined;
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  #enter(stage: Stage, waitMs?: number): void {
+    this.#stage = stage;
+    if (waitMs === undefined) this.#unwatch();
+    else this.#watch(waitMs, () => this.#giveUp?.(tooLong));
+  }
+
+  /** Hears every reply, so that the wait for the next begins anew. */
+  #heard(line: string): void {
+    // A 220 after the greeting answers STARTTLS.
+    this.#encrypting = line.startsWith("220") && this.#extensions !== "";
+    if (/^250[ -].*\n250[ -]/s.test(line)) this.#extensions = line;
+    if (this.#stage !== "envelope") return;
+    this.#repliesAwaited -= 1;
+    const { commandMs, dataMs } = this.#options.timeouts;
+    this.#enter("envelope", this.#repliesAwaited > 0 ? commandMs : dataMs);
+  }
+
+  #listen() {
+    const silent = () => {};
+    const debug = (entry: { tnx?: string }, text: unknown) => {
+      if (entry.tnx === "server") this.#heard(String(text));
+    };
+    return {
+      level: silent,
+      trace: silent,
+      debug,
+      info: silent,
+      warn: silent,
+      error: silent,
+      fatal: silent,
+    };
+  }
+
+  #watch(waitMs: number, expired: () => void): void {
+    this.#unwatch();
+    this.#timer = this.#options.clock.setTimeout(expired, waitMs);
+  }
+
+  #unwatch(): void {
+    if (this.#timer !== undefined) this.#options.clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+const tooLong = new Error("The server took too long to answer");
+
+/** How a transaction ended. */
+type TransactionEnd =
+  | { readonly kind: "answered"; readonly info: SMTPConnectionSendInfo | undefined }
+  /** One reply refused whoever was not refused before. */
+  | { readonly kind: "refused"; readonly reply: Reply }
+  | { readonly kind: "broken"; readonly reply: Reply };
+
+function endOf(error: ConnectionError, stage: Stage): TransactionEnd {
+  const { code, command, response, message } = error;
+  if (code === "EENVELOPE" || code === "EMESSAGE") {
+    if (response) return { kind: "refused", reply: readReply(response, phaseOf(command, stage)) };
+    if (code === "EMESSAGE") {
+      return {
+        kind: "refused",
+        reply: { code: 552, enhanced: "5.3.4", text: message, phase: "mail" },
+      };
+    }
+    return {
+      kind: "refused",
+      reply: { code: 553, enhanced: "5.1.3", text: message, phase: "mail" },
+    };
+  }
+  return { kind: "broken", reply: brokenReply(error, stage) };
+}
+
+function phaseOf(command: string | undefined, stage: Stage): ReplyPhase {
+  if (stage === "dot") return "message";
+  if (command === "DATA") return "data";
+  return command === "RCPT TO" ? "rcpt" : "mail";
+}
+
+const phaseOfStage: Record<Stage, ReplyPhase> = {
+  idle: "connect",
+  envelope: "mail",
+  body: "data",
+  dot: "message",
+};
+
+/** A connection that ended by itself counts as 451 (RFC 5321 §3.8). */
+function brokenReply(reason: unknown, stage: Stage): Reply {
+  return failureReply(reason, phaseOfStage[stage]);
+}
+
+/** What the server said when it gave up, else what happened. */
+function failureReply(reason: unknown, phase: ReplyPhase, encrypting = false): Reply {
+  const { response, code, message = String(reason) } = reason as Partial<ConnectionError>;
+  if (response) return readReply(response, phase);
+  const enhanced = encrypting || code === "ETLS" ? "4.7.5" : code === "EAUTH" ? "4.7.0" : "4.4.2";
+  return { code: 451, enhanced, text: oneLine(message), phase };
+}
+
+/** Gives each recipient the reply that decided about it. */
+function repliesOf(envelope: TrackedEnvelope, end: TransactionEnd, stage: Stage): RecipientReply[] {
+  const phase = stage === "dot" ? "message" : "rcpt";
+  const refused = new Map<string, Reply>();
+  for (const error of envelope.rejectedErrors ?? []) {
+    const lateRefusal = error.code === "EMESSAGE"; // An LMTP server's, after the final dot.
+    const reply = readReply(error.response ?? "", lateRefusal ? phase : "rcpt");
+    refused.set(error.recipient ?? "", reply);
+  }
+  return envelope.to.map((recipient) => {
+    const own = refused.get(recipient);
+    if (own) return { reply: own, accepted: false };
+    if (end.kind === "answered") {
+      return { reply: readReply(end.info?.response ?? "", "message"), accepted: true };
+    }
+    const lost = end.kind === "broken" && stage === "dot";
+    return { reply: end.reply, accepted: false, ...(lost && { inDoubt: true as const }) };
+  });
+}

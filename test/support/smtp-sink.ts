@@ -1,0 +1,183 @@
+/**
+ * An SMTP server for tests that behaves as well or as badly as it is told to, and writes down what it
+ * took responsibility for. It knows nothing of the programs it tests.
+ */
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+
+/** What is asked of the sink: one command line, or the message after its final dot. */
+export interface SinkStep {
+  /** `connect`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `dot`, `QUIT`, … */
+  readonly verb: string;
+  readonly line: string;
+  /** Counts steps of this verb over all connections, from 1. */
+  readonly nth: number;
+  readonly session: number;
+}
+
+/**
+ * The answer: a reply, with CRLF added; `drop` ends the connection, after the reply when there is one;
+ * `hang` says nothing, ever; `undefined` is the ordinary reply.
+ */
+export type SinkAnswer =
+  | string
+  | {
+      readonly reply?: string;
+      readonly drop?: true;
+      readonly hang?: true;
+      readonly afterMs?: number;
+    }
+  | undefined;
+
+export interface SunkMail {
+  readonly session: number;
+  readonly reversePath: string;
+  readonly recipients: readonly string[];
+  /** Without dot-stuffing. */
+  readonly data: string;
+  /** Whether the sink said 250. */
+  readonly accepted: boolean;
+}
+
+export interface SmtpSink extends AsyncDisposable {
+  readonly port: number;
+  /** Every message whose final dot came, in order. */
+  readonly mails: readonly SunkMail[];
+  readonly lines: readonly string[];
+  readonly sessions: number;
+}
+
+export interface SinkOptions {
+  readonly answer?: (step: SinkStep) => SinkAnswer;
+  readonly extensions?: readonly string[];
+  readonly port?: number;
+}
+
+interface SinkState {
+  readonly mails: SunkMail[];
+  readonly lines: string[];
+  readonly counts: Map<string, number>;
+  sessions: number;
+}
+
+const ordinary: Record<string, string> = {
+  connect: "220 sink ESMTP",
+  HELO: "250 sink",
+  MAIL: "250 2.1.0 Sender ok",
+  RCPT: "250 2.1.5 Recipient ok",
+  DATA: "354 Go on",
+  dot: "250 2.0.0 Taken",
+  RSET: "250 2.0.0 Reset",
+  NOOP: "250 2.0.0 Ok",
+  QUIT: "221 2.0.0 Bye",
+  AUTH: "235 2.7.0 Welcome",
+};
+
+const usualExtensions = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 10000000"];
+
+/** Starts a sink on loopback. */
+export async function startSmtpSink(options: SinkOptions = {}): Promise<SmtpSink> {
+  const state: SinkState = { mails: [], lines: [], counts: new Map(), sessions: 0 };
+  const sockets = new Set<Socket>();
+  const server: Server = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    socket.on("error", () => {});
+    state.sessions += 1;
+    serveSession(socket, state, options);
+  });
+  server.listen(options.port ?? 0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as { port: number }).port,
+    mails: state.mails,
+    lines: state.lines,
+    get sessions() {
+      return state.sessions;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      if (server.listening) await once(server, "close");
+    },
+  };
+}
+
+function serveSession(socket: Socket, state: SinkState, options: SinkOptions): void {
+  const session = state.sessions;
+  let pending = "";
+  let reversePath = "";
+  let recipients: string[] = [];
+  let inData = false;
+  let busy = Promise.resolve();
+
+  async function step(verb: string, line: string): Promise<string | undefined> {
+    const nth = (state.counts.get(verb) ?? 0) + 1;
+    state.counts.set(verb, nth);
+    const extensions = options.extensions ?? usualExtensions;
+    const usual =
+      verb === "EHLO"
+        ? ["sink", ...extensions]
+            .map((text, at) => `250${at === extensions.length ? " " : "-"}${text}`)
+            .join("\r\n")
+        : (ordinary[verb] ?? "500 5.5.1 What?");
+    const given = options.answer?.({ verb, line, nth, session }) ?? usual;
+    const { reply, drop, hang, afterMs } =
+      typeof given === "string"
+        ? ({ reply: given } as Exclude<SinkAnswer, string | undefined>)
+        : given;
+    if (afterMs !== undefined) await new Promise((resolve) => setTimeout(resolve, afterMs));
+    if (hang) return undefined;
+    if (reply !== undefined) socket.write(`${reply}\r\n`);
+    if (drop) socket.destroy();
+    return reply;
+  }
+
+  async function command(line: string): Promise<void> {
+    state.lines.push(line);
+    const verb = line.split(/[ :]/, 1)[0]?.toUpperCase() ?? "";
+    const reply = await step(verb, line);
+    const ok = /^[23]/.test(reply ?? "");
+    if (verb === "MAIL" && ok) reversePath = /<(.*)>/.exec(line)?.[1] ?? "";
+    if (verb === "RCPT" && ok) recipients.push(/<(.*)>/.exec(line)?.[1] ?? "");
+    if (verb === "RSET") recipients = [];
+    if (verb === "DATA") inData = ok;
+    // The sink cannot encrypt: it agrees when told to, and breaks off at the handshake.
+    if (verb === "STARTTLS" && ok) socket.once("data", () => socket.destroy());
+    if (verb === "QUIT") socket.end();
+  }
+
+  async function dot(data: string): Promise<void> {
+    inData = false;
+    const mail = { session, reversePath, recipients, data };
+    recipients = [];
+    const at = state.mails.push({ ...mail, accepted: false }) - 1;
+    const reply = await step("dot", ".");
+    if (reply?.startsWith("250")) state.mails[at] = { ...mail, accepted: true };
+  }
+
+  async function work(): Promise<void> {
+    for (;;) {
+      if (inData) {
+        const end = `\r\n${pending}`.indexOf("\r\n.\r\n");
+        if (end < 0) return;
+        const data = pending.slice(0, end);
+        pending = pending.slice(end + 3);
+        await dot(data.replace(/^\.\./gm, "."));
+        continue;
+      }
+      const end = pending.indexOf("\r\n");
+      if (end < 0) return;
+      const line = pending.slice(0, end);
+      pending = pending.slice(end + 2);
+      await command(line);
+    }
+  }
+
+  busy = busy.then(() => step("connect", "")).then(() => {});
+  socket.setEncoding("latin1");
+  socket.on("data", (chunk: string) => {
+    pending += chunk;
+    busy = busy.then(work);
+  });
+}
