@@ -20,7 +20,7 @@ import { test } from "node:test";
 import { delivered, type Message, reply } from "../src/mail/index.ts";
 import { type MailServerOptions, type SmtpError, startMailServer } from "../src/smtp/index.ts";
 import { Client, startTestServer, until } from "./support/mail-client.ts";
-import { reactions } from "./support/sim-clock.ts";
+import { reactions, SimClock } from "./support/sim-clock.ts";
 
 const bob = "bob@example.com";
 const saved = delivered(reply(250, "2.0.0", "Saved"));
@@ -236,6 +236,87 @@ test("a client that closed its side long before its message is stored still gets
   for (let turn = 0; turn < 20; turn += 1) await reactions();
   release();
   assert.deepEqual(await replies, ["250 2.0.0 Saved"]);
+});
+
+test("what came in one piece is answered in one piece", async () => {
+  await using running = await startTestServer();
+  const client = running.connect();
+  await client.reply();
+  const pieces: string[] = [];
+  client.socket.on("data", (text: string) => pieces.push(text));
+  client.send(`EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<${bob}>\r\nDATA\r\n`);
+  await until(() => pieces.join("").includes("\r\n354 "));
+  assert.equal(pieces.length, 1);
+});
+
+test("the greeting waits for no timer", async (t) => {
+  await using running = await startTestServer();
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  assert.match(await running.connect().reply(), /^220 /);
+});
+
+test("a client that says goodbye and stays is cut off after five seconds", async () => {
+  const clock = new SimClock();
+  await using running = await startTestServer({ clock });
+  const client = running.connect();
+  await client.reply();
+  assert.match(await client.command("QUIT"), /^221 /);
+  assert.equal(await client.line(), undefined);
+  client.send("NOOP\r\n".repeat(1_000));
+  clock.advance(4_999);
+  await reactions();
+  assert.equal(running.server.stats().connections, 1);
+  clock.advance(1);
+  await running.event("disconnected");
+});
+
+test("what a client says while its message is delivered is not read without end", async () => {
+  const { deliver, called, release } = held();
+  await using running = await startTestServer({ deliver });
+  const client = running.connect();
+  await client.begin("EHLO c", [bob]);
+  client.send("hi\r\n.\r\n");
+  await called;
+  const more = 10_000;
+  client.send(`NOOP ${"x".repeat(2_000)}\r\n`.repeat(more));
+  client.send("QUIT\r\n");
+  for (let turn = 0; turn < 200; turn += 1) await reactions();
+  assert.ok(client.socket.writableLength > 0, "the server took all of it");
+  release();
+  const replies = await client.rest();
+  assert.equal(replies.length, 1 + more + 1);
+  assert.match(replies.at(-1) ?? "", /^221 /);
+});
+
+test("a client that reads no reply is not read either", async () => {
+  await using running = await startTestServer();
+  const client = running.connect();
+  await client.reply();
+  client.socket.pause();
+  client.send("NOOP\r\n".repeat(4_000_000));
+  await until(() => client.socket.bytesWritten > 0);
+  for (let turn = 0; turn < 200; turn += 1) await reactions();
+  assert.ok(client.socket.writableLength > 0, "the socket took all of it");
+  client.socket.resetAndDestroy();
+  await running.event("disconnected");
+});
+
+test("a client that resets the connection, in a transaction or not, is nobody's fault", async () => {
+  await using running = await startTestServer();
+  const disconnections = () => running.events.filter(({ kind }) => kind === "disconnected").length;
+  for (const commands of [[], ["EHLO c", "MAIL FROM:<a@client.example>"]]) {
+    const client = running.connect();
+    await client.reply();
+    for (const command of commands) await client.command(command);
+    const before = disconnections();
+    client.socket.resetAndDestroy();
+    await until(() => disconnections() > before);
+  }
+  assert.match(await running.connect().reply(), /^220 /);
+  assert.deepEqual(
+    running.events.filter(({ kind }) => kind === "error"),
+    [],
+  );
 });
 
 test("deliver with too few outcomes is a fault of ours, never a promise", async () => {

@@ -1,301 +1,330 @@
 /**
- * The two subclasses through which the session library is driven.
+ * One client's socket: octets in, replies out, and the time it may take.
  *
- * The library speaks the protocol; these decide when it greets, how its replies look, how long it waits
- * and when it hangs up. Each override exists because of one trap, named at it and pinned by a test in
- * `library.contract.test.ts`, which must pass before the library's version is changed.
- *
- * @see docs/decisions/0010-smtp-server-by-two-subclasses.md
+ * Commands are taken one after the other, however they were cut into chunks; while one is being judged,
+ * or a message delivered, the next ones wait. Replies to what came in one piece go out in one write
+ * (RFC 2920 §3.2). Invariant: what a client can make us hold is bounded, by `maxHeldBytes` of input and
+ * by its reading the replies.
  */
+import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
-import {
-  SMTPServer,
-  type SMTPServerAddress,
-  type SMTPServerDataResult,
-  type SMTPServerDataStream,
-  type SMTPServerSession,
-} from "smtp-server/lib/smtp-server.js";
-import { type Address, formatReply, type Reply, reply } from "../mail/index.ts";
+import { type Address, type Reply, reply } from "../mail/index.ts";
 import type { TimerHandle } from "../system/index.ts";
-import { type AddressCommand, hangUpText, readAddressCommand, replyLines } from "./command-text.ts";
-import type { SessionInfo } from "./events.ts";
-import { isLoopback } from "./open-sessions.ts";
-import { greetingDelayFor, type Settings } from "./options.ts";
-import { forSession, replyError, replyText } from "./outcomes.ts";
+import { Deadline } from "./deadline.ts";
+import { DotReader } from "./dot-reader.ts";
+import { greetingDelayFor, type Settings, type SmtpLimits } from "./options.ts";
+import { replyOctets } from "./replies.ts";
+import { type Peer, Session, type Step } from "./session.ts";
+import type { Spool } from "./spool.ts";
+import { Transaction } from "./transaction.ts";
 
-/** What the server does at each step of a session; `undefined` goes on, a reply refuses. */
-export interface Steps {
+/** What the connections of a server share. */
+export interface Host {
   readonly settings: Settings;
-  admit(socket: Socket): Reply | undefined;
-  connected(connection: Connection): void;
-  mail(connection: Connection, path: SMTPServerAddress): Reply | undefined;
-  recipient(connection: Connection, path: SMTPServerAddress): Promise<Reply | undefined>;
-  /** Takes the message; resolves with the replies to its final dot. Never rejects. */
-  message(connection: Connection, stream: SMTPServerDataStream): Promise<readonly Reply[]>;
-  timedOut(connection: Connection, given: Reply, limit: "commandTimeoutMs" | "dataTimeoutMs"): void;
+  readonly spool: Spool;
+  /** The server is closing: who has been told so is not waited for. */
+  readonly isClosing: boolean;
   disconnected(connection: Connection): void;
-  failed(error: Error): void;
 }
 
-type Done = (error?: Error | null) => void;
-
-export class Server extends SMTPServer {
-  readonly steps: Steps;
-  isClosing = false;
-  /** The library's hooks are given a session, not its connection. */
-  readonly #bySession = new Map<SMTPServerSession, Connection>();
-
-  constructor(steps: Steps) {
-    const { protocol, hostname, limits } = steps.settings;
-    super({
-      name: hostname,
-      lmtp: protocol === "lmtp",
-      size: limits.maxMessageBytes,
-      maxCommandLength: limits.maxCommandBytes,
-      // Who closes the sending side after QUIT, as `nc` can, still reads our replies.
-      allowHalfOpen: true,
-      hideENHANCEDSTATUSCODES: false,
-      heloResponse: "%s",
-      // A look-up of every client's name would hold the greeting back and tell nothing we use.
-      disableReverseLookup: true,
-      // Without a certificate STARTTLS would offer one whose key is published with the library.
-      disabledCommands: ["AUTH", "STARTTLS", "WIZ", "SHELL", "KILL", "XCLIENT", "XFORWARD"],
-      logger: false,
-    });
-    this.steps = steps;
-    this.on("error", (error: Error) => steps.failed(error));
-  }
-
-  /** Trap: without a proxy this still costs a turn of the event loop and random bytes per session. */
-  override _handleProxy(
-    _socket: Socket,
-    callback: (error: null, options: { id: string }) => void,
-  ): void {
-    sessionCount += 1;
-    callback(null, { id: `${idPrefix}${sessionCount.toString(36)}` });
-  }
-
-  override connect(socket: Socket, options?: { id?: string } | null): void {
-    const refusal = this.isClosing ? shuttingDown : this.steps.admit(socket);
-    if (refusal) {
-      turnAway(socket, refusal);
-      return;
-    }
-    const connection = new Connection(this, socket, options);
-    this.connections.add(connection);
-    this.#bySession.set(connection.session, connection);
-    connection.on("error", (error: Error) => this.steps.failed(error));
-    this.steps.connected(connection);
-    connection.init();
-  }
-
-  override onMailFrom(path: SMTPServerAddress, session: SMTPServerSession, done: Done): void {
-    const connection = this.#connectionOf(session);
-    const refusal = this.steps.mail(connection, path);
-    if (!refusal) connection.reversePath = path.address;
-    done(refusal && replyError(refusal));
-  }
-
-  override onRcptTo(path: SMTPServerAddress, session: SMTPServerSession, done: Done): void {
-    const connection = this.#connectionOf(session);
-    void this.steps.recipient(connection, path).then((refusal) => {
-      if (!refusal) connection.recipients.push(path.address);
-      done(refusal && replyError(refusal));
-    });
-  }
-
-  override onData(
-    stream: SMTPServerDataStream,
-    session: SMTPServerSession,
-    done: (error: null, replies: SMTPServerDataResult[]) => void,
-  ): void {
-    void this.steps
-      .message(this.#connectionOf(session), stream)
-      .then((replies) => done(null, replies.map(forSession)));
-  }
-
-  forget(connection: Connection): void {
-    this.#bySession.delete(connection.session);
-  }
-
-  #connectionOf(session: SMTPServerSession): Connection {
-    const connection = this.#bySession.get(session);
-    if (!connection) throw new Error(`session ${session.id} is not of this server`);
-    return connection;
-  }
+interface MessageAtHand {
+  readonly transaction: Transaction;
+  readonly dots: DotReader;
 }
 
-export class Connection extends SMTPConnection {
+const CR = 13;
+const LF = 10;
+const nothing: Buffer = Buffer.alloc(0);
+/** Octets that may wait while we are busy; past it the socket is not read. */
+const maxHeldBytes = 64 * 1024;
+/** Who has our last reply gets this long to close its side, in milliseconds. */
+const maxFarewellMs = 5_000;
+
+export class Connection {
+  readonly session: Session;
   readonly startedMs: number;
-  /** Of the transaction under way; absent before MAIL. */
-  reversePath: Address | undefined;
-  /**
-   * Accepted by RCPT, in order, repeats included. Trap: the library's own list merges addresses that
-   * differ only in case, and LMTP would then give fewer replies than recipients (RFC 2033 §4.2).
-   */
-  recipients: Address[] = [];
+  readonly #socket: Socket;
+  readonly #host: Host;
+  readonly #deadline: Deadline;
+  #greetingTimer: TimerHandle;
+  /** What the client has said and we have not dealt with. */
+  #input = nothing;
+  /** What we have answered and not written. */
+  #output = "";
+  /** From the reply 354 to the replies to the message. */
+  #message: MessageAtHand | undefined;
+  /** Something must end before the client's next octet is looked at. */
+  #isBusy = false;
+  #isGreeted = false;
+  #hasClientEnded = false;
+  #isEnding = false;
+  #farewell: Reply | undefined;
 
-  /** Called when the client is gone for good. */
-  onGone: (() => void) | undefined;
-
-  readonly #server: Server;
-  readonly #steps: Steps;
-  #hangUpWith: Reply | undefined;
-  #timer: TimerHandle;
-  #timerDueMs = Number.POSITIVE_INFINITY;
-  #deadlineMs = Number.POSITIVE_INFINITY;
-  #limit: "commandTimeoutMs" | "dataTimeoutMs" = "commandTimeoutMs";
-
-  constructor(server: Server, socket: Socket, options?: { id?: string } | null) {
-    super(server, socket, options);
-    this.#server = server;
-    this.#steps = server.steps;
-    this.startedMs = server.steps.settings.clock.now();
-    if (this._parser) this._parser.once("finish", () => this.close());
+  constructor(socket: Socket, peer: Peer, host: Host) {
+    const { settings } = host;
+    this.session = new Session(peer, settings);
+    this.startedMs = settings.clock.now();
+    this.#socket = socket;
+    this.#host = host;
+    this.#deadline = new Deadline(settings.clock, () => this.#onDeadline());
+    socket
+      .on("data", (chunk: Buffer) => this.#onData(chunk))
+      .on("drain", () => this.#work())
+      .on("end", () => this.#onEnd())
+      .on("error", (error: NodeJS.ErrnoException) => this.#onError(error))
+      .on("close", () => this.#onClose());
   }
 
-  /** On this machine: loopback, or a UNIX socket, which has no address. */
-  get isLocal(): boolean {
-    return isLoopback(this.remoteAddress);
+  /** Greets, after a while where that is asked for. */
+  start(): void {
+    const { settings } = this.#host;
+    const delayMs = greetingDelayFor(settings, this.session.peer.isLocal);
+    if (delayMs === 0) this.#greet();
+    else this.#greetingTimer = settings.clock.setTimeout(() => this.#greet(), delayMs);
   }
 
-  info(): SessionInfo {
-    return {
-      id: this.id,
-      protocol: this.#steps.settings.protocol,
-      ...(this.remoteAddress && {
-        clientAddress: this.remoteAddress,
-        clientPort: this.remotePort,
-      }),
-      isLocal: this.isLocal,
-      ...(this.hostNameAppearsAs && { helo: this.hostNameAppearsAs }),
-      ...(this.reversePath !== undefined && { reversePath: this.reversePath }),
-    };
-  }
-
-  /** Ends the session: at once when it is idle, else as soon as the message at hand is answered. */
+  /** Ends the session: at once, or as soon as the message at hand is answered. */
   hangUp(given: Reply): void {
-    if (this._dataStream) {
-      this.#hangUpWith = given;
+    if (this.#message) {
+      this.#farewell = given;
       return;
     }
-    this.send(given.code, replyText(given));
-    // A client that does not close its side would hold up the end of the server for seconds.
-    if (this.#server.isClosing) this._socket.destroySoon();
+    this.#end(replyOctets(given));
+    // A client that does not close its side would hold up the end of the server.
+    if (this.#host.isClosing) this.#socket.destroySoon();
   }
 
-  /** Trap: the library holds every greeting back by 100 ms. */
-  override init(): void {
-    const { settings } = this.#steps;
-    const delayMs = greetingDelayFor(settings, this.isLocal);
-    this._setListeners(() => {
-      if (delayMs === 0) this.connectionReady();
-      else this.#timer = settings.clock.setTimeout(() => this.connectionReady(), delayMs);
-    });
+  /** Cuts the client off. */
+  destroy(): void {
+    this.#socket.destroy();
   }
 
-  /**
-   * Traps: the library writes an enhanced code of its own before a text that brings one, and keeps
-   * replies from a client that has closed its sending side.
-   */
-  override send(code: number, data?: string | string[] | null, context?: string | false): void {
-    const given = [data ?? ""].flat();
-    const lines = code === 421 ? given.map(hangUpText) : given;
-    const octets = replyLines(code, this._getEnhancedStatusCode(code, context), lines);
-    if (this._socket.writable && !this._upgrading) this._socket.write(octets);
-    if (code === 421) this.close();
-    else this.#expectWithin(code === 354 ? "dataTimeoutMs" : "commandTimeoutMs");
+  #greet(): void {
+    this.#isGreeted = true;
+    this.#say(this.session.greeting());
+    this.#expectCommand();
+    this.#work();
   }
 
-  /** Runs after the replies to a message and before what was pipelined behind it. */
-  override _resetSession(): void {
-    super._resetSession();
-    this.reversePath = undefined;
-    this.recipients = [];
-    if (this.#hangUpWith) this.hangUp(this.#hangUpWith);
+  #onData(chunk: Buffer): void {
+    if (this.#isEnding) return; // Read, so that the socket can close, and not looked at.
+    if (!this.#isGreeted) {
+      this.hangUp(tooSoon);
+      return;
+    }
+    this.#input = this.#input.length > 0 ? Buffer.concat([this.#input, chunk]) : chunk;
+    this.#work();
   }
 
-  /** Reads the path by RFC 5321 §4.1.2, where the library knows no quoted local parts. */
-  override _parseAddressCommand(name: string, command: Buffer | string): AddressCommand | false {
-    const verb = name === "rcpt to" ? "rcpt to" : "mail from";
-    return readAddressCommand(verb, command.toString(), this.#steps.settings.postmasterDomain);
+  /** Goes as far as it can with what the client has said. */
+  #work(): void {
+    while (this.#isReady && this.#input.length > 0) {
+      if (this.#message) this.#takeText(this.#message);
+      else if (!this.#takeCommand(this.#input)) break;
+    }
+    if (this.#output !== "" && !this.#isEnding) {
+      this.#socket.write(this.#output);
+      this.#output = "";
+    }
+    if (this.#hasClientEnded && this.#isReady) this.#end("");
+    if (this.#input.length > maxHeldBytes) this.#socket.pause();
+    else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  /** Trap: the library knows idle time only, which a byte now and then prolongs without end. */
-  override _armTimeout(): void {}
-
-  override _onClose(): void {
-    this.#steps.settings.clock.clearTimeout(this.#timer);
-    const wasClosed = this._closed;
-    super._onClose();
-    if (wasClosed) return;
-    this.onGone?.();
-    this.#server.forget(this);
-    this.#steps.disconnected(this);
+  get #isReady(): boolean {
+    return !this.#isBusy && !this.#isEnding && !this.#socket.writableNeedDrain;
   }
 
-  /** RFC 5321 §7.3: a host that does not verify must say 252, so that nobody takes it for an answer. */
-  override handler_VRFY(_command: Buffer, callback: () => void): void {
-    this.send(252, "2.0.0 Cannot verify, but will accept the message and try");
-    callback();
+  /** Takes one command line, which may end in LF alone; returns false when there is no whole one. */
+  #takeCommand(input: Buffer): boolean {
+    const end = input.indexOf(LF);
+    if ((end < 0 ? input.length : end) > this.#host.settings.limits.maxCommandBytes) {
+      this.#end(replyOctets(lineTooLong));
+      return false;
+    }
+    if (end < 0) return false;
+    const line = input.toString("utf8", 0, end > 0 && input[end - 1] === CR ? end - 1 : end);
+    this.#input = end + 1 === input.length ? nothing : input.subarray(end + 1);
+    this.#expectCommand();
+    this.#obey(this.session.command(line));
+    return true;
   }
 
-  handler_EXPN(_command: Buffer, callback: () => void): void {
-    this.send(502, "5.5.1 Command not implemented");
-    callback();
-  }
-
-  override handler_HELP(_command: Buffer, callback: () => void): void {
-    this.send(214, "2.0.0 See RFC 5321");
-    callback();
-  }
-
-  /** Then it owes nothing, and time does not run against it (RFC 5321 §4.5.3.2). */
-  get #isWaitingForUs(): boolean {
-    const hasMessage = this._dataStream && this._parser && !this._parser._dataMode;
-    return this._handlerPending || Boolean(hasMessage);
-  }
-
-  #expectWithin(limit: "commandTimeoutMs" | "dataTimeoutMs"): void {
-    const { clock, limits } = this.#steps.settings;
-    this.#limit = limit;
-    this.#deadlineMs = clock.now() + limits[limit];
-    if (this.#deadlineMs < this.#timerDueMs) this.#setTimer(limits[limit]);
-  }
-
-  #setTimer(delayMs: number): void {
-    const { clock } = this.#steps.settings;
-    clock.clearTimeout(this.#timer);
-    this.#timerDueMs = clock.now() + delayMs;
-    this.#timer = clock.setTimeout(() => this.#onTimer(), delayMs);
-  }
-
-  /** One timer a session: it looks at the deadline when it fires, instead of moving at each reply. */
-  #onTimer(): void {
-    const { clock, limits } = this.#steps.settings;
-    this.#timerDueMs = Number.POSITIVE_INFINITY;
-    if (this._closing || this._closed) return;
-    const leftMs = this.#deadlineMs - clock.now();
-    if (leftMs > 0) {
-      this.#setTimer(leftMs);
-    } else if (this.#isWaitingForUs) {
-      this.#setTimer(limits.commandTimeoutMs);
-    } else {
-      this.#steps.timedOut(this, timeout, this.#limit);
-      this.send(timeout.code, replyText(timeout));
+  #obey(step: Step): void {
+    switch (step.kind) {
+      case "answer":
+        this.#say(step.octets);
+        break;
+      case "refuse":
+        this.#refuse(step.reply, step.recipient);
+        break;
+      case "recipient":
+        this.#judge(step.address);
+        break;
+      case "message":
+        this.#beginMessage();
+        break;
+      case "end":
+        this.#end(step.octets);
+        break;
+      default:
+        step satisfies never;
     }
   }
+
+  #judge(recipient: Address): void {
+    const { limits, checkRecipient } = this.#host.settings;
+    const { session } = this;
+    if (session.recipients.length >= limits.maxRecipients) {
+      this.#limited("maxRecipients", tooManyRecipients);
+      this.#say(replyOctets(tooManyRecipients));
+      return;
+    }
+    const answer = (refusal: Reply | undefined) => {
+      if (refusal) this.#refuse(refusal, recipient);
+      else this.#say(session.accept(recipient));
+    };
+    const cannotTell = (error: unknown) => {
+      this.#tell({ kind: "error", during: "recipient", error, session: session.info() });
+      this.#say(replyOctets(cannotCheck));
+    };
+    try {
+      const verdict = checkRecipient(recipient, session.info());
+      if (!(verdict instanceof Promise)) {
+        answer(verdict);
+        return;
+      }
+      this.#isBusy = true;
+      this.#deadline.suspend();
+      void verdict.then(answer, cannotTell).then(() => this.#goOn());
+    } catch (error) {
+      cannotTell(error);
+    }
+  }
+
+  #beginMessage(): void {
+    const { settings, spool } = this.#host;
+    this.#message = {
+      transaction: new Transaction(settings, spool, this.session),
+      dots: new DotReader(),
+    };
+    this.#say("354 End data with <CR><LF>.<CR><LF>\r\n");
+    this.#deadline.set(settings.limits.dataTimeoutMs);
+  }
+
+  #takeText({ transaction, dots }: MessageAtHand): void {
+    const { text, rest } = dots.read(this.#input);
+    this.#input = rest ?? nothing;
+    const writing = text.length > 0 ? transaction.write(text) : undefined;
+    if (rest) {
+      void this.#answerMessage(transaction);
+    } else if (writing !== undefined) {
+      this.#isBusy = true;
+      void writing.then(() => {
+        this.#isBusy = false;
+        this.#work();
+      });
+    }
+  }
+
+  async #answerMessage(transaction: Transaction): Promise<void> {
+    this.#isBusy = true;
+    this.#deadline.suspend();
+    const { replies, farewell = this.#farewell } = await transaction.end();
+    this.#message = undefined;
+    this.session.reset();
+    for (const each of replies) this.#say(replyOctets(each));
+    if (farewell) this.hangUp(farewell);
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    this.#isBusy = false;
+    if (!this.#isEnding) this.#expectCommand();
+    this.#work();
+  }
+
+  #refuse(given: Reply, recipient: Address | undefined): void {
+    const session = this.session.info();
+    this.#tell({
+      kind: "refused",
+      session,
+      reply: given,
+      ...(recipient !== undefined && { recipient }),
+    });
+    this.#say(replyOctets(given));
+  }
+
+  #say(octets: string): void {
+    this.#output += octets;
+  }
+
+  /** Says the last words, and closes. */
+  #end(octets: string): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#socket.end(this.#output + octets);
+    this.#input = nothing;
+    this.#deadline.set(maxFarewellMs);
+  }
+
+  #expectCommand(): void {
+    this.#deadline.set(this.#host.settings.limits.commandTimeoutMs);
+  }
+
+  #onDeadline(): void {
+    if (this.#isEnding) {
+      this.destroy();
+      return;
+    }
+    this.#limited(this.#message ? "dataTimeoutMs" : "commandTimeoutMs", timedOut);
+    this.#end(replyOctets(timedOut));
+  }
+
+  #onEnd(): void {
+    this.#hasClientEnded = true;
+    this.#work();
+  }
+
+  /** That a client is gone is told by "close", which follows. */
+  #onError(error: NodeJS.ErrnoException): void {
+    if (clientErrors.has(error.code)) return;
+    this.#tell({ kind: "error", during: "session", error, session: this.session.info() });
+  }
+
+  #onClose(): void {
+    this.#isEnding = true;
+    this.#deadline.end();
+    this.#host.settings.clock.clearTimeout(this.#greetingTimer);
+    this.#message?.transaction.clientGone();
+    this.#host.disconnected(this);
+  }
+
+  #limited(limit: keyof SmtpLimits, given: Reply): void {
+    this.#tell({ kind: "limit", limit, reply: given, session: this.session.info() });
+  }
+
+  get #tell(): Settings["onEvent"] {
+    return this.#host.settings.onEvent;
+  }
 }
 
-const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
-let sessionCount = 0;
-const timeout = reply(421, "4.4.2", "Timeout, closing", "connect");
-export const shuttingDown = reply(421, "4.3.2", "Shutting down, try again later", "connect");
+/** What comes of clients, and of networks between us. */
+const clientErrors: ReadonlySet<string | undefined> = new Set([
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
 
-/** Says why, and closes without a session. */
-function turnAway(socket: Socket, given: Reply): void {
-  socket.on("error", () => {});
-  socket.write(`${formatReply(given)}\r\n`);
-  socket.destroySoon();
-}
+const tooSoon = reply(421, "4.7.0", "You talk before the greeting", "connect");
+const lineTooLong = reply(421, "4.5.2", "Command line too long", "connect");
+const timedOut = reply(421, "4.4.2", "Timeout, closing", "connect");
+const tooManyRecipients = reply(
+  452,
+  "4.5.3",
+  "Too many recipients, send to the rest separately",
+  "rcpt",
+);
+const cannotCheck = reply(451, "4.3.0", "Cannot check the recipient now, try again later", "rcpt");

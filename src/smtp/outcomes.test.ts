@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { delivered, refused, reply } from "../mail/index.ts";
-import { forSession, replyForAll } from "./outcomes.ts";
+import { replyForAll } from "./outcomes.ts";
 
 const outcome = fc.constantFrom(
   delivered(reply(250, "2.0.0", "Saved")),
@@ -29,11 +29,4 @@ test("a result that is all of one kind is answered in its own words", () => {
 
 test("no outcome at all promises nothing", () => {
   assert.equal(replyForAll([]).code, 451);
-});
-
-test("a reply keeps code, enhanced code and text on its way through the library", () => {
-  const refusal = forSession(reply(550, "5.1.1", "No such mailbox"));
-  assert.ok(refusal instanceof Error && "responseCode" in refusal);
-  assert.equal(`${refusal.responseCode} ${refusal.message}`, "550 5.1.1 No such mailbox");
-  assert.equal(forSession(reply(250, "2.0.0", "Saved")), "2.0.0 Saved");
 });

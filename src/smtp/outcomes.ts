@@ -27,18 +27,3 @@ const partlyDeferred = reply(
   "message",
 );
 const partlyFailed = reply(554, "5.0.0", "Not delivered to every recipient", "message");
-
-/** A reply in the form the session library takes for one answer after the final dot. */
-export function forSession(given: Reply): string | Error {
-  return given.code === 250 ? replyText(given) : replyError(given);
-}
-
-/** A reply as the error that the session library turns back into that reply. */
-export function replyError(given: Reply): Error & { responseCode: number } {
-  return Object.assign(new Error(replyText(given)), { responseCode: given.code });
-}
-
-/** A reply without its code: `5.1.1 No such mailbox`. */
-export function replyText({ enhanced, text }: Reply): string {
-  return enhanced === undefined ? text : `${enhanced} ${text}`;
-}

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { PassThrough, Readable } from "node:stream";
 import { test } from "node:test";
-import { type ReceiveOptions, receive } from "./receive.ts";
+import { type ReceiveOptions, Receiver } from "./receive.ts";
 
 const options: ReceiveOptions = {
   head: Buffer.from("Received: here\n"),
@@ -19,55 +18,49 @@ function store(write: (bytes: Uint8Array) => Promise<void> | undefined = () => u
       kept.push(bytes);
       return write(bytes);
     },
-    async end() {},
+    end: () => undefined,
   };
 }
 
-test("of a message past the limit nothing more is kept, and all of it is read", async () => {
+test("of a message past the limit nothing more is kept", async () => {
   const incoming = store();
-  const chunks = Array.from({ length: 100 }, () => Buffer.from(`${"x".repeat(98)}\r\n`));
-  const stream = Readable.from(chunks);
-  const receipt = await receive(stream, incoming, options);
+  const receiver = new Receiver(incoming, options);
+  for (let index = 0; index < 100; index += 1)
+    void receiver.write(Buffer.from(`${"x".repeat(98)}\r\n`));
+  const receipt = await receiver.end();
   assert.ok(receipt.kind === "refused");
   assert.equal(receipt.reply.code, 552);
+  assert.equal(receiver.received, 10_000);
   assert.ok(incoming.kept().length <= options.head.length + 1_000);
-  assert.equal(stream.readableEnded, true);
 });
 
 test("what is kept is the head and the stored form of the message", async () => {
   const incoming = store();
-  const receipt = await receive(
-    Readable.from([Buffer.from("A: b\r\n\r\nc\r\n")]),
-    incoming,
-    options,
-  );
-  assert.equal(receipt.kind, "whole");
+  const receiver = new Receiver(incoming, options);
+  void receiver.write(Buffer.from("A: b\r\n\r\nc\r\n"));
+  assert.equal((await receiver.end()).kind, "whole");
   assert.equal(incoming.kept(), "Received: here\nA: b\n\nc\n");
 });
 
-test("while a write is under way no more is read, and a client that goes is told of after it", async () => {
+test("whoever writes is asked to wait while a write is under way, and so is the end", async () => {
   const writing = Promise.withResolvers<void>();
   let writes = 0;
   const incoming = store(() => {
     writes += 1;
     return writes === 2 ? writing.promise : undefined;
   });
-  const stream = new PassThrough();
-  let receipt: unknown;
-  const received = receive(stream, incoming, options).then((value) => {
-    receipt = value;
+  const receiver = new Receiver(incoming, options);
+  const wait = receiver.write(Buffer.from("one\r\n\r\ntwo\r\n"));
+  assert.ok(wait);
+  let isOver = false;
+  const ends = Promise.all([wait, receiver.idle(), receiver.end()]).then(() => {
+    isOver = true;
   });
-  stream.write("one\r\n\r\n");
-  stream.write("two\r\n");
-  await turn();
-  assert.equal(writes, 2);
-  assert.equal(stream.isPaused(), true);
-  stream.destroy();
-  await turn();
-  assert.equal(receipt, undefined);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(isOver, false);
   writing.resolve();
-  await received;
-  assert.deepEqual(receipt, { kind: "aborted", received: 7 });
+  await ends;
+  assert.equal(receiver.write(Buffer.from("three\r\n")), undefined);
 });
 
 test("after a write that failed nothing more is written, and the fault is told at the end", async () => {
@@ -75,17 +68,11 @@ test("after a write that failed nothing more is written, and the fault is told a
   let writes = 0;
   const incoming = store(() => {
     writes += 1;
-    return Promise.reject(fault);
+    return writes === 2 ? Promise.reject(fault) : undefined;
   });
-  const receipt = await receive(
-    Readable.from([Buffer.from("a: b\r\n\r\n"), Buffer.from("c\r\n")]),
-    incoming,
-    options,
-  );
-  assert.deepEqual(receipt, { kind: "error", error: fault });
-  assert.ok(writes <= 2);
+  const receiver = new Receiver(incoming, options);
+  await receiver.write(Buffer.from("a: b\r\n\r\n"));
+  await receiver.write(Buffer.from("c\r\n"));
+  assert.deepEqual(await receiver.end(), { kind: "error", error: fault });
+  assert.equal(writes, 2);
 });
-
-async function turn(): Promise<void> {
-  for (let index = 0; index < 3; index += 1) await new Promise((resolve) => setImmediate(resolve));
-}

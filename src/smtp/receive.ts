@@ -1,10 +1,9 @@
 /**
- * Reads one message from a session into memory or the spool, and judges what came.
+ * Takes one message into memory or the spool, and judges what came.
  *
- * Invariant: the message is read to its final dot, whatever is wrong with it, so that none of it is ever
- * taken for a command; and past a limit nothing more of it is kept.
+ * Invariant: past a limit, or behind a fault, nothing more of it is kept; the verdict comes at its end, so
+ * that none of it is ever taken for a command.
  */
-import type { Readable } from "node:stream";
 import { MessageIntake, type Reply, reply } from "../mail/index.ts";
 import type { IncomingMessage } from "./spool.ts";
 
@@ -19,12 +18,10 @@ export interface ReceiveOptions {
 export type Receipt =
   /** All of it is in `incoming`. */
   | { readonly kind: "whole"; readonly deliveredTo: readonly string[] }
-  /** It came to its end, and is refused for what it is. */
+  /** It is refused for what it is. */
   | { readonly kind: "refused"; readonly reply: Reply }
-  /** It came to its end, but could not be kept. */
-  | { readonly kind: "error"; readonly error: unknown }
-  /** The client went away before the end. */
-  | { readonly kind: "aborted"; readonly received: number };
+  /** It could not be kept. */
+  | { readonly kind: "error"; readonly error: unknown };
 
 /** More `Received` fields than this and the message goes in circles (RFC 5321 §6.3). */
 const maxReceivedFields = 50;
@@ -39,68 +36,71 @@ export const bareNewline = reply(
   "message",
 );
 
-/** Reads a message to its end; never rejects. */
-export function receive(
-  stream: Readable,
-  incoming: Pick<IncomingMessage, "write" | "end">,
-  { head, maxMessageBytes, lineEndings, bareNewlines }: ReceiveOptions,
-): Promise<Receipt> {
-  const intake = new MessageIntake({ lineEndings, bareNewlines });
-  let writing = Promise.resolve();
-  let fault: { error: unknown } | undefined;
+export class Receiver {
+  readonly #intake: MessageIntake;
+  readonly #incoming: Pick<IncomingMessage, "write" | "end">;
+  readonly #options: ReceiveOptions;
+  #writing: Promise<void> | undefined;
+  #fault: { readonly error: unknown } | undefined;
 
-  function keep(bytes: Uint8Array): void {
-    if (fault || bytes.length === 0 || intake.received > maxMessageBytes) return;
-    const written = incoming.write(bytes);
-    if (!written) return;
-    stream.pause();
-    writing = noting(written).then(() => {
-      stream.resume();
-    });
+  constructor(incoming: Pick<IncomingMessage, "write" | "end">, options: ReceiveOptions) {
+    this.#intake = new MessageIntake(options);
+    this.#incoming = incoming;
+    this.#options = options;
+    this.#keep(options.head);
   }
 
-  async function noting(written: Promise<void>): Promise<void> {
-    try {
-      await written;
-    } catch (error) {
-      fault = { error };
-    }
+  /** Octets of the message that have come. */
+  get received(): number {
+    return this.#intake.received;
   }
 
-  async function finish(): Promise<Receipt> {
-    keep(intake.end());
-    await writing;
-    if (!fault) await noting(incoming.end());
-    return judge();
+  /** Takes the next octets; whoever is given a promise waits for it before the next. Never rejects. */
+  write(octets: Uint8Array): Promise<void> | undefined {
+    this.#keep(this.#intake.push(octets));
+    return this.#writing;
   }
 
-  function judge(): Receipt {
-    const refusal =
-      intake.received > maxMessageBytes
-        ? tooLarge
-        : intake.hasBareNewline && bareNewlines === "reject"
-          ? bareNewline
-          : intake.receivedFields > maxReceivedFields
-            ? loop
-            : undefined;
-    if (refusal) return { kind: "refused", reply: refusal };
-    if (fault) return { kind: "error", error: fault.error };
-    return { kind: "whole", deliveredTo: intake.deliveredTo };
+  /** Ends the message, and says what it is. */
+  async end(): Promise<Receipt> {
+    await this.#writing;
+    this.#keep(this.#intake.end());
+    await this.#writing;
+    if (!this.#fault) this.#noting(this.#incoming.end());
+    await this.#writing;
+    return this.#judge();
   }
 
-  return new Promise((resolve) => {
-    let hasEnded = false;
-    const abort = () => {
-      if (hasEnded) return;
-      void writing.then(() => resolve({ kind: "aborted", received: intake.received }));
-    };
-    keep(head);
-    stream.on("data", (chunk: Uint8Array) => keep(intake.push(chunk)));
-    stream.on("end", () => {
-      hasEnded = true;
-      resolve(finish());
-    });
-    stream.on("error", abort);
-    stream.on("close", abort);
-  });
+  /** Resolves when nothing is being written any more. */
+  async idle(): Promise<void> {
+    await this.#writing;
+  }
+
+  #keep(octets: Uint8Array): void {
+    const isTooMuch = this.#intake.received > this.#options.maxMessageBytes;
+    if (this.#fault || octets.length === 0 || isTooMuch) return;
+    this.#noting(this.#incoming.write(octets));
+  }
+
+  #noting(writing: Promise<void> | undefined): void {
+    this.#writing = writing?.then(
+      () => {
+        this.#writing = undefined;
+      },
+      (error: unknown) => {
+        this.#writing = undefined;
+        this.#fault = { error };
+      },
+    );
+  }
+
+  #judge(): Receipt {
+    const { received, hasBareNewline, receivedFields, deliveredTo } = this.#intake;
+    const { maxMessageBytes, bareNewlines } = this.#options;
+    if (received > maxMessageBytes) return { kind: "refused", reply: tooLarge };
+    if (hasBareNewline && bareNewlines === "reject") return { kind: "refused", reply: bareNewline };
+    if (receivedFields > maxReceivedFields) return { kind: "refused", reply: loop };
+    if (this.#fault) return { kind: "error", error: this.#fault.error };
+    return { kind: "whole", deliveredTo };
+  }
 }

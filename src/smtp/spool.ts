@@ -27,6 +27,8 @@ export class Spool {
   readonly #limits: SmtpLimits;
   /** Octets of messages in memory now. */
   memoryBytes = 0;
+  /** Messages begun and not discarded. */
+  messages = 0;
 
   private constructor(directory: string, limits: SmtpLimits) {
     this.#directory = directory;
@@ -50,6 +52,7 @@ export class Spool {
 
   /** Begins a message; `expectedBytes` is what the client announced, if it did. */
   begin(expectedBytes = 0): IncomingMessage {
+    this.messages += 1;
     return new IncomingMessage(this, expectedBytes > this.#limits.maxMemoryMessageBytes);
   }
 
@@ -99,9 +102,9 @@ export class IncomingMessage {
     return this.#unwrittenBytes < writeBytes ? undefined : this.#flush();
   }
 
-  /** Ends the message; resolves when all of it can be read. */
-  async end(): Promise<void> {
-    if (this.#toFile) await this.#flush();
+  /** Ends the message. Returns a promise when it takes time until all of it can be read. */
+  end(): Promise<void> | undefined {
+    return this.#toFile ? this.#flush() : undefined;
   }
 
   /** The whole message; valid from {@link end} until {@link discard}. */
@@ -126,15 +129,13 @@ export class IncomingMessage {
     };
   }
 
-  /** Gives back memory and removes the spool file. */
-  async discard(): Promise<void> {
-    this.#takeAll();
+  /** Gives back memory, and removes the spool file if there is one. To be called once. */
+  discard(): Promise<void> | undefined {
+    this.#pieces = [];
+    this.#recent = [];
     this.#releaseMemory();
-    const file = this.#file;
-    if (!file) return;
-    this.#file = undefined;
-    await file.handle.close();
-    await unlink(file.path);
+    this.#spool.messages -= 1;
+    return this.#file && removed(this.#file);
   }
 
   async #flush(): Promise<void> {
@@ -164,6 +165,11 @@ export class IncomingMessage {
     this.#spool.memoryBytes -= this.#reservedBytes;
     this.#reservedBytes = 0;
   }
+}
+
+async function removed({ path, handle }: { path: string; handle: FileHandle }): Promise<void> {
+  await handle.close();
+  await unlink(path);
 }
 
 async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {

@@ -1,11 +1,10 @@
 /**
- * From DATA to the replies: receives a message, has it delivered, and answers.
+ * From `354` to the replies: receives a message, has it delivered, and answers.
  *
  * Invariant: one reply for SMTP, one for each accepted recipient for LMTP, in the order of RCPT, whatever
  * happens (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` can cause a 2yz, and only what is wrong with
  * the message itself a 5yz; every fault of ours is a 4yz.
  */
-import type { Readable } from "node:stream";
 import {
   type Address,
   addressParts,
@@ -16,60 +15,153 @@ import {
   receivedHeader,
   refused,
   reply,
-  type TransmissionType,
 } from "../mail/index.ts";
-import type { Connection } from "./connection.ts";
 import { SmtpError } from "./errors.ts";
-import type { SessionInfo } from "./events.ts";
 import { bareNewlinesFor, type Settings } from "./options.ts";
 import { replyForAll } from "./outcomes.ts";
-import { bareNewline, receive } from "./receive.ts";
-import type { Spool } from "./spool.ts";
+import { bareNewline, Receiver } from "./receive.ts";
+import type { Session } from "./session.ts";
+import type { IncomingMessage, Spool } from "./spool.ts";
 
-/** Takes one message and resolves with the replies to its final dot; never rejects. */
-export async function takeMessage(
-  settings: Settings,
-  spool: Spool,
-  connection: Connection,
-  stream: Readable,
-): Promise<readonly Reply[]> {
-  const { limits, storedLineEndings, onEvent } = settings;
-  const session = connection.info();
-  const incoming = spool.begin(announcedBytes(connection));
-  try {
-    const receipt = await receive(stream, incoming, {
-      head: receivedHead(settings, connection),
-      maxMessageBytes: limits.maxMessageBytes,
-      lineEndings: storedLineEndings,
-      bareNewlines: bareNewlinesFor(settings, session.isLocal),
+/** The answer to a message. */
+export interface Answer {
+  readonly replies: readonly Reply[];
+  /** The session ends behind the replies, with this: nothing more of it is to be trusted. */
+  readonly farewell?: Reply;
+}
+
+/** One message of a session. */
+export class Transaction {
+  readonly #settings: Settings;
+  readonly #session: Session;
+  readonly #incoming: IncomingMessage;
+  readonly #receiver: Receiver;
+  readonly #admission = new AbortController();
+  #isComplete = false;
+  #isClientGone = false;
+
+  constructor(settings: Settings, spool: Spool, session: Session) {
+    this.#settings = settings;
+    this.#session = session;
+    this.#incoming = spool.begin(session.announcedBytes);
+    this.#receiver = new Receiver(this.#incoming, {
+      head: receivedHead(settings, session),
+      maxMessageBytes: settings.limits.maxMessageBytes,
+      lineEndings: settings.storedLineEndings,
+      bareNewlines: bareNewlinesFor(settings, session.peer.isLocal),
     });
-    switch (receipt.kind) {
-      case "whole":
-        return await deliver(
-          settings,
-          connection,
-          session,
-          incoming.message(),
-          receipt.deliveredTo,
-        );
-      case "aborted":
-        onEvent({ kind: "aborted", session, received: receipt.received });
-        return [];
-      case "refused":
-        if (receipt.reply === bareNewline) connection.hangUp(illFormed);
-        onEvent({ kind: "refused", session, reply: receipt.reply });
-        return toEach(settings, connection, receipt.reply);
-      case "error":
-        onEvent({ kind: "error", during: "spool", error: receipt.error, session });
-        return toEach(settings, connection, isFull(receipt.error) ? noRoom : ourFault);
+  }
+
+  /** Takes octets of the message; whoever is given a promise waits for it before the next. */
+  write(octets: Uint8Array): Promise<void> | undefined {
+    return this.#receiver.write(octets);
+  }
+
+  /** The whole message has come: has it delivered. Never rejects. */
+  async end(): Promise<Answer> {
+    this.#isComplete = true;
+    const { onEvent } = this.#settings;
+    try {
+      const receipt = await this.#receiver.end();
+      switch (receipt.kind) {
+        case "whole":
+          return { replies: await this.#deliver(this.#incoming.message(), receipt.deliveredTo) };
+        case "refused":
+          onEvent({ kind: "refused", session: this.#session.info(), reply: receipt.reply });
+          return {
+            replies: this.#toEach(receipt.reply),
+            ...(receipt.reply === bareNewline && { farewell: illFormed }),
+          };
+        case "error":
+          this.#tell("spool", receipt.error);
+          return { replies: this.#toEach(isFull(receipt.error) ? noRoom : ourFault) };
+      }
+    } catch (error) {
+      this.#tell("session", error);
+      return { replies: this.#toEach(ourFault) };
+    } finally {
+      this.#discard();
     }
-  } catch (error) {
-    onEvent({ kind: "error", during: "session", error, session });
-    return toEach(settings, connection, ourFault);
-  } finally {
-    incoming.discard().catch((error: unknown) => {
-      onEvent({ kind: "error", during: "spool", error, session });
+  }
+
+  /** The client is gone for good: ends waiting for admission, or receiving. */
+  clientGone(): void {
+    this.#isClientGone = true;
+    if (this.#isComplete) {
+      this.#admission.abort(clientGone);
+      return;
+    }
+    const { received } = this.#receiver;
+    this.#settings.onEvent({ kind: "aborted", session: this.#session.info(), received });
+    void this.#receiver.idle().then(() => this.#discard());
+  }
+
+  #discard(): void {
+    this.#incoming.discard()?.catch((error: unknown) => this.#tell("spool", error));
+  }
+
+  async #deliver(message: Message, deliveredTo: readonly string[]): Promise<readonly Reply[]> {
+    const { clock, protocol, onEvent } = this.#settings;
+    const startedMs = clock.now();
+    const { recipients, positions } = withoutRepeats(this.#session.recipients);
+    const reversePath = this.#session.reversePath ?? "";
+    const hadIt = protocol === "smtp" ? keysOf(deliveredTo) : noKeys;
+    const fresh =
+      hadIt.size === 0 ? recipients : recipients.filter((each) => !hadIt.has(keyOf(each)));
+    const results = await this.#outcomesOf({ reversePath, recipients: fresh }, message);
+    const outcomes =
+      fresh === recipients
+        ? results
+        : recipients.map((each) => results[fresh.indexOf(each)] ?? refused(cameBack));
+    const answer = protocol === "smtp" ? replyForAll(outcomes) : undefined;
+    onEvent({
+      kind: "accepted",
+      session: this.#session.info(),
+      envelope: { reversePath, recipients },
+      size: message.size,
+      outcomes,
+      ...(answer && { reply: answer }),
+      durationMs: clock.now() - startedMs,
+      isAnswered: !this.#isClientGone,
     });
+    return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? ourFault);
+  }
+
+  /** Calls `Deliver` and turns whatever it does into one outcome per recipient. */
+  async #outcomesOf(envelope: Envelope, message: Message): Promise<readonly RecipientOutcome[]> {
+    const { clock, limits, deliver, onEvent } = this.#settings;
+    const { recipients } = envelope;
+    if (recipients.length === 0) return [];
+    const { signal } = this.#admission;
+    const timer = clock.setTimeout(
+      () => this.#admission.abort(timedOut),
+      limits.admissionTimeoutMs,
+    );
+    try {
+      const outcomes = await deliver(envelope, message, { signal });
+      if (outcomes.length !== recipients.length) {
+        const text = `deliver returned ${outcomes.length} outcomes for ${recipients.length} recipients`;
+        throw new SmtpError("ERR_SMTP_OUTCOME_COUNT", text);
+      }
+      return signal.aborted ? outcomes.map(asNotAdmitted) : outcomes;
+    } catch (error) {
+      if (!signal.aborted) this.#tell("deliver", error);
+      return recipients.map(() => refused(signal.aborted ? notAdmitted : ourFault, "route"));
+    } finally {
+      clock.clearTimeout(timer);
+      if (signal.reason === timedOut) {
+        const session = this.#session.info();
+        onEvent({ kind: "limit", limit: "admissionTimeoutMs", reply: notAdmitted, session });
+      }
+    }
+  }
+
+  #toEach(given: Reply): Reply[] {
+    return this.#settings.protocol === "lmtp" ? this.#session.recipients.map(() => given) : [given];
+  }
+
+  #tell(during: "session" | "spool" | "deliver", error: unknown): void {
+    this.#settings.onEvent({ kind: "error", during, error, session: this.#session.info() });
   }
 }
 
@@ -88,79 +180,6 @@ const cameBack = reply(
   "rcpt",
 );
 const illFormed = reply(421, "4.7.0", "Lines must end in CRLF, closing", "message");
-
-async function deliver(
-  settings: Settings,
-  connection: Connection,
-  session: SessionInfo,
-  message: Message,
-  deliveredTo: readonly string[],
-): Promise<readonly Reply[]> {
-  const { clock, protocol, onEvent } = settings;
-  const startedMs = clock.now();
-  const { recipients, positions } = withoutRepeats(connection.recipients);
-  const envelope = { reversePath: connection.reversePath ?? "", recipients };
-  const hadIt = protocol === "smtp" ? keysOf(deliveredTo) : new Set<string>();
-  const fresh =
-    hadIt.size === 0 ? recipients : recipients.filter((each) => !hadIt.has(keyOf(each)));
-  const results = await outcomesOf(
-    settings,
-    connection,
-    session,
-    { ...envelope, recipients: fresh },
-    message,
-  );
-  const outcomes =
-    fresh === recipients
-      ? results
-      : recipients.map((each) => results[fresh.indexOf(each)] ?? refused(cameBack));
-  const answer = protocol === "smtp" ? replyForAll(outcomes) : undefined;
-  onEvent({
-    kind: "accepted",
-    session,
-    envelope,
-    size: message.size,
-    outcomes,
-    ...(answer && { reply: answer }),
-    durationMs: clock.now() - startedMs,
-    isAnswered: !connection._closed,
-  });
-  return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? ourFault);
-}
-
-/** Calls `Deliver` and turns whatever it does into one outcome per recipient. */
-async function outcomesOf(
-  { clock, limits, deliver: deliverMessage, onEvent }: Settings,
-  connection: Connection,
-  session: SessionInfo,
-  envelope: Envelope,
-  message: Message,
-): Promise<readonly RecipientOutcome[]> {
-  const { recipients } = envelope;
-  if (recipients.length === 0) return [];
-  const admission = new AbortController();
-  const { signal } = admission;
-  const timer = clock.setTimeout(() => admission.abort(timedOut), limits.admissionTimeoutMs);
-  const stopWaiting = () => admission.abort(clientGone);
-  connection.onGone = stopWaiting;
-  try {
-    const outcomes = await deliverMessage(envelope, message, { signal });
-    if (outcomes.length !== recipients.length) {
-      const text = `deliver returned ${outcomes.length} outcomes for ${recipients.length} recipients`;
-      throw new SmtpError("ERR_SMTP_OUTCOME_COUNT", text);
-    }
-    return signal.aborted ? outcomes.map(asNotAdmitted) : outcomes;
-  } catch (error) {
-    if (!signal.aborted) onEvent({ kind: "error", during: "deliver", error, session });
-    return recipients.map(() => refused(signal.aborted ? notAdmitted : ourFault, "route"));
-  } finally {
-    clock.clearTimeout(timer);
-    connection.onGone = undefined;
-    if (signal.reason === timedOut) {
-      onEvent({ kind: "limit", limit: "admissionTimeoutMs", reply: notAdmitted, session });
-    }
-  }
-}
 
 const timedOut = new DOMException("The message was not admitted in time", "TimeoutError");
 const clientGone = new DOMException("The client has gone", "AbortError");
@@ -189,40 +208,24 @@ function keyOf(address: Address): string {
   return parts ? `${parts.localPart}@${parts.domain}` : address;
 }
 
-function keysOf(addresses: readonly Address[]): Set<string> {
-  return new Set(addresses.map(keyOf));
+const noKeys: ReadonlySet<string> = new Set();
+
+function keysOf(addresses: readonly Address[]): ReadonlySet<string> {
+  return addresses.length === 0 ? noKeys : new Set(addresses.map(keyOf));
 }
 
-function toEach({ protocol }: Settings, { recipients }: Connection, given: Reply): Reply[] {
-  return protocol === "lmtp" ? recipients.map(() => given) : [given];
-}
-
-function receivedHead(settings: Settings, connection: Connection): Uint8Array {
-  const { recipients } = connection;
+function receivedHead(settings: Settings, session: Session): Uint8Array {
+  const { peer, helo = "", recipients, transmissionType } = session;
   return receivedHeader({
-    helo: connection.hostNameAppearsAs || "",
-    ...(connection.remoteAddress && { clientAddress: connection.remoteAddress }),
+    helo,
+    clientAddress: peer.clientAddress,
     by: settings.hostname,
-    with: transmissionType(settings, connection),
-    id: connection.id,
-    ...(recipients.length === 1 && { for: recipients[0] }),
+    with: transmissionType,
+    id: peer.id,
+    for: recipients.length === 1 ? recipients[0] : undefined,
     receivedAtMs: settings.clock.wallTimeMs(),
     lineEndings: settings.storedLineEndings,
   });
-}
-
-/** The `with` keyword (RFC 3848; RFC 6531 §4.3 where SMTPUTF8 was asked for). */
-function transmissionType({ protocol }: Settings, connection: Connection): TransmissionType {
-  if (connection.session.envelope.smtpUtf8) return protocol === "lmtp" ? "UTF8LMTP" : "UTF8SMTP";
-  if (protocol === "lmtp") return "LMTP";
-  return connection.openingCommand === "HELO" ? "SMTP" : "ESMTP";
-}
-
-/** The SIZE the client gave with MAIL (RFC 1870), 0 when it gave none. */
-function announcedBytes({ session }: Connection): number {
-  const { mailFrom } = session.envelope;
-  const parameters = mailFrom ? mailFrom.args : false;
-  return parameters ? Number(parameters.SIZE ?? 0) : 0;
 }
 
 function isFull(error: unknown): boolean {

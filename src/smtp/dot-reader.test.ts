@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { DotReader } from "./dot-reader.ts";
+
+/** Reads octets in these pieces; the rest is what follows the end, or undefined without one. */
+function read(pieces: readonly string[]): { text: string; rest: string | undefined } {
+  const reader = new DotReader();
+  let text = "";
+  let rest: string | undefined;
+  for (const piece of pieces) {
+    const octets = Buffer.from(piece, "latin1");
+    if (rest !== undefined) {
+      rest += piece;
+      continue;
+    }
+    const found = reader.read(octets);
+    text += found.text.toString("latin1");
+    rest = found.rest?.toString("latin1");
+  }
+  return { text, rest };
+}
+
+for (const [octets, text, rest] of [
+  [".\r\n", "", ""],
+  ["a\r\n.\r\nQUIT\r\n", "a\r\n", "QUIT\r\n"],
+  ["\r\n.\r\n", "\r\n", ""],
+  ["..\r\n...\r\n..a\r\n.\r\n", ".\r\n..\r\n.a\r\n", ""],
+  [".a\r\n.\r\n", "a\r\n", ""],
+  ["a.\r\n .\r\n.\r\n", "a.\r\n .\r\n", ""],
+  ["\r\r\n.\r\n", "\r\r\n", ""],
+  ["..\r\n.\r\n.\r\n", ".\r\n", ".\r\n"],
+] as const) {
+  test(`${JSON.stringify(octets)} is ${JSON.stringify(text)}, then ${JSON.stringify(rest)}`, () => {
+    assert.deepEqual(read([octets]), { text, rest });
+  });
+}
+
+for (const octets of ["\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\rx\n", "\r.\r\n"]) {
+  test(`${JSON.stringify(octets)} ends nothing`, () => {
+    assert.equal(read(["a", octets, "b"]).rest, undefined);
+  });
+}
+
+const octets = fc
+  .array(fc.constantFrom("\r", "\n", ".", "x", "\r\n", "\r\n."))
+  .map((all) => all.join(""));
+
+/** The rule as RFC 5321 §4.5.2 words it, line by line. */
+function byTheBook(wire: string): { text: string; rest: string | undefined } {
+  const lines = wire.split("\r\n");
+  const end = lines.slice(0, -1).indexOf(".");
+  const text = (end < 0 ? lines : [...lines.slice(0, end), ""])
+    .map((line) => (line.startsWith(".") ? line.slice(1) : line))
+    .join("\r\n");
+  return { text, rest: end < 0 ? undefined : lines.slice(end + 1).join("\r\n") };
+}
+
+test("every message is read as the RFC has it, whatever the pieces", () => {
+  fc.assert(
+    fc.property(octets, fc.array(fc.nat(30), { maxLength: 6 }), (message, places) => {
+      const wire = `${message}\r\n.\r\nNOOP`;
+      const cuts = [0, ...[...places].sort((a, b) => a - b), wire.length];
+      const pieces = cuts.slice(1).map((cut, index) => wire.slice(cuts[index], cut));
+      assert.deepEqual(read(pieces.filter((piece) => piece !== "")), byTheBook(wire));
+      assert.deepEqual(read([...wire]), byTheBook(wire));
+    }),
+    { numRuns: 2_000 },
+  );
+});

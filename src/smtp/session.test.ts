@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Session, type SessionSettings } from "./session.ts";
+
+const settings: SessionSettings = {
+  protocol: "smtp",
+  hostname: "mx.example.com",
+  postmasterDomain: "example.com",
+  limits: { maxMessageBytes: 1_000 },
+};
+
+function session(changes: Partial<SessionSettings> = {}): Session {
+  return new Session({ id: "1", isLocal: true }, { ...settings, ...changes });
+}
+
+/** What each line leads to: the octets of an answer, or the kind of another step. */
+function played(over: Session, ...lines: string[]): string[] {
+  return lines.map((line) => {
+    const step = over.command(line);
+    if (step.kind === "recipient") return over.accept(step.address).trim();
+    return "octets" in step ? step.octets.trim() : step.kind;
+  });
+}
+
+test("the envelope is gathered, and a reset forgets it", () => {
+  const over = session();
+  played(
+    over,
+    "EHLO c",
+    "MAIL FROM:<a@b.c> SIZE=10 SMTPUTF8",
+    "RCPT TO:<d@e.f>",
+    "RCPT TO:<D@e.f>",
+  );
+  assert.equal(over.reversePath, "a@b.c");
+  assert.equal(over.announcedBytes, 10);
+  assert.equal(over.transmissionType, "UTF8SMTP");
+  assert.deepEqual(over.recipients, ["d@e.f", "D@e.f"]);
+  assert.equal(over.command("DATA").kind, "message");
+  played(over, "RSET");
+  assert.equal(over.reversePath, undefined);
+  assert.equal(over.announcedBytes, 0);
+  assert.equal(over.transmissionType, "ESMTP");
+  assert.deepEqual(over.recipients, []);
+  assert.deepEqual(played(over, "DATA"), ["503 5.5.1 Error: need RCPT command"]);
+});
+
+test("how the client said hello is in the transmission type", () => {
+  for (const [protocol, hello, type] of [
+    ["smtp", "HELO c", "SMTP"],
+    ["smtp", "EHLO c", "ESMTP"],
+    ["lmtp", "LHLO c", "LMTP"],
+  ] as const) {
+    const over = session({ protocol });
+    played(over, hello);
+    assert.equal(over.transmissionType, type);
+  }
+});
+
+test("a session that says hello again begins anew", () => {
+  const over = session();
+  played(over, "EHLO one", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "HELO two");
+  assert.equal(over.helo, "two");
+  assert.deepEqual(over.recipients, []);
+});
+
+test("what the session knows is told as it stood then", () => {
+  const over = session();
+  const before = over.info();
+  played(over, "EHLO Client.Example", "MAIL FROM:<a@b.c>");
+  assert.deepEqual(before, { id: "1", isLocal: true, protocol: "smtp" });
+  assert.deepEqual(over.info(), {
+    id: "1",
+    isLocal: true,
+    protocol: "smtp",
+    helo: "client.example",
+    reversePath: "a@b.c",
+  });
+});
+
+test("the names of every object's own methods are unknown commands", () => {
+  for (const line of ["constructor", "__proto__", "toString", "hasOwnProperty x"]) {
+    assert.deepEqual(played(session(), line), ["500 5.5.2 Error: command not recognized"]);
+  }
+});
+
+test("a refusal for a parameter names the recipient, so that it can be told of", () => {
+  const over = session();
+  played(over, "EHLO c", "MAIL FROM:<>");
+  const step = over.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
+  assert.ok(step.kind === "refuse");
+  assert.equal(step.recipient, "a@b.c");
+  assert.equal(step.reply.code, 555);
+});
+
+test("no announced size is too long to be compared", () => {
+  const over = session();
+  const size = (digits: string) => over.command(`MAIL FROM:<> SIZE=${digits}`);
+  played(over, "EHLO c");
+  const step = size("9".repeat(20));
+  assert.ok(step.kind === "refuse" && step.reply.code === 552);
+  const answers = [size("9".repeat(21)), size("-1"), size("1e3"), size("0x1")];
+  for (const each of answers) assert.ok(each.kind === "answer" && each.octets.startsWith("501 "));
+});
+
+const word = fc.constantFrom(
+  "EHLO c",
+  "LHLO c",
+  "MAIL FROM:<>",
+  "RCPT TO:<a@b.c>",
+  "DATA",
+  "RSET",
+  "X",
+);
+
+for (const protocol of ["smtp", "lmtp"] as const) {
+  test(`${protocol}: whatever is said in whatever order, a message has a sender and recipients`, () => {
+    fc.assert(
+      fc.property(fc.array(fc.oneof(word, fc.string({ maxLength: 30 }))), (lines) => {
+        const over = session({ protocol });
+        for (const line of lines) {
+          const step = over.command(line);
+          if (step.kind === "recipient") over.accept(step.address);
+          if ("octets" in step) assert.match(step.octets, /^(?:[2-5]\d\d[ -][^\r\n]*\r\n)+$/);
+          if (step.kind === "end") return;
+          if (step.kind !== "message") continue;
+          assert.notEqual(over.helo, undefined);
+          assert.notEqual(over.reversePath, undefined);
+          assert.notEqual(over.recipients.length, 0);
+        }
+      }),
+    );
+  });
+}
