@@ -106,7 +106,8 @@ function isBusy(cause: unknown): boolean {
   return (cause as { errcode?: number }).errcode === SQLITE_BUSY;
 }
 
-function inUse(path: string, cause: unknown): AppError {
+/** Says who holds the data directory. */
+export function inUse(path: string, cause: unknown): AppError {
   const holder = holderOfLock(path);
   const who = holder === undefined ? "Another Postbag" : `Another Postbag (process ${holder})`;
   return new AppError(
@@ -139,7 +140,8 @@ export function holderOfLock(path: string): number | undefined {
   }
 }
 
-function whyNoFolder(folder: string, cause: unknown): string {
+/** One line on why a folder cannot be used, and what to do. */
+export function whyNoFolder(folder: string, cause: unknown): string {
   const errno = errnoOf(cause) ?? String(cause);
   const advice: Record<string, string> = {
     EEXIST: "there is something else in its place. Move that away, or choose another folder",

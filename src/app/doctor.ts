@@ -6,20 +6,14 @@ import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { release } from "node:os";
 import { delimiter, join } from "node:path";
-import { dataDirectoryAt, holderOfLock } from "./data-directory.ts";
+import { bad, type Check, good, warning } from "./check.ts";
+import { dataDirectoryAt, holderOfLock, journalFolderOf } from "./data-directory.ts";
 import { errnoOf } from "./errors.ts";
 import { judge, mountOf, nearestExisting } from "./file-system-check.ts";
+import { checkJournal } from "./journal-checks.ts";
 import { listenError } from "./listen-error.ts";
 import { isLoopback, type ListenAddress, showListenAddress } from "./setting-kinds.ts";
 import { flagOf, type Settings } from "./settings-table.ts";
-
-export interface Check {
-  readonly name: string;
-  readonly state: "good" | "warning" | "bad";
-  readonly found: string;
-  /** What to do; absent when there is nothing to do. */
-  readonly advice?: string;
-}
 
 export interface DoctorReport {
   /** Whether the server can start here and keep its promises. Warnings do not spoil it. */
@@ -37,6 +31,8 @@ export async function examine(settings: Settings): Promise<DoctorReport> {
     checkBulkSync(process.env.PATH ?? ""),
     ...checkFolder(data.path),
     ...checkSpace(data.mail, settings.minFreeBytes),
+    ...checkJournalMount(settings),
+    ...(await checkJournal(settings, data, holder !== undefined)),
     ...(holder === undefined ? await checkAddresses(settings) : [runningHere(holder)]),
     checkExposure(settings),
   ];
@@ -80,7 +76,6 @@ function checkFolder(path: string): Check[] {
   const name = "Data directory";
   const real = nearestExisting(path);
   const status = statSync(real);
-  const mount = mountOf(path);
   const checks: Check[] = [];
   if (!status.isDirectory()) {
     checks.push(
@@ -98,18 +93,24 @@ function checkFolder(path: string): Check[] {
   } else {
     checks.push(good(name, real === path ? path : `${path}, to be created in ${real}`));
   }
-  if (mount) {
-    const { kind, text } = judge(mount);
-    const [found = text, ...advice] = text.split(/(?<=[a-z])\. /);
-    const state = kind === "keeps" ? "good" : kind === "doubtful" ? "warning" : "bad";
-    checks.push({
-      name: "File system",
-      state,
-      found,
-      ...(advice.length > 0 && { advice: `${advice.join(". ")}.` }),
-    });
-  }
-  return checks;
+  return [...checks, ...checkMount("File system", path)];
+}
+
+function checkMount(name: string, path: string): Check[] {
+  const mount = mountOf(path);
+  if (mount === undefined) return [];
+  const { kind, text } = judge(mount);
+  const [found = text, ...advice] = text.split(/(?<=[a-z])\. /);
+  const state = kind === "keeps" ? "good" : kind === "doubtful" ? "warning" : "bad";
+  return [{ name, state, found, ...(advice.length > 0 && { advice: `${advice.join(". ")}.` }) }];
+}
+
+/** Where the journal lies on a file system of its own. */
+function checkJournalMount(settings: Settings): Check[] {
+  const journal = journalFolderOf(settings);
+  if (settings.commit !== "journal") return [];
+  if (mountOf(journal)?.mountPoint === mountOf(settings.data)?.mountPoint) return [];
+  return checkMount("File system of the journal", journal);
 }
 
 function checkSpace(path: string, minFreeBytes: number): Check[] {
@@ -201,16 +202,4 @@ function isExecutable(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function good(name: string, found: string): Check {
-  return { name, state: "good", found };
-}
-
-function warning(name: string, found: string, advice: string): Check {
-  return { name, state: "warning", found, advice };
-}
-
-function bad(name: string, found: string, advice: string): Check {
-  return { name, state: "bad", found, advice };
 }

@@ -110,3 +110,14 @@ test("a disk that hangs is asked once, however many ask, and nobody waits for it
   }
   assert.equal(tries, 1);
 });
+
+test("an obstacle of the journal is told, as long as it is there", async () => {
+  const obstacles = ["the disk refuses the journal's writes"];
+  const server = monitor({ obstacles: () => obstacles });
+  assert.deepEqual(await server.health(), {
+    ready: false,
+    reason: "the disk refuses the journal's writes",
+  });
+  obstacles.pop();
+  assert.deepEqual(await server.health(), { ready: true });
+});

@@ -4,18 +4,23 @@
  * A function loads what it needs only when it is called, because `postbag deliver` is started once for
  * each message and has no use for a server.
  */
+import type { BenchOptions, BenchReport } from "./bench.ts";
 import type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
 import type { DoctorReport } from "./doctor.ts";
 import type { Logger, LogOptions } from "./log.ts";
 import type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
+import type { RecoverOptions, RecoverResult } from "./recover.ts";
 import type { RunningServer, ServeOptions } from "./serve.ts";
 import type { Settings } from "./settings-table.ts";
 
+export type { BenchOptions, BenchReport } from "./bench.ts";
+export type { Check } from "./check.ts";
 export type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
-export type { Check, DoctorReport } from "./doctor.ts";
+export type { DoctorReport } from "./doctor.ts";
 export { AppError, type AppErrorCode } from "./errors.ts";
 export type { Logger, LogOptions } from "./log.ts";
 export type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
+export type { RecoverOptions, RecoverResult } from "./recover.ts";
 export type { Leftover, RunningServer, ServeOptions } from "./serve.ts";
 export { type LoadedSettings, loadSettings, type Origin } from "./settings.ts";
 export {
@@ -67,4 +72,14 @@ export async function* readMailbox(
 /** Examines this machine; see `doctor.ts`. */
 export async function examine(settings: Settings): Promise<DoctorReport> {
   return (await import("./doctor.ts")).examine(settings);
+}
+
+/** Recovers the journal without a server; see `recover.ts`. */
+export async function recoverJournal(options: RecoverOptions): Promise<RecoverResult> {
+  return (await import("./recover.ts")).recoverJournal(options);
+}
+
+/** Measures the disk under the data directory; see `bench.ts`. */
+export async function runBench(options: BenchOptions): Promise<BenchReport> {
+  return (await import("./bench.ts")).runBench(options);
 }

@@ -35,6 +35,9 @@ test("every kind reads what it should and refuses the rest with the value receiv
     ["http", ["127.0.0.1:0", "off"], ["/run/s", "80"]],
     ["domain", ["example.org", "BÜCHER.example,b.example"], ["a b", "-", "a..b", "a/b"]],
     ["mailboxes", ["create", "existing"], ["", "Create", "none"]],
+    ["commit", ["journal", "synced"], ["", "Journal"]],
+    ["journalSegmentBytes", ["16KiB", "32MiB", "1GiB"], ["8KiB", "2GiB", "20001", "32"]],
+    ["journalSegments", ["3", "8"], ["2", "0"]],
     ["data", ["x", "/x"], ["", "a\0b"]],
   ];
   for (const [name, good, bad] of cases) {

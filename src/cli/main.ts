@@ -5,10 +5,12 @@
  */
 import { Command, CommanderError } from "commander";
 import { AppError, version } from "../app/index.ts";
+import { benchCommand } from "./bench.ts";
 import { configCommand } from "./config.ts";
 import { deliverCommand } from "./deliver.ts";
 import { doctorCommand } from "./doctor.ts";
 import { mailboxCommand } from "./mailbox.ts";
+import { recoverCommand } from "./recover.ts";
 import { serveCommand } from "./serve.ts";
 import { exitCodeOf, exitCodes } from "./sysexits.ts";
 
@@ -24,6 +26,8 @@ function postbag(): Command {
     .addCommand(doctorCommand())
     .commandsGroup("More:")
     .addCommand(deliverCommand())
+    .addCommand(recoverCommand())
+    .addCommand(benchCommand())
     .addCommand(configCommand());
   for (const command of [program, ...everyCommandBelow(program)]) {
     command.exitOverride().showHelpAfterError(false).configureOutput({ outputError: printFault });

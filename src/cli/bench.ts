@@ -1,0 +1,88 @@
+/** `postbag bench`: measures this disk and says which commit mode and limits suit it. */
+import { Command, InvalidArgumentError } from "commander";
+import { type BenchReport, flagOf, runBench } from "../app/index.ts";
+import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+
+export function benchCommand(): Command {
+  const command = new Command("bench")
+    .description("measure this disk and advise a commit mode and limits")
+    .option("--seconds <N>", "about how long to measure (default: 20)", positiveNumber)
+    .option("--json", "print JSON")
+    .action(bench);
+  return addSettingFlags(command, ["data"]);
+}
+
+function positiveNumber(text: string): number {
+  const number = Number(text);
+  if (!(number > 0)) throw new InvalidArgumentError("It must be a number above 0.");
+  return number;
+}
+
+async function bench(options: Readonly<Record<string, unknown>>): Promise<void> {
+  const { data } = settingsOf(options).settings;
+  const seconds = (options.seconds as number | undefined) ?? 20;
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => stop.abort(signal);
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
+  console.error(`Measuring the disk under ${data} for about ${seconds} s ...`);
+  try {
+    const report = await runBench({ data, seconds, signal: stop.signal });
+    console.log(options.json ? JSON.stringify(report, undefined, 2) : asText(report));
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    console.error("postbag: stopped; everything the bench made is removed.");
+    process.exitCode = 1;
+  }
+}
+
+function asText({ directory, fileSystem, flush, rows, advice, bodyBytes }: BenchReport): string {
+  const head = [
+    "commit",
+    "mailboxes",
+    "clients",
+    "limits",
+    "messages/s",
+    "p50 ms",
+    "p99 ms",
+    "batch",
+  ];
+  const cells = rows.map(({ maxBatch, maxConcurrentFlushes, ...row }) => [
+    row.commit,
+    String(row.mailboxes),
+    String(row.callers),
+    maxBatch ? `maxBatch ${maxBatch}` : maxConcurrentFlushes ? "one batch at a time" : "",
+    Math.round(row.perSecond).toLocaleString("en"),
+    row.p50Ms.toFixed(1),
+    row.p99Ms.toFixed(1),
+    row.batch.toFixed(1),
+  ]);
+  const { reasons, ...settings } = advice;
+  const flags = Object.entries(settings).map(([name, value]) => `${flagOf(name)} ${value}`);
+  return [
+    `Disk under ${directory}: one small write and its flush take ${flush.p50Ms.toFixed(2)} ms (p50), ${flush.p99Ms.toFixed(2)} ms (p99).`,
+    ...(fileSystem === undefined ? [] : [`${fileSystem.text}.`]),
+    "",
+    `Messages of ${bodyBytes} octets, from the call to durable:`,
+    "",
+    ...table([head, ...cells]),
+    "",
+    `Advised: postbag serve ${flags.join(" ")}`,
+    "",
+    ...reasons.map((reason) => `* ${reason}`),
+    "",
+    "Measured in a short time with this process alone; a server has sockets to serve too.",
+  ].join("\n");
+}
+
+/** The first four columns are words and loads, the rest are figures. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths =
+    rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? [];
+  const isText = (at: number) => at === 0 || at === 3;
+  return rows.map((row) =>
+    row
+      .map((cell, at) => (isText(at) ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!)))
+      .join("  ")
+      .trimEnd(),
+  );
+}

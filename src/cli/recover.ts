@@ -1,0 +1,28 @@
+/** `postbag recover`: publishes what the journal owes without starting a server. */
+import { Command } from "commander";
+import { recoverJournal } from "../app/index.ts";
+import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+import { exitCodes } from "./sysexits.ts";
+
+const codes = {
+  settled: exitCodes.ok,
+  owing: exitCodes.temporary,
+  damaged: exitCodes.data,
+} as const;
+
+export function recoverCommand(): Command {
+  const command = new Command("recover")
+    .description("publish what the journal owes while no server runs")
+    .option("--dry-run", "only say what would be done")
+    .option("--accept-damage", "then put the segments of a damaged journal aside")
+    .action(async (options: Record<string, unknown>) => {
+      const { lines, state } = await recoverJournal({
+        settings: settingsOf(options).settings,
+        isDryRun: options.dryRun === true,
+        acceptDamage: options.acceptDamage === true,
+      });
+      console.log(lines.join("\n"));
+      if (state !== "settled") process.exitCode = codes[state];
+    });
+  return addSettingFlags(command, ["data", "journal", "journalSegmentBytes", "journalSegments"]);
+}

@@ -1,0 +1,260 @@
+/** The journal as the operator of a server meets it: killed, moved, damaged, given up and taken up again. */
+import assert from "node:assert/strict";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { crc32 } from "node:zlib";
+import { sendMessage } from "./support/client.ts";
+import { filesIn, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
+
+/** Segments that are made in no time. */
+const small = ["--journal-segment-bytes", "64KiB", "--journal-segments", "4"];
+/** What comes after a first message is published by nobody but the end or the next start. */
+const late = [...small, "--publish-within-ms", "3600000"];
+
+async function send(server: Server, text: string, to = "you@localhost"): Promise<void> {
+  const reply = await sendMessage(server.smtpPort, `Subject: ${text}\n\n${text}`, { to });
+  assert.match(reply ?? "", /^250 /);
+}
+
+/** A server that has published one message and owes these. */
+async function owing(t: TestContext, data: string, owed: readonly string[] = ["two", "three"]) {
+  const server = await serve(t, data, late);
+  await send(server, "one");
+  await server.published();
+  for (const text of owed) await send(server, text);
+  return server;
+}
+
+function subjects(data: string, mailbox = "localhost/you"): string[] {
+  return [...filesIn(data, mailbox).values()]
+    .map((content) => /^Subject: (.*)$/m.exec(content)?.[1] ?? "")
+    .sort();
+}
+
+/** Names, times and contents of all files below a folder. */
+function picture(folder: string): unknown[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .sort()
+    .map((path) => [path, statSync(path).mtimeMs, readFileSync(path).toString("base64")]);
+}
+
+test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing, the next start has each once", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const server = await owing(t, data);
+  await server.stop("SIGKILL");
+  assert.deepEqual(subjects(data), ["one"]);
+
+  const before = picture(data);
+  const doctor = await run(["doctor", "--data", data, "--smtp", "off", "--lmtp", "off"]);
+  assert.match(doctor.stdout, /^ok +Journal: .*opened 1 times; /m);
+  assert.match(
+    doctor.stdout,
+    /^warning +Owed mail: 2 messages \(\d+ bytes\) for 1 mailboxes below .*mail: 2 to be restored/m,
+  );
+  const dry = await run(["recover", "--dry-run", "--data", data]);
+  assert.deepEqual([dry.code, dry.stderr], [0, ""]);
+  assert.match(dry.stdout, /^Owed: 2 messages .* 2 to be restored from the journal\.\n$/);
+  assert.deepEqual(picture(data), before);
+
+  const again = await serve(t, data, small);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+  assert.match(
+    again.stderr(),
+    /"msg":"the journal was recovered: 2 messages restored from it, 0 finished, 0 were published already"/,
+  );
+  const metrics = await (await fetch(`${again.http}/metrics`)).text();
+  assert.match(metrics, /^postbag_recovered_messages\{how="restored"\} 2$/m);
+  assert.match(metrics, /^postbag_journal_accepting 1$/m);
+  assert.match(metrics, /^postbag_journal_segments \d$/m);
+  assert.match(await (await fetch(again.http)).text(), /<dt>Recovered<\/dt><dd>2 restored, /);
+  assert.equal((await again.stop()).code, 0);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+});
+
+test("SIGTERM publishes everything that was acknowledged", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const server = await owing(t, data);
+  const metrics = await (await fetch(`${server.http}/metrics`)).text();
+  assert.match(metrics, /^postbag_unpublished_messages 2$/m);
+  assert.ok(Number(/^postbag_oldest_unpublished_seconds (\S+)$/m.exec(metrics)?.[1]) > 0);
+  assert.equal((await server.stop()).code, 0);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+  const recover = await run(["recover", "--data", data]);
+  assert.equal(recover.code, 0);
+  assert.match(recover.stdout, /^The journal in .* owes nothing: /);
+});
+
+test("recover publishes what is owed, and is refused beside a running server", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const none = await run(["recover", "--data", data]);
+  assert.equal(none.code, 0);
+  assert.match(none.stdout, /^There is no journal in /);
+
+  const server = await owing(t, data);
+  for (const flags of [[], ["--dry-run"]]) {
+    const beside = await run(["recover", "--data", data, ...flags]);
+    assert.equal(beside.code, 75);
+    assert.match(
+      beside.stderr,
+      new RegExp(`^postbag: Another Postbag \\(process ${server.pid}\\)`),
+    );
+  }
+  const doctor = await run(["doctor", "--data", data]);
+  assert.match(
+    doctor.stdout,
+    /^ok +Owed mail: 2 messages .*; the server that runs here is at it$/m,
+  );
+  await server.stop("SIGKILL");
+  const recover = await run(["recover", "--data", data]);
+  assert.equal(recover.code, 0, recover.stderr);
+  assert.match(recover.stdout, /^Recovered: 2 messages restored from the journal, 0 finished, /);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+});
+
+test("who turns to synced commits and back finds all mail published", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  await (await owing(t, data)).stop("SIGKILL");
+  const synced = await serve(t, data, ["--commit", "synced", ...small]);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+  await send(synced, "four");
+  assert.deepEqual(subjects(data), ["four", "one", "three", "two"]);
+  await synced.stop("SIGKILL");
+  const journal = await serve(t, data, small);
+  await send(journal, "five");
+  await journal.published();
+  assert.deepEqual(subjects(data), ["five", "four", "one", "three", "two"]);
+});
+
+test("two servers on one journal: the second is refused", async (t) => {
+  const folder = temporaryFolder(t);
+  const flags = ["--journal", join(folder, "journal"), ...small];
+  await serve(t, join(folder, "data"), flags);
+  const second = ["serve", "--data", join(folder, "other"), "--smtp", "off", "--lmtp", "off"];
+  const { code, stderr } = await run([...second, "--http", "off", ...flags]);
+  assert.equal(code, 75);
+  assert.match(stderr, /^postbag: Another Postbag is using the journal in .*--journal\n$/);
+});
+
+test("a journal of another version is one line and an exit that is not tried again", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  await (await owing(t, data)).stop("SIGKILL");
+  for (const path of segmentsOf(data)) makeLater(path);
+  const before = picture(data);
+  const { code, stderr } = await run(["serve", "--data", data, "--smtp", "off", "--lmtp", "off"]);
+  assert.equal(code, 78);
+  assert.match(stderr, /^postbag: Segment-\d+ in .* has format version \d+, which this version/);
+  assert.equal(stderr.split("\n").length, 2);
+  const doctor = await run(["doctor", "--data", data]);
+  assert.match(doctor.stdout, /^BAD +Journal: .*format version/m);
+  assert.deepEqual(picture(data), before);
+});
+
+test("a mail file system that is missing gets 451 and its mail back when it returns", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  await (await owing(t, data)).stop("SIGKILL");
+  renameSync(join(data, "mail"), join(data, "away"));
+  mkdirSync(join(data, "mail"));
+  const dry = await run(["recover", "--dry-run", "--data", data]);
+  assert.equal(dry.code, 75);
+  assert.match(dry.stdout, /2 kept for its file system/);
+
+  const server = await serve(t, data, small);
+  const refused = await sendMessage(server.smtpPort, "Subject: x\n\nx");
+  assert.match(refused ?? "", /^451 4\.3\.0 /);
+  const readyz = await (await fetch(`${server.http}/readyz`)).text();
+  assert.match(readyz, /^not ready: The mail file system at .*mail is not the one/);
+  rmSync(join(data, "mail"), { recursive: true });
+  renameSync(join(data, "away"), join(data, "mail"));
+  await server.logged(/this mail file system is served again/);
+  assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
+  assert.deepEqual(subjects(data), ["one", "three", "two"]);
+  await send(server, "four");
+});
+
+test("a damaged journal is recovered as far as it is whole, kept, and put aside when that is accepted", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  await (await owing(t, data, ["two", "three", "four"])).stop("SIGKILL");
+  // The second message's frame, with valid ones behind it.
+  const [segment = ""] = segmentsOf(data).filter((path) => positionOf(path, "Subject: two") > 0);
+  changeByte(segment, positionOf(segment, "Subject: two"));
+
+  const doctor = await run(["doctor", "--data", data]);
+  assert.equal(doctor.code, 69);
+  assert.match(doctor.stdout, /^BAD +Journal damage: segment-\d+ lacks records .*\n +→ Stop the/m);
+  const recover = await run(["recover", "--data", data, ...small]);
+  assert.equal(recover.code, 65, recover.stderr);
+  assert.match(recover.stdout, /^Recovered: 2 .*\nDamage: segment-\d+ lacks records/);
+  assert.deepEqual(subjects(data), ["four", "one", "three"]);
+
+  const server = await serve(t, data, small);
+  assert.match(server.stderr(), /the journal is damaged: what is whole was recovered/);
+  await send(server, "five");
+  await server.stop();
+  const accepted = await run(["recover", "--accept-damage", "--data", data, ...small]);
+  assert.equal(accepted.code, 0, accepted.stderr);
+  const [, aside = ""] = /^The segments were moved to (\S+);/m.exec(accepted.stdout) ?? [];
+  assert.ok(readdirSync(aside).length > 0);
+  const clean = await serve(t, data, small);
+  assert.doesNotMatch(clean.stderr(), /damaged/);
+  await send(clean, "six");
+  await clean.stop();
+  assert.deepEqual(subjects(data), ["five", "four", "one", "six", "three"]);
+});
+
+test("mail whose mailbox was removed is kept as an orphan, told of, and no mailbox of anybody's", async (t) => {
+  const data = join(temporaryFolder(t), "data");
+  const server = await owing(t, data, []);
+  await send(server, "lost", "gone@localhost");
+  rmSync(join(data, "mail/localhost/gone"), { recursive: true });
+  await server.stop("SIGKILL");
+  const again = await serve(t, data, small);
+  assert.match(again.stderr(), /"level":"error",.*"msg":"kept as orphans"/);
+  assert.match(await (await fetch(again.http)).text(), /<dt>Orphans<\/dt><dd>1, /);
+  assert.match(await (await fetch(`${again.http}/metrics`)).text(), /^postbag_orphans 1$/m);
+  assert.equal((await fetch(`${again.http}/readyz`)).status, 200);
+  const doctor = await run(["doctor", "--data", data]);
+  assert.match(doctor.stdout, /^warning +Orphans: 1 messages in \S+\/orphans could not/m);
+  const list = await run(["mailbox", "list", "--data", data]);
+  assert.equal(list.stdout, "you@localhost  1 new, 0 seen\n");
+  // A name like that of a staging directory is a mailbox elsewhere.
+  const [staging = ""] = readdirSync(join(data, "mail")).filter((name) => name.startsWith("."));
+  await send(again, "x", `${staging}@localhost`);
+  await again.published();
+  assert.equal(filesIn(data, `localhost/%2E${staging.slice(1)}`).size, 1);
+});
+
+function segmentsOf(data: string): string[] {
+  const folder = join(data, "journal");
+  const names = readdirSync(folder).filter((name) => name.startsWith("segment-"));
+  return names.map((name) => join(folder, name));
+}
+
+function positionOf(path: string, text: string): number {
+  return readFileSync(path).indexOf(text);
+}
+
+/** Makes a segment one of a later version of the format; see `src/journal/format.ts`. */
+function makeLater(path: string): void {
+  const bytes = readFileSync(path);
+  if (bytes.readUInt16BE(12) === 0) return; // A spare, all zeros.
+  bytes.writeUInt16BE(9, 12);
+  bytes.writeUInt32BE(crc32(bytes.subarray(12, 80)), 8);
+  writeFileSync(path, bytes);
+}
+
+function changeByte(path: string, position: number): void {
+  const bytes = readFileSync(path);
+  bytes[position] = (bytes[position] ?? 0) ^ 0x40;
+  writeFileSync(path, bytes);
+}
