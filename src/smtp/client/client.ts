@@ -18,8 +18,9 @@ import type {
 import { classify, outcomeOf, type ReplyRule, type RouteKind } from "./classify.ts";
 import type { Signer } from "./dkim.ts";
 import type { SessionKeeper } from "./keeper.ts";
-import type { RecipientReply, Session } from "./session.ts";
+import type { Session } from "./session.ts";
 import { RouteFailure } from "./target.ts";
+import type { RecipientReply } from "./transaction-end.ts";
 
 /** One way to hand a message over: its sessions, and how its replies are read. */
 export interface Route {

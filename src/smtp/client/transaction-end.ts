@@ -1,0 +1,111 @@
+/**
+ * What a transaction's end means for each recipient: who was refused by name, who by the reply to all, and
+ * who is in doubt because that reply is missing.
+ */
+import type { SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
+import type { Reply, ReplyPhase } from "../../mail/index.ts";
+import { oneLine, readReply } from "./reply-text.ts";
+
+/** What became of one recipient in one transaction. */
+export interface RecipientReply {
+  readonly reply: Reply;
+  readonly accepted: boolean;
+  /** The reply to the final dot is missing. */
+  readonly inDoubt?: true;
+}
+
+/** Where a transaction is; nothing can have been accepted before `dot`. */
+export type Stage = "idle" | "envelope" | "body" | "dot";
+
+/** What nodemailer reports; it is typed loosely there. */
+export interface ConnectionError extends Error {
+  readonly code?: string;
+  readonly command?: string;
+  readonly response?: string;
+  readonly recipient?: string;
+  readonly rejectedErrors?: readonly ConnectionError[];
+}
+
+/** The envelope as nodemailer keeps it while a transaction runs. */
+export interface TrackedEnvelope {
+  from: string | false;
+  to: string[];
+  size: number;
+  use8BitMime: boolean;
+  rejectedErrors?: ConnectionError[];
+}
+
+/** How a transaction ended. */
+export type TransactionEnd =
+  | { readonly kind: "answered"; readonly info: SMTPConnectionSendInfo | undefined }
+  /** One reply refused whoever was not refused before. */
+  | { readonly kind: "refused"; readonly reply: Reply }
+  | { readonly kind: "broken"; readonly reply: Reply };
+
+export function endOf(error: ConnectionError, stage: Stage): TransactionEnd {
+  const { code, command, response, message } = error;
+  if (code === "EENVELOPE" || code === "EMESSAGE") {
+    if (response) return { kind: "refused", reply: readReply(response, phaseOf(command, stage)) };
+    if (code === "EMESSAGE") {
+      return {
+        kind: "refused",
+        reply: { code: 552, enhanced: "5.3.4", text: message, phase: "mail" },
+      };
+    }
+    return {
+      kind: "refused",
+      reply: { code: 553, enhanced: "5.1.3", text: message, phase: "mail" },
+    };
+  }
+  return { kind: "broken", reply: brokenReply(error, stage) };
+}
+
+function phaseOf(command: string | undefined, stage: Stage): ReplyPhase {
+  if (stage === "dot") return "message";
+  if (command === "DATA") return "data";
+  return command === "RCPT TO" ? "rcpt" : "mail";
+}
+
+const phaseOfStage: Record<Stage, ReplyPhase> = {
+  idle: "connect",
+  envelope: "mail",
+  body: "data",
+  dot: "message",
+};
+
+/** A connection that ended by itself counts as 451 (RFC 5321 §3.8). */
+export function brokenReply(reason: unknown, stage: Stage): Reply {
+  return failureReply(reason, phaseOfStage[stage]);
+}
+
+/** What the server said when it gave up, else what happened. */
+export function failureReply(reason: unknown, phase: ReplyPhase, encrypting = false): Reply {
+  const { response, code, message = String(reason) } = reason as Partial<ConnectionError>;
+  if (response) return readReply(response, phase);
+  const enhanced = encrypting || code === "ETLS" ? "4.7.5" : code === "EAUTH" ? "4.7.0" : "4.4.2";
+  return { code: 451, enhanced, text: oneLine(message), phase };
+}
+
+/** Gives each recipient the reply that decided about it. */
+export function repliesOf(
+  envelope: TrackedEnvelope,
+  end: TransactionEnd,
+  stage: Stage,
+): RecipientReply[] {
+  const phase = stage === "dot" ? "message" : "rcpt";
+  const refused = new Map<string, Reply>();
+  for (const error of envelope.rejectedErrors ?? []) {
+    const lateRefusal = error.code === "EMESSAGE"; // An LMTP server's, after the final dot.
+    const reply = readReply(error.response ?? "", lateRefusal ? phase : "rcpt");
+    refused.set(error.recipient ?? "", reply);
+  }
+  return envelope.to.map((recipient) => {
+    const own = refused.get(recipient);
+    if (own) return { reply: own, accepted: false };
+    if (end.kind === "answered") {
+      return { reply: readReply(end.info?.response ?? "", "message"), accepted: true };
+    }
+    const lost = end.kind === "broken" && stage === "dot";
+    return { reply: end.reply, accepted: false, ...(lost && { inDoubt: true as const }) };
+  });
+}
