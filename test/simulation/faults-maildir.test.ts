@@ -37,7 +37,7 @@ function open(flushing: "each" | "bulk"): Office {
   const disk = new SimDisk(new SeededRandom(7));
   const process = disk.start();
   process.makeDirectory("/mail", 0o700);
-  disk.root.flushNames(disk.root.changes);
+  disk.root.mount.commit(disk.root.changes);
   const clock = new SimClock();
   const tools = {
     fileSystem: process,

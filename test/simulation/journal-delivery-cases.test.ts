@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { JournalDisk } from "../../src/delivery/journal-disk.ts";
 import type { Operation } from "../support/sim-disk/disk.ts";
-import { mailboxes, mailRoot, World } from "./journal-delivery-world.ts";
+import { World } from "./journal-delivery-world.ts";
+import { mailboxes, mailRoot } from "./mail-world.ts";
 
 const [ann, bob] = mailboxes as [string, string];
 
@@ -83,9 +84,8 @@ test("a mail file system that is missing at recovery keeps its mail, and nothing
   for (let seed = 1; seed <= 30; seed += 1) {
     const world = new World({ seed });
     await world.live(3, "drop");
-    const mail = world.disk.root.names.get("mail")!;
-    const elsewhere = world.disk.newInode("directory", 0o755);
-    world.disk.root.names.set("mail", elsewhere);
+    const mail = world.disk.inodeAt(mailRoot)!;
+    const elsewhere = world.disk.furnish(mailRoot, 9);
     await life(world, async (office) => {
       if (office.recovered.unavailable.length === 0) return; // Nothing was owed.
       assert.deepEqual(
@@ -95,11 +95,11 @@ test("a mail file system that is missing at recovery keeps its mail, and nothing
       assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
       assert.equal(elsewhere.names.size, 0, "nothing is made in the wrong place");
       if (world.random.below(2)) return; // It stays away until the next start.
-      world.disk.root.names.set("mail", mail);
+      world.disk.mountAt(mailRoot, mail);
       await until(() => office.recovered.unavailable.length === 0);
       assert.deepEqual(await send(world, office, [ann]), [undefined]);
     });
-    world.disk.root.names.set("mail", mail);
+    world.disk.mountAt(mailRoot, mail);
     await world.recover();
     world.check();
     world.loseLife();
@@ -116,11 +116,11 @@ for (const errno of ["EXDEV", "EACCES", "EDQUOT", "EROFS", "ENOSPC"]) {
         const refused = { errno, matches: intoMailbox(bob) };
         world.disk.faults = [refused];
         assert.deepEqual(await send(world, office, [ann, bob, ann, bob]), Array(4).fill(undefined));
-        await until(() => world.ledger.visibleCount === 2);
+        await until(() => world.ledger.settledCount === 2);
         assert.deepEqual(await send(world, office, [ann]), [undefined]);
-        await until(() => world.ledger.visibleCount === 3);
+        await until(() => world.ledger.settledCount === 3);
         world.disk.faults = [];
-        await until(() => world.ledger.visibleCount === 5);
+        await until(() => world.ledger.settledCount === 5);
       });
       assert.deepEqual(orphanEvents(world), []);
       world.check();
@@ -155,7 +155,7 @@ test("messages logged again survive a kill and a cut at any later instant", asyn
         await send(world, office, [ann, bob]);
         if (instant % 4 < 2) {
           // Later mail is published meanwhile, and the marks go on.
-          await until(() => world.ledger.visibleCount === 1);
+          await until(() => world.ledger.settledCount === 1);
           await send(world, office, [ann]);
         }
         if (instant % 2) world.disk.killAt = world.disk.instants + instant;
@@ -204,12 +204,12 @@ test("a mailbox that is gone is not made again: its mail is kept in orphans/ at 
   const world = new World({ seed: 1 });
   await life(world, async (office) => {
     await send(world, office, [bob]);
-    await until(() => world.ledger.visibleCount === 1);
+    await until(() => world.ledger.settledCount === 1);
     world.disk.faults = [
       { errno: "ENOENT", matches: ({ name, path }) => name === "open" && path === `${bob}/new` },
     ];
     await send(world, office, [ann]);
-    await until(() => world.ledger.visibleCount === 2);
+    await until(() => world.ledger.settledCount === 2);
   });
   const other = new World({ seed: 2 });
   await life(other, async (office) => {
@@ -227,7 +227,7 @@ test("names the disk did not keep are published again from the log", async () =>
     const world = new World({ seed, directoriesForget: true });
     await life(world, async (office) => {
       await send(world, office, [ann]);
-      await until(() => world.ledger.visibleCount === 1);
+      await until(() => world.ledger.settledCount === 1);
       let failures = 0;
       world.disk.faults = [
         {
@@ -237,7 +237,7 @@ test("names the disk did not keep are published again from the log", async () =>
         },
       ];
       await send(world, office, [bob, bob, ann]);
-      await until(() => world.ledger.visibleCount === 4);
+      await until(() => world.ledger.settledCount === 4);
     });
     world.loseLife();
     await world.recover();
@@ -249,7 +249,7 @@ test("a disk that is full while staging refuses new mail with ENOSPC, and serves
   const world = new World({ seed: 3 });
   await life(world, async (office) => {
     await send(world, office, [ann]);
-    await until(() => world.ledger.visibleCount === 1);
+    await until(() => world.ledger.settledCount === 1);
     world.disk.faults = [
       {
         errno: "ENOSPC",
@@ -260,7 +260,7 @@ test("a disk that is full while staging refuses new mail with ENOSPC, and serves
     await until(() => world.events.some(({ kind }) => kind === "publishing"));
     assert.deepEqual(await send(world, office, [ann]), ["ENOSPC"]);
     world.disk.faults = [];
-    await until(() => world.ledger.visibleCount === 2 && isPublishing(world));
+    await until(() => world.ledger.settledCount === 2 && isPublishing(world));
     assert.deepEqual(await send(world, office, [ann]), [undefined]);
   });
   world.check();
@@ -351,12 +351,12 @@ test("an older copy of the mail file system is not taken for one that readers ha
   await life(world, (office) => send(world, office, [ann, bob]).then(nothing), "kill");
   world.loseLife();
   const current = world.disk.root.names.get("mail")!;
-  world.disk.root.names.set("mail", older);
+  world.disk.mountAt(mailRoot, older);
   await life(world, async (office) => {
     assert.equal(office.recovered.unavailable.length, 1);
     assert.match(office.recovered.unavailable[0]!.reason, /restored from a copy/);
   });
-  world.disk.root.names.set("mail", current);
+  world.disk.mountAt(mailRoot, current);
   await world.recover();
   world.check();
 });

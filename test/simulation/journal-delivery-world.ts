@@ -10,17 +10,22 @@ import {
 import { createKnownMailboxes, createNameSource, type Delivery } from "../../src/maildir/index.ts";
 import type { Clock, FileSystem, FileSystemSync } from "../../src/system/index.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
-import { SimDisk } from "../support/sim-disk/disk.ts";
+import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import { DeliveryLedger, inodeAt } from "./journal-delivery-ledger.ts";
-import { Reader } from "./powercut-reader.ts";
+import { MailLedger } from "./mail-ledger.ts";
+import { Reader } from "./mail-reader.ts";
+import {
+  draw,
+  type MailDiskOptions,
+  mailboxes,
+  mailDisk,
+  mailRoot,
+  secondHome,
+} from "./mail-world.ts";
 
-export const mailRoot = "/mail";
-export const mailboxes = ["/mail/a.example/ann", "/mail/a.example/bob", "/mail/b.example/cid"];
 const journalDirectory = "/var/journal";
-const spoolFile = "/mail/spooled";
 
-export interface WorldOptions {
+export interface WorldOptions extends MailDiskOptions {
   readonly seed: number;
   /** Whether a helper that flushes whole file systems is to be had. */
   readonly bulk?: boolean;
@@ -36,7 +41,7 @@ export interface WorldOptions {
 }
 
 export class World {
-  readonly ledger = new DeliveryLedger();
+  readonly ledger = new MailLedger((disk) => ({ mailboxes, staging: stagingOn(disk) }));
   readonly random: SeededRandom;
   disk: SimDisk;
   readonly counted = { lives: 0, notOpened: 0, restored: 0, finished: 0, skipped: 0 };
@@ -47,23 +52,14 @@ export class World {
   constructor(options: WorldOptions) {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
-    this.disk = new SimDisk(this.random);
+    this.disk = mailDisk(this.random, options);
     this.disk.directoriesForget = options.directoriesForget ?? false;
-    const { root } = this.disk;
-    const mail = this.disk.newInode("directory", 0o755);
-    const spooled = this.disk.newInode("file", 0o600);
-    spooled.bytes = new Uint8Array(1200).fill(115);
-    spooled.durableBytes = spooled.bytes;
-    root.add("mail", mail);
-    mail.add("spooled", spooled);
-    mail.flushNames(mail.changes);
-    root.flushNames(root.changes);
   }
 
   /** One process recovers, delivers, and ends: its work done, killed, or with the power. */
   async live(batches: number, manner: "close" | "drop" = "close"): Promise<void> {
     const process = this.disk.start();
-    const reader = this.#reader();
+    const reader = new Reader(this.disk, this.ledger, mailboxes, this.random);
     this.disk.onTurn = () => {
       if (!process.hasEnded) reader.turn();
       if (this.#options.faulty && this.random.below(60) === 0) this.disk.failWriteBack();
@@ -108,12 +104,11 @@ export class World {
   loseLife(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
-    this.ledger.afterCut(this.disk, mailboxes, this.#staging());
+    this.ledger.afterCut(this.disk);
   }
 
   check(): void {
-    const staging = this.#staging();
-    this.ledger.checkRecovered(this.disk, mailboxes, staging && `${staging}/orphans`);
+    this.ledger.check(this.disk);
   }
 
   async open(process: SimProcess, mustOpen = false): Promise<JournalDisk | undefined> {
@@ -155,23 +150,24 @@ export class World {
       names: createNameSource({ clock, host: "post.example", random }),
       known: createKnownMailboxes(),
       root: mailRoot,
-      openFileSystemSync: async () => (bulk ? spoilSync(this.#helper(process)) : undefined),
+      openFileSystemSync: async (directory) =>
+        bulk ? spoilSync(this.#helper(process, directory)) : undefined,
       onEvent: (event) => {
         this.events.push(event);
         if (process.hasEnded) return;
-        if (event.kind === "published") this.ledger.published(event.ids);
+        if (event.kind === "published") this.ledger.settled(event.ids);
         if (event.kind === "orphaned") this.ledger.orphans(event.ids);
       },
     };
   }
 
-  #helper(process: SimProcess): FileSystemSync {
-    const sync = this.disk.openSync(process);
+  #helper(process: SimProcess, directory: string): FileSystemSync {
+    const sync = this.disk.openSync(process, directory);
     let failed = false;
     return {
       sync: async () => {
         try {
-          await sync(mailRoot);
+          await sync(directory);
         } catch (error) {
           failed = true;
           throw error;
@@ -182,21 +178,6 @@ export class World {
       },
       close: async () => {},
     };
-  }
-
-  #reader(): Reader {
-    const { ledger, disk } = this;
-    const notes = {
-      seen: (path: string, bytes: Uint8Array) => ledger.seen(path, bytes),
-      deedsBefore: (id: string, deed: Parameters<DeliveryLedger["readerDid"]>[1]) =>
-        ledger.deedsBefore(id, deed),
-      readerDid: (id: string, deed: Parameters<DeliveryLedger["readerDid"]>[1]) => {
-        const isEarly = !ledger.isVisible(id);
-        // The reader marks its own object durable later.
-        ledger.readerDid(id, Object.assign(deed, { isEarly }));
-      },
-    };
-    return new Reader(disk, notes, mailboxes, this.random);
   }
 
   async send(disk: JournalDisk, batches: number, process: SimProcess): Promise<void> {
@@ -212,19 +193,8 @@ export class World {
     }
   }
 
-  /** A message of some kind for some mailbox; a plain one for the mailbox that is given. */
   delivery(chosen?: string): Delivery {
-    const maildir = chosen ?? mailboxes[this.random.below(mailboxes.length)]!;
-    const text = this.ledger.nextText(this.random);
-    const spooled = chosen === undefined && this.random.below(8) === 0;
-    const delivery: Delivery = {
-      maildir,
-      body: spooled ? { head: text, file: spoolFile, size: text.length + 1200 } : text,
-      ...(chosen === undefined && this.random.below(5) === 0 ? { flags: "S" } : {}),
-      ...(this.random.below(5) === 0 ? { receivedAt: new Date(1_600_000_000_000) } : {}),
-    };
-    this.ledger.sent(delivery, spooled ? Buffer.concat([text, Buffer.alloc(1200, 115)]) : text);
-    return delivery;
+    return draw(this.ledger, this.random, chosen);
   }
 
   /** Runs what a process does, until it is done or the process has ended. */
@@ -281,13 +251,6 @@ export class World {
     };
   }
 
-  #staging(): string | undefined {
-    const staging = [...(inodeAt(this.disk, mailRoot)?.names.keys() ?? [])].find((name) =>
-      name.startsWith(".postbag-"),
-    );
-    return staging && `${mailRoot}/${staging}`;
-  }
-
   #breakSomething(): void {
     const errno = ["EIO", "ENOSPC", "EACCES", "EXDEV", "EDQUOT"][this.random.below(5)]!;
     const first = this.disk.operations + this.random.below(200);
@@ -305,6 +268,15 @@ export class World {
       },
     ];
   }
+}
+
+/** The staging directories that are there, on whichever file system. */
+export function stagingOn(disk: SimDisk): string[] {
+  return [mailRoot, secondHome].flatMap((home) =>
+    [...(disk.inodeAt(home)?.names.keys() ?? [])]
+      .filter((name) => name.startsWith(".postbag-"))
+      .map((name) => `${home}/${name}`),
+  );
 }
 
 function oneTurn(): Promise<void> {

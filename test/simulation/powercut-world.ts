@@ -2,32 +2,28 @@
  * A small post office on a simulated disk: two senders deliver batches at the same time, a reader
  * moves, flags and deletes what it sees, and somewhere the power is cut or the process killed.
  *
- * It keeps a ledger of what was sent, acknowledged and done by the reader, which `verify` in
- * powercut-ledger.ts holds against what is found on the disk afterwards.
+ * It keeps a ledger of what was sent, acknowledged and done by the reader, which is held against what is
+ * found on the disk afterwards (mail-ledger.ts).
  */
 import {
   createKnownMailboxes,
   createNameSource,
   type DeliverTools,
-  type Delivery,
   deliverAll,
 } from "../../src/maildir/index.ts";
 import type { FileSystem, SyncFileSystem } from "../../src/system/index.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { SimClock } from "../support/sim-clock.ts";
-import { SimDisk } from "../support/sim-disk/disk.ts";
+import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import { Ledger } from "./powercut-ledger.ts";
-import { Reader } from "./powercut-reader.ts";
-
-export const mailRoot = "/mail";
-export const mailboxes = ["/mail/a.example/ann", "/mail/a.example/bob", "/mail/b.example/cid"];
-const spoolFile = "/mail/spooled";
+import { MailLedger } from "./mail-ledger.ts";
+import { Reader } from "./mail-reader.ts";
+import { draw, type MailDiskOptions, mailboxes, mailDisk, mailRoot } from "./mail-world.ts";
 
 /** How a batch is flushed: message by message, by whole file system, or drawn for each batch. */
 export type Flushing = "each" | "bulk" | "mixed";
 
-export interface WorldOptions {
+export interface WorldOptions extends MailDiskOptions {
   readonly seed: number;
   readonly flushing: Flushing;
   /** Also lets writes, flushes and write-backs fail now and then. */
@@ -38,7 +34,9 @@ export interface WorldOptions {
 }
 
 export class World {
-  readonly ledger = new Ledger();
+  readonly ledger = new MailLedger(() => ({ mailboxes }));
+  /** Descriptors a process forgot to close. */
+  readonly leftOpen: string[] = [];
   readonly random: SeededRandom;
   disk: SimDisk;
   readonly #options: WorldOptions;
@@ -47,16 +45,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
-    this.disk = new SimDisk(this.random);
-    const { root } = this.disk;
-    const mail = this.disk.newInode("directory", 0o755);
-    const spooled = this.disk.newInode("file", 0o600);
-    spooled.bytes = new Uint8Array(1200).fill(115);
-    spooled.durableBytes = spooled.bytes;
-    root.add("mail", mail);
-    mail.add("spooled", spooled);
-    mail.flushNames(mail.changes);
-    root.flushNames(root.changes);
+    this.disk = mailDisk(this.random, options);
   }
 
   /** One process lives and delivers, until it has done its work, is killed, or the power goes. */
@@ -77,7 +66,7 @@ export class World {
     await reader.rest();
     this.disk.faults = [];
     if (process.isDead || this.disk.isOff) return;
-    this.ledger.leftOpen.push(...process.openFiles);
+    this.leftOpen.push(...process.openFiles);
     process.kill();
   }
 
@@ -85,33 +74,21 @@ export class World {
   loseLife(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
-    this.ledger.rebase(this.disk, mailboxes);
+    this.ledger.afterCut(this.disk);
   }
 
   async #send(batches: number, tools: DeliverTools, process: SimProcess): Promise<void> {
     for (let batch = 0; batch < batches; batch += 1) {
-      const deliveries = Array.from({ length: 1 + this.random.below(4) }, () => this.#delivery());
+      const deliveries = Array.from({ length: 1 + this.random.below(4) }, () =>
+        draw(this.ledger, this.random),
+      );
       const results = await deliverAll(deliveries, tools);
       if (this.disk.isOff || process.isDead) return;
       for (const [index, result] of results.entries()) {
-        this.ledger.answered(deliveries[index]!, result);
+        this.ledger.answered(deliveries[index]!, result.ok ? result.id : undefined);
+        if (result.ok) this.ledger.settled([result.id]);
       }
     }
-  }
-
-  #delivery(): Delivery {
-    const maildir = mailboxes[this.random.below(mailboxes.length)]!;
-    const text = this.ledger.nextText(this.random);
-    const spooled = this.random.below(8) === 0;
-    const delivery: Delivery = {
-      maildir,
-      body: spooled ? { head: text, file: spoolFile, size: text.length + 1200 } : text,
-      ...(this.random.below(5) === 0 ? { flags: "S" } : {}),
-      ...(this.random.below(5) === 0 ? { receivedAt: new Date(1_600_000_000_000) } : {}),
-    };
-    const wire = spooled ? Buffer.concat([text, Buffer.alloc(1200, 115)]) : text;
-    this.ledger.sent(delivery, wire);
-    return delivery;
   }
 
   #tools(process: SimProcess): DeliverTools {

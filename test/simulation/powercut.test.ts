@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Flushing, mailboxes, World, type WorldOptions } from "./powercut-world.ts";
+import type { NameOrder } from "../support/sim-disk/mount.ts";
+import { type Flushing, World, type WorldOptions } from "./powercut-world.ts";
 
 const seeds = Number(process.env.POSTBAG_SEEDS ?? 1);
 const counted = { cuts: 0, kills: 0, acknowledged: 0, refused: 0, files: 0 };
@@ -29,12 +30,12 @@ async function play(options: WorldOptions, ending: Ending, batches = 6): Promise
   try {
     await world.live(batches);
     const { instants } = world.disk;
-    assert.deepEqual(world.ledger.leftOpen, [], "descriptors left open");
+    assert.deepEqual(world.leftOpen, [], "descriptors left open");
     world.disk.cutAt = undefined;
     world.disk.killAt = undefined;
     if (ending.killAt !== undefined) {
       counted.kills += 1;
-      world.ledger.verify(world.disk, mailboxes);
+      world.ledger.check(world.disk);
       // Another process takes over the very same disk, and the power goes while it works.
       world.disk.cutAt = world.disk.instants + 1 + world.random.below(120);
       await world.live(1);
@@ -42,13 +43,13 @@ async function play(options: WorldOptions, ending: Ending, batches = 6): Promise
     }
     counted.cuts += 1;
     world.loseLife();
-    world.ledger.verify(world.disk, mailboxes);
+    world.ledger.check(world.disk);
     // Work goes on after the cut, and the power goes again.
     world.disk.cutAt = 1 + world.random.below(150);
     await world.live(1);
     counted.cuts += 1;
     world.loseLife();
-    world.ledger.verify(world.disk, mailboxes);
+    world.ledger.check(world.disk);
     counted.acknowledged += world.ledger.acknowledged;
     counted.refused += world.ledger.refused;
     counted.files += world.ledger.filesChecked;
@@ -63,6 +64,7 @@ async function play(options: WorldOptions, ending: Ending, batches = 6): Promise
 }
 
 const flushings: readonly Flushing[] = ["each", "bulk", "mixed"];
+const orders: readonly NameOrder[] = ["any", "ordered"];
 
 for (const flushing of flushings) {
   test(`${flushing}: a cut at any instant breaks no promise`, async () => {
@@ -82,14 +84,24 @@ for (const flushing of flushings) {
   });
 
   // Where the fault lies is drawn from the seed, so each run has another one.
-  test(`${flushing}: failing calls, then a kill or a cut, break no promise`, async () => {
-    for (let seed = 1; seed <= 300 * seeds; seed += 1) {
-      const options = { seed: 2000 + seed, flushing, faulty: true };
-      const at = 1 + ((seed * 37) % 331);
-      await play(options, seed % 3 === 0 ? { killAt: at } : { cutAt: at });
-    }
-  });
+  for (const names of orders) {
+    test(`${flushing}, names ${names}: failing calls, then a kill or a cut, break no promise`, async () => {
+      for (let seed = 1; seed <= 150 * seeds; seed += 1) {
+        const options = { seed: 2000 + seed, flushing, names, faulty: true };
+        const at = 1 + ((seed * 37) % 331);
+        await play(options, seed % 3 === 0 ? { killAt: at } : { cutAt: at });
+      }
+    });
+  }
 }
+
+test("names in order: a cut at every third instant breaks no promise", async () => {
+  for (let seed = 3001; seed <= 3000 + 3 * seeds; seed += 1) {
+    const options = { seed, flushing: flushings[seed % 3]!, names: "ordered" as const };
+    const instants = await play(options, {});
+    for (let cutAt = 1 + (seed % 3); cutAt <= instants; cutAt += 3) await play(options, { cutAt });
+  }
+});
 
 test("the sweep was as large as it is said to be", () => {
   assert.ok(counted.cuts >= 2000, `${counted.cuts} cuts`);

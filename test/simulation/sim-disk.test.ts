@@ -15,7 +15,7 @@ function prepared(random: SeededRandom): { readonly disk: SimDisk; readonly proc
   const process = disk.start();
   process.makeDirectory("/tmp", 0o700);
   process.makeDirectory("/new", 0o700);
-  disk.root.flushNames(disk.root.changes);
+  disk.root.mount.commit(disk.root.changes);
   return { disk, process };
 }
 
@@ -132,6 +132,58 @@ test("a killed process leaves the cache as it is, and another one goes on with i
   await assert.rejects(flush, { name: "Gone" });
   assert.throws(() => process.list("/tmp"), { name: "Gone" });
   assert.deepEqual(disk.start().list("/tmp"), ["x"]);
+});
+
+test("where names keep their order, a cut leaves what was done up to some step, and renames whole", () => {
+  const found = new Set<string>();
+  for (const random of seeds(200)) {
+    const disk = new SimDisk(random, "ordered");
+    for (const path of ["/tmp", "/new"]) disk.furnish(path);
+    const process = disk.start();
+    process.close(process.createExclusive("/tmp/x", 0o600));
+    process.rename("/tmp/x", "/new/x");
+    process.close(process.createExclusive("/tmp/y", 0o600));
+    process.unlink("/new/x");
+    disk.cut();
+    const after = disk.afterCut().start();
+    found.add([...after.list("/tmp"), ...after.list("/new").map((name) => `new ${name}`)].join());
+  }
+  assert.deepEqual([...found].sort(), ["", "new x", "x", "y", "y,new x"]);
+});
+
+test("where names keep their order, flushing one directory keeps what was done before elsewhere", async () => {
+  for (const random of seeds(50)) {
+    const disk = new SimDisk(random, "ordered");
+    for (const path of ["/tmp", "/new", "/cur"]) disk.furnish(path);
+    const process = disk.start();
+    process.close(process.createExclusive("/tmp/x", 0o600));
+    process.rename("/tmp/x", "/new/x");
+    process.unlink("/new/x");
+    process.close(process.createExclusive("/cur/y", 0o600));
+    await flushDirectory(process, "/cur");
+    const after = disk.afterCut().start();
+    assert.deepEqual([after.list("/tmp"), after.list("/new"), after.list("/cur")], [[], [], ["y"]]);
+  }
+});
+
+test("a rename into another file system, or another quota's tree, is refused with EXDEV", async () => {
+  const disk = new SimDisk(new SeededRandom(1));
+  disk.furnish("/tmp");
+  disk.furnish("/other", 2);
+  disk.furnish("/tree").tree = 7;
+  const process = disk.start();
+  process.close(process.createExclusive("/tmp/x", 0o600));
+  for (const there of ["/other", "/tree"]) {
+    assert.throws(() => process.rename("/tmp/x", `${there}/x`), { code: "EXDEV" });
+  }
+  assert.deepEqual(process.list("/tmp"), ["x"]);
+  assert.notEqual(process.status("/other").device, process.status("/tmp").device);
+  assert.equal(process.status("/tree").device, process.status("/tmp").device);
+  // A flush of one file system says nothing about the other.
+  process.close(process.createExclusive("/other/y", 0o600));
+  await disk.openSync(process, "/other")("/other");
+  assert.deepEqual([...disk.inodeAt("/other")!.durableNames.keys()], ["y"]);
+  assert.deepEqual([...disk.inodeAt("/tmp")!.durableNames.keys()], []);
 });
 
 test("the same seed gives the same disk after the same cut", async () => {

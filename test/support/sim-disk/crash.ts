@@ -1,21 +1,27 @@
 /**
  * What a power cut may leave: every legal disk that the unflushed changes allow, one per seed.
  *
- * Names survive or not, independently of each other, but a rename survives as old name, new name or
- * both, never as neither. Bytes survive as any subset of sectors. No order is kept between them.
+ * Which names survive is the business of each file system (mount.ts), but a rename survives as old name,
+ * new name or both, never as neither. Bytes survive as any subset of sectors. No order is kept between
+ * bytes and names.
  */
 import type { SeededRandom } from "../seeded-random.ts";
 import { Inode, type NameChange, tornBytes } from "./inode.ts";
+import { Mount } from "./mount.ts";
 
 /** Builds the disk a machine finds after the cut; the one it is taken from is not changed. */
 export function rootAfterCut(root: Inode, random: SeededRandom): Inode {
   const survives = survivors(root, random);
   const rebuilt = new Map<Inode, Inode>();
+  const mounts = new Map<Mount, Mount>();
 
   function rebuild(inode: Inode): Inode {
     const known = rebuilt.get(inode);
     if (known) return known;
-    const after = new Inode(inode.number, inode.kind, inode.mode);
+    const mount = mounts.get(inode.mount) ?? new Mount(inode.mount.device, inode.mount.order);
+    mounts.set(inode.mount, mount);
+    const after = new Inode(inode.number, inode.kind, inode.mode, mount);
+    after.tree = inode.tree;
     rebuilt.set(inode, after);
     if (inode.kind === "file") {
       const torn = inode.forsaken
@@ -40,15 +46,8 @@ export function rootAfterCut(root: Inode, random: SeededRandom): Inode {
 
 /** Draws which unflushed changes of names have reached the disk. */
 function survivors(root: Inode, random: SeededRandom): ReadonlySet<NameChange> {
-  // Sometimes nearly all, sometimes nearly none, mostly any mixture.
-  const chance = [0.1, 0.5, 0.5, 0.9][random.below(4)]!;
-  const pending = [...directories(root)].flatMap(({ changes }) => changes);
-  const drawn = pending.filter(({ done, lost }) => !done && !lost && random.next() < chance);
-  const adds = new Set(drawn.filter(({ kind }) => kind === "add"));
-  const removals = drawn.filter(
-    ({ kind, pair }) => kind === "remove" && (!pair || pair.done || adds.has(pair)),
-  );
-  return new Set([...adds, ...removals]);
+  const mounts = new Set([...directories(root)].map(({ mount }) => mount));
+  return new Set([...mounts].flatMap((mount) => mount.survivors(random)));
 }
 
 function namesAfterCut(directory: Inode, survives: ReadonlySet<NameChange>): Map<string, Inode> {

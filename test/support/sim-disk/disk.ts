@@ -6,14 +6,16 @@
  * instant at which the power can be cut or the process killed, and every flush two, because it takes
  * time. Everything is drawn from one seed, so that a run can be run again.
  *
- * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, flushing
- * `tmp/` alone does not make a rename durable, and what one descriptor was told no later one hears.
+ * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, and what one
+ * descriptor was told no later one hears. Names come in two kinds, see mount.ts: any of them may survive,
+ * and flushing `tmp/` alone does not make a rename durable; or they survive in order.
  */
 import type { FileSystemSpace, SyncFileSystem } from "../../../src/system/index.ts";
 import type { SeededRandom } from "../seeded-random.ts";
 import { rootAfterCut } from "./crash.ts";
 import { errnoError, Gone } from "./errors.ts";
 import { Inode, inodes, snapshot } from "./inode.ts";
+import { Mount, type NameOrder } from "./mount.ts";
 import { SimProcess } from "./process.ts";
 
 /** One call as it is made: a fault decides by it whether the call fails. */
@@ -54,7 +56,10 @@ export class SimDisk {
   clockMs = Date.UTC(2026, 0, 1);
   /** Who holds which lock; a dead process holds none. */
   readonly locks = new Map<string, SimProcess>();
-  /** Whether a failed flush of a directory loses its changes; else they stay to be flushed again. */
+  /**
+   * Whether a failed flush of a directory loses its changes, where names keep no order; else they stay
+   * to be flushed again. A journalling file system that cannot write its journal stops altogether.
+   */
   directoriesForget = true;
   /** What statfs answers. */
   space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
@@ -63,13 +68,11 @@ export class SimDisk {
   #inodes: number;
   #flushes: Flush[] = [];
   #scheduled = false;
-  #syncFailures = 0;
-  #syncErrno = "EIO";
 
-  constructor(random: SeededRandom, root: Inode = new Inode(1, "directory", 0o755)) {
+  constructor(random: SeededRandom, root: Inode | NameOrder = "any") {
     this.random = random;
-    this.root = root;
-    this.#inodes = 1 + highestNumber(root);
+    this.root = root instanceof Inode ? root : new Inode(1, "directory", 0o755, new Mount(1, root));
+    this.#inodes = 1 + highestNumber(this.root);
   }
 
   get isOff(): boolean {
@@ -96,30 +99,76 @@ export class SimDisk {
     return disk;
   }
 
-  /** Opens a flush of the whole file system, as a helper that holds its descriptor from now on. */
-  openSync(owner: SimProcess): SyncFileSystem {
-    let seen = this.#syncFailures;
+  /** Makes a directory outside of any process, durably. */
+  furnish(path: string, device?: number): Inode {
+    const slash = path.lastIndexOf("/");
+    const parent = this.inodeAt(path.slice(0, slash))!;
+    const mount = device === undefined ? parent.mount : new Mount(device, parent.mount.order);
+    const directory = new Inode(++this.#inodes, "directory", 0o755, mount);
+    this.#place(parent, path.slice(slash + 1), directory);
+    return directory;
+  }
+
+  /** Makes a file outside of any process, durably. */
+  furnishFile(path: string, bytes: Uint8Array<ArrayBuffer>): void {
+    const slash = path.lastIndexOf("/");
+    const parent = this.inodeAt(path.slice(0, slash))!;
+    const file = this.newInode("file", 0o600, parent);
+    file.bytes = bytes;
+    file.durableBytes = bytes;
+    this.#place(parent, path.slice(slash + 1), file);
+  }
+
+  /** Puts another directory in the place of one, as mounting a file system does, or unmounting. */
+  mountAt(path: string, directory: Inode): void {
+    const slash = path.lastIndexOf("/");
+    this.#place(this.inodeAt(path.slice(0, slash))!, path.slice(slash + 1), directory);
+  }
+
+  #place(parent: Inode, name: string, inode: Inode): void {
+    parent.names.set(name, inode);
+    parent.durableNames.set(name, inode);
+  }
+
+  /** What stands under a path now, as programs see it. */
+  inodeAt(path: string): Inode | undefined {
+    let inode: Inode | undefined = this.root;
+    for (const name of path.split("/").filter(Boolean)) inode = inode?.names.get(name);
+    return inode;
+  }
+
+  /**
+   * Opens a flush of the file system a directory lies on, as a helper that holds its descriptor from now
+   * on; without a directory it is that of the root.
+   */
+  openSync(owner: SimProcess, home = "/"): SyncFileSystem {
+    const { mount } = this.inodeAt(home) ?? this.root;
+    let seen = mount.failures;
     let spent: Error | undefined;
     return async (directory) => {
       const errno = this.called(owner, "syncfs", directory);
-      const written = [...inodes(this.root)].map((inode) => snapshot(inode));
+      const written = this.#filesOn(mount).map((inode) => snapshot(inode));
+      const changes = [...mount.pending];
       await this.flush(owner, () => {
-        if (errno)
-          this.#failSome(
-            written.map(({ inode }) => inode),
-            errno,
-          );
-        // As a transaction does: the second look takes the old names of finished renames.
-        for (const look of [1, 2]) {
-          for (const { settle } of written) if (!errno || this.random.below(2) === look) settle();
+        if (errno) {
+          const concerned = written.map(({ inode }) => inode);
+          this.#failSome(concerned, errno);
+          for (const { settle } of written) if (this.random.below(2)) settle();
+        } else {
+          for (const { inode, settle } of written) if (inode.kind === "file") settle();
+          mount.commit(changes);
         }
-        if (this.#syncFailures > seen || errno) {
-          spent ??= errnoError(errno ?? this.#syncErrno, "syncfs", directory);
+        if (mount.failures > seen || errno) {
+          spent ??= errnoError(errno ?? mount.lastErrno, "syncfs", directory);
         }
-        seen = this.#syncFailures;
+        seen = mount.failures;
         if (spent) throw spent;
       });
     };
+  }
+
+  #filesOn(mount: Mount): Inode[] {
+    return [...inodes(this.root)].filter((inode) => inode.mount === mount);
   }
 
   /** The kernel writes a dirty file back by itself, and fails. Answers whether there was one. */
@@ -137,9 +186,10 @@ export class SimDisk {
 
   /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */
   failInode(inode: Inode, errno: string): void {
-    inode.fail(errno, this.random, this.directoriesForget);
-    this.#syncFailures += 1;
-    this.#syncErrno = errno;
+    const forgets = this.directoriesForget && inode.mount.order === "any";
+    inode.fail(errno, this.random, forgets);
+    inode.mount.failures += 1;
+    inode.mount.lastErrno = errno;
   }
 
   #failSome(candidates: readonly Inode[], errno: string): void {
@@ -192,9 +242,11 @@ export class SimDisk {
     for (const flush of abandoned) flush.abandon(new Gone("the process was killed"));
   }
 
-  newInode(kind: "file" | "directory", mode: number): Inode {
+  newInode(kind: "file" | "directory", mode: number, parent: Inode): Inode {
     this.#inodes += 1;
-    return new Inode(this.#inodes, kind, mode);
+    const inode = new Inode(this.#inodes, kind, mode, parent.mount);
+    inode.tree = parent.tree;
+    return inode;
   }
 
   /** How many names a file has. */

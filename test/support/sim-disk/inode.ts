@@ -5,6 +5,7 @@
  * on showing the new bytes, later flushes succeed, and nothing of it reaches the disk.
  */
 import type { SeededRandom } from "../seeded-random.ts";
+import type { Mount } from "./mount.ts";
 
 /** The smallest piece of a write that survives a cut or does not. */
 export const sectorBytes = 512;
@@ -12,10 +13,13 @@ export const sectorBytes = 512;
 /** One change to a directory that has not been flushed yet. */
 export interface NameChange {
   readonly kind: "add" | "remove";
+  readonly directory: Inode;
   readonly name: string;
   readonly inode: Inode;
   /** For the removal half of a rename: its other half, without which it must not become durable. */
   readonly pair?: NameChange;
+  /** Counts what was done to names on the file system; both halves of a rename are one step. */
+  readonly step: number;
   /** The durable directory shows it. */
   done: boolean;
   /** A failed flush dropped it: it never becomes durable. */
@@ -26,6 +30,10 @@ export class Inode {
   readonly number: number;
   readonly kind: "file" | "directory";
   mode: number;
+  /** The file system it lies on. */
+  readonly mount: Mount;
+  /** Files of one tree only may be renamed into each other's directories: a project quota of XFS. */
+  tree = 0;
   /** Counts failed flushes and write-backs; a descriptor reports those since it was opened, once. */
   failures = 0;
   lastErrno = "EIO";
@@ -42,54 +50,17 @@ export class Inode {
   readonly durableNames = new Map<string, Inode>();
   changes: NameChange[] = [];
 
-  constructor(number: number, kind: "file" | "directory", mode: number) {
+  constructor(number: number, kind: "file" | "directory", mode: number, mount: Mount) {
     this.number = number;
     this.kind = kind;
     this.mode = mode;
+    this.mount = mount;
   }
 
   /** A file with bytes that the disk lacks, and could still get. */
   get isDirty(): boolean {
     if (this.kind !== "file" || this.forsaken || this.bytes === this.durableBytes) return false;
     return Buffer.compare(this.bytes, this.durableBytes) !== 0;
-  }
-
-  add(name: string, inode: Inode): NameChange {
-    return this.#change({ kind: "add", name, inode, done: false, lost: false });
-  }
-
-  remove(name: string, inode: Inode, pair?: NameChange): NameChange {
-    const change = { kind: "remove" as const, name, inode, done: false, lost: false };
-    return this.#change(pair ? { ...change, pair } : change);
-  }
-
-  #change(change: NameChange): NameChange {
-    if (change.kind === "add") this.names.set(change.name, change.inode);
-    else if (this.names.get(change.name) === change.inode) this.names.delete(change.name);
-    this.changes.push(change);
-    return change;
-  }
-
-  /** Makes one change of a name durable. */
-  commit(change: NameChange): void {
-    if (change.done || change.lost) return;
-    if (change.kind === "add") this.durableNames.set(change.name, change.inode);
-    else if (this.durableNames.get(change.name) === change.inode) {
-      this.durableNames.delete(change.name);
-    }
-    change.done = true;
-  }
-
-  /**
-   * Makes these changes durable, as a flush does. A rename is never neither: the old name goes only
-   * when the new one is durable, and stays pending otherwise.
-   */
-  flushNames(changes: readonly NameChange[]): void {
-    for (const change of changes) {
-      if (change.pair && !change.pair.done) continue;
-      this.commit(change);
-    }
-    this.changes = this.changes.filter(({ done, lost }) => !done && !lost);
   }
 
   /** Makes the bytes as they were when the flush began durable. */
@@ -120,9 +91,7 @@ export class Inode {
     }
     if (!directoriesForget) return;
     // Directories inside directories stay pending: a file system that loses one has stopped altogether.
-    for (const change of this.changes) {
-      if (change.inode.kind === "file") change.lost = true;
-    }
+    this.mount.lose(this.changes.filter(({ inode }) => inode.kind === "file"));
   }
 }
 
@@ -153,11 +122,11 @@ export function tornBytes(
 /** Remembers what a flush beginning now will make durable once it is done. */
 export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle: () => void } {
   const { bytes, durableBytes, modifiedMs } = inode;
-  const changes = [...inode.changes];
+  const changes = inode.mount.changesOf(inode);
   return {
     inode,
     settle: () => {
-      if (inode.kind === "directory") inode.flushNames(changes);
+      if (inode.kind === "directory") inode.mount.commit(changes);
       else {
         // What a later flush has put on the disk meanwhile is not taken back by an older one.
         if (inode.durableBytes === durableBytes) inode.flushBytes(bytes);

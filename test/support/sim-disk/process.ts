@@ -57,10 +57,10 @@ export class SimProcess implements FileSystem {
     this.#call("open", path);
     const { directory, name } = this.#parent(path, "open");
     if (directory.names.has(name)) throw errnoError("EEXIST", "open", path);
-    const inode = this.#disk.newInode("file", mode);
+    const inode = this.#disk.newInode("file", mode, directory);
     inode.modifiedMs = this.#disk.clockMs;
     inode.changedMs = this.#disk.clockMs;
-    directory.add(name, inode);
+    directory.mount.add(directory, name, inode);
     return this.#open(inode, path);
   }
 
@@ -141,14 +141,14 @@ export class SimProcess implements FileSystem {
   unlink(path: string): void {
     this.#call("unlink", path);
     const { directory, name } = this.#parent(path, "unlink");
-    directory.remove(name, this.#find(path, "unlink"));
+    directory.mount.remove(directory, name, this.#find(path, "unlink"));
   }
 
   makeDirectory(path: string, mode: number): void {
     this.#call("mkdir", path);
     const { directory, name } = this.#parent(path, "mkdir");
     if (directory.names.has(name)) throw errnoError("EEXIST", "mkdir", path);
-    directory.add(name, this.#disk.newInode("directory", mode));
+    directory.mount.add(directory, name, this.#disk.newInode("directory", mode, directory));
   }
 
   list(directory: string): string[] {
@@ -171,7 +171,7 @@ export class SimProcess implements FileSystem {
       modifiedMs: inode.modifiedMs,
       changedMs: inode.changedMs,
       bornMs: inode.number,
-      device: 1,
+      device: inode.mount.device,
       inode: inode.number,
     };
   }
@@ -240,7 +240,7 @@ export class SimProcess implements FileSystem {
     const modifiedMs = inode.durableModifiedMs;
     await this.#disk.flush(this, () => {
       if (errno) this.#disk.failInode(inode, errno);
-      if (!errno || inode.kind === "file" || this.#disk.directoriesForget) settle();
+      if (!errno || inode.kind === "file") settle();
       // fdatasync(2) need not carry a modification time.
       if (syscall === "fdatasync") inode.durableModifiedMs = modifiedMs;
       const hasNews = inode.failures > open.failuresSeen;
@@ -254,8 +254,10 @@ export class SimProcess implements FileSystem {
     const inode = this.#find(from, "rename");
     // Two names of one file: rename(2) does nothing.
     if (target.names.get(name) === inode) return;
-    const added = target.add(name, inode);
-    source.directory.remove(source.name, inode, added);
+    if (inode.mount !== target.mount || inode.tree !== target.tree) {
+      throw errnoError("EXDEV", "rename", from);
+    }
+    target.mount.rename(source.directory, source.name, inode, target, name);
     inode.changedMs = this.#disk.clockMs;
   }
 

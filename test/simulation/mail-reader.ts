@@ -6,19 +6,14 @@ import type { Descriptor } from "../../src/system/index.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
+import type { Deed } from "./mail-ledger.ts";
 
 /** Where a reader notes what it saw and did. */
 export interface ReaderNotes {
   seen(path: string, bytes: Uint8Array): void;
-  readerDid(id: string, deed: ReaderDeed): void;
+  readerDid(id: string, deed: Deed): void;
   /** What it did to the same message before. */
-  deedsBefore(id: string, deed: ReaderDeed): readonly ReaderDeed[];
-}
-
-export interface ReaderDeed {
-  readonly kind: "moved" | "deleted";
-  readonly path: string;
-  isDurable: boolean;
+  deedsBefore(id: string, deed: Deed): readonly Deed[];
 }
 
 export class Reader {
@@ -77,7 +72,7 @@ export class Reader {
     if (directories.length > 0) this.#flush(directories, id, deed);
   }
 
-  #deed(mailbox: string, id: string, path: string): ReaderDeed | undefined {
+  #deed(mailbox: string, id: string, path: string): Deed | undefined {
     const what = this.#random.below(4);
     if (what === 0) {
       this.#process.unlink(path);
@@ -102,7 +97,7 @@ export class Reader {
     return ["cur", "new"].map((name) => this.#process.openDirectory(`${mailbox}/${name}`));
   }
 
-  #flush(directories: readonly Descriptor[], id: string, deed: ReaderDeed | undefined): void {
+  #flush(directories: readonly Descriptor[], id: string, deed: Deed | undefined): void {
     const flushing = (async () => {
       try {
         for (const directory of directories) {

@@ -1,0 +1,269 @@
+/**
+ * What was promised to whom, and whether the disk keeps it.
+ *
+ * D1: acknowledged is in its place, once, with exactly its bytes, or in `orphans/`, or a reader removed
+ * it. D2: whatever is visible is whole, at any instant. D3: nothing is there that was not sent, or
+ * twice, and what a reader did is not undone: after a kill nothing of it, after a cut nothing of what it
+ * had flushed, nor of what the cut itself had let through.
+ */
+import assert from "node:assert/strict";
+import type { Delivery } from "../../src/maildir/index.ts";
+import type { SeededRandom } from "../support/seeded-random.ts";
+import type { SimDisk } from "../support/sim-disk/disk.ts";
+import type { Inode } from "../support/sim-disk/inode.ts";
+
+interface Sent {
+  readonly maildir: string;
+  readonly bytes: Uint8Array;
+  readonly flags: string;
+  readonly modifiedMs: number | undefined;
+}
+
+/** What a reader did to one message. */
+export interface Deed {
+  readonly kind: "moved" | "deleted";
+  readonly path: string;
+  isDurable: boolean;
+}
+
+interface NotedDeed extends Deed {
+  /** Done between the rename that made the message visible and the flush of staging behind it. */
+  isEarly?: boolean;
+}
+
+interface Found {
+  readonly path: string;
+  readonly id: string;
+  readonly inode: Inode;
+}
+
+/** Where mail may be on a disk. */
+export interface Places {
+  readonly mailboxes: readonly string[];
+  /** Staging directories; none without a journal. */
+  readonly staging?: readonly string[];
+}
+
+export class MailLedger {
+  /** By the number every body begins with. */
+  readonly #sent = new Map<string, Sent>();
+  readonly #sentBy = new Map<Delivery, Sent>();
+  /** By message id. */
+  readonly #acknowledged = new Map<string, Sent>();
+  readonly #settled = new Set<string>();
+  readonly #orphaned = new Set<string>();
+  readonly #deeds = new Map<string, NotedDeed[]>();
+  /** A cut left both names of a reader's own rename: from then on there are two messages for it. */
+  readonly #doubledByReader = new Set<string>();
+  readonly #places: (disk: SimDisk) => Places;
+  refused = 0;
+  /** Files held against the ledger so far. */
+  filesChecked = 0;
+  /** A reader's deletes that a cut undid in the one window in which btrfs may. */
+  deletesUndone = 0;
+
+  constructor(places: (disk: SimDisk) => Places) {
+    this.#places = places;
+  }
+
+  get acknowledged(): number {
+    return this.#acknowledged.size;
+  }
+
+  get orphaned(): number {
+    return this.#orphaned.size;
+  }
+
+  /** Messages that are said to be in their mailboxes for good. */
+  get settledCount(): number {
+    return this.#settled.size;
+  }
+
+  /** A body that says which one it is, at its start and throughout, of a length that crosses sectors. */
+  nextText(random: SeededRandom): Uint8Array<ArrayBuffer> {
+    const number = `${this.#sent.size + 1}`;
+    const length = [20, 600, 1500, 3000][random.below(4)]!;
+    const line = `message ${number} and no other;\n`;
+    return new Uint8Array(Buffer.from(line.repeat(Math.ceil(length / line.length))));
+  }
+
+  sent(delivery: Delivery, bytes: Uint8Array): void {
+    const sent = {
+      maildir: delivery.maildir,
+      bytes,
+      flags: delivery.flags ?? "",
+      modifiedMs: delivery.receivedAt?.getTime(),
+    };
+    this.#sent.set(numberOf(bytes), sent);
+    this.#sentBy.set(delivery, sent);
+  }
+
+  /** Acknowledged under this id, or refused. */
+  answered(delivery: Delivery, id: string | undefined): void {
+    if (id === undefined) this.refused += 1;
+    else this.#acknowledged.set(id, this.#sentBy.get(delivery)!);
+  }
+
+  /** Names in the mailbox and in staging have been flushed. */
+  settled(ids: readonly string[]): void {
+    for (const id of ids) this.#settled.add(id);
+  }
+
+  orphans(ids: readonly string[]): void {
+    for (const id of ids) this.#orphaned.add(id);
+  }
+
+  /** A reader has read this file just now. */
+  seen(path: string, bytes: Uint8Array): void {
+    this.#checkWhole(path, bytes);
+  }
+
+  readerDid(id: string, deed: Deed): void {
+    // The reader marks its own object durable later.
+    const noted = Object.assign(deed, { isEarly: !this.#settled.has(id) });
+    this.#deeds.set(id, [...(this.#deeds.get(id) ?? []), noted]);
+  }
+
+  deedsBefore(id: string, deed: Deed): readonly Deed[] {
+    const deeds = this.#deeds.get(id) ?? [];
+    return deeds.slice(0, Math.max(0, deeds.indexOf(deed)));
+  }
+
+  /**
+   * The power is back, and nobody has recovered yet: what the reader had not flushed has either happened
+   * or never did, and the disk shows which. From now on that stands.
+   */
+  afterCut(disk: SimDisk): void {
+    const { staging = [] } = this.#places(disk);
+    const found = this.#visible(disk);
+    this.#checkVisible(found);
+    const byId = Map.groupBy(found, ({ id }) => id);
+    for (const [id, deeds] of this.#deeds) {
+      const copies = byId.get(id) ?? [];
+      const isStaged = staging.some((directory) => disk.inodeAt(`${directory}/${id}`));
+      // What came before the last durable deed cannot be undone any more.
+      const last = deeds.findLastIndex(({ isDurable }) => isDurable);
+      const open = deeds.slice(Math.max(0, last));
+      if (copies.length > 1) this.#noteDoubled(disk, id, open);
+      else if (copies.length === 1) this.#standsAt(id, copies[0]!.path, open, last >= 0);
+      else if (isStaged) this.#startsAgain(disk, id, open, last >= 0);
+      else if (open.some(({ kind }) => kind === "deleted")) {
+        this.#deeds.set(id, [{ kind: "deleted", path: deeds.at(-1)!.path, isDurable: true }]);
+      } else if (!this.#acknowledged.has(id)) {
+        // Its mailbox may not have been durable, whatever the reader flushed in there.
+        this.#deeds.delete(id);
+      }
+    }
+  }
+
+  /** Holds what programs see, once recovery has done its work, against every promise made so far. */
+  check(disk: SimDisk): void {
+    const { mailboxes, staging = [] } = this.#places(disk);
+    const found = this.#visible(disk);
+    this.#checkVisible(found);
+    const byId = Map.groupBy(found, ({ id }) => id);
+    for (const [id, deeds] of this.#deeds) this.#checkTouched(id, byId.get(id) ?? [], deeds);
+    const orphans = staging.flatMap((directory) => messagesIn(disk, `${directory}/orphans`));
+    const drafts = new Set(mailboxes.flatMap((mailbox) => namesIn(disk, `${mailbox}/tmp`)));
+    for (const [id, sent] of this.#acknowledged) {
+      assert.ok(!drafts.has(id), `an acknowledged message has come back to tmp/: ${id}`);
+      const copies = byId.get(id) ?? [];
+      const orphan = orphans.find((one) => one.id === id);
+      if (orphan && copies.length === 0) {
+        assert.ok(Buffer.from(orphan.inode.bytes).equals(sent.bytes), `D2: orphan ${id}`);
+      } else if (!this.#deeds.has(id)) this.#checkUntouched(id, sent, copies);
+    }
+  }
+
+  #noteDoubled(disk: SimDisk, id: string, open: readonly NotedDeed[]): void {
+    assert.equal(disk.root.mount.order, "any", `D3: two names of ${id}, where renames are atomic`);
+    const isOwn = open.some(({ kind, isDurable }) => kind === "moved" && !isDurable);
+    assert.ok(isOwn, `D3: two names of ${id}, and no reader was renaming it`);
+    this.#doubledByReader.add(id);
+  }
+
+  #standsAt(id: string, path: string, open: readonly NotedDeed[], isDurable: boolean): void {
+    const moved = open.findLast((deed) => deed.kind === "moved" && deed.path === path);
+    assert.ok(moved || !isDurable, `D3: what a reader did durably is undone: ${path}`);
+    if (moved) this.#deeds.set(id, [{ kind: "moved", path, isDurable: true }]);
+    else this.#deeds.delete(id);
+  }
+
+  /** It is in staging and in no mailbox: as if it had never been visible. Recovery will publish it. */
+  #startsAgain(disk: SimDisk, id: string, open: readonly NotedDeed[], isDurable: boolean): void {
+    const isInWindow = open.every(({ isEarly }) => isEarly);
+    assert.ok(
+      isInWindow,
+      `D3: ${id} is back in staging, which was flushed before the reader acted`,
+    );
+    if (isDurable) {
+      const isDeleted = open.some(({ kind }) => kind === "deleted");
+      const mayBe = disk.root.mount.order === "any" && isDeleted;
+      assert.ok(mayBe, `D3: ${id} is back in staging, and a reader's deed is durable`);
+      this.deletesUndone += 1;
+    }
+    this.#deeds.delete(id);
+  }
+
+  #visible(disk: SimDisk): Found[] {
+    return this.#places(disk).mailboxes.flatMap((mailbox) => messagesIn(disk, mailbox));
+  }
+
+  #checkVisible(found: readonly Found[]): void {
+    for (const { path, inode } of found) this.#checkWhole(path, inode.bytes);
+    for (const [number, copies] of Map.groupBy(found, ({ inode }) => numberOf(inode.bytes))) {
+      const ids = new Set(copies.map(({ id }) => id));
+      assert.equal(ids.size, 1, `D3: message ${number} was delivered twice: ${[...ids]}`);
+    }
+    this.filesChecked += found.length;
+  }
+
+  #checkUntouched(id: string, sent: Sent, copies: readonly Found[]): void {
+    assert.ok(copies.length > 0, `D1: acknowledged message ${id} is lost`);
+    const name = sent.flags === "" ? `new/${id}` : `cur/${id}:2,${sent.flags}`;
+    assert.deepEqual(
+      copies.map(({ path }) => path),
+      [`${sent.maildir}/${name}`],
+      "D1: an acknowledged message is in its place, once",
+    );
+    if (sent.modifiedMs === undefined) return;
+    assert.equal(copies[0]!.inode.modifiedMs, sent.modifiedMs, "D1: the received date is kept");
+  }
+
+  #checkTouched(id: string, copies: readonly Found[], deeds: readonly Deed[]): void {
+    if (this.#doubledByReader.has(id)) return;
+    const last = deeds.at(-1)!;
+    assert.deepEqual(
+      copies.map(({ path }) => path),
+      last.kind === "deleted" ? [] : [last.path],
+      `D3: what the reader ${last.kind} stays so: ${id}`,
+    );
+  }
+
+  #checkWhole(path: string, bytes: Uint8Array): void {
+    const sent = this.#sent.get(numberOf(bytes));
+    assert.ok(sent, `D2: ${path} holds ${bytes.length} octets that nobody sent`);
+    assert.ok(Buffer.from(bytes).equals(sent.bytes), `D2: ${path} is not what was sent`);
+    assert.ok(path.startsWith(`${sent.maildir}/`), `D3: ${path} is in the wrong mailbox`);
+    assert.match(path, new RegExp(`,S=${bytes.length}(,|:|$)`), "D2: the size in the name");
+  }
+}
+
+function numberOf(bytes: Uint8Array): string {
+  return /^message (\d+) /.exec(Buffer.from(bytes.subarray(0, 30)).toString("latin1"))?.[1] ?? "";
+}
+
+function messagesIn(disk: SimDisk, mailbox: string): Found[] {
+  return ["new", "cur"].flatMap((subdirectory) => {
+    const directory = disk.inodeAt(`${mailbox}/${subdirectory}`);
+    return [...(directory?.names ?? [])].map(([name, inode]) => ({
+      path: `${mailbox}/${subdirectory}/${name}`,
+      id: name.split(":")[0]!,
+      inode,
+    }));
+  });
+}
+
+function namesIn(disk: SimDisk, directory: string): string[] {
+  return [...(disk.inodeAt(directory)?.names.keys() ?? [])];
+}
