@@ -25,5 +25,6 @@ export {
   retryDelayMs,
 } from "./retry.ts";
 export type * from "./rows.ts";
+export { openSqliteStore, type SqliteStoreOptions } from "./sqlite/store.ts";
 export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from "./store.ts";
 export type * from "./views.ts";

@@ -29,6 +29,9 @@ export type RecipientKind = "to" | "cc" | "bcc";
 /** What to do when a lease ran out between the final dot and the record of the reply. */
 export type DoubtPolicy = "resend" | "hold";
 
+/** What is resent on somebody's word expires no sooner than this from now: one day. */
+export const RESEND_GRACE_MS = 24 * 60 * 60 * 1000;
+
 /** A reply as it is kept: no NUL, well-formed Unicode, cut to 500 characters. */
 export interface KeptReply {
   readonly code: number;

@@ -114,7 +114,10 @@ export interface OutboxStore {
    */
   complete(completions: readonly Completion[]): Promise<readonly CompletionResult[]>;
 
-  /** Gives leases back unspent, due after `delayMs`; `crashes` stays. False where not valid any more. */
+  /**
+   * Gives leases back unspent, due after `delayMs`; `crashes` and a doubt stay. An intent that was
+   * written is closed as `deferred`: its dot was not sent. False where not valid any more.
+   */
   release(releases: readonly Release[]): Promise<readonly boolean[]>;
 
   /** Milliseconds until something in the lane is due, zero if something is; `undefined` if it is empty. */
@@ -172,7 +175,8 @@ export interface OutboxStore {
 
   /**
    * Ends the doubt about a delivery that is held: `sent` makes `delivered` of its undecided
-   * recipients and writes the event of its end; `resend` makes it due now.
+   * recipients and writes the event of its end; `resend` makes it due now, in the same cycle, and
+   * to expire no sooner than `RESEND_GRACE_MS` from now.
    */
   resolveDoubt(
     id: string,
@@ -227,5 +231,5 @@ export interface QueryHandle {
 }
 
 export interface PrepareHandle {
-  prepare(sql: string): { all(...values: unknown[]): unknown[] };
+  prepare(sql: string): { all(...values: never[]): unknown[]; run(...values: never[]): unknown };
 }

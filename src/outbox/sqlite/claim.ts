@@ -1,0 +1,147 @@
+/** Leases: claim, renew, release, the body of a message, and when the next one is due. */
+import type {
+  Claim,
+  ClaimedDelivery,
+  ClaimRequest,
+  DoubtPolicy,
+  Lane,
+  Lease,
+  Release,
+} from "../rows.ts";
+import { laneNumbers } from "../rows.ts";
+import { deliveryId, messageOf, uuidText } from "./ids.ts";
+import { readRecipients } from "./read.ts";
+import type { Row, Statements } from "./statements.ts";
+
+const DUE = `select id, route, due_at, token, blind, doubt from outbox_delivery
+  where queue_lane = ? and due_at <= ? order by due_at, id limit ?`;
+const TROUBLED_ROUTES = "select route, blocked_until from outbox_route where failures > 0";
+const NEXT_TOKEN =
+  "update outbox_counter set value = value + 1 where name = 'token' returning value";
+// The token stays: that its holder vanished is still to be found out.
+const PUT_OFF = "update outbox_delivery set due_at = ?, parked = ? where id = ?";
+const PROBE = "update outbox_route set blocked_until = ? where route = ?";
+const LEASE = `update outbox_delivery set due_at = ?, token = ?, blind = ?, doubt = ?, parked = 0, crashes = crashes + ?
+  where id = ? returning cycle, cycle_attempts, crashes, expires_at, message_id_header`;
+const OPEN_ATTEMPT = "select 1 from outbox_attempt where delivery = ? and outcome is null limit 1";
+const MESSAGE = `select public_id, reverse_path, template, doubt, size,
+  case when size <= ? then bytes end as bytes from outbox_message where id = ?`;
+const VALID = "select 1 from outbox_delivery where id = ? and token = ?";
+const RENEW = "update outbox_delivery set due_at = ? where id = ? and token = ?";
+const RELEASE = `update outbox_delivery set due_at = ?, token = null, queue_lane = coalesce(?, queue_lane),
+  last_reply = coalesce(?, last_reply) where id = ? and token = ?`;
+const CLOSE_ATTEMPT = `update outbox_attempt set outcome = 'deferred', finished_at = ?, reply = ?
+  where delivery = ? and token = ? and outcome is null`;
+
+/** See `OutboxStore.claim`. */
+export function claim(db: Statements, now: number, request: ClaimRequest): Claim {
+  const due = db.all(DUE, laneNumbers[request.lane], now, request.limit);
+  if (due.length === 0) return { deliveries: [], putOff: 0 };
+  const blockedUntil = new Map(
+    db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),
+  );
+  const room = new Map(request.busyRoutes?.map((busy) => [busy.route, busy.room]));
+  const token = Number(db.get(NEXT_TOKEN)?.value);
+  const deliveries: ClaimedDelivery[] = [];
+  for (const row of due) {
+    const route = String(row.route);
+    const until = blockedUntil.get(route);
+    const left = room.get(route) ?? request.routeRoom;
+    if (until !== undefined && until > now) {
+      db.run(PUT_OFF, until, 1, Number(row.id));
+    } else if (left <= 0) {
+      db.run(PUT_OFF, now + request.putOffMs, 0, Number(row.id));
+    } else {
+      room.set(route, left - 1);
+      const probe = until !== undefined;
+      if (probe) {
+        blockedUntil.set(route, now + request.leaseMs);
+        db.run(PROBE, now + request.leaseMs, route);
+      }
+      deliveries.push(lease(db, now, request, row, token, probe));
+    }
+  }
+  return { deliveries, putOff: due.length - deliveries.length };
+}
+
+function lease(
+  db: Statements,
+  now: number,
+  request: ClaimRequest,
+  due: Row,
+  token: number,
+  probe: boolean,
+): ClaimedDelivery {
+  const delivery = Number(due.id);
+  const crashed = due.token !== null;
+  // A doubt that its last holder gave back undecided is still one.
+  const inDoubt =
+    due.doubt === 1 ||
+    (crashed && (due.blind === 1 || db.get(OPEN_ATTEMPT, delivery) !== undefined));
+  const flags = [request.intents ? 0 : 1, inDoubt ? 1 : 0, crashed ? 1 : 0] as const;
+  const leased = db.get(LEASE, now + request.leaseMs, token, ...flags, delivery);
+  const message = db.get(MESSAGE, request.inlineBytes, messageOf(delivery));
+  if (leased === undefined || message === undefined) {
+    throw new Error(`delivery ${delivery} has no message`);
+  }
+  return {
+    delivery,
+    token,
+    id: deliveryId(message.public_id, delivery),
+    messageId: uuidText(message.public_id),
+    message: messageOf(delivery),
+    route: String(due.route),
+    lane: request.lane,
+    reversePath: String(message.reverse_path),
+    recipients: readRecipients(db, delivery),
+    size: Number(message.size),
+    ...(message.bytes === null ? {} : { bytes: message.bytes as Uint8Array }),
+    ...(leased.message_id_header === null
+      ? {}
+      : { messageIdHeader: String(leased.message_id_header) }),
+    ...(message.template === null ? {} : { template: String(message.template) }),
+    doubtPolicy: message.doubt as DoubtPolicy,
+    cycle: Number(leased.cycle),
+    cycleAttempts: Number(leased.cycle_attempts),
+    crashes: Number(leased.crashes),
+    inDoubt,
+    expiresInMs: Number(leased.expires_at) - now,
+    lateMs: now - Number(due.due_at),
+    probe,
+  };
+}
+
+/** See `OutboxStore.renew`. */
+export function renew(
+  db: Statements,
+  now: number,
+  { leases, leaseMs }: { leases: readonly Lease[]; leaseMs: number },
+): boolean[] {
+  return leases.map(({ delivery, token }) => db.run(RENEW, now + leaseMs, delivery, token) === 1);
+}
+
+/** See `OutboxStore.release`. An intent that was written is closed: the dot was not sent. */
+export function release(db: Statements, now: number, releases: readonly Release[]): boolean[] {
+  return releases.map(({ delivery, token, delayMs, lane, reply }) => {
+    if (db.get(VALID, delivery, token) === undefined) return false;
+    const kept = reply ? JSON.stringify(reply) : null;
+    db.run(CLOSE_ATTEMPT, now, kept, delivery, token);
+    const queueLane = lane === undefined ? null : laneNumbers[lane];
+    db.run(RELEASE, now + delayMs, queueLane, kept, delivery, token);
+    return true;
+  });
+}
+
+/** See `OutboxStore.body`. */
+export function body(db: Statements, _now: number, message: number): Uint8Array | undefined {
+  const row = db.get("select bytes from outbox_message where id = ?", message);
+  return (row?.bytes as Uint8Array | null | undefined) ?? undefined;
+}
+
+/** See `OutboxStore.nextDue`. */
+export function nextDue(db: Statements, now: number, lane: Lane): number | undefined {
+  const sql = `select due_at from outbox_delivery where queue_lane = ? and due_at is not null
+    order by due_at limit 1`;
+  const row = db.get(sql, laneNumbers[lane]);
+  return row && Math.max(0, Number(row.due_at) - now);
+}

@@ -1,0 +1,124 @@
+/** Events and routes. */
+import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
+import { deliveryId, uuidText } from "./ids.ts";
+import type { Row, Statements } from "./statements.ts";
+
+const INSERT_EVENT = `insert into outbox_event (type, delivery, cycle, at, data, due_at)
+  values (?, ?, ?, ?, ?, ?)`;
+const DUE_EVENTS = `select seq, type, delivery, cycle, at, data, tries, public_id from outbox_event
+  left join outbox_message on outbox_message.id = outbox_event.delivery / 1024
+  where due_at <= ? order by due_at, seq limit ?`;
+const LEASE_EVENT = "update outbox_event set due_at = ?, tries = tries + 1 where seq = ?";
+const SET_EVENT_DUE = "update outbox_event set due_at = ? where seq = ? and due_at is not null";
+const ROUTE = "select route, failures, blocked_until, reason from outbox_route where route = ?";
+const BLOCK = `insert into outbox_route (route, failures, blocked_until, reason) values (?, ?, ?, ?)
+  on conflict (route) do update set failures = excluded.failures,
+  blocked_until = excluded.blocked_until, reason = excluded.reason`;
+const OPEN =
+  "update outbox_route set failures = 0, blocked_until = null, reason = null where route = ?";
+const WAKE = `update outbox_delivery set due_at = min(due_at, ?), parked = 0 where id in
+  (select id from outbox_delivery where parked = 1 and route = ? limit ?)`;
+
+/** Writes an event; without a delivery it is one of a route. */
+export function writeEvent(
+  db: Statements,
+  now: number,
+  { type, data, notify }: NewEvent,
+  about?: { readonly delivery: number; readonly cycle: number },
+): void {
+  const delivery = about?.delivery ?? null;
+  const dueAt = notify ? now : null;
+  db.run(INSERT_EVENT, type, delivery, about?.cycle ?? null, now, JSON.stringify(data), dueAt);
+}
+
+/** See `OutboxStore.claimEvents`. */
+export function claimEvents(
+  db: Statements,
+  now: number,
+  { limit, leaseMs }: { limit: number; leaseMs: number },
+): EventRow[] {
+  return db.all(DUE_EVENTS, now, limit).map((row) => {
+    db.run(LEASE_EVENT, now + leaseMs, Number(row.seq));
+    return eventRow(row);
+  });
+}
+
+function eventRow(row: Row): EventRow {
+  const event = {
+    seq: Number(row.seq),
+    type: row.type as EventType,
+    at: Number(row.at),
+    data: JSON.parse(String(row.data)),
+    tries: Number(row.tries),
+  };
+  if (row.delivery === null || row.public_id === null) return event;
+  return {
+    ...event,
+    deliveryId: deliveryId(row.public_id, Number(row.delivery)),
+    messageId: uuidText(row.public_id),
+    cycle: Number(row.cycle),
+  };
+}
+
+/** See `OutboxStore.acknowledgeEvents`. */
+export function acknowledgeEvents(db: Statements, _now: number, seqs: readonly number[]): void {
+  for (const seq of seqs) db.run(SET_EVENT_DUE, null, seq);
+}
+
+/** See `OutboxStore.deferEvents`. */
+export function deferEvents(
+  db: Statements,
+  now: number,
+  { seqs, delayMs }: { seqs: readonly number[]; delayMs: number },
+): void {
+  for (const seq of seqs) db.run(SET_EVENT_DUE, now + Math.round(delayMs), seq);
+}
+
+export interface BlockRequest {
+  readonly route: string;
+  readonly reason: string;
+  readonly delaysMs: readonly number[];
+  readonly probe: boolean;
+  readonly notify: boolean;
+}
+
+/** See `OutboxStore.blockRoute`. */
+export function blockRoute(db: Statements, now: number, request: BlockRequest): RouteRow {
+  const { route, reason, delaysMs, probe, notify } = request;
+  const known = readRoute(db, route);
+  if (known?.blockedUntil !== undefined && known.blockedUntil > now && !probe) return known;
+  const failures = (known?.failures ?? 0) + 1;
+  const delayMs = delaysMs[Math.min(failures, delaysMs.length) - 1] ?? 0;
+  const blockedUntil = now + Math.round(delayMs);
+  db.run(BLOCK, route, failures, blockedUntil, reason);
+  const data = { route, reason, failures, delayMs: Math.round(delayMs) };
+  writeEvent(db, now, { type: "route.blocked", data, notify });
+  return { route, failures, blockedUntil, reason };
+}
+
+/** See `OutboxStore.restoreRoute`. */
+export function restoreRoute(
+  db: Statements,
+  now: number,
+  { route, limit, notify }: { route: string; limit: number; notify: boolean },
+): number {
+  if ((readRoute(db, route)?.failures ?? 0) > 0) {
+    db.run(OPEN, route);
+    writeEvent(db, now, { type: "route.restored", data: { route }, notify });
+  }
+  return db.run(WAKE, now, route, limit);
+}
+
+export function readRoute(db: Statements, route: string): RouteRow | undefined {
+  const row = db.get(ROUTE, route);
+  return row && routeRow(row);
+}
+
+export function routeRow(row: Row): RouteRow {
+  return {
+    route: String(row.route),
+    failures: Number(row.failures),
+    ...(row.blocked_until === null ? {} : { blockedUntil: Number(row.blocked_until) }),
+    ...(row.reason === null ? {} : { reason: String(row.reason) }),
+  };
+}

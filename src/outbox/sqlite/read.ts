@@ -1,0 +1,202 @@
+/** What is shown: messages, deliveries, attempts, lists, figures. */
+import { OutboxError } from "../errors.ts";
+import {
+  type DeliveryState,
+  type KeptReply,
+  type Lane,
+  laneNumbers,
+  type RecipientKind,
+  type RecipientRow,
+  type RecipientStatus,
+} from "../rows.ts";
+import type {
+  AttemptRow,
+  DeliveryRow,
+  LaneStats,
+  ListFilter,
+  MessageRow,
+  Page,
+  StoreStats,
+} from "../views.ts";
+import { routeRow } from "./events.ts";
+import { deliveryId, deliveryKeys, messageOf, readId, uuidText } from "./ids.ts";
+import type { Row, Statements } from "./statements.ts";
+
+const RECIPIENTS = `select ordinal, address, kind, status, reply from outbox_recipient
+  where delivery = ? order by ordinal`;
+const MESSAGE_COLUMNS = `id, public_id, reverse_path, message_id_header, subject, template, tags, size,
+  created_at, bytes is not null as has_bytes`;
+const MESSAGE = `select ${MESSAGE_COLUMNS} from outbox_message where public_id = ?`;
+const MESSAGE_BY_KEY = `select ${MESSAGE_COLUMNS} from outbox_message where id = ?`;
+const DELIVERIES = "select * from outbox_delivery where id between ? and ? order by id";
+const LAST_ATTEMPT = "select max(attempt_no) as no from outbox_attempt where delivery = ?";
+const ATTEMPTS = `select * from outbox_attempt where delivery = ? order by attempt_no`;
+const QUEUED = `select queue_lane, count(*) as queued from outbox_delivery
+  where due_at is not null group by queue_lane`;
+const DUE = `select count(*) as due, min(due_at) as oldest from outbox_delivery
+  where queue_lane = ? and due_at <= ?`;
+const LEASED = `select count(*) as leased from outbox_delivery
+  where token is not null and queue_lane = ? and due_at > ?`;
+const ENDED = `select state, count(*) as count from outbox_delivery
+  where state in ('dead', 'cancelled', 'in_doubt') group by state`;
+const BLOCKED = `select route, failures, blocked_until, reason from outbox_route
+  where failures > 0 order by route limit 1000`;
+const EVENTS_WAITING = "select count(*) as count from outbox_event where due_at is not null";
+
+/** The recipients of a delivery, in order. */
+export function readRecipients(db: Statements, delivery: number): RecipientRow[] {
+  return db.all(RECIPIENTS, delivery).map((row) => ({
+    ordinal: Number(row.ordinal),
+    address: String(row.address),
+    kind: row.kind as RecipientKind,
+    status: row.status as RecipientStatus,
+    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
+  }));
+}
+
+/** See `OutboxStore.get`. */
+export function get(db: Statements, _now: number, id: string): MessageRow | undefined {
+  const message = findMessage(db, id);
+  if (message === undefined) return undefined;
+  const rows = db.all(DELIVERIES, ...deliveryKeys(Number(message.id)));
+  return {
+    id: uuidText(message.public_id),
+    reversePath: String(message.reverse_path),
+    messageIdHeader: String(message.message_id_header),
+    ...optional("subject", message.subject),
+    ...optional("template", message.template),
+    ...(message.tags === null ? {} : { tags: JSON.parse(String(message.tags)) }),
+    size: Number(message.size),
+    hasBytes: message.has_bytes === 1,
+    createdAt: Number(message.created_at),
+    deliveries: rows.map((row) => deliveryRow(db, row, message)),
+  };
+}
+
+/** The row of a message, by its public id or that of one of its deliveries. */
+export function findMessage(db: Statements, id: string): Row | undefined {
+  const found = readId(id);
+  return found && db.get(MESSAGE, found.message);
+}
+
+/** The rows of the deliveries a public id means: one, or all of a message. */
+export function findDeliveries(db: Statements, id: string): Row[] {
+  const message = findMessage(db, id);
+  if (message === undefined) return [];
+  const [first, last] = deliveryKeys(Number(message.id));
+  const ordinal = readId(id)?.ordinal;
+  if (ordinal === undefined) return db.all(DELIVERIES, first, last);
+  return db.all(DELIVERIES, first + ordinal - 1, first + ordinal - 1);
+}
+
+function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
+  const delivery = Number(row.id);
+  const laneNames = Object.keys(laneNumbers) as Lane[];
+  return {
+    id: deliveryId(message.public_id, delivery),
+    messageId: uuidText(message.public_id),
+    route: String(row.route),
+    lane: laneNames[Number(row.queue_lane ?? row.lane)] as Lane,
+    state: row.state as DeliveryState,
+    cycle: Number(row.cycle),
+    cycleAttempts: Number(row.cycle_attempts),
+    attempts: Number(db.get(LAST_ATTEMPT, delivery)?.no ?? 0),
+    ...optional("template", message.template),
+    ...optional("subject", message.subject),
+    ...optional("reason", row.reason),
+    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
+    createdAt: Number(message.created_at),
+    ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.token !== null }),
+    expiresAt: Number(row.expires_at),
+    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    recipients: readRecipients(db, delivery),
+  };
+}
+
+/** See `OutboxStore.list`. The cursor is the key of the last delivery of the page before. */
+export function list(db: Statements, _now: number, filter: ListFilter): Page {
+  const { state, route, template, recipient, limit, cursor } = filter;
+  const conditions: string[] = [];
+  const values: (string | number)[] = [];
+  function only(condition: string, value: string | number | undefined): void {
+    if (value === undefined) return;
+    conditions.push(condition);
+    values.push(value);
+  }
+  only("d.id < ?", cursor === undefined ? undefined : readCursor(cursor));
+  only("d.state = ?", state);
+  only("d.route = ?", route);
+  only("m.template = ?", template);
+  const hasRecipient = "select 1 from outbox_recipient r where r.delivery = d.id and r.address = ?";
+  only(`exists (${hasRecipient})`, recipient);
+  const where = conditions.length === 0 ? "" : `where ${conditions.join(" and ")}`;
+  const sql = `select d.id from outbox_delivery d join outbox_message m on m.id = d.id / 1024
+    ${where} order by d.id desc limit ?`;
+  const keys = db.all(sql, ...values, limit + 1).map(({ id }) => Number(id));
+  const deliveries = keys.slice(0, limit).flatMap((key) => {
+    const row = db.get(DELIVERIES, key, key);
+    const message = db.get(MESSAGE_BY_KEY, messageOf(key));
+    return row && message ? [deliveryRow(db, row, message)] : [];
+  });
+  if (keys.length <= limit) return { deliveries };
+  return { deliveries, next: `d${(keys[limit - 1] as number).toString(36)}` };
+}
+
+function readCursor(cursor: string): number {
+  const key = /^d[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
+  if (Number.isSafeInteger(key)) return key;
+  throw new OutboxError(
+    "ERR_OUTBOX_OPTION",
+    `cursor is ${JSON.stringify(cursor)}, which no page gave`,
+  );
+}
+
+/** See `OutboxStore.attempts`. */
+export function attempts(db: Statements, _now: number, id: string): AttemptRow[] {
+  if (readId(id)?.ordinal === undefined) return [];
+  const [delivery] = findDeliveries(db, id);
+  if (delivery === undefined) return [];
+  return db.all(ATTEMPTS, Number(delivery.id)).map((row) => ({
+    attemptNo: Number(row.attempt_no),
+    cycle: Number(row.cycle),
+    cycleAttempt: Number(row.cycle_attempt),
+    worker: String(row.worker),
+    startedAt: Number(row.started_at),
+    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
+    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
+    ...optional("via", row.via),
+  }));
+}
+
+/** See `OutboxStore.stats`. */
+export function stats(db: Statements, now: number): StoreStats {
+  const laneNames = Object.keys(laneNumbers) as Lane[];
+  const lanes = db.all(QUEUED).map((row): LaneStats => {
+    const number = Number(row.queue_lane);
+    const due = db.get(DUE, number, now);
+    return {
+      lane: laneNames[number] as Lane,
+      queued: Number(row.queued),
+      due: Number(due?.due),
+      leased: Number(db.get(LEASED, number, now)?.leased),
+      ...(due?.oldest == null ? {} : { oldestDueMs: now - Number(due.oldest) }),
+    };
+  });
+  const ended = new Map(db.all(ENDED).map(({ state, count }) => [state, Number(count)]));
+  return {
+    lanes,
+    dead: ended.get("dead") ?? 0,
+    inDoubt: ended.get("in_doubt") ?? 0,
+    blockedRoutes: db.all(BLOCKED).map(routeRow),
+    eventsWaiting: Number(db.get(EVENTS_WAITING)?.count),
+  };
+}
+
+function optional<Name extends string>(name: Name, value: unknown): { [name in Name]?: string } {
+  return (value === null ? {} : { [name]: String(value) }) as { [name in Name]?: string };
+}
+
+function replyOf(json: unknown): KeptReply {
+  return JSON.parse(String(json)) as KeptReply;
+}

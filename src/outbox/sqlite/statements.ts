@@ -1,0 +1,56 @@
+/** One SQLite connection of ours with its prepared statements, each prepared once. */
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Octets of a page: a message of one kilobyte and its row headers fit several times. */
+const PAGE_BYTES = 8192;
+/** Octets the write-ahead log grows to before it is copied into the database. */
+const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+
+export class Statements {
+  readonly database: DatabaseSync;
+  readonly #prepared = new Map<string, StatementSync>();
+
+  /**
+   * Opens a database file so that a commit is durable: in WAL mode anything less than synchronous
+   * FULL may lose the newest commits in a power cut.
+   *
+   * @see https://sqlite.org/pragma.html#pragma_synchronous
+   */
+  constructor(file: string, busyTimeoutMs: number) {
+    this.database = new DatabaseSync(file, { timeout: busyTimeoutMs });
+    this.database.exec(`pragma page_size = ${PAGE_BYTES}`); // Counts for a new file only.
+    this.database.exec("pragma journal_mode = wal");
+    this.database.exec("pragma synchronous = full");
+    this.database.exec("pragma cache_size = -16384");
+    const { page_size } = this.get("pragma page_size") as { page_size: number };
+    this.database.exec(`pragma wal_autocheckpoint = ${Math.ceil(CHECKPOINT_BYTES / page_size)}`);
+  }
+
+  run(sql: string, ...values: SQLInputValue[]): number {
+    return Number(this.#prepare(sql).run(...values).changes);
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#prepare(sql).get(...values);
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#prepare(sql).all(...values);
+  }
+
+  close(): void {
+    this.#prepared.clear();
+    this.database.close();
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#prepared.get(sql);
+    if (statement === undefined) {
+      statement = this.database.prepare(sql);
+      this.#prepared.set(sql, statement);
+    }
+    return statement;
+  }
+}

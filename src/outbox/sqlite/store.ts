@@ -1,0 +1,214 @@
+/**
+ * The outbox in one SQLite file, in a thread of its own: the embedded default.
+ *
+ * Calls that arrive while a commit runs become the next one, so that a flush of the disk carries all
+ * of them. Several processes may use one file: SQLite lets one write at a time, and each holds it only
+ * for one batch.
+ */
+import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
+import { type Clock, systemClock } from "../../system/index.ts";
+import { OutboxError } from "../errors.ts";
+import type { NewMessage } from "../rows.ts";
+import type { OutboxStore, TransactionHandle } from "../store.ts";
+import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
+import type { Answer, Argument, OperationName } from "./operations.ts";
+import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
+import { type Access, type Call, type CallResult, unpackError } from "./wire.ts";
+
+export interface SqliteStoreOptions {
+  /** The database file; made if it is not there. May hold other tables, such as the application's. */
+  readonly file: string;
+  /** Longest wait for another process that writes, in milliseconds. @defaultValue 5000 */
+  readonly busyTimeoutMs?: number;
+  /** Most calls in one commit. @defaultValue 256 */
+  readonly maxBatch?: number;
+  /** Most octets of messages in one commit; a larger message goes alone. @defaultValue 16 MiB */
+  readonly maxBatchBytes?: number;
+  /** Whether to bring the schema up to date when opening. @defaultValue true */
+  readonly migrate?: boolean;
+  /** @defaultValue the machine's */
+  readonly clock?: Clock;
+}
+
+/**
+ * Opens the store, and makes or updates its tables.
+ *
+ * @throws {OutboxError} ERR_OUTBOX_STORE when the file cannot be opened, ERR_OUTBOX_SCHEMA_VERSION when
+ *   a newer program made it.
+ */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<OutboxStore> {
+  const { file, busyTimeoutMs = 5000, clock = systemClock } = options;
+  if (typeof file !== "string" || file === "" || file === ":memory:") {
+    throw new OutboxError("ERR_OUTBOX_OPTION", `file must be a path; got ${JSON.stringify(file)}`);
+  }
+  wholeNumber("busyTimeoutMs", busyTimeoutMs, 0);
+  wholeNumber("maxBatch", options.maxBatch ?? 256, 1);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? 16 * MiB, 1);
+  const thread = await startDatabaseThread({ file, busyTimeoutMs });
+  const store = new SqliteStore(thread, clock, options);
+  try {
+    if (options.migrate ?? true) await store.migrate();
+    await store.checkVersion();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+const MiB = 1024 * 1024;
+/** What a call counts at least, in octets, towards the size of a batch. */
+const CALL_BYTES = 256;
+
+class SqliteStore implements OutboxStore {
+  readonly #thread: DatabaseThread;
+  readonly #clock: Clock;
+  readonly #calls: Batcher<Access, Call, unknown>;
+  readonly #listeners = new Set<() => void>();
+  #closed: Promise<void> | undefined;
+
+  constructor(thread: DatabaseThread, clock: Clock, options: SqliteStoreOptions) {
+    this.#thread = thread;
+    this.#clock = clock;
+    this.#calls = new Batcher<Access, Call, unknown>({
+      name: "sqlite outbox",
+      process: (batch) => this.#process(batch),
+      maxBatchItems: options.maxBatch ?? 256,
+      maxBatchBytes: options.maxBatchBytes ?? 16 * MiB,
+      sizeOf: sizeOfCall,
+      maxItems: 100_000,
+      onFull: "wait",
+    });
+  }
+
+  migrate(): Promise<{ from: number; to: number }> {
+    return this.#schema("migrate") as Promise<{ from: number; to: number }>;
+  }
+
+  async checkVersion(): Promise<void> {
+    await this.#schema("checkVersion");
+  }
+
+  async now(): Promise<number> {
+    return this.#clock.wallTimeMs();
+  }
+
+  async enqueue(messages: readonly NewMessage[]) {
+    const results = await this.#call("enqueue", messages);
+    this.#tell();
+    return results;
+  }
+
+  async enqueueWithin(transaction: TransactionHandle, messages: readonly NewMessage[]) {
+    const now = this.#clock.wallTimeMs();
+    if ("prepare" in transaction && typeof transaction.prepare === "function") {
+      return enqueueSync(transaction, now, messages);
+    }
+    if ("query" in transaction && typeof transaction.query === "function") {
+      return enqueueByQuery(transaction, now, messages);
+    }
+    throw new OutboxError(
+      "ERR_OUTBOX_TRANSACTION",
+      "tx has neither prepare() nor query(); see docs/outbox.md for what may be handed in",
+    );
+  }
+
+  claim: OutboxStore["claim"] = (request) => this.#call("claim", request);
+  body: OutboxStore["body"] = (message) => this.#call("body", message);
+  renew: OutboxStore["renew"] = (leases, leaseMs) => this.#call("renew", { leases, leaseMs });
+  intend: OutboxStore["intend"] = (intents) => this.#call("intend", intents);
+  complete: OutboxStore["complete"] = (completions) => this.#call("complete", completions);
+  release: OutboxStore["release"] = (releases) =>
+    this.#call("release", releases).finally(() => this.#tell());
+  nextDue: OutboxStore["nextDue"] = (lane) => this.#call("nextDue", lane);
+  blockRoute: OutboxStore["blockRoute"] = (request) => this.#call("blockRoute", request);
+  restoreRoute: OutboxStore["restoreRoute"] = (request) =>
+    this.#call("restoreRoute", request).finally(() => this.#tell());
+  cancel: OutboxStore["cancel"] = (id, { notify }) => this.#call("cancel", { id, notify });
+  redrive: OutboxStore["redrive"] = (id, options) =>
+    this.#call("redrive", { id, options }).finally(() => this.#tell());
+  resolveDoubt: OutboxStore["resolveDoubt"] = (id, truth, { notify }) =>
+    this.#call("resolveDoubt", { id, truth, notify }).finally(() => this.#tell());
+  get: OutboxStore["get"] = (id) => this.#call("get", id);
+  list: OutboxStore["list"] = (filter) => this.#call("list", filter);
+  attempts: OutboxStore["attempts"] = (id) => this.#call("attempts", id);
+  claimEvents: OutboxStore["claimEvents"] = (request) => this.#call("claimEvents", request);
+  acknowledgeEvents: OutboxStore["acknowledgeEvents"] = (seqs) =>
+    this.#call("acknowledgeEvents", seqs);
+  deferEvents: OutboxStore["deferEvents"] = (seqs, delayMs) =>
+    this.#call("deferEvents", { seqs, delayMs });
+  purge: OutboxStore["purge"] = (request) => this.#call("purge", request);
+  stats: OutboxStore["stats"] = () => this.#call("stats", undefined);
+
+  onDue(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#calls.close().then(() => this.#thread.close());
+    return this.#closed;
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #call<Name extends OperationName>(
+    name: Name,
+    argument: Argument<Name>,
+  ): Promise<Answer<Name>> {
+    if (this.#closed !== undefined) throw closedError();
+    return (await this.#calls.add(accessOf(name), { name, argument })) as Answer<Name>;
+  }
+
+  async #process({
+    key,
+    items,
+  }: Batch<Access, Call, void>): Promise<readonly (unknown | Failure)[]> {
+    const now = Math.floor(this.#clock.wallTimeMs());
+    try {
+      const results = await this.#thread.run(key, now, items);
+      return results.map((result) => (result.ok ? result.value : fail(unpackError(result.error))));
+    } catch (error) {
+      return items.map(() => fail(error));
+    }
+  }
+
+  async #schema(kind: "migrate" | "checkVersion"): Promise<unknown> {
+    if (this.#closed !== undefined) throw closedError();
+    const result = (await this.#thread.schema(kind)) as CallResult;
+    if (result.ok) return result.value;
+    throw unpackError(result.error);
+  }
+}
+
+const readNames: ReadonlySet<OperationName> = new Set<OperationName>([
+  "body",
+  "nextDue",
+  "get",
+  "list",
+  "attempts",
+  "stats",
+]);
+
+function accessOf(name: OperationName): Access {
+  return readNames.has(name) ? "read" : "write";
+}
+
+function sizeOfCall({ name, argument }: Call): number {
+  if (name !== "enqueue") return CALL_BYTES;
+  let bytes = CALL_BYTES;
+  for (const message of argument as readonly NewMessage[]) bytes += message.bytes.length;
+  return bytes;
+}
+
+function closedError(): OutboxError {
+  return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
+}
+
+function wholeNumber(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  const text = `${name} must be a whole number from ${least} up; got ${String(value)}`;
+  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+}

@@ -1,0 +1,106 @@
+/**
+ * The database thread: takes whole batches of calls, runs them in one transaction, answers per call.
+ *
+ * Everything is synchronous here and blocks nobody else. If a call of a batch fails, the batch is
+ * rolled back and each call runs again in a transaction of its own, so that one cannot fail another.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { type OperationName, reads, writes } from "./operations.ts";
+import { checkVersion, migrate } from "./schema.ts";
+import { Statements } from "./statements.ts";
+import type { ThreadOptions, ThreadRequest } from "./wire.ts";
+import { buffersOf, type Call, type CallResult, packError, type ThreadAnswer } from "./wire.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("the database thread runs as a worker thread only");
+
+const { file, busyTimeoutMs } = workerData as ThreadOptions;
+const operations = { ...writes, ...reads } as Record<
+  OperationName,
+  (db: Statements, now: number, argument: unknown) => unknown
+>;
+
+try {
+  serve(new Statements(file, busyTimeoutMs));
+} catch (error) {
+  say({ kind: "failed", error: packError("ERR_OUTBOX_STORE", error) });
+  port.close();
+}
+
+function serve(db: Statements): void {
+  port?.on("message", (request: ThreadRequest) => {
+    if (request.kind === "close") {
+      db.close();
+      port?.close();
+      return;
+    }
+    const results = answersTo(db, request);
+    const calls = "calls" in request ? request.calls : [];
+    say({ kind: "answered", batch: request.batch, results }, buffersOf(calls, results));
+  });
+  say({ kind: "opened" });
+}
+
+function answersTo(db: Statements, request: Exclude<ThreadRequest, { kind: "close" }>) {
+  switch (request.kind) {
+    case "migrate":
+      return [attempt(() => migrate(db.database))];
+    case "checkVersion":
+      return [attempt(() => checkVersion(db.database))];
+    case "read":
+      return request.calls.map((call) => attempt(() => run(db, request.now, call)));
+    case "write":
+      return write(db, request.now, request.calls);
+  }
+}
+
+function write(db: Statements, now: number, calls: readonly Call[]): CallResult[] {
+  try {
+    return inTransaction(db, () => calls.map((call) => ({ ok: true, value: run(db, now, call) })));
+  } catch (error) {
+    const failed: CallResult = { ok: false, error: packError(codeOf(error), error) };
+    // After a commit that failed nothing is repeated: it may turn out durable after all.
+    if (calls.length === 1 || error instanceof CommitFailed) return calls.map(() => failed);
+    return calls.flatMap((call) => write(db, now, [call]));
+  }
+}
+
+class CommitFailed extends Error {}
+
+function inTransaction<Result>(db: Statements, work: () => Result): Result {
+  db.run("begin immediate");
+  let committing = false;
+  try {
+    const result = work();
+    committing = true;
+    db.run("commit");
+    return result;
+  } catch (error) {
+    if (db.database.isTransaction) db.run("rollback");
+    throw committing ? new CommitFailed((error as Error).message, { cause: error }) : error;
+  }
+}
+
+/** An input/output error while committing leaves it open whether the commit is on the disk. */
+function codeOf(error: unknown): "ERR_OUTBOX_IN_DOUBT" | "ERR_OUTBOX_STORE" {
+  const SQLITE_IOERR = 10;
+  const cause = (error as Error).cause as { errcode?: number } | undefined;
+  const ioError = error instanceof CommitFailed && ((cause?.errcode ?? 0) & 0xff) === SQLITE_IOERR;
+  return ioError ? "ERR_OUTBOX_IN_DOUBT" : "ERR_OUTBOX_STORE";
+}
+
+function run(db: Statements, now: number, { name, argument }: Call): unknown {
+  return operations[name](db, now, argument);
+}
+
+function attempt(work: () => unknown): CallResult {
+  try {
+    return { ok: true, value: work() };
+  } catch (error) {
+    return { ok: false, error: packError("ERR_OUTBOX_STORE", error) };
+  }
+}
+
+function say(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
+  port?.postMessage(answer, transfer);
+}
