@@ -5,7 +5,10 @@ import { watchJournal } from "./journal-watch.ts";
 
 function watch() {
   const lines: [level: string, text: string][] = [];
-  const at = (level: string) => (_: object, text: string) => void lines.push([level, text]);
+  const at =
+    (level: string) =>
+    (...[facts, text]: [object | string, string?]) =>
+      void lines.push([level, text ?? String(facts)]);
   const log = { info: at("info"), error: at("error"), debug: at("debug") };
   return { ...watchJournal(log as never), lines };
 }
@@ -60,4 +63,14 @@ test("damage is told of once, and does not keep mail away", () => {
   }
   assert.equal(lines.filter(([level]) => level === "error").length, 1);
   assert.deepEqual(obstacles(), []);
+});
+
+test("a journal that refuses mail, and takes it again, has a line each", () => {
+  const { onEvent, lines } = watch();
+  onEvent({ kind: "accepting", accepting: false });
+  onEvent({ kind: "accepting", accepting: true });
+  assert.deepEqual(lines, [
+    ["error", "the disk refuses the journal's writes: mail is put off with 451"],
+    ["info", "the journal takes mail again"],
+  ]);
 });

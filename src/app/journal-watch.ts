@@ -8,7 +8,7 @@ import type { Logger } from "./log.ts";
 /** What the journal tells without being asked. */
 export type JournalEvent = Extract<
   DeliveryEvent,
-  { readonly kind: "recovered" | "orphaned" | "publishing" }
+  { readonly kind: "recovered" | "orphaned" | "publishing" | "accepting" }
 >;
 
 export interface JournalWatch {
@@ -58,6 +58,10 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
       switch (event.kind) {
         case "recovered":
           return onRecovered(event.report);
+        case "accepting": {
+          if (event.accepting) return log.info("the journal takes mail again");
+          return log.error("the disk refuses the journal's writes: mail is put off with 451");
+        }
         case "orphaned": {
           const { ids, mailboxes, orphans, reason } = event;
           return log.error({ ids, mailboxes, orphans, reason }, "kept as orphans");

@@ -86,7 +86,7 @@ function serveJournal(disk: JournalDisk): void {
     clearTimeout(watch);
     if (disk.accepting !== accepting) {
       accepting = disk.accepting;
-      say({ kind: "accepting", accepting });
+      say({ kind: "event", event: { kind: "accepting", accepting } });
     }
     if (!accepting) watch = setTimeout(look, 1000);
   }

@@ -91,9 +91,6 @@ export async function startDiskThread(
       case "failed":
         closing = true;
         return started.reject(journalError(answer));
-      case "accepting":
-        accepting = answer.accepting;
-        return;
       case "event":
         return hear(answer.event);
       case "committed":
@@ -121,6 +118,7 @@ export async function startDiskThread(
   worker.unref(); // An idle executor does not keep the process alive.
 
   function hear(event: JournalDiskEvent): void {
+    if (event.kind === "accepting") accepting = event.accepting;
     if (event.kind === "published") unpublished.published(event.ids);
     if (event.kind === "orphaned") {
       const text = `Published nowhere, kept in ${event.orphans}: ${event.reason}`;

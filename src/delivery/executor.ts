@@ -61,6 +61,8 @@ export type DeliveryEvent =
   | Extract<JournalDiskEvent, { readonly kind: "orphaned" }>
   /** Mail cannot be published on a file system for now, or can again when `reason` is missing. */
   | Extract<JournalDiskEvent, { readonly kind: "publishing" }>
+  /** The journal's disk refused two writes, so that no mail is taken; or it works again. */
+  | Extract<JournalDiskEvent, { readonly kind: "accepting" }>
   /** Messages in flight are in doubt: a server must end without answering for them. */
   | { readonly kind: "disk-thread-died"; readonly cause: unknown };
 

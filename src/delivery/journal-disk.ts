@@ -58,6 +58,8 @@ export type JournalDiskEvent =
     }
   /** Mail cannot be published at `home` for now, or can again when `reason` is missing. */
   | { readonly kind: "publishing"; readonly home: string; readonly reason: string | undefined }
+  /** The journal's disk refused two writes, so that no mail is taken; or it works again. */
+  | { readonly kind: "accepting"; readonly accepting: boolean }
   /** A mail file system that was not available at the start has been recovered. */
   | { readonly kind: "recovered"; readonly report: RecoveryReport };
 

@@ -42,8 +42,6 @@ export type ThreadAnswer =
       readonly cause: PackedCause;
     }
   | { readonly kind: "event"; readonly event: JournalDiskEvent }
-  /** The journal stopped taking mail, or takes it again. */
-  | { readonly kind: "accepting"; readonly accepting: boolean }
   | {
       readonly kind: "committed";
       readonly batch: number;

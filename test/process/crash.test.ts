@@ -185,3 +185,24 @@ test("where no journal can be made all mail is put off, /readyz says why, and it
   assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
   assert.equal((await server.stop()).code, 0);
 });
+
+test("a log that cannot be written puts mail off, says so, and takes it again by itself", async (t) => {
+  if (spawnSync("prlimit", ["--version"]).error) return t.skip("needs prlimit");
+  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const limit = (bytes: string) =>
+    assert.equal(spawnSync("prlimit", ["--pid", `${server.pid}`, `--fsize=${bytes}:`]).status, 0);
+  assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
+  await server.published();
+  limit("4096");
+  assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^45\d /);
+  await server.logged(/the disk refuses the journal's writes: mail is put off with 451/);
+  const readyz = await (await fetch(`${server.http}/readyz`)).text();
+  assert.equal(readyz, "not ready: the disk refuses the journal's writes\n");
+  const metrics = await (await fetch(`${server.http}/metrics`)).text();
+  assert.match(metrics, /^postbag_journal_accepting 0$/m);
+  limit("unlimited");
+  await server.logged(/the journal takes mail again/);
+  assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
+  assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
+  assert.equal((await server.stop()).code, 0);
+});
