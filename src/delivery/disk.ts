@@ -98,7 +98,7 @@ export async function startDiskThread(
     }
     const settle = waiting.get(answer.batch);
     waiting.delete(answer.batch);
-    if (waiting.size === 0) worker.unref();
+    letGo();
     settle?.(answer);
   });
   worker.on("error", (cause) => {
@@ -115,7 +115,13 @@ export async function startDiskThread(
     waiting.clear();
   });
   const recovered = await started.promise;
-  worker.unref(); // An idle executor does not keep the process alive.
+  let watchers = 0;
+  letGo();
+
+  /** An idle executor does not keep the process alive; one that somebody waits for does. */
+  function letGo(): void {
+    if (waiting.size === 0 && watchers === 0 && !closing) worker.unref();
+  }
 
   function hear(event: JournalDiskEvent): void {
     if (event.kind === "accepting") accepting = event.accepting;
@@ -139,7 +145,16 @@ export async function startDiskThread(
       const sinceMs = unpublished.oldestSinceMs;
       return sinceMs === undefined ? 0 : systemClock.now() - sinceMs;
     },
-    published: (id) => unpublished.wait(id),
+    async published(id) {
+      watchers += 1;
+      worker.ref();
+      try {
+        await unpublished.wait(id);
+      } finally {
+        watchers -= 1;
+        letGo();
+      }
+    },
   };
 
   return {

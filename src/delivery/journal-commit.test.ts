@@ -76,6 +76,31 @@ test("kill -9 after the acknowledgement: the next start publishes every message,
   await again.executor.close();
 });
 
+test("a process that waits for a message to be published does not end before", async (t) => {
+  const { mailRoot, journal } = office(t);
+  const door = new URL("./index.ts", import.meta.url).href;
+  const program = `
+    const { DeliveryExecutor } = await import(${JSON.stringify(door)});
+    const commit = { journal: ${JSON.stringify(journal)}, segmentBytes: 4 * 1024 * 1024 };
+    const mailRoot = ${JSON.stringify(mailRoot)};
+    const executor = await DeliveryExecutor.open({ mailRoot, commit });
+    for (const text of ["first", "second"]) {
+      const id = await executor.deliver(mailRoot + "/box", new TextEncoder().encode(text));
+      await executor.published(id);
+      console.log(text);
+    }`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  child.stdout.on("data", (chunk) => {
+    said += chunk;
+  });
+  const [code] = await once(child, "close");
+  assert.equal(code, 0);
+  assert.equal(said, "first\nsecond\n");
+});
+
 test("a mail root that was moved with its staging directory is found by its new path", async (t) => {
   const it = office(t);
   const ids = await deliverAndDie(it, 3);
