@@ -1,11 +1,11 @@
 /** The check must see each way in which mail can come out wrong, or it proves nothing. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { checkMail, type Findings } from "./check.ts";
-import type { Acknowledgement } from "./load.ts";
+import { checkMail, type Findings, leftIn } from "./check.ts";
+import { type Acknowledgement, type Expectation, expectationAt, type LoadEvent } from "./events.ts";
 import { messageBody } from "./messages.ts";
 
 const seed = 3;
@@ -16,6 +16,8 @@ const clean: Findings = {
   partial: [],
   duplicated: [],
   halfMoved: [],
+  revived: [],
+  revivedEarly: [],
 };
 
 function idOf(serial: number, size = messageBody(seed, serial).length): string {
@@ -26,20 +28,33 @@ function acknowledged(serial: number): Acknowledgement {
   return { kind: "acknowledged", serial, mailbox: "box", id: idOf(serial), atNs: 0 };
 }
 
+const untouched: Expectation = {
+  acknowledged: [acknowledged(1), acknowledged(2)],
+  removing: new Set(),
+  removed: new Set(),
+  removedEarly: new Set(),
+  moved: new Map(),
+};
+
+/** Makes these files; a string stands for another name of the file it names. */
+function filled(t: TestContext, files: Record<string, Buffer | string>): string {
+  const root = mkdtempSync(join(tmpdir(), "postbag-check-"));
+  t.after(() => rmSync(root, { recursive: true }));
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    if (typeof content === "string") linkSync(join(root, content), join(root, path));
+    else writeFileSync(join(root, path), content);
+  }
+  return root;
+}
+
 /** Checks mailboxes that hold these files, after messages 1 and 2 to `box` were acknowledged. */
 function check(
   t: TestContext,
-  files: Record<string, Buffer>,
-  removed: readonly number[] = [],
-  mail: readonly Acknowledgement[] = [acknowledged(1), acknowledged(2)],
+  files: Record<string, Buffer | string>,
+  change: Partial<Expectation> = {},
 ): Findings {
-  const root = mkdtempSync(join(tmpdir(), "postbag-check-"));
-  t.after(() => rmSync(root, { recursive: true }));
-  for (const [path, bytes] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, path)), { recursive: true });
-    writeFileSync(join(root, path), bytes);
-  }
-  return checkMail(root, seed, mail, new Set(removed));
+  return checkMail(filled(t, files), seed, { ...untouched, ...change });
 }
 
 const one = { [`box/new/${idOf(1)}`]: messageBody(seed, 1) };
@@ -51,7 +66,7 @@ test("mail in new/ and in cur/ is found, and what lies in tmp/ is not mail", (t)
 
 test("a message that is not there is lost, unless a reader removed it", (t) => {
   assert.deepEqual(check(t, one).lost, [`box/${idOf(2)}`]);
-  assert.deepEqual(check(t, one, [2]), { ...clean, expected: 1 });
+  assert.deepEqual(check(t, one, { removing: new Set([2]) }), { ...clean, expected: 1 });
   assert.equal(check(t, {}).lost.length, 2);
 });
 
@@ -75,9 +90,9 @@ test("an empty, short, long or altered file is damaged", (t) => {
 
 test("another message under the name that was answered is damaged", (t) => {
   const size = messageBody(seed, 1).length;
-  const mail = [acknowledged(1), { ...acknowledged(2), id: idOf(2, size) }];
+  const mail = { acknowledged: [acknowledged(1), { ...acknowledged(2), id: idOf(2, size) }] };
   const swapped = { [`box/new/${idOf(2, size)}`]: messageBody(seed, 1) };
-  assert.deepEqual(check(t, { ...one, ...swapped }, [], mail).damaged, [`box/${idOf(2, size)}`]);
+  assert.deepEqual(check(t, { ...one, ...swapped }, mail).damaged, [`box/${idOf(2, size)}`]);
 });
 
 test("a file nobody was told of may be there whole, but not in part", (t) => {
@@ -92,22 +107,85 @@ test("a file whose name states another size is not whole", (t) => {
   assert.deepEqual(check(t, { ...one, ...two, ...lying }).partial, ["box/7.host,S=1"]);
 });
 
-test("two names for one message are a duplicate; new/ and cur/ a move that survived as both", (t) => {
+test("one message in two files or under two names is a duplicate", (t) => {
   const again = { [`box/new/again.${idOf(1)}`]: messageBody(seed, 1) };
   const found = check(t, { ...one, ...two, ...again });
-  assert.deepEqual(found.duplicated, [`box/${idOf(1)} = box/again.${idOf(1)}`]);
-  const moved = { [`box/cur/${idOf(1)}:2,S`]: messageBody(seed, 1) };
+  assert.deepEqual(found, {
+    ...clean,
+    duplicated: [`box/new/${idOf(1)} = box/new/again.${idOf(1)}`],
+  });
+  const published = { [`box/cur/${idOf(1)}:2,S`]: messageBody(seed, 1) };
+  assert.equal(check(t, { ...one, ...two, ...published }).duplicated.length, 1);
+});
+
+test("one file in new/ and cur/ is a move that survived as both names", (t) => {
+  const moved = { [`box/cur/${idOf(1)}:2,S`]: `box/new/${idOf(1)}` };
   assert.deepEqual(check(t, { ...one, ...two, ...moved }), {
     ...clean,
     halfMoved: [`box/${idOf(1)}`],
   });
 });
 
+test("what a reader deleted or moved durably must not be back", (t) => {
+  const removing = new Set([1]);
+  const gone = { removing, removed: removing };
+  assert.deepEqual(check(t, two, gone), { ...clean, expected: 1 });
+  const back = check(t, { ...one, ...two }, gone);
+  assert.deepEqual(back, { ...clean, expected: 1, revived: [`box/new/${idOf(1)}`] });
+  const early = check(t, { ...one, ...two }, { removing, removedEarly: removing });
+  assert.deepEqual(early, { ...clean, expected: 1, revivedEarly: [`box/new/${idOf(1)}`] });
+  const moved = { moved: new Map([[2, `box/cur/${idOf(2)}:2,S`]]) };
+  assert.deepEqual(check(t, { ...one, ...two }, moved), clean);
+  const unmoved = { [`box/new/${idOf(2)}`]: messageBody(seed, 2) };
+  assert.deepEqual(check(t, { ...one, ...unmoved }, moved).revived, [`box/new/${idOf(2)}`]);
+});
+
+test("staging holds nothing after recovery but what it always holds", (t) => {
+  const staging = ".postbag-1";
+  const usual = {
+    [`${staging}/identity`]: Buffer.from("{}"),
+    [`${staging}/lock`]: Buffer.alloc(0),
+  };
+  assert.deepEqual(leftIn(filled(t, { ...one, ...usual })), { staged: [], orphans: [] });
+  const [staged, orphan] = [`${staging}/x,S=1`, `${staging}/orphans/new/y,S=1`] as const;
+  const full = { ...usual, [staged]: Buffer.from("x"), [orphan]: Buffer.from("y") };
+  assert.deepEqual(leftIn(filled(t, full)), { staged: [staged], orphans: [orphan] });
+  assert.deepEqual(leftIn("/nowhere at all"), { staged: [], orphans: [] });
+});
+
+const settled = (serial: number, atNs: number): LoadEvent => ({ kind: "settled", serial, atNs });
+const deletion = (serial: number, atNs: number): LoadEvent[] => [
+  { kind: "removing", serial, atNs },
+  { kind: "removed", serial, atNs: atNs + 1 },
+];
+
+test("a delete counts from its beginning as possible, from its flush as lasting", () => {
+  const events = [acknowledged(1), ...deletion(1, 10)];
+  const at = (atNs: number) => expectationAt("ext4", events, atNs);
+  assert.deepEqual(at(9), { ...untouched, acknowledged: [acknowledged(1)] });
+  assert.deepEqual(at(10).removing, new Set([1]));
+  assert.deepEqual(at(10).removed, new Set());
+  assert.deepEqual(at(11).removed, new Set([1]));
+});
+
+test("on btrfs a delete may be undone until its delivery is settled, and not a moment longer", () => {
+  const events = [...deletion(1, 10), settled(1, 20), ...deletion(2, 10)];
+  const reopened: LoadEvent = { kind: "opened", first: 3, atNs: 30 };
+  const at = (atNs: number) => expectationAt("btrfs", [...events, reopened], atNs);
+  assert.deepEqual(at(19).removedEarly, new Set([1, 2]));
+  assert.deepEqual(at(19).removed, new Set());
+  assert.deepEqual(at(20).removed, new Set([1]));
+  assert.deepEqual(at(20).removedEarly, new Set([2]));
+  assert.deepEqual(at(30).removed, new Set([1, 2]), "recovery settles all that came before");
+  assert.deepEqual(expectationAt("xfs", events, 19).removed, new Set([1, 2]));
+});
+
 test("trace fields on top belong to a message, and without an id its content is enough", (t) => {
-  const mail = [acknowledged(1), { ...acknowledged(2), id: undefined }] as Acknowledgement[];
+  const { id: _, ...unnamed } = acknowledged(2);
+  const mail = { acknowledged: [acknowledged(1), unnamed] };
   const trace = "Return-Path: <a@b>\nDelivered-To: c@d\nReceived: from x\n\tby y; now\n";
   const traced = Buffer.concat([Buffer.from(trace), messageBody(seed, 2)]);
   const file = { [`box/new/${idOf(2, traced.length)}`]: traced };
-  assert.deepEqual(check(t, { ...one, ...file }, [], mail), clean);
-  assert.deepEqual(check(t, one, [], mail).lost, ["box/message 2"]);
+  assert.deepEqual(check(t, { ...one, ...file }, mail), clean);
+  assert.deepEqual(check(t, one, mail).lost, ["box/message 2"]);
 });

@@ -2,81 +2,56 @@
  * The process that delivers mail onto the disk under test, and says what was acknowledged when.
  *
  * Several callers deliver at once, half of the mail into four mailboxes and half into mailboxes that
- * come into being on the way. A reader moves some of it from `new/` to `cur/` and deletes some, without
- * syncing anything, as readers do. What happened leaves the disk's world at once: one JSON line on
- * standard output, stamped on the machine's monotonic clock, an acknowledgement *after* `deliver`
- * resolved and a removal *before* it is tried, so that neither claims more than was so at its instant.
+ * come into being on the way, while a reader (reader.ts) takes what it sees. What happened leaves the
+ * disk's world at once: one JSON line on standard output (events.ts).
  *
  * Argument: {@link Load} as JSON.
  */
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { nowNs } from "../support/recorded-disk/index.ts";
 import { mailDirectory } from "./check.ts";
+import { type Acknowledgement, say } from "./events.ts";
+import type { Places } from "./journal-places.ts";
 import { messageBody } from "./messages.ts";
 import { type Method, openMethod } from "./methods.ts";
+import { startReader } from "./reader.ts";
 
-export interface Load {
+export interface Load extends Places {
   readonly method: Method;
-  /** The root of the file system under test. */
-  readonly disk: string;
   readonly seed: number;
+  /** Number of the first message, and how many are sent. */
+  readonly first: number;
   readonly messages: number;
   readonly callers: number;
   /** Messages that one caller hands over together. */
   readonly together: number;
 }
 
-export interface Acknowledgement {
-  readonly kind: "acknowledged";
-  readonly serial: number;
-  /** The mailbox below the mail root. */
-  readonly mailbox: string;
-  /** The file name in `new/`, when the way of delivering tells it. */
-  readonly id?: string;
-  readonly atNs: number;
-}
-
-/** A reader is about to delete a message. */
-export interface Removal {
-  readonly kind: "removed";
-  readonly serial: number;
-  readonly atNs: number;
-}
-
 function mailboxOf(serial: number): string {
   return serial % 2 === 0 ? `steady${(serial / 2) % 4}` : `fresh${Math.floor(serial / 12)}`;
 }
 
-function say(lines: readonly (Acknowledgement | Removal)[]): void {
-  process.stdout.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-}
-
-function readSome(root: string, mail: readonly Acknowledgement[]): void {
-  for (const { serial, mailbox, id } of mail) {
-    if (id === undefined) continue;
-    const path = join(root, mailbox, "new", id);
-    if (serial % 16 === 3) {
-      say([{ kind: "removed", serial, atNs: nowNs() }]);
-      rmSync(path);
-    } else if (serial % 4 === 1) {
-      renameSync(path, join(root, mailbox, "cur", `${id}:2,S`));
-    }
-  }
-}
-
 async function deliverTheMail(load: Load): Promise<void> {
-  const { disk, seed, messages, together } = load;
-  const root = join(disk, mailDirectory);
+  const { seed, first, messages, together } = load;
+  const root = join(load.disk, mailDirectory);
   mkdirSync(root, { recursive: true });
-  await using method = await openMethod(load.method, disk);
-  let next = 0;
+  await using method = await openMethod(load.method, load);
+  say({ kind: "opened", first, atNs: nowNs() });
+  const reader = startReader(root, seed);
+  let next = first;
+  const settle = async ({ serial, id }: Acknowledgement): Promise<void> => {
+    if (id === undefined) return;
+    await method.settled(id);
+    say({ kind: "settled", serial, atNs: nowNs() });
+  };
   const caller = async (): Promise<void> => {
-    while (next < messages) {
-      const first = next;
+    const settling: Promise<void>[] = [];
+    while (next < first + messages) {
+      const start = next;
       next += together;
-      const mailbox = mailboxOf(first);
-      const serials = Array.from({ length: together }, (_, index) => first + index);
+      const mailbox = mailboxOf(start);
+      const serials = Array.from({ length: together }, (_, index) => start + index);
       const bodies = serials.map((serial) => messageBody(seed, serial));
       const ids = await method.deliver(join(root, mailbox), bodies);
       const atNs = nowNs();
@@ -84,11 +59,13 @@ async function deliverTheMail(load: Load): Promise<void> {
         const id = ids[index];
         return { kind: "acknowledged", serial, mailbox, ...(id && { id }), atNs };
       });
-      say(acknowledged);
-      readSome(root, acknowledged);
+      say(...acknowledged);
+      settling.push(...acknowledged.map(settle));
     }
+    await Promise.all(settling);
   };
   await Promise.all(Array.from({ length: load.callers }, caller));
+  await reader.stop();
 }
 
 await deliverTheMail(JSON.parse(process.argv[2]!));

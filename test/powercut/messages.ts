@@ -11,7 +11,17 @@ function textLength(serial: number): number {
   return 1 + ((serial * 37) % 1_500);
 }
 
+const made = new Map<string, Buffer>();
+
+/** The same octets every time; not to be changed. */
 export function messageBody(seed: number, serial: number): Buffer {
+  const key = `${seed} ${serial}`;
+  const body = made.get(key) ?? makeBody(seed, serial);
+  made.set(key, body);
+  return body;
+}
+
+function makeBody(seed: number, serial: number): Buffer {
   const random = new SeededRandom(seed * 1_000_003 + serial);
   const words = Uint32Array.from({ length: textLength(serial) / 4 + 1 }, () =>
     random.below(2 ** 32),

@@ -21,33 +21,72 @@ import {
 import { sendMessage } from "../process/support/client.ts";
 import { mailDirectory } from "./check.ts";
 import { deliverWithDirectorySyncsOnly } from "./directory-syncs-only.ts";
+import { journalCommit, maxSegments, type Places, segmentBytes } from "./journal-places.ts";
+import { type JournalFault, openFaultyJournal } from "./losing-journal.ts";
 
 export interface OpenMethod extends AsyncDisposable {
   /** Delivers into a mailbox; resolves with the file names in `new/`, as far as it knows them. */
   readonly deliver: (mailbox: string, bodies: readonly Buffer[]) => Promise<(string | undefined)[]>;
+  /** Resolves when a delivered message is visible and nothing else of it is left. */
+  readonly settled: (id: string) => Promise<void>;
 }
 
+/** One way of delivering. */
+interface Way {
+  readonly open: (places: Places) => Promise<OpenMethod>;
+  /** Whether mail lies in a journal for a while, and so is looked for only after recovery. */
+  readonly journal?: "same disk" | "another disk";
+}
+
+/** More often than it would be, so that more cuts find a message half way. */
+const publishWithinMs = 20;
+
+const journalFlags = {
+  commit: "journal",
+  journalSegmentBytes: `${segmentBytes}`,
+  journalSegments: `${maxSegments}`,
+  publishWithinMs: `${publishWithinMs}`,
+};
+
 const methods = {
-  server,
-  executor: (disk: string) => executor(disk, {}),
-  "executor, reference tuning": (disk: string) => executor(disk, referenceTuning),
-  "maildir, each file flushed": (disk: string) => maildir(disk, {}),
-  "maildir, file system flushed": maildirInBulk,
+  server: { open: (places) => server(places, { commit: "synced" }) },
+  "server, journal": { open: (places) => server(places, journalFlags), journal: "same disk" },
+  executor: { open: (places) => executor(places, {}) },
+  "executor, reference tuning": { open: (places) => executor(places, referenceTuning) },
+  "maildir, each file flushed": { open: (places) => maildir(places, {}) },
+  "maildir, file system flushed": { open: maildirInBulk },
+  journal: { open: (places) => journaled(places), journal: "same disk" },
+  "journal on another disk": { open: (places) => journaled(places), journal: "another disk" },
   // Known to lose mail; they prove the rig.
-  "directory syncs only": async () => bare(deliverWithDirectorySyncsOnly),
-  "maildir without data syncs": (disk: string) => maildir(disk, { fileSystem: withoutDataSyncs }),
-  "maildir without name syncs": (disk: string) => maildir(disk, { fileSystem: withoutNameSyncs }),
-} as const satisfies Record<string, (disk: string) => Promise<OpenMethod>>;
+  "directory syncs only": { open: async () => bare(deliverWithDirectorySyncsOnly) },
+  "maildir without data syncs": {
+    open: (places) => maildir(places, { fileSystem: withoutDataSyncs }),
+  },
+  "maildir without name syncs": {
+    open: (places) => maildir(places, { fileSystem: withoutNameSyncs }),
+  },
+  "journal, written without flushes": faulty("written without flushes"),
+  "journal, marked before the checkpoint": faulty("marked before the checkpoint"),
+  "journal, settled before the names": faulty("settled before the names"),
+} as const satisfies Record<string, Way>;
 export type Method = keyof typeof methods;
 
-/** @param disk The root of the file system under test. */
-export function openMethod(name: Method, disk: string): Promise<OpenMethod> {
-  return methods[name](disk);
+export function openMethod(name: Method, places: Places): Promise<OpenMethod> {
+  return methods[name].open(places);
+}
+
+/** Where a method keeps its journal; undefined when it has none. */
+export function journalOf(name: Method): Way["journal"] {
+  const way: Way = methods[name];
+  return way.journal;
 }
 
 /** The whole server: what it acknowledges is its 250 to an SMTP client. */
-async function server(disk: string): Promise<OpenMethod> {
-  const flags = { data: disk, smtp: "127.0.0.1:0", lmtp: "off", http: "off" };
+async function server(
+  { disk }: Places,
+  commit: Readonly<Record<string, string>>,
+): Promise<OpenMethod> {
+  const flags = { data: disk, smtp: "127.0.0.1:0", lmtp: "off", http: "off", ...commit };
   const running = await startServer({
     settings: loadSettings({ flags, environment: {} }).settings,
     log: await openLog({ level: "error", format: "text" }),
@@ -61,30 +100,48 @@ async function server(disk: string): Promise<OpenMethod> {
   };
   return {
     deliver: (mailbox, bodies) => Promise.all(bodies.map((body) => send(mailbox, body))),
+    settled: async () => {},
     [Symbol.asyncDispose]: async () => void (await running.close({ timeoutMs: 0 })),
   };
 }
 
-async function executor(disk: string, tuning: DeliveryTuning): Promise<OpenMethod> {
+async function executor({ disk }: Places, tuning: DeliveryTuning): Promise<OpenMethod> {
   const mailRoot = join(disk, mailDirectory);
-  const open = await DeliveryExecutor.open({ ...tuning, mailRoot, commit: "synced" });
+  return overExecutor(await DeliveryExecutor.open({ ...tuning, mailRoot, commit: "synced" }));
+}
+
+async function journaled(places: Places): Promise<OpenMethod> {
+  return overExecutor(await DeliveryExecutor.open({ ...journalCommit(places), publishWithinMs }));
+}
+
+function faulty(fault: JournalFault): Way {
+  const open = async (places: Places): Promise<OpenMethod> => {
+    const { mailRoot, commit } = journalCommit(places);
+    const disk = await openFaultyJournal(fault, mailRoot, commit);
+    return overExecutor(await DeliveryExecutor.open({ disk }));
+  };
+  return { open, journal: "same disk" };
+}
+
+function overExecutor(open: DeliveryExecutor): OpenMethod {
   return {
     deliver: (mailbox, bodies) => Promise.all(bodies.map((body) => open.deliver(mailbox, body))),
+    settled: (id) => open.published(id),
     [Symbol.asyncDispose]: () => open.close(),
   };
 }
 
-async function maildirInBulk(disk: string): Promise<OpenMethod> {
-  const flush = await openFileSystemSync(disk);
+async function maildirInBulk(places: Places): Promise<OpenMethod> {
+  const flush = await openFileSystemSync(places.disk);
   if (flush === undefined) throw new Error("needs perl or python3 for syncfs(2)");
-  const { deliver } = await maildir(disk, { syncFileSystem: () => flush.sync() });
-  return { deliver, [Symbol.asyncDispose]: () => flush.close() };
+  const method = await maildir(places, { syncFileSystem: () => flush.sync() });
+  return { ...method, [Symbol.asyncDispose]: () => flush.close() };
 }
 
 const withoutDataSyncs: FileSystem = { ...nodeFileSystem, syncData: async () => {} };
 const withoutNameSyncs: FileSystem = { ...nodeFileSystem, sync: async () => {} };
 
-async function maildir(disk: string, change: Partial<DeliverTools>): Promise<OpenMethod> {
+async function maildir({ disk }: Places, change: Partial<DeliverTools>): Promise<OpenMethod> {
   const tools: DeliverTools = {
     fileSystem: nodeFileSystem,
     clock: systemClock,
@@ -103,5 +160,5 @@ async function maildir(disk: string, change: Partial<DeliverTools>): Promise<Ope
 }
 
 function bare(deliver: OpenMethod["deliver"]): OpenMethod {
-  return { deliver, [Symbol.asyncDispose]: async () => {} };
+  return { deliver, settled: async () => {}, [Symbol.asyncDispose]: async () => {} };
 }

@@ -28,7 +28,8 @@ import {
 } from "../support/recorded-disk/index.ts";
 import { messageBody } from "./messages.ts";
 import type { Method } from "./methods.ts";
-import { chooseCuts, cutPower, recordRun } from "./power-cut.ts";
+import { chooseCuts, cutPower } from "./power-cut.ts";
+import { recordRun } from "./record-run.ts";
 import { type Tally, tally } from "./report.ts";
 
 const seed = 7;
@@ -61,6 +62,27 @@ for (const fileSystem of fileSystems) {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     const { lost } = await verdictOn(fileSystem, "maildir without name syncs");
+    assert.ok(lost > 0);
+  });
+
+  test(`${fileSystem}: a journal that is not flushed loses acknowledged mail`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    const { lost } = await verdictOn(fileSystem, "journal, written without flushes");
+    assert.ok(lost > 0);
+  });
+
+  test(`${fileSystem}: one marked before the checkpoint empties or loses acknowledged mail`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    const found = await verdictOn(fileSystem, "journal, marked before the checkpoint");
+    assert.ok(found.lost + found.damaged + found.partial > 0);
+  });
+
+  test(`${fileSystem}: one settled before the names are flushed loses acknowledged mail`, async (t) => {
+    const lack = missing(fileSystem);
+    if (lack !== undefined) return t.skip(lack);
+    const { lost } = await verdictOn(fileSystem, "journal, settled before the names");
     assert.ok(lost > 0);
   });
 }

@@ -56,6 +56,8 @@ export interface DiskOptions {
   readonly flushMs?: number;
   /** Keeps every write in memory for {@link RecordedDisk.recording}. @defaultValue false */
   readonly record?: boolean;
+  /** Image of a disk of `sizeMb` to begin with, all of it durable. @defaultValue a new file system */
+  readonly image?: string;
   /** Holds the sockets and the mount point; must not exist. @defaultValue a new temporary one */
   readonly directory?: string;
   /** Takes the disk down when this process ends, however it ends. @defaultValue true */
@@ -83,7 +85,7 @@ export class RecordedDisk {
     this.mountPoint = join(directory, "mnt");
   }
 
-  /** Makes a new disk, makes the file system on it and mounts it; rejects with what went wrong. */
+  /** Makes a new disk, unless there is an image a file system on it, and mounts it; rejects with what went wrong. */
   static async up(options: DiskOptions): Promise<RecordedDisk> {
     const { fileSystem, sizeMb = defaultSizeMb } = options;
     if (sizeMb < leastSizeMb[fileSystem]) {
@@ -98,6 +100,7 @@ export class RecordedDisk {
       sizeBytes: sizeMb * 1024 * 1024,
       settings: { flushMs: options.flushMs ?? 0, flushes: "work", writes: "work" },
       record: options.record ?? false,
+      ...(options.image !== undefined && { image: options.image }),
       owned,
     };
     const child = spawn(

@@ -51,6 +51,7 @@ async function bringUp(): Promise<void> {
   const mountPoint = join(directory, "mnt");
   mkdirSync(mountPoint, { recursive: true });
   writeFileSync(image, "");
+  if (options.image !== undefined) disk.load(options.image);
   await disk.listen(socket);
   const nbdfuse = spawn("nbdfuse", ["-P", ready, image, "--unix", socket], {
     stdio: ["ignore", "ignore", openSync(log, "w")],
@@ -60,7 +61,7 @@ async function bringUp(): Promise<void> {
     if (nbdfuse.exitCode !== null) throw new Error(`nbdfuse: ${readFileSync(log, "utf8")}`);
     await pause(10);
   }
-  await makeFileSystem(options.fileSystem, image);
+  if (options.image === undefined) await makeFileSystem(options.fileSystem, image);
   // Direct, so that no page cache of the file lies between the file system and the disk.
   const device = await run("losetup", "--find", "--show", "--direct-io=on", image);
   await run("mount", "-t", options.fileSystem, device, mountPoint);

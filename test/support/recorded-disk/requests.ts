@@ -11,6 +11,8 @@ export interface DiskProcessOptions {
   /** How the disk behaves once the file system is mounted. */
   readonly settings: DiskSettings;
   readonly record: boolean;
+  /** A disk image to begin with, instead of making a file system. */
+  readonly image?: string;
   /** Whether the end of standard input takes the disk down. */
   readonly owned: boolean;
 }

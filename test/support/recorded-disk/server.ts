@@ -9,10 +9,11 @@
  * `process.hrtime`, which is one clock for the whole machine, an acknowledgement logged at some
  * instant always finds the flush it relied on completed before that instant.
  */
+import { closeSync, openSync, readSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import * as nbd from "./nbd.ts";
 import type { Flush, Recording, Write } from "./recording.ts";
-import { SparseBytes } from "./sparse-bytes.ts";
+import { isZero, SparseBytes } from "./sparse-bytes.ts";
 
 /** What a flush or a write does: its work, answers with an I/O error, or waits for `configure`. */
 export type Behaviour = "work" | "fail" | "stall";
@@ -31,6 +32,8 @@ export interface DiskCounters {
   /** Requests that wait for {@link DiskServer.configure}. */
   readonly stalled: number;
 }
+
+const loadBytes = 64 * 1024;
 
 /** Nanoseconds of the monotonic clock that all processes of this machine share. */
 export function nowNs(): number {
@@ -72,6 +75,22 @@ export class DiskServer {
   /** Everything that happened so far; empty unless the disk was told to record. */
   get recording(): Recording {
     return { sizeBytes: this.#sizeBytes, writes: this.#writes, flushes: this.#flushes };
+  }
+
+  /** Begins with what an image holds, as durable as if it had always been there. */
+  load(image: string): void {
+    const file = openSync(image, "r");
+    const atNs = nowNs();
+    for (let offset = 0; offset < this.#sizeBytes; offset += loadBytes) {
+      const bytes = Buffer.alloc(Math.min(loadBytes, this.#sizeBytes - offset));
+      readSync(file, bytes, 0, bytes.length, offset);
+      if (isZero(bytes)) continue;
+      this.#live.write(offset, bytes);
+      if (this.#record) this.#writes.push({ atNs, offset, bytes });
+    }
+    closeSync(file);
+    const end = this.#writes.length;
+    if (this.#record) this.#flushes.push({ startedNs: atNs, completedNs: atNs, first: 0, end });
   }
 
   /** Changes how the disk behaves from now on, and carries out what was stalled. */

@@ -37,7 +37,8 @@ export class SparseBytes {
 
 const zeros = Buffer.alloc(pageBytes);
 
-function isZero(bytes: Uint8Array): boolean {
+/** Says whether a stretch of at most 64 KiB holds nothing but zeros. */
+export function isZero(bytes: Uint8Array): boolean {
   return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
