@@ -101,6 +101,7 @@ test("Dovecot lists, sizes and dates 1,000 messages as we wrote them while a cli
     rounds += 1;
   }
   assert.equal((await sent).length, messages - 1);
+  await postbag.published();
   assert.ok(rounds > 1 && deleted.size > 0 && flagged.size > 0, "the reader was at work meanwhile");
 
   await imap.ask("NOOP");

@@ -55,6 +55,7 @@ test("Postfix hands over 50 recipients at a time, and every copy lands whole and
   await postfix.drained();
 
   assert.equal(postfix.count("sent"), 1_000, postfix.log());
+  await postbag.published();
   for (const user of users) {
     const found = mailIn(postbag.mailbox(user)).map((file) => ({ file, text: textOf(file) }));
     const ids = found.map(({ text }) => fieldOf(text, "X-Test-Id")).sort();
@@ -88,11 +89,13 @@ test("of mixed replies Postfix bounces the unknown recipient, keeps the failing 
     const queued = await postfix.queued();
     return queued.length === 1 && queued[0] === `bob@${domain}`;
   });
+  await postbag.published();
   assert.equal(mailIn(postbag.mailbox("alice")).length, 1);
   assert.equal(mailIn(postbag.mailbox("carol")).length, 1);
 
   rmSync(obstacle);
   await postfix.drained();
+  await postbag.published();
   for (const user of ["alice", "bob", "carol"]) {
     const copies = mailIn(postbag.mailbox(user));
     assert.equal(copies.length, 1, user);
@@ -129,6 +132,7 @@ test("kill -9 under Postfix's load loses nothing, and each extra copy is one Pos
 
   const log = postfix.log().split("\n");
   let extra = 0;
+  await postbag.published();
   for (const address of to) {
     const texts = mailIn(postbag.mailbox(address.split("@")[0]!)).map(textOf);
     for (const mail of mails) {
@@ -160,12 +164,14 @@ test("a reply that our death swallows makes Postfix send again: two copies, the 
 
   assert.equal((await sendAll(postfix.port, [mail])).length, 1);
   await swallowed;
+  await postbag.published();
   await postbag.kill();
   proxy.drop();
   assert.equal(mailIn(postbag.mailbox("user")).length, 1);
   await postbag.start();
   await postfix.drained();
 
+  await postbag.published();
   const copies = mailIn(postbag.mailbox("user"));
   assert.equal(copies.length, 2);
   for (const copy of copies) assert.equal(bodyOf(textOf(copy)), storedBody(mail));

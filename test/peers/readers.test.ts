@@ -77,6 +77,7 @@ push "<delete-pattern>~s m[0-9]*7$<enter><tag-pattern>~s m[0-9]*3$<enter><tag-pr
     runs += 1;
   } while (sending);
   assert.equal((await ended).length, 200);
+  await postbag.published();
   await mutt(mailbox, muttrc);
 
   const expected = mails.map((_, index) => `m${index}`).filter((id) => !id.endsWith("7"));
@@ -123,6 +124,7 @@ test("Python's mailbox lists and parses every message, and its clean() takes non
   });
   while (sending) await read();
   assert.equal((await ended).length, 299);
+  await postbag.published();
 
   const found = (await read()) as Record<string, string[]>;
   const expected = mails.map((mail, index) => [`m${index}`, [sha256(storedBody(mail))]]);

@@ -38,6 +38,7 @@ for (const [protocol, flags] of [
       ...["-s", "8", "-l", "1163", "-m", "500", "-f", `from@${domain}`, "-t", `to@${domain}`],
       `inet:127.0.0.1:${port}`,
     );
+    await postbag.published();
     const files = mailIn(postbag.mailbox("to"));
     assert.equal(files.length, 500);
     assert.equal(new Set(files.map(({ id }) => id)).size, 500);
@@ -70,6 +71,7 @@ test("smtp-source names 50 recipients in one transaction, and each gets the mess
     );
     // It puts a number in front of the recipient it was given, except for the first.
     const others = Array.from({ length: 49 }, (_, index) => `${index + 2}${user}`);
+    await postbag.published();
     for (const box of [user, ...others]) assert.equal(mailIn(postbag.mailbox(box)).length, 4, box);
   }
 });
@@ -109,6 +111,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     const args = ["--to", `you@${domain}`, "--data", `@${file}`];
     assert.match(await swaks(postbag.smtpPort, ...args), /^<- +250 2\.0\.0/m);
     assert.match(await swaks(postbag.lmtpPort, "--protocol", "LMTP", ...args), /^<- +250 2\.0\.0/m);
+    await postbag.published();
     const stored = mailIn(postbag.mailbox("you")).map((mail) => bodyOf(textOf(mail)));
     const expected = Buffer.from(body).toString("latin1");
     assert.deepEqual(stored, [expected, expected]);
@@ -121,6 +124,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     const transcript = await swaks(postbag.smtpPort, "--pipeline", "--to", to);
     assert.match(transcript, /^<- +250[- ]PIPELINING/m);
     assert.equal(transcript.match(/^<- +250 2\.1\.5/gm)?.length, 5, transcript);
+    await postbag.published();
     for (let index = 0; index < 5; index++) {
       assert.equal(mailIn(postbag.mailbox(`you${index}`)).length, 1);
     }
@@ -149,6 +153,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     const to = `you@${domain},someone@elsewhere.test,me@${domain}`;
     const transcript = await swaks(postbag.lmtpPort, "--protocol", "LMTP", "--to", to);
     assert.match(transcript, /^<\*\* 550 5\.7\.1/m);
+    await postbag.published();
     assert.equal(mailIn(postbag.mailbox("you")).length, 1);
     const mine = mailIn(postbag.mailbox("me"));
     assert.equal(mine.length, 1);

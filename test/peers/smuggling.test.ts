@@ -57,6 +57,7 @@ for (const bareNewlines of ["reject", "normalise"]) {
       const verdict = await smuggle(postbag.smtpPort, smuggling);
       if (!verdict.startsWith("250 ")) refused.push(`${smuggling.name}: ${verdict}`);
     }
+    await postbag.published();
     const stored = mailIn(postbag.mailbox("you")).map(textOf);
     assert.equal(stored.length, smugglingCorpus.length - refused.length, refused.join("\n"));
     for (const text of stored) assert.ok(!text.includes(`Return-Path: <${forgedSender}>`), text);
@@ -93,6 +94,7 @@ test("of each false end that Postfix hands us we store as many messages as Postf
   t.after(() => postfix.stop());
   for (const smuggling of smugglingCorpus) await smuggle(postfix.port, smuggling);
   await postfix.drained();
+  await postbag.published();
   const stored = mailIn(postbag.mailbox("you")).map(textOf);
   assert.equal(stored.length, postfix.count("sent"));
   const forgedByPostfix = postfix.log().split(`from=<${forgedSender}>, size=`).length - 1;

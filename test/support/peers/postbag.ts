@@ -87,6 +87,14 @@ export class Postbag {
     return join(this.#options.data, "mail", this.#options.domain, localPart);
   }
 
+  /** Resolves when everything acknowledged is visible in its mailbox. */
+  async published(): Promise<void> {
+    await until("all mail published", async () => {
+      const metrics = await fetch(`http://127.0.0.1:${this.httpPort}/metrics`);
+      return /^postbag_unpublished_messages 0$/m.test(await metrics.text());
+    });
+  }
+
   /** SIGTERM; returns the exit code. */
   async stop(): Promise<number | null> {
     if (this.#process !== undefined) await stop(this.#process);
