@@ -18,7 +18,7 @@ else
   atOnce=$(nproc)
   tsc --noEmit
   biome check --error-on-warnings .
-  set -- "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" \
+  set -- "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" "test/outbox/**/*.test.ts" \
     "test/dialogues/**/*.test.ts" "test/process/**/*.test.ts" "$@"
 fi
 exec node --test --test-timeout="$limitMs" --test-concurrency="$atOnce" \

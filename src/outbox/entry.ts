@@ -116,6 +116,13 @@ export type Verdict =
       /** Why the route is to be blocked, if part of the recipients failed because of it. */
       readonly routeReply?: KeptReply;
     }
+  /** The reply to the final dot was lost, and it is not to be sent twice. */
+  | {
+      readonly kind: "held";
+      readonly completion: Completion;
+      readonly cycleAttempt: number;
+      readonly error: string;
+    }
   | {
       readonly kind: "dead";
       readonly completion: Completion;
@@ -152,6 +159,14 @@ export function judge(
   const base = completionOf(claimed, changes, attemptOf(changes, open, spends, judgement));
   const { notify } = judgement;
   const subject = { ...subjectOf(claimed), cycleAttempt };
+
+  const doubt = outcomes.find((outcome) => outcome.kind !== "delivered" && outcome.inDoubt);
+  if (doubt && claimed.doubtPolicy === "hold") {
+    const error = replyLine(keptReply(doubt.reply));
+    const events = [event("delivery.in_doubt", notify, { ...subject, reason: error, error })];
+    const completion: Completion = { ...base, next: { kind: "in_doubt" }, events };
+    return { kind: "held", completion, cycleAttempt, error };
+  }
 
   if (open.length > 0) {
     const reply = open.findLast(({ status }) => status === "deferred")?.reply;

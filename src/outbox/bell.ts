@@ -1,0 +1,30 @@
+/** Wakes one sleeper. What rings while nobody sleeps is heard by the next. */
+import type { Clock } from "../system/index.ts";
+
+export class Bell {
+  readonly #clock: Clock;
+  #rang = false;
+  #wake: (() => void) | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  ring(): void {
+    this.#rang = true;
+    this.#wake?.();
+  }
+
+  /** Resolves when it has rung since the last call, at the latest after `mostMs`. */
+  async heard(mostMs: number): Promise<void> {
+    if (!this.#rang) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = this.#clock.setTimeout(resolve, mostMs);
+      this.#wake = resolve;
+      await promise;
+      this.#wake = undefined;
+      this.#clock.clearTimeout(timer);
+    }
+    this.#rang = false;
+  }
+}

@@ -1,0 +1,25 @@
+/** The message of a leased delivery, as a sender takes it. */
+import type { Message } from "../mail/index.ts";
+
+/** Wraps bytes; with another Message-ID in place of their own where a redrive asked for one. */
+export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Message {
+  const sent = messageIdHeader === undefined ? bytes : withMessageId(bytes, messageIdHeader);
+  return {
+    size: sent.length,
+    bytes: async () => sent,
+    async *stream() {
+      yield sent;
+    },
+  };
+}
+
+/** Replaces the Message-ID field (RFC 5322 §3.6.4) in the header, wherever it is folded. */
+export function withMessageId(bytes: Uint8Array, messageIdHeader: string): Uint8Array {
+  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const end = all.indexOf("\r\n\r\n");
+  const header = all.subarray(0, end < 0 ? all.length : end + 2).toString("latin1");
+  const field = /^message-id:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*/im;
+  const line = `Message-ID: ${messageIdHeader}\r\n`;
+  const replaced = field.test(header) ? header.replace(field, line) : line + header;
+  return Buffer.concat([Buffer.from(replaced, "latin1"), all.subarray(header.length)]);
+}

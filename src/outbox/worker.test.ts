@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { Deliver, RecipientOutcome } from "../mail/index.ts";
+import { systemClock } from "../system/index.ts";
+import type { NewMessage } from "./rows.ts";
+import { openSqliteStore } from "./sqlite/store.ts";
+import { Worker } from "./worker.ts";
+import type { WorkerEvent } from "./worker-events.ts";
+import type { WorkerOptions } from "./worker-options.ts";
+
+const ok: RecipientOutcome = {
+  kind: "delivered",
+  reply: { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" },
+};
+
+function refusal(
+  code: number,
+  text: string,
+  scope: "recipient" | "message" | "route" = "recipient",
+): RecipientOutcome {
+  const kind = code < 500 ? "deferred" : "failed";
+  return { kind, scope, reply: { code, text, phase: "rcpt" } };
+}
+
+let lastId = 0;
+
+function mail(recipients: readonly string[], more: Partial<NewMessage> = {}): NewMessage {
+  lastId += 1;
+  return {
+    id: `01900000-0000-7000-8000-${String(lastId).padStart(12, "0")}`,
+    reversePath: "a@here.example",
+    bytes: Buffer.from(`Message-ID: <${lastId}@here.example>\r\n\r\nhello\r\n`),
+    messageIdHeader: `<${lastId}@here.example>`,
+    doubt: "resend",
+    lane: "normal",
+    expireAfterMs: 5 * 24 * 3_600_000,
+    deliveries: [
+      { route: "relay", recipients: recipients.map((address) => ({ address, kind: "to" })) },
+    ],
+    ...more,
+  };
+}
+
+async function lab(t: TestContext, send: Deliver, options: Partial<WorkerOptions> = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-worker-"));
+  const time = { offsetMs: 0 };
+  const clock = { ...systemClock, wallTimeMs: () => systemClock.wallTimeMs() + time.offsetMs };
+  const store = await openSqliteStore({ file: join(folder, "outbox.db"), clock });
+  const events: WorkerEvent[] = [];
+  const worker = new Worker({
+    store,
+    senderOf: () => send,
+    onEvent: (event) => events.push(event),
+    random: () => 0.5,
+    ...options,
+  });
+  t.after(async () => {
+    await worker.stop({ drainMs: 0 });
+    await store.close();
+    rmSync(folder, { recursive: true });
+  });
+  const states = async (id: string) => (await store.get(id))?.deliveries[0];
+  return { store, worker, events, time, states };
+}
+
+test("a due delivery is sent once, with its intent written before the dot", async (t) => {
+  let attemptsAtDot: unknown;
+  const sent: unknown[] = [];
+  const message = mail(["b@x.example"]);
+  const { store, worker, events, states } = await lab(t, async (envelope, _, { beforeCommit }) => {
+    await beforeCommit?.();
+    attemptsAtDot = (await store.attempts(`${message.id}.1`)).map(({ outcome }) => outcome);
+    sent.push(envelope);
+    return [ok];
+  });
+  await store.enqueue([message]);
+  assert.equal((await worker.tick()).sent, 1);
+  assert.equal((await worker.tick()).claimed, 0);
+  assert.deepEqual(sent, [{ reversePath: "a@here.example", recipients: ["b@x.example"] }]);
+  assert.deepEqual(attemptsAtDot, [undefined]);
+  assert.equal((await states(message.id))?.state, "done");
+  assert.deepEqual(
+    events.map(({ kind }) => kind),
+    ["sent"],
+  );
+});
+
+test("a retry carries only who is undecided, and history goes on", async (t) => {
+  const tries: (readonly string[])[] = [];
+  const message = mail(["b@x.example", "c@x.example", "d@x.example"]);
+  const { store, worker, time, states } = await lab(t, async ({ recipients }) => {
+    tries.push(recipients);
+    return recipients.map((address) =>
+      address.startsWith("c") && tries.length === 1
+        ? refusal(450, "later")
+        : address.startsWith("d")
+          ? refusal(550, "no")
+          : ok,
+    );
+  });
+  await store.enqueue([message]);
+  assert.equal((await worker.tick()).retry, 1);
+  assert.equal((await worker.tick()).claimed, 0);
+  time.offsetMs = 3_600_000;
+  assert.equal((await worker.tick()).dead, 1);
+  assert.deepEqual(tries, [["b@x.example", "c@x.example", "d@x.example"], ["c@x.example"]]);
+  const row = await states(message.id);
+  assert.deepEqual(
+    row?.recipients.map(({ status }) => status),
+    ["delivered", "delivered", "failed"],
+  );
+  assert.equal(row?.reason, "permanent: 550 no");
+  assert.deepEqual(
+    (await store.attempts(row?.id ?? "")).map(({ attemptNo }) => attemptNo),
+    [1, 2],
+  );
+});
+
+test("a route that fails costs no attempt; it rests, one delivery tries it, and then all go", async (t) => {
+  let open = false;
+  const message = mail(["b@x.example"]);
+  const { store, worker, events, time, states } = await lab(t, async () =>
+    open ? [ok] : [refusal(421, "not now", "route")],
+  );
+  await store.enqueue([message, mail(["c@x.example"])]);
+  await worker.tick();
+  assert.equal((await states(message.id))?.cycleAttempts, 0);
+  assert.ok(events.some(({ kind }) => kind === "route-blocked"));
+  assert.equal((await worker.tick()).sent, 0);
+  open = true;
+  time.offsetMs = 31_000;
+  assert.equal((await worker.tick()).sent, 2);
+  assert.ok(events.some(({ kind }) => kind === "route-restored"));
+});
+
+test("a reply lost after the dot is held where that is asked for, and sent again where not", async (t) => {
+  const lost: RecipientOutcome = {
+    ...refusal(451, "gone", "message"),
+    inDoubt: true,
+  } as RecipientOutcome;
+  const { store, worker, states } = await lab(t, async (_, __, { beforeCommit }) => {
+    await beforeCommit?.();
+    return [lost];
+  });
+  const held = mail(["b@x.example"], { doubt: "hold" });
+  const again = mail(["c@x.example"], { doubt: "resend" });
+  await store.enqueue([held, again]);
+  const report = await worker.tick();
+  assert.equal(report.held, 1);
+  assert.equal(report.retry, 1);
+  assert.equal((await states(held.id))?.state, "in_doubt");
+  assert.equal((await states(again.id))?.state, "pending");
+});
+
+test("a sender that throws after the intent leaves a doubt; one that throws before it, an attempt", async (t) => {
+  const { store, worker, states } = await lab(t, async ({ recipients }, _, { beforeCommit }) => {
+    if (recipients[0]?.startsWith("late")) await beforeCommit?.();
+    throw new Error("broken");
+  });
+  const late = mail(["late@x.example"], { doubt: "hold" });
+  const early = mail(["early@x.example"], { doubt: "hold" });
+  await store.enqueue([late, early]);
+  await worker.tick();
+  assert.equal((await states(late.id))?.state, "in_doubt");
+  const row = await states(early.id);
+  assert.equal(row?.state, "pending");
+  assert.equal(row?.cycleAttempts, 1);
+});
+
+test("a lease that was cancelled meanwhile keeps the dot back and spends nothing", async (t) => {
+  let dots = 0;
+  const message = mail(["b@x.example"]);
+  const { store, worker, states } = await lab(t, async (_, __, { beforeCommit }) => {
+    assert.deepEqual((await store.cancel(message.id, { notify: false }))[0]?.answer, "cancelled");
+    await beforeCommit?.();
+    dots += 1;
+    return [ok];
+  });
+  await store.enqueue([message]);
+  await worker.tick();
+  assert.equal(dots, 0);
+  assert.equal((await states(message.id))?.state, "cancelled");
+});
+
+test("a started worker sends what is enqueued without waiting for a poll, and stops when told", async (t) => {
+  const first = Promise.withResolvers<void>();
+  const { store, worker } = await lab(
+    t,
+    async () => {
+      first.resolve();
+      return [ok];
+    },
+    { pollMs: [600_000, 600_000] },
+  );
+  worker.start();
+  await store.enqueue([mail(["b@x.example"])]);
+  await first.promise;
+  await worker.stop();
+  assert.equal(worker.stats().carried.sent, 1);
+});
+
+test("the reference profile: one delivery at a time, sixteen in a tick", async (t) => {
+  let atOnce = 0;
+  let most = 0;
+  const { store, worker } = await lab(
+    t,
+    async () => {
+      atOnce += 1;
+      most = Math.max(most, atOnce);
+      await new Promise((resolve) => setImmediate(resolve));
+      atOnce -= 1;
+      return [ok];
+    },
+    { profile: "reference" },
+  );
+  await store.enqueue(Array.from({ length: 20 }, () => mail(["b@x.example"])));
+  assert.equal((await worker.tick()).sent, 16);
+  assert.equal((await worker.tick()).sent, 4);
+  assert.equal(most, 1);
+});

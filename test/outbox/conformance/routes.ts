@@ -1,0 +1,119 @@
+/** Routes: one that failed is left alone, costs its deliveries nothing, and is tried by one of them. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { OutboxStore } from "../../../src/outbox/index.ts";
+import { claim, claimOne, message, minute, type OpenStore, to } from "./support.ts";
+
+const block = (store: OutboxStore, changes = {}) =>
+  store.blockRoute({
+    route: "down",
+    reason: "421 4.3.2 closing",
+    delaysMs: [minute, 5 * minute],
+    probe: false,
+    notify: true,
+    ...changes,
+  });
+const down = () => message({ deliveries: [to("down", "a@down.example")] });
+
+export function routeSuite(name: string, open: OpenStore): void {
+  test(`${name}: deliveries of a blocked route wait, those of others do not`, async (t) => {
+    const { store, advance } = await open(t);
+    await store.enqueue([down(), down(), message()]);
+    const row = await block(store);
+    assert.equal(row.failures, 1);
+    assert.equal(row.reason, "421 4.3.2 closing");
+    const { deliveries, putOff } = await claim(store);
+    assert.deepEqual(
+      deliveries.map(({ route }) => route),
+      ["relay"],
+    );
+    assert.equal(putOff, 2);
+    const wait = await store.nextDue("normal");
+    assert.ok(wait !== undefined && wait > minute / 2 && wait <= minute, `next due in ${wait}`);
+    await advance(minute - 1000);
+    assert.equal((await claim(store)).deliveries.length, 0);
+  });
+
+  test(`${name}: when the time is over one delivery tries the route, and only one`, async (t) => {
+    const { store, another, advance } = await open(t);
+    await store.enqueue([down(), down(), down()]);
+    await block(store);
+    await claim(store);
+    await advance(minute);
+    const other = await another();
+    const claims = await Promise.all([claim(store), claim(other)]);
+    const probes = claims.flatMap(({ deliveries }) => deliveries);
+    assert.equal(probes.length, 1);
+    assert.equal(probes[0]?.probe, true);
+    assert.equal((await claim(store)).deliveries.length, 0);
+  });
+
+  test(`${name}: many failures together count once, a failed probe counts again`, async (t) => {
+    const { store, advance } = await open(t);
+    assert.equal((await block(store)).failures, 1);
+    assert.equal((await block(store)).failures, 1);
+    await advance(minute);
+    const first = await store.now();
+    await store.enqueue([down()]);
+    assert.equal((await claimOne(store)).probe, true);
+    assert.equal((await block(store)).failures, 1, "while the probe is out");
+    const probed = await block(store, { probe: true });
+    assert.equal(probed.failures, 2);
+    assert.ok((probed.blockedUntil ?? 0) >= first + 5 * minute);
+    await advance(5 * minute);
+    assert.equal((await block(store)).failures, 3);
+    const { blockedRoutes } = await store.stats();
+    assert.deepEqual(
+      blockedRoutes.map(({ route, failures }) => [route, failures]),
+      [["down", 3]],
+    );
+  });
+
+  test(`${name}: a restored route gets its deliveries back at once`, async (t) => {
+    const { store } = await open(t);
+    await store.enqueue([down(), down(), down()]);
+    await block(store, { delaysMs: [60 * minute] });
+    assert.equal((await claim(store)).putOff, 3);
+    const restore = { route: "down", limit: 2, notify: true };
+    assert.equal(await store.restoreRoute(restore), 2);
+    assert.equal(await store.restoreRoute(restore), 1);
+    assert.equal(await store.restoreRoute(restore), 0);
+    const { deliveries } = await claim(store);
+    assert.deepEqual(
+      deliveries.map(({ probe, crashes, cycleAttempts }) => [probe, crashes, cycleAttempts]),
+      Array(3).fill([false, 0, 0]),
+    );
+    assert.deepEqual((await store.stats()).blockedRoutes, []);
+    const events = await store.claimEvents({ limit: 10, leaseMs: minute });
+    assert.deepEqual(
+      events.map(({ type, data }) => [type, data.route]),
+      [
+        ["route.blocked", "down"],
+        ["route.restored", "down"],
+      ],
+    );
+    assert.equal(events[0]?.deliveryId, undefined);
+  });
+
+  test(`${name}: restoring leaves retries of that route their own time`, async (t) => {
+    const { store } = await open(t);
+    const now = await store.now();
+    await store.enqueue([{ ...down(), sendAt: now + 30 * minute }]);
+    await block(store);
+    assert.equal(await store.restoreRoute({ route: "down", limit: 10, notify: false }), 0);
+    assert.equal((await claim(store)).deliveries.length, 0);
+  });
+
+  test(`${name}: a crash is not forgotten while the route is blocked`, async (t) => {
+    const { store, advance } = await open(t);
+    await store.enqueue([down()]);
+    await claimOne(store);
+    await block(store);
+    await advance(minute + 1);
+    await block(store); // Blocked again before anybody tried.
+    assert.equal((await claim(store)).putOff, 1);
+    await advance(5 * minute);
+    const { crashes, probe } = await claimOne(store);
+    assert.deepEqual([crashes, probe], [1, true]);
+  });
+}
