@@ -126,7 +126,7 @@ export function createMetrics(live: LiveFigures) {
     }),
     bytes: new Counter({
       name: "postbag_stored_bytes_total",
-      help: "Bytes made durable in mailboxes",
+      help: "Bytes made durable",
       registers,
     }),
     durable: new Histogram({
