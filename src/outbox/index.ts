@@ -28,3 +28,11 @@ export type * from "./rows.ts";
 export { openSqliteStore, type SqliteStoreOptions } from "./sqlite/store.ts";
 export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from "./store.ts";
 export type * from "./views.ts";
+export { type TickReport, Worker, type WorkerStats } from "./worker.ts";
+export {
+  type DeliveryFacts,
+  type LogLine,
+  type WorkerEvent,
+  workerLogLine,
+} from "./worker-events.ts";
+export type { WorkerOptions, WorkerProfile } from "./worker-options.ts";
