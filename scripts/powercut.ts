@@ -61,7 +61,7 @@ const losing: Readonly<Record<Mode, readonly Method[]>> = {
     "journal, settled before the names",
   ],
 };
-const losingCuts = 10;
+const losingCuts = 5;
 
 const { values } = parseArgs({
   options: {
