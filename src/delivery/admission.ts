@@ -16,6 +16,7 @@ import type { Backlog } from "./backlog.ts";
 import type { Branch, Branches } from "./branches.ts";
 import { errnoOf } from "./errors.ts";
 import { LargeBodies } from "./large-bodies.ts";
+import { fileSpace } from "./mailing.ts";
 import type { RecentMailbox, RecentMailboxes } from "./recent-mailboxes.ts";
 import { type StoredRecord, storedPath } from "./records.ts";
 import type { Volumes } from "./volumes.ts";
@@ -59,7 +60,7 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   for (const [branch, own] of Map.groupBy(toLog, (letter) => homeOf(letter)!.branch)) {
     refuseWhatHasNoRoom(own, branch, tools.fileSystem);
   }
-  const bytes = living(toLog).reduce((sum, letter) => sum + sizeOf(letter), 0);
+  const bytes = living(toLog).reduce((sum, letter) => sum + spaceOf(letter), 0);
   if (!(await tools.backlog.hasRoomFor(bytes))) {
     for (const letter of toLog) refuse(letter, "ENOSPC", "too much is waiting to be published");
   }
@@ -145,15 +146,15 @@ function refuseWhatHasNoRoom(
   let bytes = free.bytes - sparedBytes - publisher.pendingBytes;
   let files = (free.files ?? Number.POSITIVE_INFINITY) - sparedFiles - publisher.pending;
   for (const letter of letters) {
-    bytes -= sizeOf(letter);
+    bytes -= spaceOf(letter);
     files -= 1;
     if (bytes < 0) refuse(letter, "ENOSPC", `no room is left at ${volume.home}`);
     else if (files < 0) refuse(letter, "ENOSPC", `no inodes are left at ${volume.home}`);
   }
 }
 
-function sizeOf({ body }: Letter): number {
-  return body instanceof Uint8Array ? body.length : body.size;
+function spaceOf({ body }: Letter): number {
+  return fileSpace(body instanceof Uint8Array ? body.length : body.size);
 }
 
 function living(letters: readonly Letter[]): Letter[] {

@@ -69,7 +69,7 @@ export class Branches {
       ...tools,
       staging,
       marks: marks.get(volume.id) ?? { durable: 0n, published: 0n },
-      mark: (reached) => journal.mark(volume.id, reached),
+      mark: (reached, withinMs) => journal.mark(volume.id, reached, { withinMs }),
       logAgain: async (records) => {
         let at: Lsn = 0n;
         await log.write(records, [volume], true, (lsn) => {

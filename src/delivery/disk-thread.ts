@@ -17,9 +17,8 @@ import {
 } from "../maildir/index.ts";
 import { nodeFileSystem, openFileSystemSync, systemClock } from "../system/index.ts";
 import { BulkSync, syncPlan } from "./bulk-sync.ts";
-import type { Disk } from "./disk.ts";
-import { JournalDisk, type JournalSettings } from "./journal-disk.ts";
-import type { RecoveryReport } from "./recoverer.ts";
+import type { Disk, JournalSettings, RecoveryReport } from "./contract.ts";
+import { JournalDisk } from "./journal-disk.ts";
 import {
   factsOf,
   packResults,

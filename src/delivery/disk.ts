@@ -6,11 +6,9 @@
  * travel in one buffer that changes hands without a copy.
  */
 import { Worker } from "node:worker_threads";
-import type { Delivery, DeliveryResult } from "../maildir/index.ts";
 import { systemClock } from "../system/index.ts";
+import type { Disk, JournalDiskEvent, JournalView, RecoveryReport } from "./contract.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
-import type { JournalDiskEvent } from "./journal-disk.ts";
-import type { RecoveryReport } from "./recoverer.ts";
 import { Unpublished } from "./unpublished.ts";
 import {
   packBatch,
@@ -19,31 +17,6 @@ import {
   unpackResults,
   unpublishedOf,
 } from "./wire.ts";
-
-/** What became of one message: durable, and visible unless it says otherwise; or refused. */
-export type CommitResult = DeliveryResult & { readonly unpublished?: boolean };
-
-/** Commits batches: one result per delivery, in order, each durable when the promise resolves. */
-export interface Disk {
-  commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]>;
-  close(): Promise<void>;
-  /** Present when batches are committed through a journal. */
-  readonly journal?: JournalView;
-}
-
-/** What a journal adds: messages may be durable before they are visible. */
-export interface JournalView {
-  /** What recovery found and did when the disk was started. */
-  readonly recovered: RecoveryReport;
-  /** Whether the journal takes new mail: not after its own disk has refused writes. */
-  readonly accepting: boolean;
-  /** Messages durable and not yet visible. */
-  readonly unpublished: number;
-  /** How long the first of them has been durable, in milliseconds; 0 when there is none. */
-  readonly oldestUnpublishedMs: number;
-  /** Resolves when a message is in its mailbox. @throws {DeliveryError} ERR_DELIVERY_ORPHANED, _CLOSED */
-  published(id: string): Promise<void>;
-}
 
 /** What a disk thread tells without being asked. */
 export interface DiskListener {

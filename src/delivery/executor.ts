@@ -9,11 +9,10 @@
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
-import { type Disk, type DiskListener, startDiskThread } from "./disk.ts";
+import type { Disk, JournalDiskEvent, JournalSettings, RecoveryReport } from "./contract.ts";
+import { type DiskListener, startDiskThread } from "./disk.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
-import type { JournalDiskEvent, JournalSettings } from "./journal-disk.ts";
 import { type DeliveryTuning, type Tuning, tuningOf } from "./options.ts";
-import type { RecoveryReport } from "./recoverer.ts";
 import { sizeInMemory } from "./wire.ts";
 
 export interface DeliveryExecutorOptions extends DeliveryTuning {

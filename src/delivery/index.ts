@@ -1,4 +1,4 @@
-export type { Disk } from "./disk.ts";
+export type { Disk, RecoveryReport } from "./contract.ts";
 export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
 export {
   type DeliverRequest,
@@ -28,4 +28,3 @@ export {
   type DeliveryTuning,
   referenceTuning,
 } from "./options.ts";
-export type { RecoveryReport } from "./recoverer.ts";

@@ -17,26 +17,20 @@ import type { FileSystemSync } from "../system/index.ts";
 import { type AdmissionTools, type Admitted, admit, refuseFor } from "./admission.ts";
 import { Backlog } from "./backlog.ts";
 import { type Branch, Branches } from "./branches.ts";
-import type { CommitResult, Disk } from "./disk.ts";
+import type {
+  CommitResult,
+  Disk,
+  JournalDiskEvent,
+  JournalSettings,
+  RecoveryReport,
+} from "./contract.ts";
 import { FrameLog } from "./frame-log.ts";
 import { type Mailing, mailing } from "./mailing.ts";
 import { orphansIn } from "./orphans.ts";
 import type { PublisherEvent } from "./publisher.ts";
 import { RecentMailboxes } from "./recent-mailboxes.ts";
-import { Recoverer, type RecoveryReport } from "./recoverer.ts";
+import { Recoverer } from "./recoverer.ts";
 import { Volumes } from "./volumes.ts";
-
-export interface JournalSettings {
-  readonly directory: string;
-  /** Longest time from durable to visible under load, in milliseconds; at once when idle. */
-  readonly publishWithinMs: number;
-  /** Most octets acknowledged and not yet published. */
-  readonly maxBacklogBytes: number;
-  /** Longest wait of a batch for room in the backlog, in milliseconds. */
-  readonly maxBacklogWaitMs: number;
-  readonly segmentBytes?: number;
-  readonly maxSegments?: number;
-}
 
 export interface JournalDiskTools extends DeliverTools {
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
@@ -44,24 +38,6 @@ export interface JournalDiskTools extends DeliverTools {
   readonly commitSynced?: Disk["commit"];
   readonly onEvent: (event: JournalDiskEvent) => void;
 }
-
-export type JournalDiskEvent =
-  /** These are in their mailboxes, durably. */
-  | { readonly kind: "published"; readonly ids: readonly string[] }
-  /** These could not be published and are kept, durably, in the Maildir `orphans`. */
-  | {
-      readonly kind: "orphaned";
-      readonly ids: readonly string[];
-      readonly mailboxes: readonly string[];
-      readonly orphans: string;
-      readonly reason: string;
-    }
-  /** Mail cannot be published at `home` for now, or can again when `reason` is missing. */
-  | { readonly kind: "publishing"; readonly home: string; readonly reason: string | undefined }
-  /** The journal's disk refused two writes, so that no mail is taken; or it works again. */
-  | { readonly kind: "accepting"; readonly accepting: boolean }
-  /** A mail file system that was not available at the start has been recovered. */
-  | { readonly kind: "recovered"; readonly report: RecoveryReport };
 
 const mostInlineBytes = 1024 * 1024;
 

@@ -32,3 +32,18 @@ export function mailing(
 export function sizeOf({ head, large }: StoredRecord): number {
   return head.length + (large?.size ?? 0);
 }
+
+/** Octets it will take on its mail file system. */
+export function spaceOf(record: StoredRecord): number {
+  return fileSpace(sizeOf(record));
+}
+
+const blockBytes = 4096;
+
+/**
+ * Octets that a file of so many takes: whole blocks. Counted so, a bound on octets also bounds how many
+ * small messages there can be, and with them the time that publishing or recovering them takes.
+ */
+export function fileSpace(size: number): number {
+  return Math.max(1, Math.ceil(size / blockBytes)) * blockBytes;
+}

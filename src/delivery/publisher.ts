@@ -11,7 +11,7 @@
 import type { Lsn, Marks } from "../journal/index.ts";
 import type { KnownMailboxes } from "../maildir/index.ts";
 import type { Clock, FileSystem, TimerHandle } from "../system/index.ts";
-import { type Mailing, sizeOf } from "./mailing.ts";
+import { type Mailing, spaceOf } from "./mailing.ts";
 import { fateOf, moveToOrphans, pauseMs } from "./orphans.ts";
 import { publishAll } from "./publish.ts";
 import type { StoredRecord } from "./records.ts";
@@ -25,8 +25,11 @@ export interface PublisherTools {
   readonly staging: Staging;
   /** What the log says already. */
   readonly marks: Marks;
-  /** Writes this file system's marks to the log; durable on return. */
-  readonly mark: (marks: Partial<Marks>) => Promise<void>;
+  /**
+   * Writes this file system's marks to the log, with the next frame or, if none comes within so many
+   * milliseconds, by a write of their own; durable on return.
+   */
+  readonly mark: (marks: Partial<Marks>, withinMs: number) => Promise<void>;
   /** Writes records to the log once more and returns the new frame's lsn. */
   readonly logAgain: (records: readonly StoredRecord[]) => Promise<Lsn>;
   /** Longest time from the log to the mailbox under load, in milliseconds. */
@@ -43,6 +46,8 @@ export type PublisherEvent =
   | { readonly kind: "trouble"; readonly cause: unknown };
 
 const longestPauseAfterFailureMs = 30_000;
+/** How long marks wait for a frame to ride with while mail is coming in: a few commits. */
+const rideMs = 20;
 
 export class Publisher {
   readonly #tools: PublisherTools;
@@ -51,6 +56,8 @@ export class Publisher {
   #marks: Marks;
   /** Frames up to here have been handed over, so marks may go so far. */
   #reach: Lsn = 0n;
+  /** What of it the round under way knows. */
+  #roundReach: Lsn = 0n;
   /** Before that, recovery hands over frames of the past, and asks for each round itself. */
   #isLive = false;
   /** Large bodies to be removed once PUBLISHED has passed them. */
@@ -96,7 +103,7 @@ export class Publisher {
   take(mailings: readonly Mailing[], lsn: Lsn): void {
     for (const one of mailings) {
       this.#queue.push(one);
-      this.#bytes += sizeOf(one.record);
+      this.#bytes += spaceOf(one.record);
     }
     this.#reach = lsn;
   }
@@ -194,10 +201,11 @@ export class Publisher {
   async #publishOnce(): Promise<void> {
     const { staging, clock, mark } = this.#tools;
     const reach = this.#reach;
+    this.#roundReach = reach;
     const inReach = this.#queue.filter(({ lsn }) => lsn <= reach);
     await staging.keep(inReach.filter(({ state }) => state === "logged"));
     if (reach > this.#marks.durable) {
-      await mark({ durable: reach });
+      await mark({ durable: reach }, this.#mayWaitMs);
       this.#marks = { ...this.#marks, durable: reach };
     }
     const nowMs = clock.now();
@@ -236,6 +244,11 @@ export class Publisher {
     if (this.#isLive && lsn > this.#reach) this.#reach = lsn;
   }
 
+  /** Mail that came since the round began says that more is coming, and a frame with it. */
+  get #mayWaitMs(): number {
+    return this.#reach > this.#roundReach ? rideMs : 0;
+  }
+
   /** How far PUBLISHED may go: up to the first message that is not done, and never past DURABLE. */
   get #publishable(): Lsn {
     const open = this.#queue[0];
@@ -247,7 +260,7 @@ export class Publisher {
     // What was added meanwhile is open, so the mark cannot pass it.
     const published = this.#publishable;
     if (published <= this.#marks.published) return;
-    await this.#tools.mark({ published });
+    await this.#tools.mark({ published }, this.#mayWaitMs);
     this.#marks = { ...this.#marks, published };
     const inUse = new Set(this.#queue.map(({ record }) => record.large?.name));
     const passed = this.#spent.filter(({ name, lsn }) => lsn <= published && !inUse.has(name));
@@ -259,7 +272,7 @@ export class Publisher {
     if (done.length === 0) return;
     const gone = new Set(done);
     for (const { lsn, record } of done) {
-      this.#bytes -= sizeOf(record);
+      this.#bytes -= spaceOf(record);
       if (record.large) this.#spent.push({ name: record.large.name, lsn });
     }
     this.#queue = this.#queue.filter((one) => !gone.has(one));

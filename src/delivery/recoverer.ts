@@ -7,24 +7,9 @@
 import type { Recovery } from "../journal/index.ts";
 import type { Clock, FileSystem } from "../system/index.ts";
 import type { Branches } from "./branches.ts";
+import type { RecoveryReport } from "./contract.ts";
 import { type Counts, indexOf, type LogIndex, replayVolume, sweep } from "./replay.ts";
 import type { Volumes } from "./volumes.ts";
-
-/** What recovery found and did, in numbers of messages. */
-export interface RecoveryReport {
-  /** Staged again from the journal and published. */
-  readonly restored: number;
-  /** Were staged already: published, or a left-over name removed. */
-  readonly finished: number;
-  /** Were published already; what became of them since is the reader's business. */
-  readonly skipped: number;
-  /** Files in staging that the journal does not speak of: removed, or set aside if it is damaged. */
-  readonly swept: number;
-  /** What is wrong with the journal, in plain words. */
-  readonly damage: readonly string[];
-  /** Mail file systems that are not served yet, and why. */
-  readonly unavailable: readonly { readonly home: string; readonly reason: string }[];
-}
 
 export interface RecovererTools {
   readonly fileSystem: FileSystem;

@@ -11,7 +11,7 @@ import type { Lsn, Marks, RecoveredFrame } from "../journal/index.ts";
 import type { FileSystem } from "../system/index.ts";
 import { errnoOf } from "./errors.ts";
 import { mustBeIntact } from "./large-bodies.ts";
-import { type Mailing, mailing, sizeOf } from "./mailing.ts";
+import { type Mailing, mailing, spaceOf } from "./mailing.ts";
 import type { Publisher } from "./publisher.ts";
 import { decodeBatch, pathOfStored, type StoredRecord, type StoredVolume } from "./records.ts";
 import type { Staging } from "./staging.ts";
@@ -78,7 +78,7 @@ export async function replayVolume(
       counts[step] = (counts[step] ?? 0) + 1;
       if (todo === undefined) continue;
       chunk.push(todo);
-      bytes += sizeOf(record);
+      bytes += spaceOf(record);
     }
     if (bytes < chunkBytes) continue;
     await finished(chunk, frame.lsn);

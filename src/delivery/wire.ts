@@ -13,9 +13,12 @@ import {
   type MaildirErrorCode,
   type SpooledBody,
 } from "../maildir/index.ts";
-import type { CommitResult } from "./disk.ts";
-import type { JournalDiskEvent, JournalSettings } from "./journal-disk.ts";
-import type { RecoveryReport } from "./recoverer.ts";
+import type {
+  CommitResult,
+  JournalDiskEvent,
+  JournalSettings,
+  RecoveryReport,
+} from "./contract.ts";
 
 export interface ThreadOptions {
   readonly mailRoot?: string | undefined;

@@ -129,7 +129,9 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "DURABLE is written before the first rename",
-    edits: [["src/delivery/publisher.ts", "      await mark({ durable: reach });\n", ""]],
+    edits: [
+      ["src/delivery/publisher.ts", "      await mark({ durable: reach }, this.#mayWaitMs);\n", ""],
+    ],
     test: sweep,
     only: eachKill,
   },
@@ -138,8 +140,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/publisher.ts",
-        "      await mark({ durable: reach });\n",
-        "      void mark({ durable: reach });\n",
+        "      await mark({ durable: reach }, this.#mayWaitMs);\n",
+        "      void mark({ durable: reach }, this.#mayWaitMs);\n",
       ],
     ],
     test: "src/delivery/publisher.test.ts",
