@@ -15,8 +15,9 @@ import { parseArgs } from "node:util";
 import { referenceTuning } from "../src/delivery/index.ts";
 import { type BenchDisk, freshDisk } from "./support/disk.ts";
 import {
-  type Commit,
-  type ExecutorLoad,
+  type BenchCommit,
+  type BenchCommitment,
+  type BenchLoad,
   loadExecutor,
   type Measured,
 } from "./support/executor-load.ts";
@@ -45,7 +46,7 @@ const { values } = parseArgs({
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
-const warmupSeconds = Number(values.warmup);
+const warmupMs = Number(values.warmup) * 1_000;
 const flushMs = Number(values["flush-ms"]);
 const bodyBytes = 4096;
 const quietly = quietRuns(Number(values.repeats));
@@ -56,10 +57,11 @@ interface Row {
   readonly run: (disk: BenchDisk) => Promise<Measured>;
 }
 
-function executorRow(name: readonly string[], load: Partial<ExecutorLoad>): Row {
-  const full = { commit: "synced", callers: 64, mailboxes: 1, tuning: {}, ...load } as const;
-  const options = { ...full, bodyBytes, warmupSeconds, seconds };
-  return { name, run: (disk) => loadExecutor(disk.path, options) };
+type Knobs = BenchCommitment & Pick<BenchLoad, "callers" | "mailboxes">;
+
+function executorRow(name: readonly string[], knobs: Knobs): Row {
+  const load = { ...knobs, bodyBytes, warmupMs, measureMs: seconds * 1_000 };
+  return { name, run: (disk) => loadExecutor(disk.path, load) };
 }
 
 function primitiveRow(primitive: Primitive, mailboxes: number, batch = 64): Row {
@@ -76,7 +78,7 @@ function primitiveRow(primitive: Primitive, mailboxes: number, batch = 64): Row 
 }
 
 function headline(): Row[] {
-  const commits: readonly Commit[] = ["synced", "journal"];
+  const commits: readonly BenchCommit[] = ["synced", "journal"];
   const ofExecutor = (callers: number, mailboxes: number) =>
     commits.map((commit) =>
       executorRow([`Postbag, ${commit}`, String(mailboxes), String(callers)], {
@@ -95,15 +97,14 @@ function headline(): Row[] {
 }
 
 function sweep(): Row[] {
-  const commit = values.commit as Commit;
+  const commit = values.commit as BenchCommit;
   const rows: Row[] = [];
   for (const callers of [1, 8, 32, 64]) {
     for (const maxConcurrentFlushes of [1, 2, 3]) {
       for (const maxWaitMs of [0, 2, referenceTuning.maxWaitMs]) {
         const name = [callers, maxConcurrentFlushes, maxWaitMs].map(String);
-        rows.push(
-          executorRow(name, { commit, callers, tuning: { maxConcurrentFlushes, maxWaitMs } }),
-        );
+        const tuning = { maxConcurrentFlushes, maxWaitMs };
+        rows.push(executorRow(name, { commit, callers, mailboxes: 1, tuning }));
       }
     }
   }

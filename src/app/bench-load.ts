@@ -10,18 +10,22 @@ import { DeliveryExecutor, type DeliveryTuning } from "../delivery/index.ts";
 
 export type BenchCommit = "synced" | "journal";
 
-export interface BenchLoad {
+/** How an executor is opened. */
+export interface BenchCommitment {
   readonly commit: BenchCommit;
+  readonly tuning?: DeliveryTuning;
+  /** The journal's size. @defaultValue the executor's */
+  readonly segments?: { readonly segmentBytes: number; readonly maxSegments: number };
+}
+
+export interface BenchLoad {
   readonly callers: number;
   readonly mailboxes: number;
-  readonly tuning?: DeliveryTuning;
   readonly bodyBytes: number;
   readonly warmupMs: number;
   readonly measureMs: number;
   /** Ends earlier after so many messages. @defaultValue no bound */
   readonly maxMessages?: number;
-  /** Octets of one segment of the journal. @defaultValue the executor's */
-  readonly segmentBytes?: number;
   /** Ends the loop with its reason. */
   readonly signal?: AbortSignal;
   /** Called when measuring begins and when it ends. */
@@ -36,21 +40,31 @@ export interface BenchMeasured {
   readonly p99Ms: number;
   /** Messages in one batch, on average. */
   readonly batch: number;
-  /** From durable to visible in the mailbox, of one message in {@link followed}; 0 in synced mode. */
+  /** From durable to visible in the mailbox, of one message in 16; 0 in synced mode. */
   readonly visible: { readonly p50Ms: number; readonly p99Ms: number; readonly maxMs: number };
 }
 
 const followed = 16;
 
-/** Loads an executor whose journal and mailboxes lie below `directory`, which exists. */
-export async function measureExecutor(directory: string, load: BenchLoad): Promise<BenchMeasured> {
-  const { commit, tuning, segmentBytes } = load;
-  const journal = { journal: join(directory, "journal"), ...(segmentBytes && { segmentBytes }) };
-  await using executor = await DeliveryExecutor.open({
+/** Opens an executor whose journal and mailboxes lie below `directory`, which exists. */
+export function openExecutor(
+  directory: string,
+  { commit, tuning, segments }: BenchCommitment,
+): Promise<DeliveryExecutor> {
+  const journal = { journal: join(directory, "journal"), ...segments };
+  return DeliveryExecutor.open({
     ...tuning,
     mailRoot: directory,
     commit: commit === "synced" ? commit : journal,
   });
+}
+
+/** Loads an executor of {@link openExecutor} with that directory. */
+export async function measureExecutor(
+  executor: DeliveryExecutor,
+  directory: string,
+  load: BenchLoad,
+): Promise<BenchMeasured> {
   // Waiting for mail to be published does not by itself keep a process alive.
   const alive = setInterval(() => {}, 1_000);
   try {
@@ -103,8 +117,10 @@ async function loop(
       if (!isMeasured) continue;
       measured += 1;
       latenciesMs.push(performance.now() - startedMs);
-      if (load.commit === "journal" && latenciesMs.length % followed === 1) {
-        following.push(follow(id));
+      if (latenciesMs.length % followed === 1) {
+        const seen = follow(id);
+        seen.catch(() => {}); // A loop that was aborted does not wait for it.
+        following.push(seen);
       }
     }
   };

@@ -1,0 +1,69 @@
+/** `postbag bench`: it measures, advises, and leaves nothing behind, however it ends. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, watch, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { BenchReport } from "../../src/app/index.ts";
+import { entry, run, temporaryFolder } from "./support/postbag.ts";
+
+test("bench measures both commit modes, advises one, and removes the folder it made", async (t) => {
+  const data = join(temporaryFolder(t), "not", "there");
+  const { code, stdout, stderr } = await run([
+    "bench",
+    "--data",
+    data,
+    "--seconds",
+    "0.5",
+    "--json",
+  ]);
+  assert.equal(code, 0, stderr);
+  const { rows, flush, advice } = JSON.parse(stdout) as BenchReport;
+  assert.deepEqual(new Set(rows.map(({ commit }) => commit)), new Set(["synced", "journal"]));
+  for (const row of rows) {
+    assert.ok(row.messages >= row.callers && row.perSecond > 0, JSON.stringify(row));
+    assert.ok(row.p50Ms > 0 && row.p50Ms <= row.p99Ms, JSON.stringify(row));
+    assert.ok(row.batch >= 1 && row.batch <= row.callers, JSON.stringify(row));
+  }
+  assert.ok(flush.p50Ms > 0 && flush.p50Ms <= flush.p99Ms, JSON.stringify(flush));
+  assert.ok(advice.commit === "synced" || advice.commit === "journal");
+  assert.ok(!existsSync(join(data, "..")));
+});
+
+test("bench says in words what to set, and leaves a data directory as it found it", async (t) => {
+  const data = temporaryFolder(t);
+  writeFileSync(join(data, "mine"), "");
+  const { code, stdout, stderr } = await run(["bench", "--data", data, "--seconds", "0.1"]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^Advised: postbag serve --commit (journal|synced) --max-batch \d+ /m);
+  assert.match(stdout, /^\* One small write and its flush take /m);
+  assert.deepEqual(readdirSync(data), ["mine"]);
+});
+
+test("a signal ends bench early, and what it made is removed", async (t) => {
+  const data = temporaryFolder(t);
+  const made = watch(data);
+  const args = [entry, "bench", "--data", data, "--seconds", "3000"];
+  const child = spawn(process.execPath, args, { stdio: "ignore" });
+  const ended = once(child, "exit");
+  await Promise.race([once(made, "change"), ended]);
+  made.close();
+  child.kill("SIGTERM");
+  assert.deepEqual(await ended, [1, null]);
+  assert.deepEqual(readdirSync(data), []);
+});
+
+test("bench refuses what it cannot use: a folder of another bench, a file, impossible seconds", async (t) => {
+  const folder = temporaryFolder(t);
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  mkdirSync(join(folder, "postbag-bench"));
+  const taken = await run(["bench", "--data", folder, "--seconds", "1"]);
+  assert.equal(taken.code, 73);
+  assert.match(taken.stderr, /postbag-bench exists: another bench is at work there, or was killed/);
+  assert.equal((await run(["bench", "--data", file, "--seconds", "1"])).code, 73);
+  const none = await run(["bench", "--data", folder, "--seconds", "0"]);
+  assert.equal(none.code, 64);
+  assert.match(none.stderr, /must be a number above 0/);
+});
