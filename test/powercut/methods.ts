@@ -86,7 +86,9 @@ async function server(
   { disk }: Places,
   commit: Readonly<Record<string, string>>,
 ): Promise<OpenMethod> {
-  const flags = { data: disk, smtp: "127.0.0.1:0", lmtp: "off", http: "off", ...commit };
+  const ports = { smtp: "127.0.0.1:0", lmtp: "off", http: "off" };
+  // The disk may be very slow, and nobody here sends a second time.
+  const flags = { data: disk, ...ports, admissionTimeoutMs: "300000", ...commit };
   const running = await startServer({
     settings: loadSettings({ flags, environment: {} }).settings,
     log: await openLog({ level: "error", format: "text" }),

@@ -38,7 +38,7 @@ const seed = 7;
 async function verdictOn(fileSystem: FileSystemName, method: Method): Promise<Tally> {
   const load = { method, seed, messages: 80, callers: 1, together: 8 };
   const run = await recordRun(fileSystem, load);
-  const found = tally(await cutPower(run, chooseCuts(run, 10, seed)));
+  const found = tally(await cutPower(run, chooseCuts(run, 6, seed)));
   assert.ok(found.checked > 0, "the cuts lie where mail had been acknowledged");
   return found;
 }
