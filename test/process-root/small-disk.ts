@@ -1,6 +1,15 @@
 /** A small ext4 of its own in an image file, that can be filled, made read-only and frozen. */
+import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { atEnd } from "../process/support/postbag.ts";
@@ -9,6 +18,8 @@ export interface SmallDisk {
   readonly path: string;
   /** Mount options to change, such as `ro`. */
   readonly remount: (options: string) => void;
+  /** Unmounts it and mounts it anew. */
+  readonly mountAgain: () => void;
   /** Makes every write wait until `thaw`. */
   readonly freeze: () => void;
   readonly thaw: () => void;
@@ -27,7 +38,7 @@ export function whyNoDisk(): string | undefined {
 export function mountSmallDisk(
   t: TestContext,
   folder: string,
-  { megabytes = 32, inodes = 4_096 } = {},
+  { megabytes = 32, inodes = 4_096, mountOptions = "rw" } = {},
 ): SmallDisk {
   const image = join(folder, "disk.img");
   const path = join(folder, "disk");
@@ -35,7 +46,8 @@ export function mountSmallDisk(
   writeFileSync(image, "");
   truncateSync(image, megabytes * 2 ** 20);
   execFileSync("mkfs.ext4", ["-q", "-m", "0", "-N", String(inodes), image]);
-  execFileSync("mount", ["-o", "loop", image, path]);
+  const mount = () => execFileSync("mount", ["-o", `loop,${mountOptions}`, image, path]);
+  mount();
   let isFrozen = false;
   const thaw = () => {
     if (isFrozen) execFileSync("fsfreeze", ["--unfreeze", path]);
@@ -48,6 +60,10 @@ export function mountSmallDisk(
   return {
     path,
     thaw,
+    mountAgain: () => {
+      execFileSync("umount", [path]);
+      mount();
+    },
     remount: (options) => {
       execFileSync("mount", ["-o", `remount,${options}`, path]);
     },
@@ -56,4 +72,18 @@ export function mountSmallDisk(
       isFrozen = true;
     },
   };
+}
+
+/** Takes all the space there is with one file, to the last block. */
+export function fill(path: string): void {
+  const file = openSync(path, "w");
+  for (let size = 2 ** 20; size >= 512; size /= 2) {
+    try {
+      for (;;) writeSync(file, Buffer.alloc(size));
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+    }
+  }
+  fsyncSync(file);
+  closeSync(file);
 }

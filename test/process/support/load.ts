@@ -11,6 +11,8 @@ export interface Load {
   readonly refusals: Map<string, number>;
   /** Resolves when that many have been acknowledged. */
   readonly reached: (count: number) => Promise<void>;
+  /** Resolves when that many have been put off or refused. */
+  readonly refused: (count: number) => Promise<void>;
   /** Ends when every client found the server gone or was told to stop. */
   readonly ended: Promise<void>;
   readonly stop: () => void;
@@ -25,7 +27,8 @@ export function startLoad(
   const offered = new Set<number>();
   const acknowledged = new Set<number>();
   const refusals = new Map<string, number>();
-  let waiters: { count: number; resolve: () => void }[] = [];
+  let waiters: { holds: () => boolean; resolve: () => void }[] = [];
+  let refused = 0;
   let isStopped = false;
   let last = 0;
 
@@ -42,9 +45,12 @@ export function startLoad(
       }
       if (answer === undefined) return;
       if (/^250 /.test(answer)) acknowledged.add(number);
-      else refusals.set(answer, (refusals.get(answer) ?? 0) + 1);
-      waiters = waiters.filter(({ count, resolve }) => {
-        if (acknowledged.size < count) return true;
+      else {
+        refusals.set(answer, (refusals.get(answer) ?? 0) + 1);
+        refused += 1;
+      }
+      waiters = waiters.filter(({ holds, resolve }) => {
+        if (!holds()) return true;
         resolve();
         return false;
       });
@@ -55,6 +61,17 @@ export function startLoad(
     client(ports[index % ports.length] ?? 0),
   );
   const ended = Promise.all(running).then(() => {});
+  const until = (holds: () => boolean) =>
+    Promise.race([
+      new Promise<void>((resolve) => {
+        waiters.push({ holds, resolve });
+      }),
+      ended.then(() => {
+        throw new Error(
+          `the load ended after ${acknowledged.size} messages: ${JSON.stringify([...refusals])}`,
+        );
+      }),
+    ]);
   return {
     offered,
     acknowledged,
@@ -63,17 +80,8 @@ export function startLoad(
     stop: () => {
       isStopped = true;
     },
-    reached: (count) =>
-      Promise.race([
-        new Promise<void>((resolve) => {
-          waiters.push({ count, resolve });
-        }),
-        ended.then(() => {
-          throw new Error(
-            `the load ended after ${acknowledged.size} messages: ${JSON.stringify([...refusals])}`,
-          );
-        }),
-      ]),
+    reached: (count) => until(() => acknowledged.size >= count),
+    refused: (count) => until(() => refused >= count),
   };
 }
 
