@@ -1,0 +1,261 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { RecipientOutcome, Reply } from "../mail/index.ts";
+import { isUndecided, type Judgement, judge, keptReply, planOf, replyLine } from "./entry.ts";
+import { mtaRetry, referenceRetry } from "./retry.ts";
+import type { ClaimedDelivery, RecipientRow, RecipientStatus } from "./rows.ts";
+
+const day = 24 * 60 * 60 * 1000;
+const quiet = () => false;
+
+function recipient(ordinal: number, status: RecipientStatus = "pending"): RecipientRow {
+  const reply = { code: 550, text: "no", phase: "rcpt" } as const;
+  return {
+    ordinal,
+    address: `r${ordinal}@x.example`,
+    kind: "to",
+    status,
+    ...(status === "failed" ? { reply } : {}),
+  };
+}
+
+function claimed(changes: Partial<ClaimedDelivery> = {}): ClaimedDelivery {
+  return {
+    delivery: 1025,
+    token: 7,
+    id: "01987654-3210-7000-8000-000000000001.1",
+    messageId: "01987654-3210-7000-8000-000000000001",
+    message: 1,
+    route: "relay",
+    lane: "normal",
+    reversePath: "a@example.org",
+    recipients: [recipient(0)],
+    size: 100,
+    bytes: new Uint8Array(100),
+    template: "login",
+    doubtPolicy: "resend",
+    cycle: 1,
+    cycleAttempts: 0,
+    crashes: 0,
+    inDoubt: false,
+    expiresInMs: 5 * day,
+    lateMs: 0,
+    probe: false,
+    ...changes,
+  };
+}
+
+const judgement: Judgement = {
+  policy: referenceRetry,
+  random: () => 0.5,
+  notify: quiet,
+  worker: "w",
+  sinceClaimMs: 0,
+  elapsedMs: 10,
+};
+
+const said = (code: number, text = "text"): Reply => ({ code, text, phase: "message" });
+const delivered: RecipientOutcome = { kind: "delivered", reply: said(250) };
+const deferred: RecipientOutcome = {
+  kind: "deferred",
+  reply: said(451, "busy"),
+  scope: "message",
+};
+const failed: RecipientOutcome = { kind: "failed", reply: said(550, "gone"), scope: "recipient" };
+const routeDown: RecipientOutcome = {
+  kind: "deferred",
+  reply: said(421, "closing"),
+  scope: "route",
+};
+
+function judged(delivery: ClaimedDelivery, outcomes: RecipientOutcome[], changes = {}) {
+  const tried = delivery.recipients.filter(isUndecided);
+  return judge(delivery, tried, outcomes, { ...judgement, ...changes });
+}
+
+test("only who is undecided is sent to", () => {
+  const statuses = ["pending", "delivered", "deferred", "failed", "suppressed"] as const;
+  const recipients = statuses.map((status, ordinal) => recipient(ordinal, status));
+  const plan = planOf(claimed({ recipients }), quiet);
+  assert.equal(plan.kind, "send");
+  assert.deepEqual(plan.kind === "send" && plan.recipients.map(({ ordinal }) => ordinal), [0, 2]);
+});
+
+test("three crashes lead into quarantine, five to the end", () => {
+  const kinds = [0, 1, 2, 3, 4, 5, 6].map((crashes) => planOf(claimed({ crashes }), quiet).kind);
+  assert.deepEqual(kinds, ["send", "send", "send", "release", "release", "complete", "complete"]);
+  const alone = planOf(claimed({ crashes: 4, lane: "quarantine" }), quiet);
+  assert.equal(alone.kind, "send");
+  const poison = planOf(claimed({ crashes: 5, lane: "quarantine" }), quiet);
+  assert.ok(poison.kind === "complete" && poison.completion.next.kind === "dead");
+  assert.match(poison.reason, /^poison: 5 workers/);
+});
+
+test("a doubt is held or resent, as the message says", () => {
+  const held = planOf(claimed({ inDoubt: true, doubtPolicy: "hold", crashes: 9 }), quiet);
+  assert.ok(held.kind === "complete" && held.completion.next.kind === "in_doubt");
+  const resent = planOf(claimed({ inDoubt: true, crashes: 1 }), quiet);
+  assert.equal(resent.kind, "send");
+  const verdict = judged(claimed({ inDoubt: true }), [delivered]);
+  assert.ok(verdict.kind === "sent" && verdict.completion.closesDoubt);
+});
+
+test("what has expired is not tried again, and says what was answered last", () => {
+  const never = planOf(claimed({ expiresInMs: 0 }), quiet);
+  assert.equal(never.kind === "complete" && never.reason, "expired: it was never tried");
+  const reply = { code: 451, enhanced: "4.3.0", text: "busy", phase: "rcpt" } as const;
+  const recipients = [{ ...recipient(0, "deferred"), reply }];
+  const tried = planOf(claimed({ expiresInMs: -1, recipients }), quiet);
+  assert.equal(tried.kind === "complete" && tried.reason, "expired: 451 4.3.0 busy");
+});
+
+test("a delivery without anybody to send to is closed as what it is", () => {
+  const done = planOf(claimed({ recipients: [recipient(0, "delivered")] }), quiet);
+  assert.ok(done.kind === "complete" && done.completion.next.kind === "done");
+  const recipients = [recipient(0, "delivered"), recipient(1, "failed")];
+  const dead = planOf(claimed({ recipients }), quiet);
+  assert.equal(dead.kind === "complete" && dead.reason, "permanent: 550 no");
+});
+
+test("a permanent refusal is dead with its prefix, exhaustion without", () => {
+  const permanent = judged(claimed(), [failed]);
+  assert.ok(permanent.kind === "dead" && permanent.permanent);
+  assert.equal(permanent.reason, "permanent: 550 gone");
+  assert.equal(permanent.error, "550 gone");
+  const exhausted = judged(claimed({ cycleAttempts: 7 }), [deferred], { maxAttempts: 8 });
+  assert.ok(exhausted.kind === "dead" && !exhausted.permanent);
+  assert.equal(exhausted.reason, "451 busy");
+  assert.equal(exhausted.cycleAttempt, 8);
+});
+
+test("without a count only age ends the tries: a retry never starts after the expiry", () => {
+  assert.equal(judged(claimed({ cycleAttempts: 1000 }), [deferred]).kind, "retry");
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2 * day }), fc.nat(day), (expiresInMs, sinceClaimMs) => {
+      const verdict = judged(claimed({ expiresInMs }), [deferred], {
+        sinceClaimMs,
+        policy: mtaRetry,
+      });
+      if (verdict.kind === "retry") assert.ok(sinceClaimMs + verdict.delayMs < expiresInMs);
+      else assert.equal(verdict.kind, "dead");
+    }),
+  );
+});
+
+test("a failed route spends nothing and changes nobody", () => {
+  const verdict = judged(claimed({ cycleAttempts: 7 }), [routeDown], { maxAttempts: 8 });
+  assert.equal(verdict.kind, "route");
+  assert.equal(verdict.kind === "route" && verdict.reply.text, "closing");
+  const refusedLogin: RecipientOutcome = { kind: "failed", reply: said(535), scope: "route" };
+  assert.equal(judged(claimed(), [refusedLogin]).kind, "route");
+});
+
+test("who was delivered before the route failed stays so, at no cost for the others", () => {
+  const two = claimed({ recipients: [recipient(0), recipient(1)], cycleAttempts: 7 });
+  const verdict = judged(two, [delivered, routeDown], { maxAttempts: 8 });
+  assert.ok(verdict.kind === "retry");
+  assert.equal(verdict.cycleAttempt, 7);
+  assert.equal(verdict.completion.attempt?.spends, false);
+  assert.equal(verdict.completion.attempt?.outcome, "partial");
+  assert.equal(verdict.routeReply?.code, 421);
+  assert.deepEqual(
+    verdict.completion.recipients.map(({ ordinal, status }) => [ordinal, status]),
+    [[0, "delivered"]],
+  );
+});
+
+test("a recipient refused earlier makes a dead letter of a delivery that ends well", () => {
+  const recipients = [recipient(0, "failed"), recipient(1)];
+  const verdict = judged(claimed({ recipients }), [delivered]);
+  assert.ok(verdict.kind === "dead" && verdict.permanent);
+  assert.equal(verdict.reason, "permanent: 550 no");
+  assert.equal(verdict.completion.attempt?.outcome, "delivered");
+});
+
+test("events carry what a hook needs, and only wanted ones are handed to hooks", () => {
+  const notify: Judgement["notify"] = (type) => type === "delivery.dead";
+  const dead = judged(claimed(), [failed], { notify });
+  assert.ok(dead.kind === "dead");
+  const [event] = dead.completion.events;
+  assert.deepEqual(event?.data, {
+    deliveryId: "01987654-3210-7000-8000-000000000001.1",
+    messageId: "01987654-3210-7000-8000-000000000001",
+    template: "login",
+    route: "relay",
+    cycle: 1,
+    cycleAttempt: 1,
+    error: "550 gone",
+    reason: "permanent: 550 gone",
+    permanent: true,
+    recipients: [{ address: "r0@x.example", status: "failed", reply: "550 gone" }],
+  });
+  assert.equal(event?.notify, true);
+  const retry = judged(claimed(), [deferred], { notify });
+  assert.equal(retry.kind === "retry" && retry.completion.events[0]?.notify, false);
+});
+
+const outcome = fc.constantFrom(delivered, deferred, failed, routeDown);
+const status = fc.constantFrom<RecipientStatus>("pending", "deferred", "delivered", "failed");
+
+test("whatever was answered: the decided stay, the end is when nobody is left, one end event", () => {
+  fc.assert(
+    fc.property(
+      fc.array(status, { minLength: 1, maxLength: 6 }),
+      fc.array(outcome, { minLength: 6, maxLength: 6 }),
+      fc.nat(10),
+      fc.option(fc.integer({ min: 1, max: 10 }), { nil: undefined }),
+      (given, answers, cycleAttempts, maxAttempts) => {
+        const recipients = given.map((one, ordinal) => recipient(ordinal, one));
+        const delivery = claimed({ recipients, cycleAttempts });
+        const tried = recipients.filter(isUndecided);
+        if (tried.length === 0) return;
+        const outcomes = answers.slice(0, tried.length);
+        const verdict = judge(delivery, tried, outcomes, { ...judgement, maxAttempts });
+        if (verdict.kind === "route") {
+          assert.ok(outcomes.every((one) => one === routeDown));
+          return;
+        }
+        const { completion } = verdict;
+        const changed = new Map(completion.recipients.map((one) => [one.ordinal, one.status]));
+        const triedOrdinals = new Set(tried.map(({ ordinal }) => ordinal));
+        for (const ordinal of changed.keys()) assert.ok(triedOrdinals.has(ordinal));
+        const after = recipients.map((one) => changed.get(one.ordinal) ?? one.status);
+        const open = after.filter((one) => one === "pending" || one === "deferred");
+        assert.equal(
+          verdict.kind === "sent",
+          after.every((one) => one === "delivered"),
+        );
+        if (verdict.kind === "retry") {
+          assert.ok(open.length > 0);
+          if (maxAttempts !== undefined && completion.attempt?.spends) {
+            assert.ok(verdict.cycleAttempt < maxAttempts);
+          }
+        }
+        if (open.length === 0) assert.notEqual(verdict.kind, "retry");
+        const spent = completion.attempt?.spends ? 1 : 0;
+        assert.equal(verdict.cycleAttempt, cycleAttempts + spent);
+        const ends = completion.events.filter(({ type }) => /done|dead/.test(type));
+        assert.equal(ends.length, verdict.kind === "retry" ? 0 : 1);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test("a kept reply is well-formed, without control characters and not too long", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 700 }), (text) => {
+      const kept = keptReply({ code: 550, text: `a\0b\r\n${text}\ud800`, phase: "rcpt" });
+      assert.ok(kept.text.isWellFormed());
+      assert.ok(kept.text.length <= 500);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the claim.
+      assert.doesNotMatch(kept.text, /[\x00-\x1f\x7f]/);
+    }),
+  );
+  assert.equal(
+    replyLine({ code: 550, enhanced: "5.1.1", text: "x", phase: "rcpt" }),
+    "550 5.1.1 x",
+  );
+  assert.equal(replyLine({ code: 421, text: "", phase: "connect" }), "421");
+});
