@@ -13,7 +13,7 @@
  */
 import { parseArgs } from "node:util";
 import { referenceTuning } from "../src/delivery/index.ts";
-import { type BenchDisk, freshDisk } from "./support/disk.ts";
+import { type BenchDisk, freshDisk, skipUnlessPossible } from "./support/disk.ts";
 import {
   type BenchCommit,
   type BenchCommitment,
@@ -49,6 +49,7 @@ const seconds = Number(values.seconds);
 const warmupMs = Number(values.warmup) * 1_000;
 const flushMs = Number(values["flush-ms"]);
 const bodyBytes = 4096;
+skipUnlessPossible({ flushMs });
 const quietly = quietRuns(Number(values.repeats));
 
 /** One row: what it is called, and how one run of it is made on a fresh disk. */
@@ -198,10 +199,13 @@ printTable(
   chosen.map((row) => [...row.name, ...cells(results.get(row) ?? [])]),
 );
 console.log(`
-flushes each  flushes of the disk for one message, those of publishing among them.
-visible       milliseconds from durable to visible in new/, one message in 16; 0 in synced mode.
-stolen, others  percent of the processors; * a run stayed disturbed after all repeats.
-one by one    write, fdatasync, rename, directory sync, for each message: durable, no group commit.
-unsafe batch  write all, sync tmp/, rename all, sync new/: file data never flushed, so that a power cut
-              leaves empty files (test/powercut shows it). Not durable; here for its speed alone.
-Latencies of rows without callers are those of a whole batch; two batches are under way at once.`);
+* flushes each: flushes of the disk for one message, those of publishing among them.
+* visible: milliseconds from durable to visible in \`new/\`, of one message in 16; 0 in synced mode.
+* stolen, others: percent of the processors that the host took, and that other programs used, during the
+  runs; a star: a run stayed disturbed after all repeats.`);
+if (!values.sweep) {
+  console.log(`* "one by one" writes, flushes and renames each message by itself: durable, no group commit.
+* "unsafe batch" writes all, flushes \`tmp/\`, renames all, flushes \`new/\`: no data is flushed, and a power
+  cut leaves empty files (test/powercut shows it). Not durable; here for its speed alone.
+* Latencies of rows without callers are those of a whole batch; two batches are under way at once.`);
+}

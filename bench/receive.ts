@@ -14,7 +14,7 @@
  * the machine was not quiet is made again.
  */
 import { parseArgs } from "node:util";
-import { freshDisk } from "./support/disk.ts";
+import { freshDisk, skipUnlessPossible } from "./support/disk.ts";
 import { flushCounter } from "./support/flushes.ts";
 import { printHeader } from "./support/header.ts";
 import { headline, type LoadOptions, type LoadResult, load } from "./support/load.ts";
@@ -45,6 +45,7 @@ const runs = Number(values.runs ?? (values.quick ? 1 : 3));
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
 const warmupSeconds = Number(values.warmup ?? (values.quick ? 0.5 : 2));
 const quietly = quietRuns(Number(values.repeats ?? (values.quick ? 0 : 6)));
+skipUnlessPossible({ flushMs });
 /** One message in so many is followed until it is visible. */
 const followedShare = 32;
 
@@ -167,9 +168,12 @@ const present = chosen.filter(({ lack }) => lack === undefined);
   );
 }
 for (const { name, lack } of chosen) {
-  if (lack !== undefined) console.log(`Left out: ${name}, ${lack}`);
+  if (lack !== undefined) console.log(`\n* Left out: ${name}, ${lack}`);
 }
-for (const { name, promise } of present) console.log(`At its 250, ${name}: ${promise}.`);
+console.log("\nWhat a 250 means:\n");
+for (const [promise, names] of Map.groupBy(present, ({ promise }) => promise)) {
+  console.log(`* ${names.map(({ name }) => name).join(", ")}: ${promise}.`);
+}
 console.log();
 
 const rows: string[][] = [];
@@ -205,7 +209,8 @@ printTable(
   rows,
 );
 console.log(`
-flushes each   flushes of the disk for one message, warm-up and publishing among them.
-visible        milliseconds from the 250 to the file in new/, one message in ${followedShare}.
-stolen, others percent of the processors; * a run stayed disturbed after all repeats.
-The load generator takes ${medianOf(generatorMicros, (one) => one).toFixed(0)} µs of processor time a message, on the same cores.`);
+* flushes each: flushes of the disk for one message, warm-up and publishing among them.
+* visible: milliseconds from the 250 to the file in \`new/\`, of one message in ${followedShare}.
+* stolen, others: percent of the processors that the host took, and that other programs used, during the
+  runs; a star: a run stayed disturbed after all repeats.
+* The load generator takes ${medianOf(generatorMicros, (one) => one).toFixed(0)} µs of processor time a message, on the same cores.`);

@@ -25,6 +25,14 @@ export interface BenchDiskOptions {
   readonly sizeMb?: number;
 }
 
+/** Ends the program, saying why, where the disk it asks for cannot be made. */
+export function skipUnlessPossible({ flushMs = 0 }: BenchDiskOptions): void {
+  const lack = flushMs > 0 ? missing("ext4") : undefined;
+  if (lack === undefined) return;
+  console.log(`Skipped: a disk whose flush takes ${flushMs} ms ${lack}.`);
+  process.exit(0);
+}
+
 /** @throws when a disk with a slow flush cannot be made here; the message names what is missing. */
 export async function freshDisk({ flushMs = 0, sizeMb }: BenchDiskOptions): Promise<BenchDisk> {
   if (flushMs > 0) {

@@ -5,25 +5,30 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, realpathSync } from "node:fs";
 import { availableParallelism, cpus, release, totalmem } from "node:os";
+import { relative } from "node:path";
 
 /**
- * Prints machine, kernel, Node, file system and commit.
+ * Prints command, commit, date, Node, kernel, machine and file system, as one paragraph of Markdown.
  *
  * @param directory - where the bench writes; its file system is the one named.
  */
 export function printHeader(directory = process.cwd()): void {
+  const [, program = "", ...words] = process.argv;
   const memoryGiB = (totalmem() / 2 ** 30).toFixed(1);
-  console.log(
-    [
-      `machine      ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${memoryGiB} GiB`,
-      `kernel       ${release()}`,
-      `node         ${process.version}`,
-      `file system  ${fileSystemOf(directory)}`,
-      `commit       ${commit()}`,
-      `date         ${new Date().toISOString().slice(0, 10)}`,
-      "",
-    ].join("\n"),
-  );
+  const facts = [
+    `\`${["node", relative(process.cwd(), program), ...words.map(shellWord)].join(" ")}\``,
+    `commit ${commit()}`,
+    new Date().toISOString().slice(0, 10),
+    `Node ${process.version.slice(1)}`,
+    `Linux ${release()}`,
+    `${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${memoryGiB} GiB`,
+    fileSystemOf(directory),
+  ];
+  console.log(`${facts.join(", ")}.\n`);
+}
+
+function shellWord(text: string): string {
+  return /^[\w./=:,-]+$/.test(text) ? text : `"${text}"`;
 }
 
 /** The type of the file system that holds a directory, as the kernel calls it. */

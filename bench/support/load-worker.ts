@@ -6,6 +6,7 @@ import type { LoadOptions, LoadResult } from "./load.ts";
 import { LoadClient } from "./load-client.ts";
 import { watchNew } from "./visibility.ts";
 
+const startUp = process.cpuUsage();
 /** How long to wait for the last messages to be visible. */
 const patienceMs = 10_000;
 
@@ -109,7 +110,7 @@ function resultOf(
 ): LoadResult {
   const sorted = Float64Array.from(latencies).sort();
   const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
-  const cpu = process.cpuUsage();
+  const cpu = process.cpuUsage(startUp);
   return {
     messages: sorted.length,
     accepted,
