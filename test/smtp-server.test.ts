@@ -255,12 +255,30 @@ test("the greeting waits for no timer", async (t) => {
   assert.match(await running.connect().reply(), /^220 /);
 });
 
-test("a client that says goodbye and stays is cut off after five seconds", async () => {
+test("a client that says goodbye is parted from at once", async () => {
+  await using running = await startTestServer();
+  const client = running.connect();
+  await client.reply();
+  assert.match(await client.command("QUIT"), /^221 /);
+  await running.event("disconnected");
+  assert.equal(await client.line(), undefined);
+});
+
+test("what a client says behind its goodbye does not cost it the reply", async () => {
+  await using running = await startTestServer();
+  const client = running.connect();
+  await client.reply();
+  client.send(`QUIT\r\n${"NOOP\r\n".repeat(100_000)}`);
+  assert.match(await client.reply(), /^221 /);
+  assert.equal(await client.line(), undefined);
+});
+
+test("a client that is sent away and stays is cut off after five seconds", async () => {
   const clock = new SimClock();
   await using running = await startTestServer({ clock });
   const client = running.connect();
   await client.reply();
-  assert.match(await client.command("QUIT"), /^221 /);
+  assert.match(await client.command("GET / HTTP/1.1"), /^421 /);
   assert.equal(await client.line(), undefined);
   client.send("NOOP\r\n".repeat(1_000));
   clock.advance(4_999);

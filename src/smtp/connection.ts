@@ -164,6 +164,9 @@ export class Connection {
       case "message":
         this.#beginMessage();
         break;
+      case "goodbye":
+        this.#part(step.octets);
+        break;
       case "end":
         this.#end(step.octets);
         break;
@@ -259,7 +262,23 @@ export class Connection {
     this.#output += octets;
   }
 
-  /** Says the last words, and closes. */
+  /**
+   * Closes behind the reply to QUIT, without waiting for the client to close its side, which would cost
+   * two system calls and a turn of the event loop. Only when the reply has left us, and nothing unread
+   * can make the kernel take it back.
+   */
+  #part(octets: string): void {
+    this.#socket.write(this.#output + octets);
+    this.#output = "";
+    if (this.#input.length > 0 || this.#socket.writableLength > 0) {
+      this.#end("");
+      return;
+    }
+    this.#isEnding = true;
+    this.destroy();
+  }
+
+  /** Says the last words, and closes our side; what the client still says is not looked at. */
   #end(octets: string): void {
     if (this.#isEnding) return;
     this.#isEnding = true;

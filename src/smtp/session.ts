@@ -20,7 +20,9 @@ export type Step =
   | { readonly kind: "recipient"; readonly address: Address }
   /** A message is to come. */
   | { readonly kind: "message" }
-  /** The last answer: the session ends behind it. */
+  /** The last answer, to a client that has said what it wanted. */
+  | { readonly kind: "goodbye"; readonly octets: string }
+  /** The last answer, to a client that is sent away. */
   | { readonly kind: "end"; readonly octets: string };
 
 export type SessionSettings = Pick<Settings, "protocol" | "hostname" | "postmasterDomain"> & {
@@ -191,7 +193,7 @@ function refuse(given: Reply, recipient?: Address): Step {
 const recipientAccepted = replyOctets(reply(250, "2.1.5", "Accepted"));
 const senderAccepted = say(250, "2.1.0", "Accepted");
 const flushed = say(250, "2.0.0", "Flushed");
-const goodbye = end(reply(221, "2.0.0", "Bye"));
+const goodbye: Step = { kind: "goodbye", octets: replyOctets(reply(221, "2.0.0", "Bye")) };
 const saysLhlo = answer("500 Error: this is LMTP, say LHLO\r\n");
 const needsHelo = say(503, "5.5.1", "Error: send HELO/EHLO first");
 const needsLhlo = say(503, "5.5.1", "Error: send LHLO first");
