@@ -1,13 +1,14 @@
 /** The disk as its client sees it, over a socket: no root, no kernel. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { command, error, option, Received } from "./nbd.ts";
+import { imagesAfter } from "./recording.ts";
 import { DiskServer } from "./server.ts";
 
 const sizeBytes = 1024 * 1024;
@@ -129,4 +130,26 @@ test("requests beyond the disk, in part of a sector or unknown are refused", asy
   assert.equal(await ask(command.write, 100, letter(1)), error.invalid);
   assert.equal(await ask(command.write, sizeBytes - sector, letter(1, 2)), error.invalid);
   assert.equal(await ask(99), error.invalid);
+});
+
+test("a disk begins with its image, and no later cut takes any of that away", async (t) => {
+  const { server, ask, next } = await diskFor(t);
+  const directory = mkdtempSync(join(tmpdir(), "postbag-image-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const image = Buffer.alloc(sizeBytes);
+  image.fill("old", 100 * sector, 102 * sector);
+  writeFileSync(join(directory, "image"), image);
+  server.load(join(directory, "image"));
+
+  assert.equal(await ask(command.read, 100 * sector, 2 * sector), error.none);
+  assert.ok((await next(2 * sector)).equals(image.subarray(100 * sector, 102 * sector)));
+  await ask(command.write, 0, Buffer.alloc(sector, "x"));
+  const replayed = Buffer.alloc(sizeBytes);
+  const end = { atNs: Number.POSITIVE_INFINITY, keep: "none", seed: 1 } as const;
+  for (const { extents } of imagesAfter(server.recording, [end])) {
+    for (const { offset, bytes } of extents) {
+      replayed.set(bytes.subarray(0, sizeBytes - offset), offset);
+    }
+  }
+  assert.ok(replayed.equals(image));
 });
