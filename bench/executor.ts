@@ -5,7 +5,7 @@
  *   node bench/executor.ts --sweep       maxConcurrentFlushes × maxWaitMs × callers, mode by --commit
  *   node bench/executor.ts --primitives  ways to flush one batch: the choice behind the disk thread
  *   … --flush-ms 5                       the same on a disk whose flush takes 5 ms (root only)
- *   … --runs 3 --seconds 3 --warmup 1 --repeats 6 --only journal
+ *   … --runs 3 --seconds 3 --warmup 1 --repeats 4 --only journal
  *
  * Closed loop: so many callers, each delivering its next message when the last one is answered, 4 KB
  * each, every run on a fresh file system (a fresh directory without root), the rows taking turns.
@@ -41,7 +41,7 @@ const { values } = parseArgs({
     runs: { type: "string", default: "3" },
     seconds: { type: "string", default: "3" },
     warmup: { type: "string", default: "1" },
-    repeats: { type: "string", default: "6" },
+    repeats: { type: "string", default: "4" },
   },
 });
 const runs = Number(values.runs);

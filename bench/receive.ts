@@ -6,7 +6,7 @@
  *   node bench/receive.ts --quick          one run of one second each, to see that it works
  *   … --flush-ms 5                         on a disk whose flush takes 5 ms (root only)
  *   … --only postbag --shape "32 clients"  servers and shapes whose names contain the text; "all" shapes
- *   … --runs 3 --seconds 3 --warmup 2 --repeats 6 --keep
+ *   … --runs 3 --seconds 3 --warmup 2 --repeats 4 --keep
  *
  * Closed loop: so many clients, each sending its next message, of 1,163 octets to one recipient, when
  * the last one is answered; a new TCP connection for each (with `--keep` one per client). Every figure
@@ -44,7 +44,7 @@ const flushMs = Number(values["flush-ms"]);
 const runs = Number(values.runs ?? (values.quick ? 1 : 3));
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
 const warmupSeconds = Number(values.warmup ?? (values.quick ? 0.5 : 2));
-const quietly = quietRuns(Number(values.repeats ?? (values.quick ? 0 : 6)));
+const quietly = quietRuns(Number(values.repeats ?? (values.quick ? 0 : 4)));
 skipUnlessPossible({ flushMs });
 /** One message in so many is followed until it is visible. */
 const followedShare = 32;
