@@ -4,55 +4,17 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { JournalDisk } from "../../src/delivery/journal-disk.ts";
 import type { Operation } from "../support/sim-disk/disk.ts";
-import { World } from "./journal-delivery-world.ts";
-import { mailboxes, mailRoot } from "./mail-world.ts";
+import { intoMailbox, life, send, until } from "./journal-delivery-life.ts";
+import { stagingOn, World } from "./journal-delivery-world.ts";
+import { mailboxes } from "./mail-world.ts";
 
-const [ann, bob] = mailboxes as [string, string];
-
-/** Opens the post office, does something, and ends as if killed, or in good order. */
-async function life(
-  world: World,
-  work: (disk: JournalDisk) => Promise<void>,
-  end: "close" | "kill" = "close",
-): Promise<void> {
-  const process = world.disk.start();
-  await world.untilEnd(process, async () => {
-    const disk = await world.open(process, true);
-    await work(disk!);
-    if (end === "close") await disk!.close();
-  });
-  process.kill();
-}
-
-/** Delivers messages, notes what is acknowledged, and answers the errno of those that were not. */
-async function send(
-  world: World,
-  disk: JournalDisk,
-  maildirs: readonly string[],
-): Promise<(string | undefined)[]> {
-  const deliveries = maildirs.map((maildir) => world.delivery(maildir));
-  const results = await disk.commit(deliveries);
-  return results.map((result, position) => {
-    world.ledger.answered(deliveries[position]!, result.ok ? result.id : undefined);
-    return result.ok ? undefined : result.error.errno;
-  });
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  for (let turn = 0; !holds(); turn += 1) {
-    assert.ok(turn < 20_000, "it never came about");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
+const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const orphanEvents = (world: World) => world.events.filter(({ kind }) => kind === "orphaned");
 /** Whether the last word about publishing was a good one. */
 const isPublishing = (world: World) =>
   world.events.findLast((event) => event.kind === "publishing")?.reason === undefined;
-
-const nothing = () => {};
 
 for (const bulk of [false, true]) {
   test(`staged data lost in the write-back is staged again, ${bulk ? "bulk" : "each"}`, async () => {
@@ -79,34 +41,6 @@ for (const bulk of [false, true]) {
     }
   });
 }
-
-test("a mail file system that is missing at recovery keeps its mail, and nothing is revived", async () => {
-  for (let seed = 1; seed <= 30; seed += 1) {
-    const world = new World({ seed });
-    await world.live(3, "drop");
-    const mail = world.disk.inodeAt(mailRoot)!;
-    const elsewhere = world.disk.furnish(mailRoot, 9);
-    await life(world, async (office) => {
-      if (office.recovered.unavailable.length === 0) return; // Nothing was owed.
-      assert.deepEqual(
-        office.recovered.unavailable.map(({ home }) => home),
-        [mailRoot],
-      );
-      assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
-      assert.equal(elsewhere.names.size, 0, "nothing is made in the wrong place");
-      if (world.random.below(2)) return; // It stays away until the next start.
-      world.disk.mountAt(mailRoot, mail);
-      await until(() => office.recovered.unavailable.length === 0);
-      assert.deepEqual(await send(world, office, [ann]), [undefined]);
-    });
-    world.disk.mountAt(mailRoot, mail);
-    await world.recover();
-    world.check();
-    world.loseLife();
-    await world.recover();
-    world.check();
-  }
-});
 
 for (const errno of ["EXDEV", "EACCES", "EDQUOT", "EROFS", "ENOSPC"]) {
   test(`${errno} when publishing: the rest goes on, and it is published when that is over`, async () => {
@@ -171,32 +105,6 @@ test("messages logged again survive a kill and a cut at any later instant", asyn
     world.loseLife();
     await world.recover();
     world.check();
-  }
-});
-
-test("a large body outlives a kill at any instant after its message was staged", async () => {
-  for (let instant = 1; instant <= 40; instant += 1) {
-    const world = new World({ seed: instant });
-    await life(
-      world,
-      async (office) => {
-        let delivery = world.delivery();
-        while (delivery.body instanceof Uint8Array) delivery = world.delivery();
-        const isStaged = ({ name, path }: Operation) => name === "close" && /,S=\d+$/.test(path);
-        const matches = (operation: Operation) => {
-          if (isStaged(operation)) world.disk.killAt = world.disk.instants + instant;
-          return false;
-        };
-        world.disk.faults = [{ errno: "EIO", matches }];
-        const [result] = await office.commit([delivery]);
-        world.ledger.answered(delivery, result?.ok ? result.id : undefined);
-        await until(() => office.pending === 0);
-      },
-      "kill",
-    );
-    await world.recover();
-    world.check();
-    assert.equal(world.ledger.acknowledged, 1);
   }
 });
 
@@ -295,35 +203,6 @@ test("a backlog that does not get smaller refuses new mail before memory runs ou
   world.check();
 });
 
-test("a full log recovers: what it holds is published, and mail is taken again", async () => {
-  for (let seed = 1; seed <= 5; seed += 1) {
-    const world = new World({ seed, maxSegments: 3, maxBacklogBytes: 2 ** 30 });
-    await life(
-      world,
-      async (office) => {
-        world.disk.faults = [
-          {
-            errno: "EIO",
-            matches: ({ name, path }) => name === "fdatasync" && path.includes(".postbag-"),
-          },
-        ];
-        for (let batch = 0; batch < 60; batch += 1) {
-          const answers = await send(world, office, Array(8).fill(ann));
-          if (answers.includes("ENOSPC") || answers.includes("EIO")) break;
-        }
-      },
-      "kill",
-    );
-    world.disk.faults = [];
-    if (seed % 2) world.loseLife();
-    await world.recover();
-    world.check();
-    await life(world, async (office) => {
-      assert.deepEqual(await send(world, office, [ann]), [undefined]);
-    });
-  }
-});
-
 test("a log whose disk refuses writes refuses mail with EIO and says so, until it works again", async () => {
   const world = new World({ seed: 8 });
   await life(world, async (office) => {
@@ -341,27 +220,130 @@ test("a log whose disk refuses writes refuses mail with EIO and says so, until i
   world.check();
 });
 
-test("an older copy of the mail file system is not taken for one that readers have emptied", async () => {
-  const world = new World({ seed: 9 });
+test("a mailbox on another file system by now: EXDEV holds up nobody, and its mail waits for it", async () => {
+  for (const comesBack of [true, false]) {
+    const world = new World({ seed: 11 });
+    const own = () => world.disk.inodeAt(bob)!;
+    let mailbox: ReturnType<typeof own> | undefined;
+    await life(world, async (office) => {
+      await send(world, office, [bob]);
+      await until(() => world.ledger.settledCount === 1);
+      const matches = ({ name, path }: Operation) => {
+        if (mailbox || name !== "open" || path !== `${bob}/new`) return false;
+        mailbox = own();
+        world.disk.furnish(bob, 2);
+        for (const part of ["new", "cur", "tmp"]) world.disk.furnish(`${bob}/${part}`);
+        return false;
+      };
+      world.disk.faults = [{ errno: "EIO", matches }];
+      assert.deepEqual(await send(world, office, [bob, ann]), [undefined, undefined]);
+      await until(() => world.ledger.settledCount === 2);
+      assert.equal(own().names.get("new")!.names.size, 0, "no file was copied across");
+      if (comesBack) world.disk.mountAt(bob, mailbox!);
+      await until(() => world.ledger.settledCount === 3 || world.ledger.orphaned === 1);
+    });
+    world.disk.mountAt(bob, mailbox!);
+    assert.equal(world.ledger.orphaned, comesBack ? 0 : 1);
+    world.check();
+    world.loseLife();
+    await world.recover();
+    world.check();
+  }
+});
+
+test("a mailbox in a quota tree of its own, on the same device, has its mail when it is acknowledged", async () => {
+  const world = new World({ seed: 12 });
+  world.disk.furnish("/mail/a.example");
+  world.disk.furnish(bob).tree = 7;
   await life(world, async (office) => {
-    await send(world, office, [ann]);
+    assert.deepEqual(await send(world, office, [bob, ann, bob]), Array(3).fill(undefined));
+    assert.equal(world.disk.inodeAt(`${bob}/new`)!.names.size, 2);
+    await until(() => office.pending === 0);
   });
+  assert.deepEqual(orphanEvents(world), []);
   world.loseLife();
-  const older = world.disk.afterCut().root.names.get("mail")!;
-  await life(world, (office) => send(world, office, [ann, bob]).then(nothing), "kill");
-  world.loseLife();
-  const current = world.disk.root.names.get("mail")!;
-  world.disk.mountAt(mailRoot, older);
-  await life(world, async (office) => {
-    assert.equal(office.recovered.unavailable.length, 1);
-    assert.match(office.recovered.unavailable[0]!.reason, /restored from a copy/);
-  });
-  world.disk.mountAt(mailRoot, current);
   await world.recover();
   world.check();
 });
 
-function intoMailbox(mailbox: string) {
-  return ({ name, path }: { readonly name: string; readonly path: string }) =>
-    name === "rename" && path.includes(`-> ${mailbox}/new/`);
-}
+test("two mail file systems: one that cannot be flushed stops nothing on the other", async () => {
+  for (const bulk of [false, true]) {
+    const world = new World({ seed: 13, bulk, secondFileSystem: true });
+    await life(world, async (office) => {
+      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, undefined]);
+      await until(() => world.ledger.settledCount === 2);
+      assert.equal(stagingOn(world.disk).length, 2);
+      const matches = ({ name, path }: Operation) =>
+        name.endsWith("sync") && path.startsWith("/mail/b.example/.postbag-");
+      world.disk.faults = [{ errno: "EIO", matches }];
+      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, undefined]);
+      await until(() => world.ledger.settledCount === 3 && !isPublishing(world));
+      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, "EIO"]);
+      await until(() => world.ledger.settledCount === 4);
+      world.disk.faults = [];
+      await until(() => world.ledger.settledCount === 5 && isPublishing(world));
+      assert.deepEqual(await send(world, office, [cid]), [undefined]);
+    });
+    world.loseLife();
+    await world.recover();
+    world.check();
+  }
+});
+
+test("every mailbox gets its mail in the order of the log, also from recovery", async () => {
+  for (let seed = 1; seed <= 10; seed += 1) {
+    const world = new World({ seed });
+    const isRename = /^\d+ rename .* -> (\/mail\/.*)\/(?:new|cur)\/.*Q(\d+)\./;
+    await life(
+      world,
+      async (office) => {
+        const batches = [1, 2, 3].map(() => send(world, office, [ann, bob, ann]));
+        if (seed % 2) await Promise.all(batches);
+        else await until(() => world.ledger.acknowledged > 3);
+      },
+      "kill",
+    );
+    await world.recover();
+    const renames = world.disk.trace.flatMap((line) => {
+      const [, mailbox, counter] = isRename.exec(line) ?? [];
+      return mailbox ? [{ mailbox, counter: Number(counter) }] : [];
+    });
+    assert.ok(renames.length >= world.ledger.acknowledged);
+    for (const [mailbox, own] of Map.groupBy(renames, (one) => one.mailbox)) {
+      const counters = own.map(({ counter }) => counter);
+      assert.deepEqual(
+        counters,
+        counters.toSorted((a, b) => a - b),
+        mailbox,
+      );
+    }
+  }
+});
+
+test("a helper that dies while it flushes vouches for nothing: all of it is staged again", async () => {
+  const world = new World({
+    seed: 14,
+    bulk: true,
+    spoilSync: (helper) => {
+      let isDead = false;
+      return {
+        sync: async () => {
+          isDead = true;
+          throw new Error("the helper has ended");
+        },
+        get usable() {
+          return !isDead;
+        },
+        close: () => helper.close(),
+      };
+    },
+  });
+  await life(world, async (office) => {
+    assert.deepEqual(await send(world, office, Array(12).fill(ann)), Array(12).fill(undefined));
+    await until(() => office.pending === 0);
+  });
+  assert.equal(world.ledger.settledCount, 12);
+  world.loseLife();
+  await world.recover();
+  world.check();
+});

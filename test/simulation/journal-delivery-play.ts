@@ -6,11 +6,7 @@ import assert from "node:assert/strict";
 import { World, type WorldOptions } from "./journal-delivery-world.ts";
 
 /** What all runs together have met. */
-export const counted = {
-  ...{ cuts: 0, kills: 0, acknowledged: 0, orphaned: 0, files: 0 },
-  /** A reader's deletes that a cut undid, in the one window where btrfs may. */
-  deletesUndone: 0,
-};
+export const counted = { cuts: 0, kills: 0, acknowledged: 0, orphaned: 0, files: 0 };
 export const recovered = { restored: 0, finished: 0, skipped: 0 };
 
 export interface Ending {
@@ -65,7 +61,6 @@ export async function play(options: WorldOptions, ending: Ending, batches = 4): 
     counted.acknowledged += world.ledger.acknowledged;
     counted.orphaned += world.ledger.orphaned;
     counted.files += world.ledger.filesChecked;
-    counted.deletesUndone += world.ledger.deletesUndone;
     for (const key of ["restored", "finished", "skipped"] as const) {
       recovered[key] += world.counted[key];
     }

