@@ -2,10 +2,11 @@
 import { type Mutation, testMutations } from "../support/mutation.ts";
 
 const sweep = "test/simulation/journal-delivery.test.ts";
-const eachCut = "^each file flushed: a cut";
-const eachKill = "^each file flushed: a kill";
-const bulkCut = "^whole file systems flushed: a cut";
+const eachCut = "^each file flushed, names any: a cut";
+const eachKill = "^each file flushed, names any: a kill";
+const bulkCut = "^whole file systems flushed, names any: a cut";
 const cases = "test/simulation/journal-delivery-cases.test.ts";
+const recovery = "test/simulation/journal-delivery-recovery.test.ts";
 const lostBulk = "^staged data lost in the write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
@@ -18,13 +19,13 @@ const mutations: readonly Mutation[] = [
         "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
       ],
     ],
-    test: cases,
+    test: recovery,
     only: "^a mail file system that is missing",
   },
   {
     guard: "an older copy of a mail file system is known by its start counter",
     edits: [["src/delivery/zones.ts", "    found.starts >= expected.starts &&\n", ""]],
-    test: cases,
+    test: recovery,
     only: "^an older copy",
   },
   {
@@ -32,8 +33,13 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/publish.ts",
-        "tools.fileSystem.renameInto(from, directory, one.record.fileName);",
-        "void directory;\n      tools.fileSystem.rename(from, join(directoryOf(one), one.record.fileName));",
+        "directory, name: fileName }",
+        "directory, name: join(directoryOf(one), fileName) }",
+      ],
+      [
+        "src/delivery/porter.ts",
+        "fileSystem.renameInto(from, directory, name);",
+        "void directory;\n    fileSystem.rename(from, name);",
       ],
     ],
     test: "src/delivery/publish.test.ts",
@@ -241,8 +247,56 @@ const mutations: readonly Mutation[] = [
         "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
       ],
     ],
-    test: cases,
+    test: recovery,
     only: "^a large body outlives",
+  },
+  {
+    guard: "a log older than the mail file system is known by the start counter",
+    edits: [["src/delivery/zones.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
+    test: recovery,
+    only: "^an identity of a later start",
+  },
+  {
+    guard: "the identity of a file system is compared",
+    edits: [["src/delivery/zones.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
+    test: recovery,
+    only: "^an identity of another file system",
+  },
+  {
+    guard: "a staging directory is locked",
+    edits: [
+      [
+        "src/delivery/volumes.ts",
+        'this.#unlocks.set(staging, fileSystem.lock(join(staging, "lock")));',
+        "this.#unlocks.set(staging, () => undefined);",
+      ],
+    ],
+    test: recovery,
+    only: "^a staging directory that another process",
+  },
+  {
+    guard: "staging is swept only after a log without an anomaly",
+    edits: [["src/delivery/recoverer.ts", "damage.length === 0", "damage.length >= 0"]],
+    test: recovery,
+    only: "^damage in the middle",
+  },
+  {
+    guard: "a probe is renamed into the mailbox before it may use the journal",
+    edits: [
+      [
+        "src/delivery/volumes.ts",
+        "probe(volume.staging, mailbox, this.#tools.fileSystem)",
+        "(probe, true)",
+      ],
+    ],
+    test: cases,
+    only: "^a mailbox in a quota tree",
+  },
+  {
+    guard: "staging is flushed before PUBLISHED",
+    edits: [["src/delivery/publish.ts", "    await staging.syncNames();\n", ""]],
+    test: sweep,
+    only: "^each file flushed, names any: a (cut|kill)",
   },
 ];
 
