@@ -27,7 +27,7 @@ async function bench(options: Readonly<Record<string, unknown>>): Promise<void> 
   console.error(`Measuring the disk under ${data} for about ${seconds} s ...`);
   try {
     const report = await runBench({ data, seconds, signal: stop.signal });
-    console.log(options.json ? JSON.stringify(report, undefined, 2) : asText(report));
+    console.log(options.json ? JSON.stringify(report, undefined, 2) : benchText(report));
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     console.error("postbag: stopped; everything the bench made is removed.");
@@ -35,7 +35,15 @@ async function bench(options: Readonly<Record<string, unknown>>): Promise<void> 
   }
 }
 
-function asText({ directory, fileSystem, flush, rows, advice, bodyBytes }: BenchReport): string {
+/** What a person reads: the figures, the advice as a command line, and a reason for each part of it. */
+export function benchText({
+  directory,
+  fileSystem,
+  flush,
+  rows,
+  advice,
+  bodyBytes,
+}: BenchReport): string {
   const head = [
     "commit",
     "mailboxes",
