@@ -213,6 +213,10 @@ test("who talks before a greeting that is held back is told 421 4.7.0", async ()
   const client = running.connect();
   client.send("EHLO c\r\n");
   assert.match(await client.reply(), /^421 4\.7\.0 /);
+  running.clock.advance(100);
+  assert.equal(await client.line(), undefined);
+  running.clock.advance(4_900);
+  await running.event("disconnected");
 });
 
 test("a greeting that is held back comes after greetingDelayMs", async () => {

@@ -100,6 +100,7 @@ export class Connection {
   }
 
   #greet(): void {
+    if (this.#isEnding) return;
     this.#isGreeted = true;
     this.#say(this.session.greeting());
     this.#expectCommand();
@@ -283,6 +284,7 @@ export class Connection {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#socket.end(this.#output + octets);
+    this.#socket.resume();
     this.#input = nothing;
     this.#deadline.set(maxFarewellMs);
   }
