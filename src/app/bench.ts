@@ -109,6 +109,7 @@ async function measureCases(
     const caseMs = Math.max(leastCaseMs, shareMs - overheadMs);
     const { executor, folder } = await executors.for(one);
     const measured = await measureExecutor(executor, folder, {
+      commit: one.commit,
       callers: one.callers,
       mailboxes: one.mailboxes,
       bodyBytes,
