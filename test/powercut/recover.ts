@@ -4,10 +4,11 @@
  *
  * Argument: {@link RecoverOptions} as JSON. Prints one line of JSON, {@link Recovered}, at the end.
  */
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DeliveryExecutor, type RecoveryReport } from "../../src/delivery/index.ts";
 import { nowNs } from "../support/recorded-disk/index.ts";
-import { mailDirectory } from "./check.ts";
+import { mailDirectory, mailRoot } from "./check.ts";
 import type { Acknowledgement } from "./events.ts";
 import { journalCommit, type Places } from "./journal-places.ts";
 import { messageBody } from "./messages.ts";
@@ -25,6 +26,8 @@ export interface Recovered {
 }
 
 async function recover({ seed, serial, ...places }: RecoverOptions): Promise<Recovered> {
+  // The mail root is not ours to keep: an early cut may have taken it back.
+  mkdirSync(join(places.disk, mailRoot), { recursive: true });
   let report: RecoveryReport | undefined;
   await using executor = await DeliveryExecutor.open({
     ...journalCommit(places),
