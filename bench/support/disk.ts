@@ -60,10 +60,18 @@ export async function freshDisk({ flushMs = 0, sizeMb }: BenchDiskOptions): Prom
   mkdirSync(path);
   execFileSync("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
   execFileSync("mount", ["-o", "loop", image, path]);
+  const onSignal = () => {
+    // What still writes there is about to end with this process.
+    execFileSync("umount", ["--lazy", path]);
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(1);
+  };
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   return {
     path,
     description: "fresh ext4 on a loop device",
     [Symbol.asyncDispose]: async () => {
+      process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
       execFileSync("umount", [path]);
       rmSync(directory, { recursive: true, force: true });
     },
