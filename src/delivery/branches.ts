@@ -1,5 +1,5 @@
 /** The branches of the post office: for each mail file system its staging directory and publisher. */
-import type { Journal, Lsn, Marks } from "../journal/index.ts";
+import type { Journal, Marks } from "../journal/index.ts";
 import type { KnownMailboxes } from "../maildir/index.ts";
 import type { FrameLog } from "./frame-log.ts";
 import { Publisher, type PublisherEvent } from "./publisher.ts";
@@ -70,13 +70,7 @@ export class Branches {
       staging,
       marks: marks.get(volume.id) ?? { durable: 0n, published: 0n },
       mark: (reached, withinMs) => journal.mark(volume.id, reached, { withinMs }),
-      logAgain: async (records) => {
-        let at: Lsn = 0n;
-        await log.write(records, [volume], true, (lsn) => {
-          at = lsn;
-        });
-        return at;
-      },
+      logAgain: (records) => log.writeAgain(records, [volume]),
       onEvent: (event) => onEvent(branch, event),
     });
     const branch = { volume, staging, publisher };

@@ -24,7 +24,7 @@ import type {
   JournalSettings,
   RecoveryReport,
 } from "./contract.ts";
-import { FrameLog } from "./frame-log.ts";
+import { FrameLog, isTooLarge } from "./frame-log.ts";
 import { type Mailing, mailing } from "./mailing.ts";
 import { orphansIn } from "./orphans.ts";
 import type { PublisherEvent } from "./publisher.ts";
@@ -229,10 +229,6 @@ function told({ volume }: Branch, event: PublisherEvent): JournalDiskEvent {
 
 function isInDoubt(error: unknown): boolean {
   return error instanceof JournalError && error.code === "ERR_JOURNAL_WRITE_FAILED";
-}
-
-function isTooLarge(error: unknown): boolean {
-  return error instanceof JournalError && error.code === "ERR_JOURNAL_FRAME_TOO_LARGE";
 }
 
 /** What the journal refused, as the errno of a system call: a full log is a full disk to a client. */

@@ -8,7 +8,7 @@
  * what a missing file means, from then on the file system does (zones.ts). A round that fails changes no
  * mark and is repeated after a pause; what is done of it is not done twice.
  */
-import type { Lsn, Marks } from "../journal/index.ts";
+import { generationOf, type Lsn, type Marks } from "../journal/index.ts";
 import type { KnownMailboxes } from "../maildir/index.ts";
 import type { Clock, FileSystem, TimerHandle } from "../system/index.ts";
 import { type Mailing, spaceOf } from "./mailing.ts";
@@ -30,8 +30,8 @@ export interface PublisherTools {
    * milliseconds, by a write of their own; durable on return.
    */
   readonly mark: (marks: Partial<Marks>, withinMs: number) => Promise<void>;
-  /** Writes records to the log once more and returns the new frame's lsn. */
-  readonly logAgain: (records: readonly StoredRecord[]) => Promise<Lsn>;
+  /** Writes records to the log once more and returns their new lsns. */
+  readonly logAgain: (records: readonly StoredRecord[]) => Promise<readonly Lsn[]>;
   /** Longest time from the log to the mailbox under load, in milliseconds. */
   readonly publishWithinMs: number;
   readonly onEvent: (event: PublisherEvent) => void;
@@ -53,6 +53,8 @@ export class Publisher {
   readonly #tools: PublisherTools;
   #queue: Mailing[] = [];
   #bytes = 0;
+  /** Octets published since what is held was last written to the log. */
+  #passedBytes = 0;
   #marks: Marks;
   /** Frames up to here have been handed over, so marks may go so far. */
   #reach: Lsn = 0n;
@@ -217,11 +219,12 @@ export class Publisher {
     this.#dismiss(published);
     this.#tools.onEvent({ kind: "published", mailings: published });
     await this.#markPublished();
+    await this.#carryForward();
   }
 
   /** So that the marks can pass: what was not published moves on in the log, or to `orphans/`. */
   async #settleBlocked(blocked: readonly Mailing[]): Promise<void> {
-    const { staging, clock, logAgain, onEvent } = this.#tools;
+    const { staging, clock, onEvent } = this.#tools;
     const orphans = blocked.filter(
       ({ state, obstacle, record }) =>
         state === "staged" && fateOf(obstacle, record.tries + 1) === "orphan",
@@ -233,15 +236,35 @@ export class Publisher {
     }
     const again = blocked.filter((one) => !orphans.includes(one));
     if (again.length === 0) return;
-    const records = again.map(({ record }) => ({ ...record, tries: record.tries + 1 }));
-    const lsn = await logAgain(records);
-    for (const [position, one] of again.entries()) {
-      one.lsn = lsn;
+    await this.#logAgain(again, 1);
+    for (const one of again) one.notBeforeMs = clock.now() + pauseMs(one.record.tries);
+  }
+
+  /**
+   * What waits for its next attempt moves on in the log when more than it has been published behind it:
+   * mail for a mailbox that cannot be written must not keep the segments that others need.
+   */
+  async #carryForward(): Promise<void> {
+    const generation = generationOf(this.#reach);
+    const behind = this.#queue.filter(
+      (one) => isHeld(one) && generationOf(one.lsn) < generation && one.lsn <= this.#marks.durable,
+    );
+    const bytes = behind.reduce((sum, { record }) => sum + spaceOf(record), 0);
+    if (behind.length === 0 || this.#passedBytes < bytes) return;
+    await this.#logAgain(behind, 0);
+    this.#passedBytes = 0;
+  }
+
+  async #logAgain(mailings: readonly Mailing[], triesMore: 0 | 1): Promise<void> {
+    const records = mailings.map(({ record }) => ({ ...record, tries: record.tries + triesMore }));
+    const numbers = await this.#tools.logAgain(records);
+    for (const [position, one] of mailings.entries()) {
+      one.lsn = numbers[position]!;
       one.record = records[position]!;
-      one.notBeforeMs = clock.now() + pauseMs(one.record.tries);
     }
     this.#queue.sort(byLsn);
-    if (this.#isLive && lsn > this.#reach) this.#reach = lsn;
+    const last = numbers.at(-1)!;
+    if (this.#isLive && last > this.#reach) this.#reach = last;
   }
 
   /** Mail that came since the round began says that more is coming, and a frame with it. */
@@ -273,6 +296,7 @@ export class Publisher {
     const gone = new Set(done);
     for (const { lsn, record } of done) {
       this.#bytes -= spaceOf(record);
+      this.#passedBytes += spaceOf(record);
       if (record.large) this.#spent.push({ name: record.large.name, lsn });
     }
     this.#queue = this.#queue.filter((one) => !gone.has(one));
