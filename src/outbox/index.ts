@@ -2,6 +2,14 @@
  * The door of the outbox: mail is kept with the application's own data, and sent until it arrives.
  */
 export {
+  type ComposedMail,
+  compose,
+  type MailContent,
+  type MailEnvelope,
+  type MailFields,
+  type RawMail,
+} from "./compose.ts";
+export {
   isUndecided,
   type Judgement,
   judge,
@@ -17,6 +25,21 @@ export {
 } from "./entry.ts";
 export { OutboxError, type OutboxErrorCode } from "./errors.ts";
 export {
+  type DeadLetter,
+  type DispatcherOptions,
+  EventDispatcher,
+  type OutboxHooks,
+  wantedBy,
+} from "./events.ts";
+export {
+  createOutbox,
+  type Enqueued,
+  type EnqueueOptions,
+  type Mail,
+  Outbox,
+  type OutboxOptions,
+} from "./outbox.ts";
+export {
   GREYLIST_MIN_MS,
   mtaRetry,
   type Random,
@@ -25,8 +48,11 @@ export {
   retryDelayMs,
 } from "./retry.ts";
 export type * from "./rows.ts";
+export { migrationSql as sqliteMigrationSql } from "./sqlite/schema.ts";
 export { openSqliteStore, type SqliteStoreOptions } from "./sqlite/store.ts";
 export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from "./store.ts";
+export { type PostbagInfo, postbagTransport } from "./transport.ts";
+export { uuidv7 } from "./uuid.ts";
 export type * from "./views.ts";
 export { type TickReport, Worker, type WorkerStats } from "./worker.ts";
 export {

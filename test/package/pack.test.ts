@@ -102,6 +102,9 @@ test("every subpath is imported, and the executor delivers one message", (t) => 
     const executor = await DeliveryExecutor.open();
     const id = await executor.deliver(${JSON.stringify(join(folder, "Maildir"))}, Buffer.from("Subject: x\\n\\nx\\n"));
     await executor.close();
+    const { createOutbox, openSqliteStore } = await import("postbag/outbox");
+    await using outbox = createOutbox({ store: await openSqliteStore({ file: "outbox.db" }) });
+    await outbox.enqueue({ from: "a@example.org", to: "b@example.com", subject: "x", text: "x" });
     console.log(id);
   `;
   writeFileSync(join(app, "try.js"), script);
@@ -116,10 +119,11 @@ test("a program in TypeScript compiles against the package's types", (t) => {
     import { Batcher } from "postbag/batcher";
     import type { Deliver } from "postbag/mail";
     import { Maildir } from "postbag/maildir";
+    import { createOutbox, openSqliteStore, type Mail, postbagTransport } from "postbag/outbox";
     import { startMailServer } from "postbag/smtp";
     import { writeFileDurably } from "postbag/system";
-    export const parts: unknown[] = [DeliveryExecutor, Batcher, Maildir, startMailServer, writeFileDurably];
-    export type Names = [DeliveryEvent, Deliver];
+    export const parts: unknown[] = [DeliveryExecutor, Batcher, Maildir, startMailServer, writeFileDurably, createOutbox, openSqliteStore, postbagTransport];
+    export type Names = [DeliveryEvent, Deliver, Mail];
   `;
   writeFileSync(join(app, "types.ts"), source);
   const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024"];

@@ -1,0 +1,75 @@
+/**
+ * The bytes of a message before they are stored: canonical line endings, and the few header fields
+ * that must be there, must not be there, or must change. Nothing else of a message is touched.
+ *
+ * @see RFC 5322 §2.1 (lines), §3.6 (fields); RFC 5321 §2.3.8 (CRLF only).
+ */
+const CR = 13;
+const LF = 10;
+
+/** Returns the bytes with every line ending as CRLF; the same object if they are already. */
+export function canonicalCrlf(bytes: Uint8Array): Uint8Array {
+  const buffer = asBuffer(bytes);
+  if (isCanonical(buffer)) return bytes;
+  const text = buffer.toString("latin1").replace(/\r\n|\r|\n/g, "\r\n");
+  return Buffer.from(text, "latin1");
+}
+
+function isCanonical(buffer: Buffer): boolean {
+  let at = 0;
+  for (;;) {
+    const lf = buffer.indexOf(LF, at);
+    const cr = buffer.indexOf(CR, at);
+    if (lf === -1) return cr === -1;
+    if (cr === -1 || cr !== lf - 1) return false;
+    at = lf + 1;
+  }
+}
+
+/** A field of the header: where it stands and what it says. */
+export interface HeaderField {
+  /** Lower-case. */
+  readonly name: string;
+  /** Unfolded and trimmed; each octet one character. */
+  readonly value: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The fields of a header, in order; reads no further than the first empty line. */
+export function headerFields(bytes: Uint8Array): HeaderField[] {
+  const buffer = asBuffer(bytes);
+  const empty = buffer.indexOf("\r\n\r\n");
+  const head = buffer.toString("latin1", 0, empty === -1 ? buffer.length : empty + 2);
+  const fields: HeaderField[] = [];
+  const pattern = /([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n/y;
+  for (let found = pattern.exec(head); found; found = pattern.exec(head)) {
+    const [whole, name = "", value = ""] = found;
+    const start = found.index;
+    const unfolded = value.replace(/\r\n/g, "").trim();
+    fields.push({ name: name.toLowerCase(), value: unfolded, start, end: start + whole.length });
+  }
+  return fields;
+}
+
+/** Takes all fields of these names (lower-case) out, and puts lines on top. */
+export function editHeader(
+  bytes: Uint8Array,
+  edit: { readonly without?: readonly string[]; readonly add?: readonly string[] },
+): Uint8Array {
+  const { without = [], add = [] } = edit;
+  const gone = headerFields(bytes).filter(({ name }) => without.includes(name));
+  if (gone.length === 0 && add.length === 0) return bytes;
+  const parts: Uint8Array[] = [Buffer.from(add.map((line) => `${line}\r\n`).join(""))];
+  let from = 0;
+  for (const { start, end } of gone) {
+    parts.push(bytes.subarray(from, start));
+    from = end;
+  }
+  parts.push(bytes.subarray(from));
+  return Buffer.concat(parts);
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,54 @@
+/** An application that uses nodemailer, with one line changed. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTransport } from "nodemailer";
+import { postbagTransport } from "../../src/outbox/index.ts";
+import { claim, claimOne } from "./conformance/support.ts";
+import { freshOutbox } from "./support.ts";
+
+const mail = {
+  from: '"Shop" <shop@example.org>',
+  to: "a@one.example",
+  bcc: "boss@example.org",
+  subject: "Your order",
+  html: "<p>Thank you</p>",
+  attachments: [{ filename: "bill.txt", content: "10 €" }],
+};
+
+test("sendMail resolves when the mail is in the outbox, with what nodemailer promises", async (t) => {
+  const { outbox, store } = await freshOutbox(t, { routeOf: () => "relay" });
+  const transporter = createTransport(postbagTransport(outbox));
+  const info = await transporter.sendMail(mail);
+  assert.deepEqual(info.accepted, ["a@one.example", "boss@example.org"]);
+  assert.deepEqual(info.rejected, []);
+  assert.equal(info.response, `250 2.0.0 queued as ${info.id}`);
+  const claimed = await claimOne(store);
+  assert.equal(claimed.messageId, info.id);
+  assert.equal(claimed.reversePath, "shop@example.org");
+  const text = Buffer.from(claimed.bytes ?? []).toString();
+  assert.ok(text.includes(`Message-ID: ${info.messageId}\r\n`));
+  assert.doesNotMatch(text, /boss@/);
+  assert.doesNotMatch(text, /(?<!\r)\n/);
+  assert.equal((await outbox.get(info.id))?.subject, "Your order");
+});
+
+test("what the outbox can do beside is asked for in sendMail", async (t) => {
+  const { outbox, store } = await freshOutbox(t);
+  const transporter = createTransport(postbagTransport(outbox), { template: "order" } as object);
+  const keyed = { ...mail, idempotencyKey: "k" };
+  const first = await transporter.sendMail(keyed);
+  const again = await transporter.sendMail(keyed);
+  assert.equal(again.id, first.id);
+  await assert.rejects(transporter.sendMail({ ...keyed, subject: "else" }), {
+    code: "ERR_OUTBOX_IDEMPOTENCY_CONFLICT",
+  });
+  assert.equal((await outbox.get(first.id))?.template, "order");
+  assert.equal((await claim(store)).deliveries.length, 2);
+});
+
+test("what cannot be enqueued is an error of sendMail", async (t) => {
+  const { outbox } = await freshOutbox(t);
+  const transporter = createTransport(postbagTransport(outbox));
+  const { to: _, bcc: __, ...nobody } = mail;
+  await assert.rejects(transporter.sendMail(nobody), { code: "ERR_OUTBOX_MAIL" });
+});
