@@ -15,6 +15,8 @@ export interface PostbagOptions {
   readonly owner?: number;
 }
 
+/** Long, because many of these tests may share a machine with others. */
+const startTimeoutMs = 180_000;
 const main = join(import.meta.dirname, "../../../src/cli/main.ts");
 
 export class Postbag {
@@ -67,10 +69,14 @@ export class Postbag {
     child.stderr!.on("data", (bytes: Buffer) => {
       this.#log += bytes;
     });
-    await until("postbag ready", () => {
-      if (hasEnded(child)) throw new Error(`Postbag ended: ${this.#output}${this.#log}`);
-      return this.#output.includes("postbag ready");
-    });
+    await until(
+      "postbag ready",
+      () => {
+        if (hasEnded(child)) throw new Error(`Postbag ended: ${this.#output}${this.#log}`);
+        return this.#output.includes("postbag ready");
+      },
+      startTimeoutMs,
+    );
   }
 
   get pid(): number {
