@@ -18,9 +18,11 @@ import {
 import { nodeFileSystem, openFileSystemSync, systemClock } from "../system/index.ts";
 import { BulkSync, syncPlan } from "./bulk-sync.ts";
 import type { Disk, JournalSettings, RecoveryReport } from "./contract.ts";
+import { factsOf } from "./facts.ts";
 import { JournalDisk } from "./journal-disk.ts";
+import type { Porter } from "./porter.ts";
+import { remotePorter } from "./remote-porter.ts";
 import {
-  factsOf,
   packResults,
   type ThreadAnswer,
   type ThreadOptions,
@@ -43,7 +45,13 @@ const syncEach: DeliverTools = {
 const synced: Disk = { commit: commitSynced, close: () => bulkSync.close() };
 
 if (journal === undefined) serve(synced);
-else openJournal(journal).then(serveJournal, giveUp);
+else {
+  const porter = remotePorter();
+  openJournal(journal, porter).then(
+    (disk) => serveJournal(disk, porter),
+    (error: unknown) => giveUp(error, porter),
+  );
+}
 
 function serve(disk: Disk, recovered?: RecoveryReport): void {
   port?.on("message", (request: ThreadRequest) => {
@@ -68,17 +76,18 @@ async function commitSynced(deliveries: readonly Delivery[]): Promise<readonly D
   return deliverAll(deliveries, tools);
 }
 
-function openJournal(settings: JournalSettings): Promise<JournalDisk> {
+function openJournal(settings: JournalSettings, porter: Porter): Promise<JournalDisk> {
   return JournalDisk.open(settings, {
     ...syncEach,
     openFileSystemSync,
+    porter,
     commitSynced: synced.commit,
     onEvent: (event) => say({ kind: "event", event }),
   });
 }
 
 /** Tells also when the journal stops accepting, and when it accepts again. */
-function serveJournal(disk: JournalDisk): void {
+function serveJournal(disk: JournalDisk, porter: Porter): void {
   let accepting = true;
   let watch: NodeJS.Timeout | undefined;
   function look(): void {
@@ -92,13 +101,17 @@ function serveJournal(disk: JournalDisk): void {
   const commit: Disk["commit"] = (deliveries) => disk.commit(deliveries).finally(look);
   const close = async () => {
     clearTimeout(watch);
-    await disk.close();
-    await synced.close();
+    try {
+      await disk.close();
+    } finally {
+      await Promise.all([synced.close(), porter.close()]);
+    }
   };
   serve({ commit, close }, disk.recovered);
 }
 
-function giveUp(error: unknown): void {
+function giveUp(error: unknown, porter: Porter): void {
+  void porter.close();
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof JournalError ? error.code : undefined;
   const cause = factsOf(error instanceof Error ? error.cause : error);

@@ -9,6 +9,7 @@ import { Worker } from "node:worker_threads";
 import { systemClock } from "../system/index.ts";
 import type { Disk, JournalDiskEvent, JournalView, RecoveryReport } from "./contract.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
+import { errorOf } from "./facts.ts";
 import { Unpublished } from "./unpublished.ts";
 import {
   packBatch,
@@ -166,7 +167,7 @@ function closedError(cause: unknown): DeliveryError {
 
 function journalError(answer: Extract<ThreadAnswer, { kind: "failed" }>) {
   const { message, code: journalCode, cause: facts } = answer;
-  const cause = facts && Object.assign(new Error(String(facts.message)), facts);
+  const cause = facts && errorOf(facts);
   const errno = errnoOf(cause);
   return new DeliveryError("ERR_DELIVERY_JOURNAL", message, { errno, journalCode, cause });
 }

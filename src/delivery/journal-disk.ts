@@ -27,6 +27,7 @@ import type {
 import { FrameLog, isTooLarge } from "./frame-log.ts";
 import { type Mailing, mailing } from "./mailing.ts";
 import { orphansIn } from "./orphans.ts";
+import { localPorter, type Porter } from "./porter.ts";
 import type { PublisherEvent } from "./publisher.ts";
 import { RecentMailboxes } from "./recent-mailboxes.ts";
 import { Recoverer } from "./recoverer.ts";
@@ -36,6 +37,8 @@ export interface JournalDiskTools extends DeliverTools {
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
   /** Commits what cannot go through the journal. @defaultValue file by file */
   readonly commitSynced?: Disk["commit"];
+  /** Carries files into staging and mailboxes. @defaultValue in this thread */
+  readonly porter?: Porter;
   readonly onEvent: (event: JournalDiskEvent) => void;
 }
 
@@ -170,6 +173,7 @@ interface Parts {
 
 async function openParts(settings: JournalSettings, tools: JournalDiskTools): Promise<Parts> {
   const { fileSystem, clock, known, root, onEvent, openFileSystemSync } = tools;
+  const porter = tools.porter ?? localPorter(fileSystem, clock);
   const { directory, segmentBytes, maxSegments, publishWithinMs } = settings;
   const { journal, recovery } = await Journal.open({
     ...{ directory, fileSystem, clock },
@@ -181,7 +185,7 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
   const isSound = recovery.damage.length === 0;
   const branches: Branches = new Branches({
     ...{ fileSystem, clock, known, root, journal, log, isSound, publishWithinMs },
-    ...{ openFileSystemSync, marks: recovery.marks },
+    ...{ openFileSystemSync, porter, marks: recovery.marks },
     onEvent: (branch, event) => {
       backlog.shrunk();
       onEvent(told(branch, event));

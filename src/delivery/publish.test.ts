@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type FileSystem, nodeFileSystem, systemClock } from "../system/index.ts";
 import { mailing } from "./mailing.ts";
+import { localPorter } from "./porter.ts";
 import { publishAll } from "./publish.ts";
 import { Staging } from "./staging.ts";
 
@@ -33,9 +34,11 @@ function house(t: TestContext): House {
 }
 
 async function publishForBob({ root, bob }: House, fileSystem: FileSystem) {
+  const porter = localPorter(fileSystem, systemClock);
   const staging = new Staging(join(root, "staging"), {
     fileSystem,
     clock: systemClock,
+    porter,
     openFileSystemSync: async () => undefined,
   });
   const record = {
@@ -45,7 +48,7 @@ async function publishForBob({ root, bob }: House, fileSystem: FileSystem) {
   };
   const one = mailing(1n, record, bob);
   await staging.keep([one]);
-  await publishAll([one], { fileSystem, clock: systemClock, staging, root });
+  await publishAll([one], { fileSystem, clock: systemClock, porter, staging, root });
   return one;
 }
 

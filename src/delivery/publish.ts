@@ -12,12 +12,14 @@ import { syncPlan } from "./bulk-sync.ts";
 import { DeliveryError } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
 import { isGone } from "./orphans.ts";
+import type { Porter } from "./porter.ts";
 import { inSlices } from "./slices.ts";
 import type { Staging } from "./staging.ts";
 
 export interface PublishTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
+  readonly porter: Porter;
   readonly staging: Staging;
   readonly root: string | undefined;
 }
@@ -49,12 +51,7 @@ export async function publishAll(mailings: readonly Mailing[], tools: PublishToo
         if (hole !== undefined) holes.push(hole);
       }
     });
-    const moves = holes.flatMap(({ directory, mailings }) =>
-      mailings.map((one) => ({ one, directory })),
-    );
-    await inSlices(moves, clock, (slice) => {
-      for (const { one, directory } of slice) rename(one, directory, tools);
-    });
+    await renameAll(holes, tools);
     await keepNames(holes, fileSystem, sync);
     await staging.syncNames();
     for (const { mailings } of holes) {
@@ -114,14 +111,22 @@ function block(one: Mailing, cause: unknown): void {
   else one.obstacle = cause;
 }
 
-function rename(one: Mailing, directory: Descriptor, tools: PublishTools): void {
-  if (one.state !== "staged") return;
-  const from = tools.staging.pathOf(one.record.id);
-  try {
-    tools.fileSystem.renameInto(from, directory, one.record.fileName);
-    one.state = "renamed";
-  } catch (cause) {
-    one.obstacle = cause;
+async function renameAll(
+  holes: readonly Pigeonhole[],
+  { porter, staging }: PublishTools,
+): Promise<void> {
+  const moves = holes.flatMap(({ directory, mailings }) =>
+    mailings
+      .filter(({ state }) => state === "staged")
+      .map((one) => {
+        const { id, fileName } = one.record;
+        return { one, move: { from: staging.pathOf(id), directory, name: fileName } };
+      }),
+  );
+  const obstacles = await porter.rename(moves.map(({ move }) => move));
+  for (const [position, { one }] of moves.entries()) {
+    one.obstacle = obstacles[position];
+    if (one.obstacle === undefined) one.state = "renamed";
   }
 }
 

@@ -8,6 +8,7 @@ import type { Marks } from "../journal/index.ts";
 import { createKnownMailboxes } from "../maildir/index.ts";
 import { systemClock as clock, nodeFileSystem as fileSystem } from "../system/index.ts";
 import { mailing } from "./mailing.ts";
+import { localPorter } from "./porter.ts";
 import { Publisher } from "./publisher.ts";
 import { Staging } from "./staging.ts";
 
@@ -27,10 +28,11 @@ test("nothing is renamed into a mailbox before DURABLE is in the log, nor PUBLIS
       };
       look();
     });
+  const porter = localPorter(fileSystem, clock);
   const publisher = new Publisher({
-    ...{ fileSystem, clock, root, known: createKnownMailboxes(), publishWithinMs: 0 },
+    ...{ fileSystem, clock, porter, root, known: createKnownMailboxes(), publishWithinMs: 0 },
     staging: new Staging(join(root, "staging"), {
-      ...{ fileSystem, clock, openFileSystemSync: async () => undefined },
+      ...{ fileSystem, clock, porter, openFileSystemSync: async () => undefined },
     }),
     marks: { durable: 0n, published: 0n },
     mark: (marks) => new Promise((answer) => asked.push({ marks, answer })),

@@ -13,6 +13,7 @@ import type { KnownMailboxes } from "../maildir/index.ts";
 import type { Clock, FileSystem, TimerHandle } from "../system/index.ts";
 import { type Mailing, spaceOf } from "./mailing.ts";
 import { fateOf, moveToOrphans, pauseMs } from "./orphans.ts";
+import type { Porter } from "./porter.ts";
 import { publishAll } from "./publish.ts";
 import type { StoredRecord } from "./records.ts";
 import type { Staging } from "./staging.ts";
@@ -20,6 +21,7 @@ import type { Staging } from "./staging.ts";
 export interface PublisherTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
+  readonly porter: Porter;
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly staging: Staging;

@@ -12,12 +12,14 @@ import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../system/in
 import { syncPlan } from "./bulk-sync.ts";
 import { errnoOf } from "./errors.ts";
 import type { Mailing } from "./mailing.ts";
+import { createNew, type Porter } from "./porter.ts";
 import type { StoredRecord } from "./records.ts";
 import { inSlices } from "./slices.ts";
 
 export interface StagingTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
+  readonly porter: Porter;
   /** Opens a flush of the file system a directory lies on; `undefined` where there is none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
@@ -92,10 +94,18 @@ export class Staging {
   }
 
   async #keepTogether(mailings: readonly Mailing[], sync: FileSystemSync): Promise<void> {
-    const { fileSystem, clock } = this.#tools;
-    await inSlices(mailings, clock, (slice) => {
-      for (const { record } of slice) fileSystem.close(this.#write(record));
-    });
+    const { fileSystem, porter } = this.#tools;
+    const { small = [], large = [] } = Object.groupBy(mailings, ({ record }) =>
+      record.large ? "large" : "small",
+    );
+    await porter.write(
+      small.map(({ record: { id, head, receivedMs } }) => ({
+        path: this.pathOf(id),
+        bytes: head,
+        modifiedMs: receivedMs,
+      })),
+    );
+    for (const { record } of large) fileSystem.close(this.#write(record));
     await sync.sync();
   }
 
@@ -131,7 +141,7 @@ export class Staging {
   /** Writes one message to a new file, which stays open. */
   #write({ id, head, large, receivedMs }: StoredRecord): Descriptor {
     const { fileSystem } = this.#tools;
-    const file = this.#createNew(id);
+    const file = createNew(this.pathOf(id), fileSystem);
     try {
       const size = head.length + (large?.size ?? 0);
       writeBody(large ? { head, file: this.pathOf(large.name), size } : head, file, fileSystem);
@@ -141,18 +151,6 @@ export class Staging {
       fileSystem.close(file);
       this.remove(id);
       throw error;
-    }
-  }
-
-  /** A remnant is never written into: only of a new file do later flushes tell the truth. */
-  #createNew(name: string): Descriptor {
-    const { fileSystem } = this.#tools;
-    try {
-      return fileSystem.createExclusive(this.pathOf(name), 0o600);
-    } catch (error) {
-      if (errnoOf(error) !== "EEXIST") throw error;
-      this.remove(name);
-      return fileSystem.createExclusive(this.pathOf(name), 0o600);
     }
   }
 }

@@ -19,6 +19,7 @@ import type {
   JournalSettings,
   RecoveryReport,
 } from "./contract.ts";
+import { errorOf, type Facts, factsOf } from "./facts.ts";
 
 export interface ThreadOptions {
   readonly mailRoot?: string | undefined;
@@ -42,7 +43,7 @@ export type ThreadAnswer =
       readonly kind: "failed";
       readonly message: string;
       readonly code: JournalErrorCode | undefined;
-      readonly cause: PackedCause;
+      readonly cause: Facts | undefined;
     }
   | { readonly kind: "event"; readonly event: JournalDiskEvent }
   | {
@@ -72,10 +73,8 @@ interface PackedError {
   readonly message: string;
   readonly path: string | undefined;
   readonly mayRemain: boolean;
-  readonly cause: PackedCause;
+  readonly cause: Facts | undefined;
 }
-
-type PackedCause = Readonly<Record<string, unknown>> | undefined;
 
 /** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
 export function sizeInMemory(body: Body): number {
@@ -146,9 +145,7 @@ export function unpackResults(results: readonly PackedResult[]): CommitResult[] 
     const error = new MaildirError(code as MaildirErrorCode, message, {
       mayRemain,
       ...(path === undefined ? {} : { path }),
-      ...(cause === undefined
-        ? {}
-        : { cause: Object.assign(new Error(String(cause.message)), cause) }),
+      ...(cause === undefined ? {} : { cause: errorOf(cause) }),
     });
     return { ok: false, error };
   });
@@ -157,12 +154,4 @@ export function unpackResults(results: readonly PackedResult[]): CommitResult[] 
 /** The messages of a batch that are durable and not yet visible. */
 export function unpublishedOf(results: readonly PackedResult[]): string[] {
   return results.flatMap((result) => (result.ok && result.unpublished ? [result.id] : []));
-}
-
-/** The fields by which a failed system call is told apart. */
-export function factsOf(cause: unknown): PackedCause {
-  if (!(cause instanceof Error)) return undefined;
-  const { code, errno, syscall, path, dest } = cause as NodeJS.ErrnoException & { dest?: string };
-  const facts = { message: cause.message, code, errno, syscall, path, dest };
-  return Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
 }
