@@ -19,7 +19,13 @@ import { execFileSync } from "node:child_process";
 import { arch, cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import type { Method } from "../test/powercut/methods.ts";
-import { chooseBusyCuts, chooseCuts, cutPower, cutRecovery } from "../test/powercut/power-cut.ts";
+import {
+  chooseBusyCuts,
+  chooseCuts,
+  cutAtEnd,
+  cutPower,
+  cutRecovery,
+} from "../test/powercut/power-cut.ts";
 import { recordRun } from "../test/powercut/record-run.ts";
 import { broken, sumOf, type Tally, tally } from "../test/powercut/report.ts";
 import { type FileSystemName, fileSystems, missing } from "../test/support/recorded-disk/index.ts";
@@ -153,7 +159,9 @@ async function cutOneRun(fileSystem: FileSystemName, way: Way, count: number): P
 /** One caller, so that nobody else's flush comes to the help of what was forgotten. */
 async function seesLoss(fileSystem: FileSystemName, method: Method): Promise<void> {
   const run = await recordRun(fileSystem, { method, callers: 1, together: 8, seed, messages: 80 });
-  const found = tally(await cutPower(run, chooseCuts(run, losingCuts, seed)));
+  const found = tally(
+    await cutPower(run, [...chooseCuts(run, losingCuts - 1, seed), cutAtEnd(run)]),
+  );
   printTally(`bad: ${method}`, found);
   if (found.lost + found.damaged > 0) return;
   console.log("  this loses mail, and the rig did not notice");

@@ -65,6 +65,11 @@ export function chooseBusyCuts(run: Run, count: number, seed: number): Cut[] {
   return cutsAt([() => acknowledged[random.below(acknowledged.length)]!.atNs], count, seed);
 }
 
+/** Picks the very end of a run, and a cache that keeps nothing: whoever forgot a flush loses by it. */
+export function cutAtEnd(run: Run): Cut {
+  return { atNs: run.endedNs, keep: "none", seed: run.seed };
+}
+
 function cutsAt(instants: readonly (() => number)[], count: number, seed: number): Cut[] {
   return Array.from({ length: count }, (_, index) => ({
     atNs: instants[index % instants.length]!(),
