@@ -4,6 +4,7 @@
  */
 import { type Address, addressParts } from "../mail/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
+import { atMost, checkDoubt, checkedKey, instant, wholeNumber } from "./checks.ts";
 import { type ComposedMail, compose, type MailContent } from "./compose.ts";
 import { contentHash } from "./content-hash.ts";
 import { OutboxError } from "./errors.ts";
@@ -316,45 +317,4 @@ function notFound(id: string): OutboxError {
   return new OutboxError("ERR_OUTBOX_NOT_FOUND", `No message or delivery has the id ${id}.`, {
     id,
   });
-}
-
-function atMost(what: string, received: number, limit: number): void {
-  if (received <= limit) return;
-  const text = `The mail has ${received} ${what}, more than the ${limit} allowed.`;
-  throw new OutboxError("ERR_OUTBOX_MAIL", text);
-}
-
-function instant(name: string, value: Date): number {
-  const time = value instanceof Date ? value.getTime() : Number.NaN;
-  if (Number.isFinite(time)) return time;
-  throw new OutboxError("ERR_OUTBOX_OPTION", `${name} must be a valid Date; got ${String(value)}`);
-}
-
-function checkedKey(key: string): string {
-  if (typeof key === "string" && key.length >= 1 && key.length <= 256) return key;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `idempotencyKey must be 1 to 256 characters; got ${JSON.stringify(key)}`,
-  );
-}
-
-function checkDoubt(doubt: unknown): void {
-  if (doubt === "resend" || doubt === "hold") return;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `doubt must be "resend" or "hold"; got ${JSON.stringify(doubt)}`,
-  );
-}
-
-function wholeNumber(
-  name: string,
-  value: number,
-  least: number,
-  most = Number.MAX_SAFE_INTEGER,
-): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `${name} must be a whole number from ${least} to ${most}; got ${String(value)}`,
-  );
 }

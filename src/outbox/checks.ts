@@ -1,0 +1,43 @@
+/** Checks at the door of the outbox: nothing is clamped, each refusal names the value received. */
+import { OutboxError } from "./errors.ts";
+
+export function atMost(what: string, received: number, limit: number): void {
+  if (received <= limit) return;
+  const text = `The mail has ${received} ${what}, more than the ${limit} allowed.`;
+  throw new OutboxError("ERR_OUTBOX_MAIL", text);
+}
+
+export function instant(name: string, value: Date): number {
+  const time = value instanceof Date ? value.getTime() : Number.NaN;
+  if (Number.isFinite(time)) return time;
+  throw new OutboxError("ERR_OUTBOX_OPTION", `${name} must be a valid Date; got ${String(value)}`);
+}
+
+export function checkedKey(key: string): string {
+  if (typeof key === "string" && key.length >= 1 && key.length <= 256) return key;
+  throw new OutboxError(
+    "ERR_OUTBOX_OPTION",
+    `idempotencyKey must be 1 to 256 characters; got ${JSON.stringify(key)}`,
+  );
+}
+
+export function checkDoubt(doubt: unknown): void {
+  if (doubt === "resend" || doubt === "hold") return;
+  throw new OutboxError(
+    "ERR_OUTBOX_OPTION",
+    `doubt must be "resend" or "hold"; got ${JSON.stringify(doubt)}`,
+  );
+}
+
+export function wholeNumber(
+  name: string,
+  value: number,
+  least: number,
+  most = Number.MAX_SAFE_INTEGER,
+): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  throw new OutboxError(
+    "ERR_OUTBOX_OPTION",
+    `${name} must be a whole number from ${least} to ${most}; got ${String(value)}`,
+  );
+}
