@@ -5,7 +5,13 @@
  */
 import { basename, dirname } from "node:path";
 import { decodeBatch } from "../../../src/delivery/records.ts";
-import { type RecordHead, readRecord, recordBytes } from "../../../src/journal/format.ts";
+import {
+  generationOf,
+  headBytes,
+  type RecordHead,
+  readRecord,
+  recordBytes,
+} from "../../../src/journal/format.ts";
 import { decodeInfo, type Marks } from "../../../src/journal/info.ts";
 import type { Operation } from "./watched-file-system.ts";
 
@@ -145,30 +151,31 @@ export class Witness {
       const record = readRecord(buffer, at);
       if (record.state !== "whole") throw new Error(`a ${record.state} record is written`);
       const { head, info } = record;
-      if (head.kind !== "header") found.push(this.#writeOf(head, info, buffer, at));
+      if (head.kind !== "header") found.push(...this.#writeOf(head, info, buffer, at));
       at += recordBytes(head.infoBytes, head.payloadBytes);
     }
     return found;
   }
 
-  #writeOf(head: RecordHead, info: Buffer, buffer: Buffer, at: number): Deed {
+  /** Marks have a record of their own, or ride with a frame. */
+  #writeOf(head: RecordHead, info: Buffer, buffer: Buffer, at: number): readonly Deed[] {
     const raised = this.#raised(info);
-    if (head.kind === "marks") return raised ?? "write the state";
-    if (head.lsn >> 64n !== head.generation) return "copy a frame";
-    const end = at + 80 + head.infoBytes + head.payloadBytes;
+    if (head.kind === "marks") return raised.length > 0 ? raised : ["write the state"];
+    if (generationOf(head.lsn) !== head.generation) return ["copy a frame"];
+    const end = at + headBytes + head.infoBytes + head.payloadBytes;
     const { records } = decodeBatch(buffer.subarray(end - head.payloadBytes, end));
-    return records.some(({ tries }) => tries > 0) ? "append again" : "append";
+    return [records.some(({ tries }) => tries > 0) ? "append again" : "append", ...raised];
   }
 
-  #raised(info: Buffer): Deed | undefined {
-    let raised: Deed | undefined;
+  #raised(info: Buffer): readonly Deed[] {
+    const raised = new Set<Deed>();
     for (const [volume, marks] of decodeInfo(info).marks) {
       const known = this.#marks.get(volume);
       this.#marks.set(volume, marks);
       if (!known) continue;
-      if (marks.durable > known.durable) raised ??= "write DURABLE";
-      if (marks.published > known.published) raised ??= "write PUBLISHED";
+      if (marks.durable > known.durable) raised.add("write DURABLE");
+      if (marks.published > known.published) raised.add("write PUBLISHED");
     }
-    return raised;
+    return [...raised];
   }
 }
