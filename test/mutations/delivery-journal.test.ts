@@ -60,12 +60,30 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "src/delivery/publisher.ts",
-        "const lsn = await logAgain(records);",
-        "const lsn = this.#reach + 1n;\n    void logAgain;",
+        "const numbers = await this.#tools.logAgain(records);",
+        "const numbers = records.map(() => this.#reach + 1n);",
       ],
     ],
     test: cases,
     only: "^messages logged again",
+  },
+  {
+    guard: "what is written to the log again need not fit into one frame",
+    edits: [
+      [
+        "src/delivery/frame-log.ts",
+        "if (!isTooLarge(error) || records.length < 2) throw error;",
+        "throw error;",
+      ],
+    ],
+    test: "src/delivery/held-mail.test.ts",
+    only: "^more than a segment",
+  },
+  {
+    guard: "what waits for its next attempt moves on in the log",
+    edits: [["src/delivery/publisher.ts", "    await this.#carryForward();\n", ""]],
+    test: "src/delivery/held-mail.test.ts",
+    only: "^while it waits",
   },
   {
     guard: "names the disk did not keep are published again",
