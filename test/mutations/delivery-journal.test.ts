@@ -7,6 +7,7 @@ const eachKill = "^each file flushed, names any: a kill";
 const bulkCut = "^whole file systems flushed, names any: a cut";
 const cases = "test/simulation/journal-delivery-cases.test.ts";
 const recovery = "test/simulation/journal-delivery-recovery.test.ts";
+const strangers = "test/simulation/journal-delivery-strangers.test.ts";
 const lostBulk = "^staged data lost in the write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
@@ -19,13 +20,13 @@ const mutations: readonly Mutation[] = [
         "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
       ],
     ],
-    test: recovery,
+    test: strangers,
     only: "^a mail file system that is missing",
   },
   {
     guard: "an older copy of a mail file system is known by its start counter",
     edits: [["src/delivery/zones.ts", "    found.starts >= expected.starts &&\n", ""]],
-    test: recovery,
+    test: strangers,
     only: "^an older copy",
   },
   {
@@ -185,8 +186,8 @@ const mutations: readonly Mutation[] = [
         '    case "flush names":\n      return { step, todo: undefined };',
       ],
     ],
-    test: sweep,
-    only: eachKill,
+    test: recovery,
+    only: "^names any: recovery killed",
   },
   {
     guard: "PUBLISHED does not pass what is not published",
@@ -271,13 +272,13 @@ const mutations: readonly Mutation[] = [
   {
     guard: "a log older than the mail file system is known by the start counter",
     edits: [["src/delivery/zones.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
-    test: recovery,
+    test: strangers,
     only: "^an identity of a later start",
   },
   {
     guard: "the identity of a file system is compared",
     edits: [["src/delivery/zones.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
-    test: recovery,
+    test: strangers,
     only: "^an identity of another file system",
   },
   {
@@ -289,13 +290,13 @@ const mutations: readonly Mutation[] = [
         "this.#unlocks.set(staging, () => undefined);",
       ],
     ],
-    test: recovery,
+    test: strangers,
     only: "^a staging directory that another process",
   },
   {
     guard: "staging is swept only after a log without an anomaly",
     edits: [["src/delivery/recoverer.ts", "damage.length === 0", "damage.length >= 0"]],
-    test: recovery,
+    test: strangers,
     only: "^damage in the middle",
   },
   {

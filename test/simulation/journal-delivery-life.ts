@@ -1,6 +1,7 @@
 /** What the single schedules of delivery through the journal are written in. */
 import assert from "node:assert/strict";
 import type { JournalDisk } from "../../src/delivery/journal-disk.ts";
+import type { FileSystem } from "../../src/system/index.ts";
 import type { Operation } from "../support/sim-disk/disk.ts";
 import type { World } from "./journal-delivery-world.ts";
 
@@ -49,4 +50,28 @@ export function intoMailbox(mailbox: string) {
 export function holdBack(world: World): void {
   const matches = ({ name, path }: Operation) => name === "fdatasync" && path.includes(".postbag-");
   world.disk.faults = [{ errno: "EIO", matches }];
+}
+
+export type Stall = (key: keyof FileSystem, path: string) => boolean;
+
+/** A file system of which some flushes never return, until told otherwise. */
+export function stalling(stalls: { now: Stall | undefined }) {
+  const never = () => new Promise<void>(() => {});
+  return (fileSystem: FileSystem) => {
+    const paths = new Map<number, string>();
+    return new Proxy(fileSystem, {
+      get: (target, key: keyof FileSystem) => {
+        if (key === "openDirectory") {
+          return (path: string) => {
+            const directory = target.openDirectory(path);
+            paths.set(directory, path);
+            return directory;
+          };
+        }
+        if (key !== "sync" && key !== "syncData") return target[key].bind(target);
+        return (file: number) =>
+          stalls.now?.(key, paths.get(file) ?? "") ? never() : target[key](file);
+      },
+    });
+  };
 }

@@ -55,6 +55,8 @@ export class MailLedger {
   readonly #deeds = new Map<string, NotedDeed[]>();
   /** A cut left both names of a reader's own rename: from then on there are two messages for it. */
   readonly #doubledByReader = new Set<string>();
+  /** A cut left the name in staging beside one in the mailbox; recovery has not removed it yet. */
+  readonly #namedTwice = new Set<string>();
   readonly #places: (disk: SimDisk) => Places;
   refused = 0;
   /** Files held against the ledger so far. */
@@ -138,9 +140,16 @@ export class MailLedger {
     const found = this.#visible(disk);
     this.#checkVisible(found);
     const byId = Map.groupBy(found, ({ id }) => id);
+    const isInStaging = (id: string) =>
+      staging.some((directory) => disk.inodeAt(`${directory}/${id}`));
+    for (const id of byId.keys()) {
+      if (!isInStaging(id)) continue;
+      assert.equal(disk.root.mount.order, "any", `${id} in staging as well: renames are atomic`);
+      this.#namedTwice.add(id);
+    }
     for (const [id, deeds] of this.#deeds) {
       const copies = byId.get(id) ?? [];
-      const isStaged = staging.some((directory) => disk.inodeAt(`${directory}/${id}`));
+      const isStaged = isInStaging(id);
       // What came before the last durable deed cannot be undone any more.
       const last = deeds.findLastIndex(({ isDurable }) => isDurable);
       const open = deeds.slice(Math.max(0, last));
@@ -163,6 +172,7 @@ export class MailLedger {
     this.#checkVisible(found);
     const byId = Map.groupBy(found, ({ id }) => id);
     for (const [id, deeds] of this.#deeds) this.#checkTouched(id, byId.get(id) ?? [], deeds);
+    this.#namedTwice.clear();
     const orphans = staging.flatMap((directory) => messagesIn(disk, `${directory}/orphans`));
     const drafts = new Set(mailboxes.flatMap((mailbox) => namesIn(disk, `${mailbox}/tmp`)));
     for (const [id, sent] of this.#acknowledged) {
@@ -184,6 +194,7 @@ export class MailLedger {
 
   #standsAt(id: string, path: string, open: readonly NotedDeed[], isDurable: boolean): void {
     const moved = open.findLast((deed) => deed.kind === "moved" && deed.path === path);
+    if (!moved && this.#mayComeBack(id, open)) return;
     assert.ok(moved || !isDurable, `D3: what a reader did durably is undone: ${path}`);
     if (moved) this.#deeds.set(id, [{ kind: "moved", path, isDurable: true }]);
     else this.#deeds.delete(id);
@@ -203,6 +214,14 @@ export class MailLedger {
       this.deletesUndone += 1;
     }
     this.#deeds.delete(id);
+  }
+
+  /** The same window: deleted before recovery has looked, it leaves the name in staging alone. */
+  #mayComeBack(id: string, deeds: readonly NotedDeed[]): boolean {
+    if (deeds.at(-1)?.kind !== "deleted" || !this.#namedTwice.has(id)) return false;
+    this.deletesUndone += 1;
+    this.#deeds.delete(id);
+    return true;
   }
 
   #visible(disk: SimDisk): Found[] {
@@ -232,6 +251,7 @@ export class MailLedger {
 
   #checkTouched(id: string, copies: readonly Found[], deeds: readonly Deed[]): void {
     if (this.#doubledByReader.has(id)) return;
+    if (copies.length > 0 && this.#mayComeBack(id, deeds)) return;
     const last = deeds.at(-1)!;
     assert.deepEqual(
       copies.map(({ path }) => path),
