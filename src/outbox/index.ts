@@ -39,6 +39,13 @@ export {
   Outbox,
   type OutboxOptions,
 } from "./outbox.ts";
+export type {
+  PostgresClient,
+  PostgresPool,
+  PostgresQuery,
+} from "./postgres/database.ts";
+export { postgresMigrationSql } from "./postgres/schema.ts";
+export { openPostgresStore, type PostgresStoreOptions } from "./postgres/store.ts";
 export {
   GREYLIST_MIN_MS,
   mtaRetry,

@@ -1,0 +1,213 @@
+/** Leases: claim, renew, release, the body of a message, and when the next one is due. */
+import type {
+  Claim,
+  ClaimedDelivery,
+  ClaimRequest,
+  DoubtPolicy,
+  KeptReply,
+  Lane,
+  Lease,
+  RecipientRow,
+  Release,
+} from "../rows.ts";
+import { laneNumbers } from "../rows.ts";
+import type { Query, Row } from "./database.ts";
+import { deliveryId, messageOf } from "./ids.ts";
+
+/**
+ * One statement: pick due rows nobody else holds, decide the fate of each, lease or put it off.
+ *
+ * `due` is materialized, or the planner could run it again and take more than the limit. The rows of
+ * routes that failed are locked too, so that only one claim sends a probe; as they are locked last, and
+ * those who restore a route skip queue rows that are locked, nobody waits in a circle.
+ */
+const CLAIM = `with due as materialized (
+  select q.delivery_id, q.due_at, q.token, q.blind, q.doubt, q.route
+  from postbag.outbox_queue q
+  where q.lane = $1 and q.due_at <= postbag.outbox_now()
+  order by q.due_at, q.delivery_id limit $2
+  for update skip locked),
+token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
+troubled as materialized (
+  select r.route, r.blocked_until from postbag.outbox_route r
+  where r.failures > 0 and r.route in (select route from due)
+  order by r.route for no key update of r),
+placed as materialized (
+  select d.*, t.blocked_until, coalesce(b.room, $3::integer) as room,
+    row_number() over (partition by d.route order by d.due_at, d.delivery_id) as nth
+  from due d left join troubled t on t.route = d.route
+  left join json_to_recordset($4::text::json) as b (route text, room integer) on b.route = d.route),
+fated as materialized (
+  select p.*, case
+    when blocked_until > postbag.outbox_now() then 'blocked'
+    when room <= 0 then 'full'
+    when blocked_until is not null and nth = 1 then 'probe'
+    when blocked_until is not null then 'behind'
+    when nth > room then 'full'
+    else 'lease' end as fate
+  from placed p),
+probed as (
+  update postbag.outbox_route r set blocked_until = postbag.outbox_now() + $5::bigint
+  from fated f where f.fate = 'probe' and r.route = f.route),
+leased as (
+  update postbag.outbox_queue q set due_at = postbag.outbox_now() + $5::bigint,
+    token = (select value from token), parked = false, blind = not $7::boolean,
+    crashes = q.crashes + (f.token is not null)::integer,
+    doubt = f.doubt or (f.token is not null and (f.blind or exists (
+      select 1 from postbag.outbox_attempt a
+      where a.delivery_id = f.delivery_id and a.outcome is null)))
+  from fated f where f.fate in ('lease', 'probe') and q.delivery_id = f.delivery_id
+  returning q.delivery_id, q.token, q.crashes, q.doubt, q.route, f.due_at, f.fate),
+put_off as (
+  update postbag.outbox_queue q set parked = f.fate <> 'full', due_at = case f.fate
+    when 'blocked' then f.blocked_until
+    when 'behind' then postbag.outbox_now() + $5::bigint
+    else postbag.outbox_now() + $6::bigint end
+  from fated f where f.fate in ('blocked', 'behind', 'full') and q.delivery_id = f.delivery_id
+  returning 1)
+select l.*, postbag.outbox_now() - l.due_at as late, d.expires_at - postbag.outbox_now() as expires_in,
+  d.cycle, d.cycle_attempts, d.message_id_header, m.public_id, m.reverse_path, m.template,
+  m.doubt as doubt_policy, m.size, case when m.size <= $8 then m.bytes end as bytes,
+  (select json_agg(json_build_array(r.address, r.kind, r.status, r.reply) order by r.ordinal)
+    from postbag.outbox_recipient r where r.delivery_id = l.delivery_id) as recipients,
+  (select count(*) from put_off) as put_off
+from (select 1) as always
+left join leased l on true
+left join postbag.outbox_delivery d on d.id = l.delivery_id
+left join postbag.outbox_message m on m.id = l.delivery_id / 1024
+order by l.due_at, l.delivery_id`;
+
+/** See `OutboxStore.claim`. */
+export async function claim(query: Query, request: ClaimRequest): Promise<Claim> {
+  const { lane, limit, leaseMs, inlineBytes, intents, routeRoom, busyRoutes, putOffMs } = request;
+  const rows = await query(CLAIM, [
+    laneNumbers[lane],
+    limit,
+    routeRoom,
+    JSON.stringify(busyRoutes ?? []),
+    Math.round(leaseMs),
+    Math.round(putOffMs),
+    intents,
+    inlineBytes,
+  ]);
+  return {
+    deliveries: rows.filter((row) => row.delivery_id !== null).map((row) => claimed(row, lane)),
+    putOff: Number(rows[0]?.put_off ?? 0),
+  };
+}
+
+function claimed(row: Row, lane: Lane): ClaimedDelivery {
+  const delivery = Number(row.delivery_id);
+  return {
+    delivery,
+    token: Number(row.token),
+    id: deliveryId(row.public_id, delivery),
+    messageId: String(row.public_id),
+    message: messageOf(delivery),
+    route: String(row.route),
+    lane,
+    reversePath: String(row.reverse_path),
+    recipients: recipientsOf(row.recipients),
+    size: Number(row.size),
+    ...(row.bytes === null ? {} : { bytes: row.bytes as Uint8Array }),
+    ...(row.message_id_header === null ? {} : { messageIdHeader: String(row.message_id_header) }),
+    ...(row.template === null ? {} : { template: String(row.template) }),
+    doubtPolicy: row.doubt_policy as DoubtPolicy,
+    cycle: Number(row.cycle),
+    cycleAttempts: Number(row.cycle_attempts),
+    crashes: Number(row.crashes),
+    inDoubt: row.doubt === true,
+    expiresInMs: Number(row.expires_in),
+    lateMs: Number(row.late),
+    probe: row.fate === "probe",
+  };
+}
+
+/** Recipients as the server gives them: a list in their order, which has no gaps. */
+export function recipientsOf(list: unknown): RecipientRow[] {
+  type Fields = [string, RecipientRow["kind"], RecipientRow["status"], KeptReply | null];
+  return ((list ?? []) as Fields[]).map(([address, kind, status, reply], ordinal) => ({
+    ordinal,
+    address,
+    kind,
+    status,
+    ...(reply === null ? {} : { reply }),
+  }));
+}
+
+/**
+ * Leases that are valid, locked in the order of their keys, so that statements never wait for each other
+ * in a circle. A lease that stands in the list twice counts once.
+ */
+export function heldLeases(columns: string): string {
+  return `with given as materialized (
+  select distinct on (g.delivery, g.token) g.*
+  from json_to_recordset($1::text::json) as g (n integer, delivery bigint, token bigint, ${columns})
+  order by g.delivery, g.token, g.n),
+held as materialized (
+  select g.* from given g
+  join postbag.outbox_queue q on q.delivery_id = g.delivery and q.token = g.token
+  order by q.delivery_id for update of q)`;
+}
+
+const RENEW = `${heldLeases("lease bigint")}
+update postbag.outbox_queue q set due_at = postbag.outbox_now() + h.lease
+from held h where q.delivery_id = h.delivery returning h.delivery, h.token`;
+
+const RELEASE = `${heldLeases("delay bigint, lane smallint, reply jsonb")},
+closed as (
+  update postbag.outbox_attempt a set outcome = 'deferred', finished_at = postbag.outbox_now(),
+    reply = h.reply
+  from held h where a.delivery_id = h.delivery and a.token = h.token and a.outcome is null),
+told as (
+  update postbag.outbox_delivery d set last_reply = h.reply
+  from held h where d.id = h.delivery and h.reply is not null)
+update postbag.outbox_queue q set due_at = postbag.outbox_now() + h.delay, token = null,
+  lane = coalesce(h.lane, q.lane)
+from held h where q.delivery_id = h.delivery returning h.n`;
+
+/** See `OutboxStore.renew`. A lease that is listed twice is renewed once, and true twice. */
+export async function renew(
+  query: Query,
+  leases: readonly (Lease & { readonly leaseMs: number })[],
+): Promise<boolean[]> {
+  const given = leases.map(({ delivery, token, leaseMs }, n) => ({
+    n,
+    delivery,
+    token,
+    lease: Math.round(leaseMs),
+  }));
+  const rows = await query(RENEW, [JSON.stringify(given)]);
+  const valid = new Set(rows.map((row) => `${row.delivery}:${row.token}`));
+  return leases.map(({ delivery, token }) => valid.has(`${delivery}:${token}`));
+}
+
+/** See `OutboxStore.release`. An intent that was written is closed: the dot was not sent. */
+export async function release(query: Query, releases: readonly Release[]): Promise<boolean[]> {
+  const given = releases.map(({ delivery, token, delayMs, lane, reply }, n) => ({
+    n,
+    delivery,
+    token,
+    delay: Math.round(delayMs),
+    lane: lane && laneNumbers[lane],
+    reply,
+  }));
+  const rows = await query(RELEASE, [JSON.stringify(given)]);
+  const done = new Set(rows.map(({ n }) => Number(n)));
+  return releases.map((_, n) => done.has(n));
+}
+
+/** See `OutboxStore.body`. */
+export async function body(query: Query, message: number): Promise<Uint8Array | undefined> {
+  const sql = "select bytes from postbag.outbox_message where id = $1";
+  const [row] = await query(sql, [message]);
+  return (row?.bytes as Uint8Array | null | undefined) ?? undefined;
+}
+
+/** See `OutboxStore.nextDue`. */
+export async function nextDue(query: Query, lane: Lane): Promise<number | undefined> {
+  const sql = `select greatest(0, due_at - postbag.outbox_now()) as wait from postbag.outbox_queue
+    where lane = $1 order by due_at limit 1`;
+  const [row] = await query(sql, [laneNumbers[lane]]);
+  return row && Number(row.wait);
+}

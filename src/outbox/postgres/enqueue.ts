@@ -1,0 +1,176 @@
+/**
+ * Enqueue as one statement for any number of messages: JSON for what is short, and the bytes of all
+ * messages in one parameter, which pg sends as they are.
+ *
+ * An idempotency key is an insert that yields to whoever has the key: the server lets it wait while the
+ * other transaction is open, so after a rollback exactly one of those who wait wins. Who lost reads the
+ * winner in a statement of its own, because only that sees what was committed while the first waited.
+ */
+import { type EnqueueResult, type IdempotencyKey, laneNumbers, type NewMessage } from "../rows.ts";
+import type { Query } from "./database.ts";
+
+const STORE = `with given as materialized (
+  select nextval('postbag.outbox_message_id_seq') as row_key, g.*,
+    greatest(postbag.outbox_now(), g.send_at) as due_at
+  from json_to_recordset($1::text::json) as g (n integer, id uuid, reverse_path text,
+    message_id_header text, subject text, template text, tags jsonb, doubt text, lane smallint,
+    send_at bigint, expires_at bigint, expire_after bigint, first integer, size integer,
+    deliveries json, scope text, key text, hash text, keep bigint)),
+kept as (
+  insert into postbag.outbox_idempotency as i (scope, key, content_sha256, public_id, expires_at)
+  select scope, key, decode(hash, 'hex'), id, postbag.outbox_now() + keep
+  from given where key is not null order by scope, key
+  on conflict (scope, key) do update set content_sha256 = excluded.content_sha256,
+    public_id = excluded.public_id, expires_at = excluded.expires_at
+  where i.expires_at <= postbag.outbox_now()
+  returning i.public_id),
+fresh as materialized (
+  select * from given where key is null or id in (select public_id from kept)),
+message as (
+  insert into postbag.outbox_message (id, public_id, reverse_path, message_id_header, subject,
+    template, tags, doubt, size, created_at, bytes)
+  select row_key, id, reverse_path, message_id_header, subject, template, tags, doubt, size,
+    postbag.outbox_now(), substring($2::bytea from first + 1 for size)
+  from fresh),
+part as materialized (
+  select f.row_key * 1024 + d.ordinality as id, d.value ->> 0 as route, d.value -> 1 as recipients,
+    f.lane, f.due_at, coalesce(f.expires_at, f.due_at + f.expire_after) as expires_at
+  from fresh f cross join lateral json_array_elements(f.deliveries) with ordinality d),
+delivery as (
+  insert into postbag.outbox_delivery (id, route, lane, expires_at)
+  select id, route, lane, expires_at from part),
+queue as (
+  insert into postbag.outbox_queue (delivery_id, due_at, lane, route)
+  select id, due_at, lane, route from part),
+recipient as (
+  insert into postbag.outbox_recipient (delivery_id, ordinal, address, kind)
+  select p.id, r.ordinality - 1, r.value ->> 0, r.value ->> 1
+  from part p cross join lateral json_array_elements(p.recipients) with ordinality r)
+select n from fresh`;
+
+const KNOWN = `select i.scope, i.key, encode(i.content_sha256, 'hex') as hash, i.public_id
+  from postbag.outbox_idempotency i
+  join json_to_recordset($1::text::json) as g (scope text, key text)
+    on i.scope = g.scope and i.key = g.key
+  where i.expires_at > postbag.outbox_now()`;
+
+/** Stores messages; each with its own answer. One statement unless keys are met again. */
+export async function enqueue(
+  query: Query,
+  messages: readonly NewMessage[],
+): Promise<EnqueueResult[]> {
+  const results: EnqueueResult[] = new Array(messages.length);
+  let open = messages.map((message, n) => ({ message, n }));
+  while (open.length > 0) {
+    const turn = firstOfEachKey(open);
+    const rows = await query(STORE, parametersOf(turn));
+    const stored = new Set(rows.map(({ n }) => Number(n)));
+    for (const { message, n } of turn) {
+      if (stored.has(n)) results[n] = { kind: "stored", id: message.id };
+    }
+    const lost = turn.filter(({ n }) => !stored.has(n));
+    for (const [n, result] of await resultsOfKnown(query, lost)) results[n] = result;
+    // What is left has the key of another message here, or of one whose time ran out just now.
+    open = open.filter(({ n }) => results[n] === undefined);
+  }
+  return results;
+}
+
+/** Whether one message of several waits for a key, so that storing them takes more than one statement. */
+export function needsTransaction(messages: readonly NewMessage[]): boolean {
+  return messages.length > 1 && messages.some(({ idempotency }) => idempotency !== undefined);
+}
+
+interface Numbered {
+  readonly message: NewMessage;
+  readonly n: number;
+}
+
+function firstOfEachKey(open: readonly Numbered[]): Numbered[] {
+  const seen = new Set<string>();
+  return open.filter(({ message: { idempotency } }) => {
+    if (idempotency === undefined) return true;
+    const key = keyOf(idempotency);
+    return !seen.has(key) && seen.add(key);
+  });
+}
+
+function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
+  let first = 0;
+  const rows = turn.map(({ message, n }) => {
+    const { idempotency } = message;
+    const row = {
+      n,
+      id: message.id,
+      reverse_path: message.reversePath,
+      message_id_header: message.messageIdHeader,
+      subject: message.subject?.slice(0, 200),
+      template: message.template,
+      tags: message.tags,
+      doubt: message.doubt,
+      lane: laneNumbers[message.lane],
+      send_at: whole(message.sendAt),
+      expires_at: whole(message.expiresAt),
+      expire_after: whole(message.expireAfterMs),
+      first,
+      size: message.bytes.length,
+      deliveries: message.deliveries.map(({ route, recipients }) => [
+        route,
+        recipients.map(({ address, kind }) => [address, kind]),
+      ]),
+      ...(idempotency && {
+        scope: idempotency.scope,
+        key: idempotency.key,
+        hash: hex(idempotency.contentSha256),
+        keep: whole(idempotency.keepMs),
+      }),
+    };
+    first += message.bytes.length;
+    return row;
+  });
+  const [only] = turn;
+  const bytes = turn.length === 1 && only ? bufferOf(only.message.bytes) : joined(turn, first);
+  return [JSON.stringify(rows), bytes];
+}
+
+async function resultsOfKnown(
+  query: Query,
+  lost: readonly Numbered[],
+): Promise<[number, EnqueueResult][]> {
+  if (lost.length === 0) return [];
+  const keys = lost.map(({ message: { idempotency } }) => idempotency as IdempotencyKey);
+  const asked = JSON.stringify(keys.map(({ scope, key }) => ({ scope, key })));
+  const rows = await query(KNOWN, [asked]);
+  const known = new Map(rows.map((row) => [keyOf(row as { scope: string; key: string }), row]));
+  return lost.flatMap(({ n }, index): [number, EnqueueResult][] => {
+    const own = keys[index] as IdempotencyKey;
+    const row = known.get(keyOf(own));
+    if (row === undefined) return [];
+    const kind = row.hash === hex(own.contentSha256) ? "duplicate" : "conflict";
+    return [[n, { kind, id: String(row.public_id) }]];
+  });
+}
+
+function keyOf({ scope, key }: { readonly scope: string; readonly key: string }): string {
+  return JSON.stringify([scope, key]);
+}
+
+function hex(bytes: Uint8Array): string {
+  return bufferOf(bytes).toString("hex");
+}
+
+/** pg sends a `Buffer` as it is; any other array it would make text of. */
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
+}
+
+function joined(turn: readonly Numbered[], length: number): Buffer {
+  return Buffer.concat(
+    turn.map(({ message }) => message.bytes),
+    length,
+  );
+}
+
+function whole(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms);
+}

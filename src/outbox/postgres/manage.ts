@@ -1,0 +1,220 @@
+/**
+ * What people do to deliveries: cancel, redrive, resolve a doubt, purge. Each is a transaction of a few
+ * statements that first locks what it decides about, the queue before the delivery as everywhere.
+ */
+import { type DeliveryState, RESEND_GRACE_MS } from "../rows.ts";
+import type {
+  CancelAnswer,
+  PurgeRequest,
+  PurgeResult,
+  RedriveAnswer,
+  RedriveOptions,
+} from "../views.ts";
+import type { Query, Row } from "./database.ts";
+import { writeEvent } from "./events.ts";
+import { deliveryId, readId } from "./ids.ts";
+import { deliveryKeys } from "./read.ts";
+
+const LOCK_MESSAGE = `select id, public_id, bytes is not null as has_bytes
+  from postbag.outbox_message where public_id = $1::uuid for update`;
+const LOCK_QUEUED = `select delivery_id, token, blind from postbag.outbox_queue
+  where delivery_id between $1 and $2 order by delivery_id for update`;
+const LOCK_DELIVERIES = `select id, state, cycle, lane, route from postbag.outbox_delivery
+  where id between $1 and $2 order by id for update`;
+const OPEN_INTENT = `select 1 from postbag.outbox_attempt
+  where delivery_id = $1 and outcome is null limit 1`;
+const UNQUEUE = "delete from postbag.outbox_queue where delivery_id = $1";
+const QUEUE = `insert into postbag.outbox_queue (delivery_id, due_at, lane, route)
+  values ($1, postbag.outbox_now(), $2, $3)`;
+const END = `update postbag.outbox_delivery set state = $2, finished_at = postbag.outbox_now()
+  where id = $1`;
+const RESTART = `update postbag.outbox_delivery set state = 'pending', cycle = cycle + $2,
+    cycle_attempts = 0, reason = null, finished_at = null,
+    expires_at = greatest(expires_at, postbag.outbox_now() + $3::bigint),
+    message_id_header = coalesce($4, message_id_header)
+  where id = $1`;
+const REOPEN =
+  "update postbag.outbox_recipient set status = 'pending', reply = null where delivery_id = $1";
+const UNDELIVERED = "status not in ('delivered', 'suppressed')";
+const HAS_UNDELIVERED = `select 1 from postbag.outbox_recipient
+  where delivery_id = $1 and ${UNDELIVERED} limit 1`;
+const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered'
+  where delivery_id = $1 and status in ('pending', 'deferred')`;
+const HAS_FAILED = `select 1 from postbag.outbox_recipient
+  where delivery_id = $1 and status = 'failed' limit 1`;
+const CLOSE_DOUBT = `update postbag.outbox_attempt
+  set outcome = 'in_doubt', finished_at = postbag.outbox_now()
+  where delivery_id = $1 and outcome is null`;
+
+interface Locked {
+  readonly message: Row;
+  readonly deliveries: readonly {
+    readonly key: number;
+    readonly id: string;
+    readonly row: Row;
+    readonly queued: Row | undefined;
+  }[];
+}
+
+/** Locks what a public id means: a message with one of its deliveries, or all of them. */
+async function lock(query: Query, id: string): Promise<Locked | undefined> {
+  const found = readId(id);
+  const [message] = found ? await query(LOCK_MESSAGE, [found.message]) : [];
+  if (message === undefined) return undefined;
+  const keys = deliveryKeys(Number(message.id), found?.ordinal);
+  const queued = new Map(
+    (await query(LOCK_QUEUED, keys)).map((row) => [Number(row.delivery_id), row]),
+  );
+  const deliveries = (await query(LOCK_DELIVERIES, keys)).map((row) => {
+    const key = Number(row.id);
+    return { key, id: deliveryId(message.public_id, key), row, queued: queued.get(key) };
+  });
+  return { message, deliveries };
+}
+
+/** See `OutboxStore.cancel`. */
+export async function cancel(query: Query, id: string, notify: boolean) {
+  const answers: { id: string; answer: CancelAnswer }[] = [];
+  for (const { key, id: own, row, queued } of (await lock(query, id))?.deliveries ?? []) {
+    const answer = await cancelAnswer(query, key, row, queued);
+    if (answer === "cancelled" && row.state === "pending") {
+      await query(UNQUEUE, [key]);
+      await query(END, [key, "cancelled"]);
+      const about = { delivery: key, cycle: Number(row.cycle) };
+      await writeEvent(query, { type: "delivery.cancelled", data: {}, notify }, about);
+    }
+    answers.push({ id: own, answer });
+  }
+  return answers;
+}
+
+async function cancelAnswer(
+  query: Query,
+  key: number,
+  row: Row,
+  queued: Row | undefined,
+): Promise<CancelAnswer> {
+  switch (row.state as DeliveryState) {
+    case "cancelled":
+      return "cancelled";
+    case "done":
+    case "dead":
+      return "too_late";
+    case "in_doubt":
+      return "unknown";
+    case "pending": {
+      if (queued === undefined || queued.token === null) return "cancelled";
+      const maySend = queued.blind === true || (await query(OPEN_INTENT, [key])).length > 0;
+      return maySend ? "unknown" : "cancelled";
+    }
+  }
+}
+
+/** See `OutboxStore.redrive`. */
+export async function redrive(query: Query, id: string, options: RedriveOptions) {
+  const answers: { id: string; answer: RedriveAnswer }[] = [];
+  const locked = await lock(query, id);
+  for (const { key, id: own, row } of locked?.deliveries ?? []) {
+    const answer = await redriveAnswer(query, key, row, locked?.message, options);
+    if (answer === "redriven") {
+      const all = options.recipients === "all";
+      await query(all ? REOPEN : `${REOPEN} and ${UNDELIVERED}`, [key]);
+      const { expireAfterMs, messageIdHeader = null } = options;
+      await restart(query, row, { cycles: 1, expireAfterMs, messageIdHeader });
+    }
+    answers.push({ id: own, answer });
+  }
+  return answers;
+}
+
+async function redriveAnswer(
+  query: Query,
+  key: number,
+  row: Row,
+  message: Row | undefined,
+  { recipients }: RedriveOptions,
+): Promise<RedriveAnswer> {
+  if (row.state === "pending" || row.state === "in_doubt") return row.state;
+  if (message?.has_bytes !== true) return "purged";
+  const someone = recipients === "all" || (await query(HAS_UNDELIVERED, [key])).length > 0;
+  return someone ? "redriven" : "nobody";
+}
+
+async function restart(
+  query: Query,
+  { id, lane, route }: Row,
+  change: { cycles: number; expireAfterMs: number; messageIdHeader: string | null },
+): Promise<void> {
+  const { cycles, expireAfterMs, messageIdHeader } = change;
+  await query(RESTART, [id, cycles, Math.round(expireAfterMs), messageIdHeader]);
+  await query(QUEUE, [id, lane, route]);
+}
+
+/** See `OutboxStore.resolveDoubt`. */
+export async function resolveDoubt(
+  query: Query,
+  id: string,
+  truth: "sent" | "resend",
+  notify: boolean,
+): Promise<"resolved" | "not_in_doubt" | "not_found"> {
+  const [one, another] = (await lock(query, id))?.deliveries ?? [];
+  if (one === undefined) return "not_found";
+  const { key, row } = one;
+  if (row.state !== "in_doubt" || another !== undefined) return "not_in_doubt";
+  await query(CLOSE_DOUBT, [key]);
+  if (truth === "resend") {
+    const change = { cycles: 0, expireAfterMs: RESEND_GRACE_MS, messageIdHeader: null };
+    await restart(query, row, change);
+    return "resolved";
+  }
+  await query(SAY_DELIVERED, [key]);
+  const state = (await query(HAS_FAILED, [key])).length === 0 ? "done" : "dead";
+  await query(END, [key, state]);
+  const event = { type: `delivery.${state}`, data: { resolved: true }, notify } as const;
+  await writeEvent(query, event, { delivery: key, cycle: Number(row.cycle) });
+  return "resolved";
+}
+
+/** `$1` and `$2`: how long ago the last delivery ended, at least, and if one of them is dead. */
+const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
+  where d.id between m.id * 1024 and m.id * 1024 + 1023 and (d.finished_at is null
+    or d.finished_at > postbag.outbox_now() - $1::bigint
+    or (d.state = 'dead' and d.finished_at > postbag.outbox_now() - $2::bigint)))`;
+const OLD = `m.created_at <= postbag.outbox_now() - $1::bigint and ${ENDED_BEFORE}`;
+const LOCK_OLD = `select m.id from postbag.outbox_message m where ${OLD}
+  order by m.id limit $3 for update skip locked`;
+const LOCK_OLD_BYTES = LOCK_OLD.replace("where ", "where m.bytes is not null and ");
+// Looked at once more: somebody may have started it anew before it was locked.
+const STILL_OLD = `select m.id from postbag.outbox_message m where m.id = any ($3::bigint[]) and ${OLD}`;
+const REMOVE_BYTES = `update postbag.outbox_message set bytes = null
+  where id in (${STILL_OLD}) returning 1`;
+const REMOVE = `with old as materialized (${STILL_OLD}),
+attempts as (delete from postbag.outbox_attempt a using old
+  where a.delivery_id between old.id * 1024 and old.id * 1024 + 1023),
+recipients as (delete from postbag.outbox_recipient r using old
+  where r.delivery_id between old.id * 1024 and old.id * 1024 + 1023),
+deliveries as (delete from postbag.outbox_delivery d using old
+  where d.id between old.id * 1024 and old.id * 1024 + 1023)
+delete from postbag.outbox_message m using old where m.id = old.id returning 1`;
+const REMOVE_EVENTS = `delete from postbag.outbox_event where seq in (
+  select seq from postbag.outbox_event
+  where due_at is null and at <= postbag.outbox_now() - $1::bigint order by seq limit $2) returning 1`;
+const REMOVE_KEYS = `delete from postbag.outbox_idempotency where (scope, key) in (
+  select scope, key from postbag.outbox_idempotency where expires_at <= postbag.outbox_now()
+  order by expires_at limit $1 for update skip locked) returning 1`;
+
+/** See `OutboxStore.purge`. */
+export async function purge(query: Query, request: PurgeRequest): Promise<PurgeResult> {
+  const { bytesAfterMs, rowsAfterMs, deadAfterMs, eventsAfterMs, limit } = request;
+  async function remove(lockOld: string, change: string, afterMs: number, deadMs: number) {
+    const ages = [Math.round(afterMs), Math.round(deadMs)];
+    const ids = (await query(lockOld, [...ages, limit])).map(({ id }) => id);
+    return ids.length === 0 ? 0 : (await query(change, [...ages, ids])).length;
+  }
+  return {
+    messages: await remove(LOCK_OLD, REMOVE, rowsAfterMs, deadAfterMs),
+    bytes: await remove(LOCK_OLD_BYTES, REMOVE_BYTES, bytesAfterMs, bytesAfterMs),
+    events: (await query(REMOVE_EVENTS, [Math.round(eventsAfterMs), limit])).length,
+    idempotencyKeys: (await query(REMOVE_KEYS, [limit])).length,
+  };
+}

@@ -1,0 +1,52 @@
+/** Brings the schema up to date, one process at a time, and says whether this program understands it. */
+import { OutboxError } from "../errors.ts";
+import type { Database, Query } from "./database.ts";
+import { MIGRATION_TABLE, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, stepFrom } from "./schema.ts";
+
+/** Any number, as long as all versions of this program use the same. */
+const LOCK = "select pg_advisory_xact_lock(7305808869)";
+
+/** Makes all missing steps, each in a transaction that keeps every other migration out. */
+export async function migrate(db: Database): Promise<{ from: number; to: number }> {
+  const from = await schemaVersion(db.read);
+  for (;;) {
+    const made = await db.transaction(async (query) => {
+      await query(LOCK);
+      let version = await schemaVersion(query); // Another process may have been faster.
+      if (version === 0) await query(MIGRATION_TABLE);
+      const step = stepFrom(version);
+      if (step !== undefined) {
+        await query(step);
+        version += 1;
+      }
+      return { version, done: stepFrom(version) === undefined };
+    });
+    if (made.done) return { from, to: made.version };
+  }
+}
+
+/** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
+export async function checkVersion(db: Database): Promise<void> {
+  const version = await schemaVersion(db.read);
+  if (version >= OLDEST_SCHEMA_VERSION && version <= SCHEMA_VERSION) return;
+  const remedy =
+    version === 0
+      ? "it holds no outbox yet; migrate it first"
+      : version > SCHEMA_VERSION
+        ? "a newer program made it; update this one"
+        : "migrate it first";
+  throw new OutboxError(
+    "ERR_OUTBOX_SCHEMA_VERSION",
+    `The outbox schema has version ${version}, this program understands ${OLDEST_SCHEMA_VERSION} ` +
+      `to ${SCHEMA_VERSION}: ${remedy}.`,
+  );
+}
+
+async function schemaVersion(query: Query): Promise<number> {
+  const [known] = await query(
+    "select to_regclass('postbag.outbox_migration') is not null as known",
+  );
+  if (known?.known !== true) return 0;
+  const [row] = await query("select max(version) as version from postbag.outbox_migration");
+  return Number(row?.version ?? 0);
+}

