@@ -11,6 +11,7 @@ import { accessSync, chownSync, constants, mkdtempSync, realpathSync } from "nod
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { after, before, type TestContext, test } from "node:test";
 import pg from "pg";
 
 /** Stops whatever runs in the folder and removes it, when standard input ends. */
@@ -179,4 +180,22 @@ function identity(cwd: string) {
   const env = { LC_ALL: "C", PATH: process.env.PATH ?? "/usr/bin:/bin" };
   const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
   return { ...user, env, cwd, encoding: "utf8" as const };
+}
+
+/** Starts a server for all tests of a file; gives a `test` that is skipped by name where none can run. */
+export function withPostgres(options: PostgresOptions = {}) {
+  const found = postgresBinaries();
+  let server: Postgres;
+  if ("bin" in found) {
+    before(async () => {
+      server = await Postgres.start(found.bin, options);
+    });
+    after(() => server.stop());
+  }
+  return (name: string, work: (t: TestContext, server: Postgres) => Promise<void>): void => {
+    test(name, async (t) => {
+      if ("missing" in found) t.skip(found.missing);
+      else await work(t, server);
+    });
+  };
 }

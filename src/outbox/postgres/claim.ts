@@ -11,6 +11,7 @@ import type {
   Release,
 } from "../rows.ts";
 import { laneNumbers } from "../rows.ts";
+import { arraysOf, type Columns, unnest } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 import { deliveryId, messageOf } from "./ids.ts";
 
@@ -24,7 +25,7 @@ import { deliveryId, messageOf } from "./ids.ts";
 const CLAIM = `with due as materialized (
   select q.delivery_id, q.due_at, q.token, q.blind, q.doubt, q.route
   from postbag.outbox_queue q
-  where q.lane = $1 and q.due_at <= postbag.outbox_now()
+  where q.lane = $1 and q.due_at <= (select postbag.outbox_now())
   order by q.due_at, q.delivery_id limit $2
   for update skip locked),
 token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
@@ -39,7 +40,7 @@ placed as materialized (
   left join json_to_recordset($4::text::json) as b (route text, room integer) on b.route = d.route),
 fated as materialized (
   select p.*, case
-    when blocked_until > postbag.outbox_now() then 'blocked'
+    when blocked_until > (select postbag.outbox_now()) then 'blocked'
     when room <= 0 then 'full'
     when blocked_until is not null and nth = 1 then 'probe'
     when blocked_until is not null then 'behind'
@@ -47,10 +48,10 @@ fated as materialized (
     else 'lease' end as fate
   from placed p),
 probed as (
-  update postbag.outbox_route r set blocked_until = postbag.outbox_now() + $5::bigint
+  update postbag.outbox_route r set blocked_until = (select postbag.outbox_now()) + $5::bigint
   from fated f where f.fate = 'probe' and r.route = f.route),
 leased as (
-  update postbag.outbox_queue q set due_at = postbag.outbox_now() + $5::bigint,
+  update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + $5::bigint,
     token = (select value from token), parked = false, blind = not $7::boolean,
     crashes = q.crashes + (f.token is not null)::integer,
     doubt = f.doubt or (f.token is not null and (f.blind or exists (
@@ -61,13 +62,16 @@ leased as (
 put_off as (
   update postbag.outbox_queue q set parked = f.fate <> 'full', due_at = case f.fate
     when 'blocked' then f.blocked_until
-    when 'behind' then postbag.outbox_now() + $5::bigint
-    else postbag.outbox_now() + $6::bigint end
+    when 'behind' then (select postbag.outbox_now()) + $5::bigint
+    else (select postbag.outbox_now()) + $6::bigint end
   from fated f where f.fate in ('blocked', 'behind', 'full') and q.delivery_id = f.delivery_id
   returning 1)
-select l.*, postbag.outbox_now() - l.due_at as late, d.expires_at - postbag.outbox_now() as expires_in,
+select l.*, (select postbag.outbox_now()) - l.due_at as late,
+  d.expires_at - (select postbag.outbox_now()) as expires_in,
   d.cycle, d.cycle_attempts, d.message_id_header, m.public_id, m.reverse_path, m.template,
-  m.doubt as doubt_policy, m.size, case when m.size <= $8 then m.bytes end as bytes,
+  m.doubt as doubt_policy, m.size,
+  case when m.size <= $8 and not m.ascii then m.bytes end as bytes,
+  case when m.size <= $8 and m.ascii then convert_from(m.bytes, 'UTF8') end as text,
   (select json_agg(json_build_array(r.address, r.kind, r.status, r.reply) order by r.ordinal)
     from postbag.outbox_recipient r where r.delivery_id = l.delivery_id) as recipients,
   (select count(*) from put_off) as put_off
@@ -109,7 +113,7 @@ function claimed(row: Row, lane: Lane): ClaimedDelivery {
     reversePath: String(row.reverse_path),
     recipients: recipientsOf(row.recipients),
     size: Number(row.size),
-    ...(row.bytes === null ? {} : { bytes: row.bytes as Uint8Array }),
+    ...bytesOf(row),
     ...(row.message_id_header === null ? {} : { messageIdHeader: String(row.message_id_header) }),
     ...(row.template === null ? {} : { template: String(row.template) }),
     doubtPolicy: row.doubt_policy as DoubtPolicy,
@@ -123,26 +127,44 @@ function claimed(row: Row, lane: Lane): ClaimedDelivery {
   };
 }
 
+/** Bytes that are all ASCII come as text. */
+function bytesOf({ bytes, text }: Row): { bytes?: Uint8Array } {
+  if (text !== null) return { bytes: Buffer.from(text as string, "latin1") };
+  return bytes === null ? {} : { bytes: bytes as Uint8Array };
+}
+
 /** Recipients as the server gives them: a list in their order, which has no gaps. */
 export function recipientsOf(list: unknown): RecipientRow[] {
-  type Fields = [string, RecipientRow["kind"], RecipientRow["status"], KeptReply | null];
+  type Fields = [string, RecipientRow["kind"], RecipientRow["status"], string | null];
   return ((list ?? []) as Fields[]).map(([address, kind, status, reply], ordinal) => ({
     ordinal,
     address,
     kind,
     status,
-    ...(reply === null ? {} : { reply }),
+    ...(reply === null ? {} : { reply: replyOf(reply) }),
   }));
+}
+
+/** A reply as it is kept, which is as JSON. */
+export function replyOf(json: unknown): KeptReply {
+  return JSON.parse(String(json)) as KeptReply;
+}
+
+/** What names a lease in a list; `n` is its place there. */
+const LEASE = { n: "integer", delivery: "bigint", token: "bigint" } as const;
+
+/** The columns of a list of leases, with what goes with them. */
+export function leaseColumns<C extends Columns>(others: C): typeof LEASE & C {
+  return { ...LEASE, ...others };
 }
 
 /**
  * Leases that are valid, locked in the order of their keys, so that statements never wait for each other
  * in a circle. A lease that stands in the list twice counts once.
  */
-export function heldLeases(columns: string): string {
+export function heldLeases(columns: Columns): string {
   return `with given as materialized (
-  select distinct on (g.delivery, g.token) g.*
-  from json_to_recordset($1::text::json) as g (n integer, delivery bigint, token bigint, ${columns})
+  select distinct on (g.delivery, g.token) g.* from ${unnest("g", columns)}
   order by g.delivery, g.token, g.n),
 held as materialized (
   select g.* from given g
@@ -150,50 +172,57 @@ held as materialized (
   order by q.delivery_id for update of q)`;
 }
 
-const RENEW = `${heldLeases("lease bigint")}
-update postbag.outbox_queue q set due_at = postbag.outbox_now() + h.lease
+const renewColumns = leaseColumns({ lease: "bigint" });
+const RENEW = `${heldLeases(renewColumns)}
+update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.lease
 from held h where q.delivery_id = h.delivery returning h.delivery, h.token`;
 
-const RELEASE = `${heldLeases("delay bigint, lane smallint, reply jsonb")},
+const releaseColumns = leaseColumns({ delay: "bigint", lane: "smallint", reply: "text" });
+const RELEASE = `${heldLeases(releaseColumns)},
 closed as (
-  update postbag.outbox_attempt a set outcome = 'deferred', finished_at = postbag.outbox_now(),
-    reply = h.reply
+  update postbag.outbox_attempt a set outcome = 'deferred', reply = h.reply,
+    finished_at = (select postbag.outbox_now())
   from held h where a.delivery_id = h.delivery and a.token = h.token and a.outcome is null),
 told as (
   update postbag.outbox_delivery d set last_reply = h.reply
   from held h where d.id = h.delivery and h.reply is not null)
-update postbag.outbox_queue q set due_at = postbag.outbox_now() + h.delay, token = null,
+update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.delay, token = null,
   lane = coalesce(h.lane, q.lane)
 from held h where q.delivery_id = h.delivery returning h.n`;
 
-/** See `OutboxStore.renew`. A lease that is listed twice is renewed once, and true twice. */
+/** See `OutboxStore.renew`. */
 export async function renew(
   query: Query,
   leases: readonly (Lease & { readonly leaseMs: number })[],
 ): Promise<boolean[]> {
-  const given = leases.map(({ delivery, token, leaseMs }, n) => ({
+  const rows = leases.map(({ delivery, token, leaseMs }, n) => ({
     n,
     delivery,
     token,
     lease: Math.round(leaseMs),
   }));
-  const rows = await query(RENEW, [JSON.stringify(given)]);
-  const valid = new Set(rows.map((row) => `${row.delivery}:${row.token}`));
+  return validOf(leases, await query(RENEW, arraysOf(renewColumns, rows)));
+}
+
+/** Whether each lease of a list is among these rows; one that is listed twice was asked for once. */
+export function validOf(leases: readonly Lease[], rows: readonly Row[]): boolean[] {
+  const valid = new Set(rows.map(({ delivery, token }) => `${delivery}:${token}`));
   return leases.map(({ delivery, token }) => valid.has(`${delivery}:${token}`));
 }
 
 /** See `OutboxStore.release`. An intent that was written is closed: the dot was not sent. */
 export async function release(query: Query, releases: readonly Release[]): Promise<boolean[]> {
-  const given = releases.map(({ delivery, token, delayMs, lane, reply }, n) => ({
+  const rows = releases.map(({ delivery, token, delayMs, lane, reply }, n) => ({
     n,
     delivery,
     token,
     delay: Math.round(delayMs),
     lane: lane && laneNumbers[lane],
-    reply,
+    reply: reply && JSON.stringify(reply),
   }));
-  const rows = await query(RELEASE, [JSON.stringify(given)]);
-  const done = new Set(rows.map(({ n }) => Number(n)));
+  const done = new Set(
+    (await query(RELEASE, arraysOf(releaseColumns, rows))).map(({ n }) => Number(n)),
+  );
   return releases.map((_, n) => done.has(n));
 }
 
@@ -206,7 +235,7 @@ export async function body(query: Query, message: number): Promise<Uint8Array | 
 
 /** See `OutboxStore.nextDue`. */
 export async function nextDue(query: Query, lane: Lane): Promise<number | undefined> {
-  const sql = `select greatest(0, due_at - postbag.outbox_now()) as wait from postbag.outbox_queue
+  const sql = `select greatest(0, due_at - (select postbag.outbox_now())) as wait from postbag.outbox_queue
     where lane = $1 order by due_at limit 1`;
   const [row] = await query(sql, [laneNumbers[lane]]);
   return row && Number(row.wait);

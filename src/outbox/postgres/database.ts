@@ -67,6 +67,10 @@ export class Database {
     options.pool.on("error", ignore);
   }
 
+  get schema(): string {
+    return this.#options.schema;
+  }
+
   /** Runs a statement that changes nothing. */
   read: Query = (sql, values = []) =>
     this.#run(sql, values, "prepared").catch((error) => throwFailure(error, "read"));

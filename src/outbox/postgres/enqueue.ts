@@ -6,31 +6,32 @@
  * other transaction is open, so after a rollback exactly one of those who wait wins. Who lost reads the
  * winner in a statement of its own, because only that sees what was committed while the first waited.
  */
+import { isAscii } from "node:buffer";
 import { type EnqueueResult, type IdempotencyKey, laneNumbers, type NewMessage } from "../rows.ts";
 import type { Query } from "./database.ts";
 
 const STORE = `with given as materialized (
   select nextval('postbag.outbox_message_id_seq') as row_key, g.*,
-    greatest(postbag.outbox_now(), g.send_at) as due_at
+    greatest((select postbag.outbox_now()), g.send_at) as due_at
   from json_to_recordset($1::text::json) as g (n integer, id uuid, reverse_path text,
     message_id_header text, subject text, template text, tags jsonb, doubt text, lane smallint,
-    send_at bigint, expires_at bigint, expire_after bigint, first integer, size integer,
+    send_at bigint, expires_at bigint, expire_after bigint, first integer, size integer, ascii boolean,
     deliveries json, scope text, key text, hash text, keep bigint)),
 kept as (
   insert into postbag.outbox_idempotency as i (scope, key, content_sha256, public_id, expires_at)
-  select scope, key, decode(hash, 'hex'), id, postbag.outbox_now() + keep
+  select scope, key, decode(hash, 'hex'), id, (select postbag.outbox_now()) + keep
   from given where key is not null order by scope, key
   on conflict (scope, key) do update set content_sha256 = excluded.content_sha256,
     public_id = excluded.public_id, expires_at = excluded.expires_at
-  where i.expires_at <= postbag.outbox_now()
+  where i.expires_at <= (select postbag.outbox_now())
   returning i.public_id),
 fresh as materialized (
   select * from given where key is null or id in (select public_id from kept)),
 message as (
   insert into postbag.outbox_message (id, public_id, reverse_path, message_id_header, subject,
-    template, tags, doubt, size, created_at, bytes)
-  select row_key, id, reverse_path, message_id_header, subject, template, tags, doubt, size,
-    postbag.outbox_now(), substring($2::bytea from first + 1 for size)
+    template, tags, doubt, size, ascii, created_at, bytes)
+  select row_key, id, reverse_path, message_id_header, subject, template, tags, doubt, size, ascii,
+    (select postbag.outbox_now()), substring($2::bytea from first + 1 for size)
   from fresh),
 part as materialized (
   select f.row_key * 1024 + d.ordinality as id, d.value ->> 0 as route, d.value -> 1 as recipients,
@@ -52,7 +53,7 @@ const KNOWN = `select i.scope, i.key, encode(i.content_sha256, 'hex') as hash, i
   from postbag.outbox_idempotency i
   join json_to_recordset($1::text::json) as g (scope text, key text)
     on i.scope = g.scope and i.key = g.key
-  where i.expires_at > postbag.outbox_now()`;
+  where i.expires_at > (select postbag.outbox_now())`;
 
 /** Stores messages; each with its own answer. One statement unless keys are met again. */
 export async function enqueue(
@@ -114,6 +115,7 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
       expire_after: whole(message.expireAfterMs),
       first,
       size: message.bytes.length,
+      ascii: isAscii(message.bytes) && !message.bytes.includes(0),
       deliveries: message.deliveries.map(({ route, recipients }) => [
         route,
         recipients.map(({ address, kind }) => [address, kind]),

@@ -4,13 +4,13 @@ import type { Query, Row } from "./database.ts";
 import { deliveryId } from "./ids.ts";
 
 const INSERT_EVENT = `insert into postbag.outbox_event (type, delivery_id, cycle, at, data, due_at)
-  values ($1, $2, $3, postbag.outbox_now(), $4::text::jsonb,
-    case when $5::boolean then postbag.outbox_now() end)`;
+  values ($1, $2, $3, (select postbag.outbox_now()), $4,
+    case when $5::boolean then (select postbag.outbox_now()) end)`;
 const CLAIM_EVENTS = `with due as materialized (
   select seq, due_at from postbag.outbox_event
-  where due_at <= postbag.outbox_now() order by due_at, seq limit $1 for update skip locked),
+  where due_at <= (select postbag.outbox_now()) order by due_at, seq limit $1 for update skip locked),
 leased as (
-  update postbag.outbox_event e set due_at = postbag.outbox_now() + $2::bigint, tries = tries + 1
+  update postbag.outbox_event e set due_at = (select postbag.outbox_now()) + $2::bigint, tries = tries + 1
   from due where e.seq = due.seq
   returning e.seq, e.type, e.delivery_id, e.cycle, e.at, e.data, e.tries - 1 as tries,
     due.due_at as was_due)
@@ -18,7 +18,7 @@ select leased.*, m.public_id from leased
 left join postbag.outbox_message m on m.id = leased.delivery_id / 1024
 order by was_due, seq`;
 const SET_EVENTS_DUE = `update postbag.outbox_event
-  set due_at = postbag.outbox_now() + $2::bigint where seq = any ($1::bigint[]) and due_at is not null`;
+  set due_at = (select postbag.outbox_now()) + $2::bigint where seq = any ($1::bigint[]) and due_at is not null`;
 
 /** Writes an event; without a delivery it is one of a route. */
 export async function writeEvent(
@@ -43,7 +43,7 @@ function eventRow(row: Row): EventRow {
     seq: Number(row.seq),
     type: row.type as EventType,
     at: Number(row.at),
-    data: row.data as EventRow["data"],
+    data: JSON.parse(String(row.data)),
     tries: Number(row.tries),
   };
   if (row.delivery_id === null || row.public_id === null) return event;
@@ -80,17 +80,17 @@ export interface BlockRequest {
 /** The k-th failure waits for the k-th delay, all further ones for the last. */
 const BLOCK = `with hit as (
   insert into postbag.outbox_route as r (route, failures, blocked_until, reason)
-  values ($1, 1, postbag.outbox_now() + coalesce(($3::bigint[])[1], 0), $2)
+  values ($1, 1, (select postbag.outbox_now()) + coalesce(($3::bigint[])[1], 0), $2)
   on conflict (route) do update set failures = r.failures + 1, reason = excluded.reason,
-    blocked_until = postbag.outbox_now()
+    blocked_until = (select postbag.outbox_now())
       + coalesce(($3::bigint[])[least(r.failures + 1, cardinality($3::bigint[]))], 0)
-  where $4::boolean or r.blocked_until is null or r.blocked_until <= postbag.outbox_now()
+  where $4::boolean or r.blocked_until is null or r.blocked_until <= (select postbag.outbox_now())
   returning r.route, r.failures, r.blocked_until, r.reason),
 told as (
   insert into postbag.outbox_event (type, at, data, due_at)
-  select 'route.blocked', postbag.outbox_now(), jsonb_build_object('route', route, 'reason', reason,
-    'failures', failures, 'delayMs', blocked_until - postbag.outbox_now()),
-    case when $5::boolean then postbag.outbox_now() end
+  select 'route.blocked', (select postbag.outbox_now()), jsonb_build_object('route', route, 'reason', reason,
+    'failures', failures, 'delayMs', blocked_until - (select postbag.outbox_now()))::text,
+    case when $5::boolean then (select postbag.outbox_now()) end
   from hit)
 select * from hit`;
 const ROUTE = `select route, failures, blocked_until, reason from postbag.outbox_route
@@ -99,14 +99,14 @@ const OPEN = `with opened as (
   update postbag.outbox_route set failures = 0, blocked_until = null, reason = null
   where route = $1 and failures > 0 returning route)
 insert into postbag.outbox_event (type, at, data, due_at)
-  select 'route.restored', postbag.outbox_now(), jsonb_build_object('route', route),
-    case when $2::boolean then postbag.outbox_now() end
+  select 'route.restored', (select postbag.outbox_now()), jsonb_build_object('route', route)::text,
+    case when $2::boolean then (select postbag.outbox_now()) end
   from opened`;
 // A claim that holds some of them waits for the route, and will find it open.
 const WAKE = `with parked as materialized (
   select delivery_id from postbag.outbox_queue where parked and route = $1
   order by delivery_id limit $2 for update skip locked)
-update postbag.outbox_queue q set due_at = least(q.due_at, postbag.outbox_now()), parked = false
+update postbag.outbox_queue q set due_at = least(q.due_at, (select postbag.outbox_now())), parked = false
 from parked where q.delivery_id = parked.delivery_id returning 1`;
 
 /** See `OutboxStore.blockRoute`. */

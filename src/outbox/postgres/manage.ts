@@ -25,12 +25,12 @@ const OPEN_INTENT = `select 1 from postbag.outbox_attempt
   where delivery_id = $1 and outcome is null limit 1`;
 const UNQUEUE = "delete from postbag.outbox_queue where delivery_id = $1";
 const QUEUE = `insert into postbag.outbox_queue (delivery_id, due_at, lane, route)
-  values ($1, postbag.outbox_now(), $2, $3)`;
-const END = `update postbag.outbox_delivery set state = $2, finished_at = postbag.outbox_now()
+  values ($1, (select postbag.outbox_now()), $2, $3)`;
+const END = `update postbag.outbox_delivery set state = $2, finished_at = (select postbag.outbox_now())
   where id = $1`;
 const RESTART = `update postbag.outbox_delivery set state = 'pending', cycle = cycle + $2,
     cycle_attempts = 0, reason = null, finished_at = null,
-    expires_at = greatest(expires_at, postbag.outbox_now() + $3::bigint),
+    expires_at = greatest(expires_at, (select postbag.outbox_now()) + $3::bigint),
     message_id_header = coalesce($4, message_id_header)
   where id = $1`;
 const REOPEN =
@@ -43,7 +43,7 @@ const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered'
 const HAS_FAILED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and status = 'failed' limit 1`;
 const CLOSE_DOUBT = `update postbag.outbox_attempt
-  set outcome = 'in_doubt', finished_at = postbag.outbox_now()
+  set outcome = 'in_doubt', finished_at = (select postbag.outbox_now())
   where delivery_id = $1 and outcome is null`;
 
 interface Locked {
@@ -178,9 +178,9 @@ export async function resolveDoubt(
 /** `$1` and `$2`: how long ago the last delivery ended, at least, and if one of them is dead. */
 const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
   where d.id between m.id * 1024 and m.id * 1024 + 1023 and (d.finished_at is null
-    or d.finished_at > postbag.outbox_now() - $1::bigint
-    or (d.state = 'dead' and d.finished_at > postbag.outbox_now() - $2::bigint)))`;
-const OLD = `m.created_at <= postbag.outbox_now() - $1::bigint and ${ENDED_BEFORE}`;
+    or d.finished_at > (select postbag.outbox_now()) - $1::bigint
+    or (d.state = 'dead' and d.finished_at > (select postbag.outbox_now()) - $2::bigint)))`;
+const OLD = `m.created_at <= (select postbag.outbox_now()) - $1::bigint and ${ENDED_BEFORE}`;
 const LOCK_OLD = `select m.id from postbag.outbox_message m where ${OLD}
   order by m.id limit $3 for update skip locked`;
 const LOCK_OLD_BYTES = LOCK_OLD.replace("where ", "where m.bytes is not null and ");
@@ -198,9 +198,9 @@ deliveries as (delete from postbag.outbox_delivery d using old
 delete from postbag.outbox_message m using old where m.id = old.id returning 1`;
 const REMOVE_EVENTS = `delete from postbag.outbox_event where seq in (
   select seq from postbag.outbox_event
-  where due_at is null and at <= postbag.outbox_now() - $1::bigint order by seq limit $2) returning 1`;
+  where due_at is null and at <= (select postbag.outbox_now()) - $1::bigint order by seq limit $2) returning 1`;
 const REMOVE_KEYS = `delete from postbag.outbox_idempotency where (scope, key) in (
-  select scope, key from postbag.outbox_idempotency where expires_at <= postbag.outbox_now()
+  select scope, key from postbag.outbox_idempotency where expires_at <= (select postbag.outbox_now())
   order by expires_at limit $1 for update skip locked) returning 1`;
 
 /** See `OutboxStore.purge`. */

@@ -8,11 +8,11 @@ const LOCK = "select pg_advisory_xact_lock(7305808869)";
 
 /** Makes all missing steps, each in a transaction that keeps every other migration out. */
 export async function migrate(db: Database): Promise<{ from: number; to: number }> {
-  const from = await schemaVersion(db.read);
+  const from = await schemaVersion(db, db.read);
   for (;;) {
     const made = await db.transaction(async (query) => {
       await query(LOCK);
-      let version = await schemaVersion(query); // Another process may have been faster.
+      let version = await schemaVersion(db, query); // Another process may have been faster.
       if (version === 0) await query(MIGRATION_TABLE);
       const step = stepFrom(version);
       if (step !== undefined) {
@@ -27,7 +27,7 @@ export async function migrate(db: Database): Promise<{ from: number; to: number 
 
 /** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
 export async function checkVersion(db: Database): Promise<void> {
-  const version = await schemaVersion(db.read);
+  const version = await schemaVersion(db, db.read);
   if (version >= OLDEST_SCHEMA_VERSION && version <= SCHEMA_VERSION) return;
   const remedy =
     version === 0
@@ -42,11 +42,12 @@ export async function checkVersion(db: Database): Promise<void> {
   );
 }
 
-async function schemaVersion(query: Query): Promise<number> {
-  const [known] = await query(
-    "select to_regclass('postbag.outbox_migration') is not null as known",
-  );
-  if (known?.known !== true) return 0;
+// Not to_regclass: in a transaction that waited for the lock it may answer from before the wait.
+const TABLE = `select 1 from pg_catalog.pg_tables
+  where schemaname = $1 and tablename = 'outbox_migration'`;
+
+async function schemaVersion({ schema }: Database, query: Query): Promise<number> {
+  if ((await query(TABLE, [schema])).length === 0) return 0;
   const [row] = await query("select max(version) as version from postbag.outbox_migration");
   return Number(row?.version ?? 0);
 }

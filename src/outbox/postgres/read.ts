@@ -1,6 +1,6 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
 import { OutboxError } from "../errors.ts";
-import { type DeliveryState, type KeptReply, type Lane, laneNumbers } from "../rows.ts";
+import { type DeliveryState, type Lane, laneNumbers } from "../rows.ts";
 import type {
   AttemptRow,
   DeliveryRow,
@@ -10,7 +10,7 @@ import type {
   Page,
   StoreStats,
 } from "../views.ts";
-import { recipientsOf } from "./claim.ts";
+import { recipientsOf, replyOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
 import { routeRow } from "./events.ts";
 import { DELIVERIES_PER_MESSAGE, deliveryId, readId } from "./ids.ts";
@@ -72,7 +72,7 @@ function deliveryRow(row: Row): DeliveryRow {
     ...optional("template", row.template),
     ...optional("subject", row.subject),
     ...optional("reason", row.reason),
-    ...(row.last_reply === null ? {} : { lastReply: row.last_reply as KeptReply }),
+    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
     createdAt: Number(row.created_at),
     ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.leased === true }),
     expiresAt: Number(row.expires_at),
@@ -129,15 +129,15 @@ export async function attempts(query: Query, id: string): Promise<AttemptRow[]> 
     startedAt: Number(row.started_at),
     ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
     ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
-    ...(row.reply === null ? {} : { reply: row.reply as KeptReply }),
+    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
     ...optional("via", row.via),
   }));
 }
 
 const LANES = `select lane, count(*) as queued, count(*) filter (where is_due) as due,
     count(*) filter (where token is not null and not is_due) as leased,
-    max(postbag.outbox_now() - due_at) filter (where is_due) as oldest
-  from (select lane, token, due_at, due_at <= postbag.outbox_now() as is_due
+    max((select postbag.outbox_now()) - due_at) filter (where is_due) as oldest
+  from (select lane, token, due_at, due_at <= (select postbag.outbox_now()) as is_due
     from postbag.outbox_queue) q
   group by lane order by lane`;
 const TROUBLE = `select count(*) filter (where trouble = 'dead') as dead,

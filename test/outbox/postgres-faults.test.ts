@@ -1,0 +1,244 @@
+/** What PostgreSQL does to those who use it: it is killed, throws people out, and keeps them waiting. */
+import assert from "node:assert/strict";
+import pg from "pg";
+import { type OutboxStore, openPostgresStore } from "../../src/outbox/index.ts";
+import { type Postgres, withPostgres } from "../support/postgres.ts";
+import { claim, claimOne, day, leased, message, sent } from "./conformance/support.ts";
+
+const test = withPostgres();
+
+/** What may come of a write while the server fails. */
+const honest = new Set(["ERR_OUTBOX_STORE", "ERR_OUTBOX_IN_DOUBT"]);
+
+interface Ledger {
+  readonly stored: string[];
+  readonly refused: string[];
+  readonly inDoubt: string[];
+}
+
+/** Enqueues from several callers until `until` resolves; every answer is written down. */
+async function enqueueDuring(store: OutboxStore, until: Promise<unknown>): Promise<Ledger> {
+  const ledger: Ledger = { stored: [], refused: [], inDoubt: [] };
+  let over = false;
+  const ended = until.finally(() => {
+    over = true;
+  });
+  async function caller() {
+    while (!over) {
+      const given = message();
+      try {
+        await store.enqueue([given]);
+        ledger.stored.push(given.id);
+      } catch (error) {
+        const { code } = error as { code: string };
+        assert.ok(honest.has(code), `${code}: ${(error as Error).stack}`);
+        (code === "ERR_OUTBOX_STORE" ? ledger.refused : ledger.inDoubt).push(given.id);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+  await Promise.all([ended, ...Array.from({ length: 8 }, caller)]);
+  return ledger;
+}
+
+/** Everything answered is there, nothing refused is, and the store works again by itself. */
+async function assertLedger(store: OutboxStore, ledger: Ledger): Promise<void> {
+  const after = message();
+  await store.enqueue([after]);
+  for (const id of [...ledger.stored, after.id]) assert.ok(await store.get(id), `${id} was lost`);
+  for (const id of ledger.refused.slice(0, 200)) {
+    assert.equal(await store.get(id), undefined, `${id} was refused and is there`);
+  }
+}
+
+async function untilStored(store: OutboxStore, count: number): Promise<void> {
+  for (;;) {
+    const [lane] = (await store.stats()).lanes;
+    if ((lane?.queued ?? 0) >= count) return;
+  }
+}
+
+async function opened(server: Postgres) {
+  const connectionString = await server.database();
+  return { connectionString, store: await openPostgresStore({ connectionString }) };
+}
+
+test("postgres: a server that is killed loses nothing it answered for, and is found again", async (t, server) => {
+  const { store } = await opened(server);
+  t.after(() => store.close());
+  const accident = (async () => {
+    await untilStored(store, 50);
+    await server.crash();
+    await server.start();
+  })();
+  const ledger = await enqueueDuring(store, accident);
+  assert.ok(ledger.stored.length >= 50);
+  assert.ok(ledger.refused.length + ledger.inDoubt.length > 0, "nobody noticed");
+  await assertLedger(store, ledger);
+});
+
+test("postgres: a server that is shut down and started is found again", async (t, server) => {
+  const { store } = await opened(server);
+  t.after(() => store.close());
+  const lease = await leased(store);
+  const restart = (async () => {
+    await untilStored(store, 50);
+    await server.shutDown();
+    await server.start();
+  })();
+  await assertLedger(store, await enqueueDuring(store, restart));
+  assert.equal((await store.complete([sent(lease)]))[0]?.kind, "settled", "leases outlive it");
+});
+
+test("postgres: whoever is thrown out comes back, and nothing answered is lost", async (t, server) => {
+  const { store, connectionString } = await opened(server);
+  t.after(() => store.close());
+  const terminate = `select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = 'postbag' and pid <> pg_backend_pid()`;
+  const accident = (async () => {
+    for (let round = 1; round <= 5; round += 1) {
+      await server.sql(terminate, connectionString);
+      const now = message();
+      while ((await store.enqueue([now]).catch(() => undefined)) === undefined) {
+        if ((await store.get(now.id).catch(() => undefined)) !== undefined) break;
+      }
+    }
+  })();
+  await assertLedger(store, await enqueueDuring(store, accident));
+});
+
+test("postgres: two processes that claim at once never lease a delivery twice", async (t, server) => {
+  const { store, connectionString } = await opened(server);
+  const other = await openPostgresStore({ connectionString });
+  t.after(() => Promise.all([store.close(), other.close()]));
+  const count = 300;
+  await store.enqueue(Array.from({ length: count }, () => message()));
+  const taken: string[] = [];
+  async function worker(one: OutboxStore) {
+    while (taken.length < count) {
+      const { deliveries } = await claim(one, { limit: 7 });
+      taken.push(...deliveries.map(({ id }) => id));
+      if (deliveries.length > 0) await one.complete(deliveries.slice(0, 3).map((d) => sent(d)));
+    }
+  }
+  await Promise.all([store, other, store, other, store, other].map(worker));
+  assert.equal(taken.length, count);
+  assert.equal(new Set(taken).size, count);
+});
+
+test("postgres: one lease that is completed, renewed and given back at once ends once", async (t, server) => {
+  const { store, connectionString } = await opened(server);
+  const other = await openPostgresStore({ connectionString });
+  t.after(() => Promise.all([store.close(), other.close()]));
+  await store.enqueue(Array.from({ length: 40 }, () => message()));
+  const { deliveries } = await claim(store);
+  const backwards = [...deliveries].reverse();
+  const [mine, theirs] = await Promise.all([
+    store.complete(deliveries.map((lease) => sent(lease))),
+    other.complete(backwards.map((lease) => sent(lease))),
+    store.renew(backwards, 60_000),
+    other.renew(deliveries, 60_000),
+  ]);
+  const settled = [...mine, ...theirs].filter(({ kind }) => kind === "settled");
+  assert.equal(settled.length, deliveries.length);
+  for (const { id } of deliveries) {
+    assert.equal((await store.attempts(id)).length, 1);
+  }
+  const events = await store.claimEvents({ limit: 100, leaseMs: 60_000 });
+  assert.equal(events.length, deliveries.length);
+});
+
+for (const end of ["rollback", "commit"] as const) {
+  test(`postgres: a key waits for the transaction that has it, until its ${end}`, async (t, server) => {
+    const { store, connectionString } = await opened(server);
+    const other = await openPostgresStore({ connectionString });
+    const client = new pg.Client({ connectionString });
+    await client.connect();
+    t.after(() => Promise.all([store.close(), other.close(), client.end()]));
+    const contentSha256 = new Uint8Array(32);
+    const keyed = () =>
+      message({ idempotency: { scope: "app", key: "k", contentSha256, keepMs: day } });
+    const first = keyed();
+    await client.query("begin");
+    await store.enqueueWithin(client, [first]);
+    let answered = 0;
+    const waiting = [store, other, store, other, store, other].map(async (one) => {
+      const [answer] = await one.enqueue([keyed()]);
+      answered += 1;
+      return answer;
+    });
+    // Nobody else has to wait: neither mail without a key, nor who claims and completes.
+    const lease = await leased(store);
+    assert.equal((await store.complete([sent(lease)]))[0]?.kind, "settled");
+    await Promise.all(Array.from({ length: 30 }, () => store.enqueue([message()])));
+    assert.equal(answered, 0);
+    await client.query(end);
+    const answers = await Promise.all(waiting);
+    const stored = answers.filter((answer) => answer?.kind === "stored");
+    assert.equal(stored.length, end === "rollback" ? 1 : 0);
+    assert.equal(
+      answers.filter((answer) => answer?.kind === "duplicate").length,
+      6 - stored.length,
+    );
+    const ids = new Set(answers.map((answer) => answer?.id));
+    assert.deepEqual([...ids], [end === "commit" ? first.id : stored[0]?.id]);
+  });
+}
+
+test("postgres: a transaction held open for long keeps nobody from claiming", async (t, server) => {
+  const { store, connectionString } = await opened(server);
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  t.after(() => Promise.all([store.close(), client.end()]));
+  await client.query("begin");
+  const within = message();
+  await store.enqueueWithin(client, [within]);
+  const outside = message();
+  await store.enqueue([outside]);
+  assert.equal((await claimOne(store)).messageId, outside.id);
+  await client.query("commit");
+  assert.equal((await claimOne(store)).messageId, within.id);
+});
+
+test("postgres: another process is told of new mail, also after its listener was thrown out", async (t, server) => {
+  const connectionString = await server.database();
+  const [teller, listener] = await Promise.all([
+    openPostgresStore({ connectionString, notify: true }),
+    openPostgresStore({ connectionString, notify: true }),
+  ]);
+  t.after(() => Promise.all([teller.close(), listener.close()]));
+  let bells = 0;
+  let rung = Promise.withResolvers<void>();
+  const stop = listener.onDue(() => {
+    bells += 1;
+    rung.resolve();
+  });
+  t.after(stop);
+  async function heard() {
+    rung = Promise.withResolvers<void>();
+    let over = false;
+    const telling = (async () => {
+      while (!over) await teller.enqueue([message()]);
+    })();
+    await rung.promise;
+    over = true;
+    await telling;
+  }
+  await heard();
+  assert.ok(bells > 0);
+  await server.sql(
+    "select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen %'",
+    connectionString,
+  );
+  await heard();
+  await heard();
+});
+
+test("postgres: a store whose server is gone still closes", async (_t, server) => {
+  const { store } = await opened(server);
+  await store.enqueue([message()]);
+  await server.crash();
+  await assert.rejects(store.enqueue([message()]), ({ code }) => honest.has(code));
+  await store.close();
+  await server.start();
+});
