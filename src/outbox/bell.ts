@@ -1,10 +1,10 @@
-/** Wakes one sleeper. What rings while nobody sleeps is heard by the next. */
+/** Wakes whoever sleeps. What rings while nobody sleeps is heard by the next. */
 import type { Clock } from "../system/index.ts";
 
 export class Bell {
   readonly #clock: Clock;
   #rang = false;
-  #wake: (() => void) | undefined;
+  readonly #sleepers = new Set<() => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -12,7 +12,7 @@ export class Bell {
 
   ring(): void {
     this.#rang = true;
-    this.#wake?.();
+    for (const wake of this.#sleepers) wake();
   }
 
   /** Resolves when it has rung since the last call, at the latest after `mostMs`. */
@@ -20,9 +20,9 @@ export class Bell {
     if (!this.#rang) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = this.#clock.setTimeout(resolve, mostMs);
-      this.#wake = resolve;
+      this.#sleepers.add(resolve);
       await promise;
-      this.#wake = undefined;
+      this.#sleepers.delete(resolve);
       this.#clock.clearTimeout(timer);
     }
     this.#rang = false;

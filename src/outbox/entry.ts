@@ -156,11 +156,13 @@ export function judge(
   const open = after.filter(isUndecided);
   const spends = open.length === 0 || changes.some(({ status }) => status !== "delivered");
   const cycleAttempt = claimed.cycleAttempts + (spends ? 1 : 0);
-  const base = completionOf(claimed, changes, attemptOf(changes, open, spends, judgement));
+  const doubt = outcomes.find((outcome) => outcome.kind !== "delivered" && outcome.inDoubt);
+  const attempt = attemptOf(changes, open, spends, judgement);
+  const recorded = doubt ? { ...attempt, outcome: "in_doubt" as const } : attempt;
+  const base = completionOf(claimed, changes, recorded);
   const { notify } = judgement;
   const subject = { ...subjectOf(claimed), cycleAttempt };
 
-  const doubt = outcomes.find((outcome) => outcome.kind !== "delivered" && outcome.inDoubt);
   if (doubt && claimed.doubtPolicy === "hold") {
     const error = replyLine(keptReply(doubt.reply));
     const events = [event("delivery.in_doubt", notify, { ...subject, reason: error, error })];
@@ -228,8 +230,9 @@ function deadReason(reply: KeptReply | undefined, permanent: boolean): string {
   return permanent ? PERMANENT_PREFIX + error : error;
 }
 
+/** What may have been taken is the message's business, whatever broke. */
 function isRouteFault(outcome: RecipientOutcome): outcome is RecipientOutcome & { scope: "route" } {
-  return outcome.kind !== "delivered" && outcome.scope === "route";
+  return outcome.kind !== "delivered" && outcome.scope === "route" && !outcome.inDoubt;
 }
 
 function changesOf(

@@ -38,8 +38,11 @@ export class Routes {
     }));
   }
 
-  /** Lets a route rest. Many deliveries fail together; the store counts that once. */
-  async failed({ route, probe }: ClaimedDelivery, reply: KeptReply): Promise<void> {
+  /**
+   * Lets a route rest. Many deliveries fail together; the store counts that once. False if the store
+   * did not take it.
+   */
+  async failed({ route, probe }: ClaimedDelivery, reply: KeptReply): Promise<boolean> {
     const { store, routePausesMs, notify, onEvent } = this.#settings;
     const reason = replyLine(reply);
     try {
@@ -58,8 +61,10 @@ export class Routes {
         failures: row.failures,
         ...(until !== undefined && { until: new Date(until) }),
       });
+      return true;
     } catch (error) {
       onEvent({ kind: "store-failed", doing: "route", error });
+      return false;
     }
   }
 

@@ -188,7 +188,7 @@ export interface NewAttempt {
   readonly worker: string;
   /** From its start to now. */
   readonly elapsedMs: number;
-  readonly outcome: Exclude<AttemptOutcome, "in_doubt">;
+  readonly outcome: AttemptOutcome;
   /** Whether it counts against the budget of the cycle. */
   readonly spends: boolean;
   /** The reply that decided it. */

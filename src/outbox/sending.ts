@@ -5,19 +5,13 @@
  * final dot; the outcome is durable before the lease is let go. What was sent is a fact, even when the
  * lease is somebody else's by then.
  */
-import type { Message, RecipientOutcome } from "../mail/index.ts";
+import type { RecipientOutcome } from "../mail/index.ts";
+import { attempt } from "./attempt.ts";
 import { type Judgement, judge, type Plan, planOf, type Verdict } from "./entry.ts";
-import { type HeldLease, LeaseLost, type Leases } from "./leases.ts";
-import { outgoingMessage } from "./outgoing.ts";
+import type { HeldLease, Leases } from "./leases.ts";
 import { untilDone } from "./patience.ts";
 import type { Routes } from "./routes.ts";
-import type {
-  ClaimedDelivery,
-  Completion,
-  CompletionResult,
-  RecipientRow,
-  Release,
-} from "./rows.ts";
+import type { ClaimedDelivery, Completion, CompletionResult, Release } from "./rows.ts";
 import type { DeliveryFacts } from "./worker-events.ts";
 import type { WorkerSettings } from "./worker-options.ts";
 
@@ -68,103 +62,22 @@ async function carryOut(
     case "send": {
       const startedMs = sending.settings.clock.now();
       const outcomes = await attempt(claimed, plan.recipients, held, sending);
-      if (outcomes === undefined) return giveBack({ ...leaseOf(claimed), delayMs: 0 }, sending);
+      if (outcomes === undefined) return giveBack(unspent(claimed, sending), sending);
       const verdict = judge(
         claimed,
         plan.recipients,
         outcomes,
         judgementOf(sending.settings, claimedMs, startedMs),
       );
-      return settle(claimed, verdict, startedMs, sending);
+      return settle(claimed, verdict, outcomes, startedMs, sending);
     }
   }
 }
 
-/** One attempt: an outcome per recipient, or `undefined` if it ended before anything was at stake. */
-async function attempt(
-  claimed: ClaimedDelivery,
-  recipients: readonly RecipientRow[],
-  held: HeldLease,
-  sending: Sending,
-): Promise<readonly RecipientOutcome[] | undefined> {
-  const { settings } = sending;
-  const startedMs = settings.clock.now();
-  /** Whether the dot may be on its way, or must not be sent at all. */
-  let dot: "ahead" | "forbidden" | "announced" = "ahead";
-  const beforeCommit = async () => {
-    dot = "forbidden";
-    await announce(claimed, held, startedMs, sending);
-    dot = "announced";
-  };
-  const envelope = {
-    reversePath: claimed.reversePath,
-    recipients: recipients.map(({ address }) => address),
-  };
-  const message = await messageOf(claimed, sending);
-  if (message === "unreadable") return undefined;
-  if (message === "purged") return all(recipients, bytesGone);
-  try {
-    const send = settings.senderOf(claimed.route);
-    const outcomes = await send(envelope, message, { signal: held.signal, beforeCommit });
-    if (outcomes.length === recipients.length) return outcomes;
-    throw new Error(`the sender gave ${outcomes.length} outcomes for ${recipients.length}`);
-  } catch (error) {
-    if (isNow(dot, "announced")) return all(recipients, { ...senderFailed(error), inDoubt: true });
-    if (isNow(dot, "forbidden") || held.signal.aborted) return undefined;
-    return all(recipients, senderFailed(error));
-  }
-}
-
-/** The compiler believes that nobody has changed it since. */
-const isNow = <T>(state: T, wanted: T): boolean => state === wanted;
-
-/** Makes the intent durable; throws when the dot must not be sent. */
-async function announce(
-  claimed: ClaimedDelivery,
-  held: HeldLease,
-  startedMs: number,
-  { settings, leases }: Sending,
-): Promise<void> {
-  const { store, clock, name, intents } = settings;
-  if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
-  if (!intents) return;
-  const intent = { ...leaseOf(claimed), worker: name, elapsedMs: clock.now() - startedMs };
-  const [valid] = await store.intend([intent]);
-  if (!valid) throw new LeaseLost("the lease was lost");
-  if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
-}
-
-/** The message, unless its bytes are gone for good, or the store does not give them now. */
-async function messageOf(
-  { bytes, message, messageIdHeader }: ClaimedDelivery,
-  { settings: { store, onEvent } }: Sending,
-): Promise<Message | "purged" | "unreadable"> {
-  try {
-    const found = bytes ?? (await store.body(message));
-    return found ? outgoingMessage(found, messageIdHeader) : "purged";
-  } catch (error) {
-    onEvent({ kind: "store-failed", doing: "claim", error });
-    return "unreadable";
-  }
-}
-
-const bytesGone: RecipientOutcome = {
-  kind: "failed",
-  scope: "message",
-  reply: { code: 554, enhanced: "5.3.0", text: "The message was purged", phase: "local" },
-};
-
-/** A sender that throws has broken its contract; the mail is not to suffer more than one attempt. */
-function senderFailed(
-  error: unknown,
-): Extract<RecipientOutcome, { readonly kind: "deferred" | "failed" }> {
-  const text = error instanceof Error ? error.message : String(error);
-  const reply = { code: 451, enhanced: "4.3.0", text, phase: "local" as const };
-  return { kind: "deferred", scope: "message", reply };
-}
-
-function all(recipients: readonly RecipientRow[], outcome: RecipientOutcome): RecipientOutcome[] {
-  return recipients.map(() => outcome);
+/** Back as it came; what is refused by store or lease is not begun again at once, over and over. */
+function unspent({ delivery, token }: ClaimedDelivery, sending: Sending): Release {
+  const { settings, givingUp } = sending;
+  return { delivery, token, delayMs: givingUp.aborted ? 0 : settings.putOffMs };
 }
 
 function judgementOf(settings: WorkerSettings, claimedMs: number, startedMs: number): Judgement {
@@ -185,24 +98,31 @@ function judgementOf(settings: WorkerSettings, claimedMs: number, startedMs: num
 async function settle(
   claimed: ClaimedDelivery,
   verdict: Verdict,
+  outcomes: readonly RecipientOutcome[],
   startedMs: number,
   sending: Sending,
 ): Promise<Fate> {
   const { settings, routes } = sending;
   if (verdict.kind === "route") {
-    await routes.failed(claimed, verdict.reply);
-    return giveBack(verdict.release, sending);
+    const rests = await routes.failed(claimed, verdict.reply);
+    const delayMs = rests ? 0 : settings.putOffMs;
+    return giveBack({ ...verdict.release, delayMs }, sending);
   }
-  if (verdict.kind === "retry" && verdict.routeReply)
-    await routes.failed(claimed, verdict.routeReply);
+  const routeReply = verdict.kind === "retry" ? verdict.routeReply : undefined;
+  if (routeReply) await routes.failed(claimed, routeReply);
   const result = await commit(verdict.completion, sending);
-  if (!(verdict.kind === "retry" && verdict.routeReply)) await routes.worked(claimed);
+  if (!routeReply && outcomes.some(isAnswer)) await routes.worked(claimed);
   if (result.kind === "lost") {
     const delivered = result.attemptNo !== undefined;
     settings.onEvent({ kind: "lease-lost", deliveryId: claimed.id, delivered });
     return "lost";
   }
   return tell(claimed, verdict, result, startedMs, settings);
+}
+
+/** Whether somebody at the other end of the route said it. */
+function isAnswer({ kind, reply }: RecipientOutcome): boolean {
+  return kind === "delivered" || reply.phase !== "local";
 }
 
 function tell(
@@ -265,18 +185,17 @@ function commit(
   return untilDone(write, { clock, signal: givingUp, onFailure });
 }
 
-/** Gives a lease back unspent. If the store does not hear of it, the lease runs out by itself. */
-async function giveBack(release: Release, { settings }: Sending): Promise<Fate> {
-  try {
-    await settings.store.release([release]);
-  } catch (error) {
-    settings.onEvent({ kind: "store-failed", doing: "release", error });
-  }
+/** Gives a lease back unspent. If the store never hears of it, the lease runs out by itself. */
+export async function giveBack(
+  release: Release,
+  { settings, givingUp }: Sending,
+): Promise<"released"> {
+  const { store, clock, onEvent } = settings;
+  const onFailure = (error: unknown) => onEvent({ kind: "store-failed", doing: "release", error });
+  // A lease that runs out because the store was away counts as a crash: so it is told when it is back.
+  const write = () => store.release([release]);
+  await untilDone(write, { clock, signal: givingUp, onFailure }).catch(() => {});
   return "released";
-}
-
-function leaseOf({ delivery, token }: ClaimedDelivery) {
-  return { delivery, token };
 }
 
 function factsOf({ id, template, route }: ClaimedDelivery, cycleAttempt: number): DeliveryFacts {

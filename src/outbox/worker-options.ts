@@ -42,11 +42,13 @@ export interface WorkerOptions {
   readonly routePausesMs?: readonly number[];
   /** How long a delivery waits whose route has no room, in milliseconds. @defaultValue 1,000 */
   readonly putOffMs?: number;
+  /** Longest time for one attempt; who has not sent by then is told to end. @defaultValue 1 hour */
+  readonly sendTimeoutMs?: number;
   /** Bodies up to this size come with the claim. @defaultValue 64 KiB */
   readonly inlineBytes?: number;
   /** Which events hooks are to hear of. @defaultValue those of an end, and doubts */
   readonly notify?: Notify;
-  /** Told what happens. Must not throw. */
+  /** Told what happens. What it throws becomes a warning of the process. */
   readonly onEvent?: (event: WorkerEvent) => void;
   /** @defaultValue the machine's clock */
   readonly clock?: Clock;
@@ -60,6 +62,9 @@ export type WorkerProfile = "default" | "reference";
 export type WorkerSettings = Required<Omit<WorkerOptions, "profile" | "maxAttempts">> & {
   readonly maxAttempts: number | undefined;
 };
+
+/** A longer one would fire at once. */
+const longestTimerMs = 2 ** 31 - 1;
 
 const notifiedByDefault: Notify = (type) => type !== "delivery.deferred";
 
@@ -86,9 +91,10 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     maxAttempts: options.maxAttempts ?? (reference ? 8 : undefined),
     routePausesMs: options.routePausesMs ?? [30, 60, 120, 300, 600, 900].map((s) => s * 1_000),
     putOffMs: options.putOffMs ?? 1_000,
+    sendTimeoutMs: options.sendTimeoutMs ?? 3_600_000,
     inlineBytes: options.inlineBytes ?? 65_536,
     notify: options.notify ?? notifiedByDefault,
-    onEvent: options.onEvent ?? (() => {}),
+    onEvent: guarded(options.onEvent ?? (() => {})),
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
   };
@@ -96,11 +102,26 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
   return settings;
 }
 
+/** Who listens cannot stop the mail. */
+function guarded(onEvent: (event: WorkerEvent) => void): (event: WorkerEvent) => void {
+  return (event) => {
+    try {
+      onEvent(event);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
+  };
+}
+
 function check(settings: WorkerSettings): void {
   const { maxAttempts, intervalMs, pollMs, routePausesMs } = settings;
   const counts = ["concurrency", "routeConcurrency", "batchSize"] as const;
-  const times = ["leaseMs", "putOffMs"] as const;
+  const times = ["leaseMs", "putOffMs", "sendTimeoutMs"] as const;
   for (const name of [...counts, ...times]) wholeNumber(name, settings[name]);
+  for (const name of times) {
+    if (settings[name] > longestTimerMs)
+      throw invalid(name, `at most ${longestTimerMs}`, settings[name]);
+  }
   if (maxAttempts !== undefined) wholeNumber("maxAttempts", maxAttempts);
   if (intervalMs !== false) wholeNumber("intervalMs", intervalMs);
   if (!(pollMs[0] >= 1 && pollMs[1] >= pollMs[0])) {

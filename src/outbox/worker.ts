@@ -2,7 +2,7 @@
  * The worker: leases what is due, has it sent, and makes durable what became of it.
  *
  * It never holds a database transaction while it talks to a mail server. It takes no more than it can
- * send at once, stops taking when outcomes cannot be written, and gives back what it did not begin.
+ * send at once, nothing while its own leases may have run out, and gives back what it did not begin.
  * Nothing that one delivery does, and no failure of the store, ends the loop.
  */
 import { Bell } from "./bell.ts";
@@ -10,7 +10,7 @@ import { Leases } from "./leases.ts";
 import { pause } from "./patience.ts";
 import { Routes } from "./routes.ts";
 import type { Claim, ClaimedDelivery, Lane } from "./rows.ts";
-import { carry, type Fate, type Sending } from "./sending.ts";
+import { carry, type Fate, giveBack, type Sending } from "./sending.ts";
 import { type WorkerOptions, type WorkerSettings, workerSettings } from "./worker-options.ts";
 
 /** What became of the deliveries of one tick. */
@@ -22,8 +22,17 @@ export interface WorkerStats {
   readonly carried: Readonly<Record<Fate, number>>;
 }
 
-/** In the order in which they are looked at. */
-const lanes: readonly Lane[] = ["critical", "normal", "bulk", "quarantine"];
+/** In the order in which they are looked at. Of quarantine one at a time is taken, so it starves nobody. */
+const lanes: readonly Lane[] = ["quarantine", "critical", "normal", "bulk"];
+
+/** Longest time a delivery is put off because its route has no room, in milliseconds. */
+const longestPutOffMs = 60_000;
+
+/** What a look at the lanes found; `more` says that due rows may be left behind those put off. */
+interface Found {
+  readonly deliveries: readonly ClaimedDelivery[];
+  readonly more: boolean;
+}
 
 const noFates = (): Record<Fate, number> => ({
   sent: 0,
@@ -39,11 +48,16 @@ export class Worker {
   readonly #leases: Leases;
   readonly #routes: Routes;
   readonly #sending: Sending;
-  readonly #givingUp = new AbortController();
+  #givingUp = new AbortController();
   readonly #carried = noFates();
   readonly #bell: Bell;
   /** Monotonic instant before which a lane that was empty is not looked at again. */
   readonly #emptyUntilMs = new Map<Lane, number>();
+  /** Counts how often something may have become due, so that an old look is not trusted. */
+  #news = 0;
+  /** Rows put off since a look saw all that was due. */
+  #passed = 0;
+  #claimedMs = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
   #quarantined = 0;
   #running: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
@@ -56,11 +70,14 @@ export class Worker {
     const onError = (error: unknown) => onEvent({ kind: "store-failed", doing: "renew", error });
     this.#leases = new Leases({ store, clock, leaseMs, onError });
     this.#routes = new Routes(this.settings);
+    const givingUp = () => this.#givingUp.signal;
     this.#sending = {
       settings: this.settings,
       leases: this.#leases,
       routes: this.#routes,
-      givingUp: this.#givingUp.signal,
+      get givingUp() {
+        return givingUp();
+      },
     };
   }
 
@@ -72,25 +89,39 @@ export class Worker {
   start(): void {
     if (this.#running) return;
     const stop = new AbortController();
+    this.#givingUp = new AbortController();
     this.#running = { stop, ended: this.run(stop.signal) };
   }
 
   /**
    * Takes nothing new, and waits for what is being sent. After `drainMs` sends that have not reached
-   * their final dot are broken off and given back; the others end with their reply. Idempotent.
+   * their final dot are broken off and given back; the others have `replyMs` more for their reply. What
+   * has none by then, or whose outcome the store does not take, is in doubt when its lease runs out.
+   * Resolves with how many those are. Idempotent.
    */
-  async stop({ drainMs = 10_000 }: { readonly drainMs?: number } = {}): Promise<void> {
+  async stop({
+    drainMs = 10_000,
+    replyMs = 10_000,
+  }: {
+    readonly drainMs?: number;
+    readonly replyMs?: number;
+  } = {}): Promise<{ left: number }> {
     const running = this.#running;
-    if (!running) return;
+    if (!running) return { left: this.#inFlight };
     running.stop.abort();
     const { clock } = this.settings;
-    const timer = clock.setTimeout(() => {
+    const givingUp = this.#givingUp;
+    const drained = clock.setTimeout(() => {
+      givingUp.abort();
       this.#leases.abortAll(new Error("the worker stops"));
-      this.#givingUp.abort();
     }, drainMs);
-    await running.ended;
-    clock.clearTimeout(timer);
-    this.#running = undefined;
+    const late = Promise.withResolvers<void>();
+    const over = clock.setTimeout(late.resolve, drainMs + replyMs);
+    await Promise.race([running.ended, late.promise]);
+    clock.clearTimeout(drained);
+    clock.clearTimeout(over);
+    if (this.#running === running) this.#running = undefined;
+    return { left: this.#inFlight };
   }
 
   /** Works until the signal aborts and what was begun is done; never rejects. */
@@ -98,6 +129,7 @@ export class Worker {
     const { store, intervalMs } = this.settings;
     if (intervalMs !== false) return this.#runByTicks(intervalMs, signal);
     const forget = store.onDue(() => {
+      this.#news += 1;
       this.#emptyUntilMs.clear();
       this.#bell.ring();
     });
@@ -116,20 +148,21 @@ export class Worker {
    * each at most once; resolves when all are done. @throws What the store throws when it cannot claim.
    */
   async tick(signal?: AbortSignal): Promise<TickReport> {
-    const { batchSize, concurrency, putOffMs: delayMs, store } = this.settings;
+    const { batchSize, concurrency } = this.settings;
     const fates = noFates();
     const seen = new Set<number>();
     this.#emptyUntilMs.clear();
     while (seen.size < batchSize && !signal?.aborted) {
       const claimedMs = this.settings.clock.now();
-      const deliveries = await this.#claimAny(Math.min(concurrency, batchSize - seen.size));
-      if (deliveries.length === 0) break;
-      const carried = deliveries.map(async (claimed) => {
-        if (!seen.has(claimed.delivery)) return this.#carry(claimed, claimedMs);
+      const room = Math.min(concurrency, batchSize - seen.size);
+      const { deliveries, more } = await this.#claimAny(room);
+      if (deliveries.length === 0 && !more) break;
+      const carried = deliveries.map((claimed) =>
         // Due again already: a tick must not spend a delivery's attempts in a row.
-        await store.release([{ delivery: claimed.delivery, token: claimed.token, delayMs }]);
-        return "released" as const;
-      });
+        seen.has(claimed.delivery) || signal?.aborted
+          ? this.#decline(claimed, signal)
+          : this.#carry(claimed, claimedMs),
+      );
       for (const { delivery } of deliveries) seen.add(delivery);
       for (const fate of await Promise.all(carried)) fates[fate] += 1;
     }
@@ -149,21 +182,27 @@ export class Worker {
   }
 
   async #pump(signal: AbortSignal): Promise<void> {
-    const { pollMs, onEvent, clock } = this.settings;
+    const { pollMs, onEvent, clock, random } = this.settings;
     const [leastPauseMs, mostPauseMs] = pollMs;
     let pauseMs = leastPauseMs;
     while (!signal.aborted) {
       const room = this.#room();
       if (room === 0) {
-        await this.#bell.heard(mostPauseMs);
+        await this.#bell.heard(
+          this.#inFlight < this.settings.concurrency ? leastPauseMs : mostPauseMs,
+        );
         continue;
       }
       try {
         const claimedMs = clock.now();
-        const deliveries = await this.#claimAny(room);
-        for (const claimed of deliveries)
-          void this.#carry(claimed, claimedMs).then(() => this.#bell.ring());
-        if (deliveries.length > 0) {
+        const { deliveries, more } = await this.#claimAny(room);
+        for (const claimed of deliveries) {
+          const done = signal.aborted
+            ? this.#decline(claimed, signal)
+            : this.#carry(claimed, claimedMs);
+          void done.then(() => this.#bell.ring());
+        }
+        if (deliveries.length > 0 || more) {
           pauseMs = leastPauseMs;
           continue;
         }
@@ -171,30 +210,38 @@ export class Worker {
         onEvent({ kind: "store-failed", doing: "claim", error });
       }
       if (signal.aborted) break;
-      await this.#bell.heard(pauseMs * (0.75 + 0.5 * this.settings.random()));
+      await this.#bell.heard(pauseMs * (0.75 + 0.5 * random()));
       pauseMs = Math.min(pauseMs * 2, mostPauseMs);
     }
     while (this.#inFlight > 0) await this.#bell.heard(mostPauseMs);
   }
 
-  /** How many more to claim: a quarter of what fits at least, so that claims stay few and large. */
+  /**
+   * How many more to claim: a quarter of what fits at least, so that claims stay few and large; but
+   * what slow servers leave free is used too, a moment later.
+   */
   #room(): number {
-    const { concurrency, batchSize } = this.settings;
-    const free = concurrency - this.#inFlight;
+    const { concurrency, batchSize, clock, pollMs } = this.settings;
+    const free = Math.min(concurrency - this.#inFlight, batchSize);
     const worthwhile = Math.ceil(Math.min(concurrency, batchSize) / 4);
-    return free >= worthwhile ? Math.min(free, batchSize) : 0;
+    const rested = clock.now() - this.#claimedMs >= pollMs[0];
+    return free >= worthwhile || rested ? Math.max(free, 0) : 0;
   }
 
   /** Claims from the lanes in order until the room is filled. */
-  async #claimAny(room: number): Promise<readonly ClaimedDelivery[]> {
+  async #claimAny(room: number): Promise<Found> {
     const { clock, pollMs, onEvent } = this.settings;
+    await this.#leases.makeCertain();
+    this.#claimedMs = clock.now();
     const deliveries: ClaimedDelivery[] = [];
+    let more = false;
     for (const lane of lanes) {
       if (deliveries.length === room) break;
       if ((this.#emptyUntilMs.get(lane) ?? 0) > clock.now()) continue;
       // What its workers did not survive is carried alone.
       if (lane === "quarantine" && this.#quarantined > 0) continue;
       const limit = lane === "quarantine" ? 1 : room - deliveries.length;
+      const news = this.#news;
       let claim: Claim;
       try {
         claim = await this.#claim(lane, limit);
@@ -204,17 +251,23 @@ export class Worker {
         onEvent({ kind: "store-failed", doing: "claim", error });
         break;
       }
-      deliveries.push(...claim.deliveries);
-      if (claim.deliveries.length + claim.putOff < limit) {
-        this.#emptyUntilMs.set(lane, clock.now() + pollMs[0]);
+      for (const claimed of claim.deliveries) {
+        this.#routes.begin(claimed.route);
+        deliveries.push(claimed);
       }
+      this.#passed += claim.putOff;
+      if (claim.deliveries.length + claim.putOff >= limit) more ||= claim.putOff > 0;
+      else if (news === this.#news) this.#emptyUntilMs.set(lane, clock.now() + pollMs[0]);
     }
-    return deliveries;
+    if (!more) this.#passed = 0;
+    return { deliveries, more };
   }
 
   #claim(lane: Lane, limit: number): Promise<Claim> {
     const { store, leaseMs, name, inlineBytes, intents, routeConcurrency, putOffMs } =
       this.settings;
+    // The more there is that has no room, the longer it waits: looking at it must not be all we do.
+    const longer = putOffMs * (1 + Math.floor(this.#passed / 1_000));
     return store.claim({
       lane,
       limit,
@@ -224,16 +277,27 @@ export class Worker {
       intents,
       routeRoom: routeConcurrency,
       busyRoutes: this.#routes.busy(),
-      putOffMs,
+      putOffMs: Math.min(longer, Math.max(putOffMs, longestPutOffMs)),
     });
   }
 
+  /** Gives back what was claimed and is not to be carried now. */
+  async #decline({ delivery, token, route }: ClaimedDelivery, signal?: AbortSignal): Promise<Fate> {
+    const delayMs = signal?.aborted ? 0 : this.settings.putOffMs;
+    this.#inFlight += 1;
+    const fate = await giveBack({ delivery, token, delayMs }, this.#sending);
+    this.#inFlight -= 1;
+    this.#routes.end(route);
+    return fate;
+  }
+
   async #carry(claimed: ClaimedDelivery, claimedMs: number): Promise<Fate> {
+    // Its lease ran out in the store, not here, and it is still being worked on: never twice at a time.
+    if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);
     const held = this.#leases.hold(claimed, claimedMs);
     const quarantined = claimed.lane === "quarantine" ? 1 : 0;
     this.#inFlight += 1;
     this.#quarantined += quarantined;
-    this.#routes.begin(claimed.route);
     const fate = await carry(claimed, held, claimedMs, this.#sending);
     this.#routes.end(claimed.route);
     this.#quarantined -= quarantined;

@@ -42,7 +42,14 @@ export async function deliverOver(
   let left = envelope.recipients.map((_, position) => position);
   while (left.length > 0) {
     const part = { ...envelope, recipients: left.map((at) => envelope.recipients[at] as Address) };
-    const replies = await transact(route, part, signed, options);
+    let replies: readonly RecipientReply[];
+    try {
+      replies = await transact(route, part, signed, options);
+    } catch (error) {
+      // Who was accepted in a round before stays so; the rest keeps the reply that put it off.
+      if (!outcomes.some((outcome) => outcome?.kind === "delivered")) throw error;
+      break;
+    }
     const tooMany: number[] = [];
     for (const [index, position] of left.entries()) {
       const { reply, accepted, inDoubt } = replies[index] as RecipientReply;
