@@ -163,6 +163,8 @@ export class DeliveryExecutor {
       lingerMs: tuning.maxWaitMs,
       keyConcurrency: tuning.maxConcurrentFlushes,
       concurrency: tuning.maxConcurrentFlushes,
+      // The log has one write under way: a batch behind it waits anyway, and gathers until it is full.
+      minBatchItems: disk.journal ? tuning.maxBatch : 1,
       onFull: "wait",
       clock,
     });
