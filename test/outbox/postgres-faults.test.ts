@@ -77,6 +77,44 @@ test("postgres: a server that is killed loses nothing it answered for, and is fo
   await assertLedger(store, ledger);
 });
 
+test("postgres: a server killed between claims and completions costs no mail and ends each once", async (t, server) => {
+  const { store } = await opened(server);
+  t.after(() => store.close());
+  const given = Array.from({ length: 200 }, () => message());
+  await store.enqueue(given);
+  const answered = new Set<string>();
+  async function untilAnswered<Result>(call: () => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        assert.ok(honest.has((error as { code: string }).code), (error as Error).stack);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+  const midway = Promise.withResolvers<void>();
+  async function worker() {
+    while (answered.size < given.length) {
+      const { deliveries } = await untilAnswered(() => claim(store, { limit: 5, leaseMs: 500 }));
+      for (const lease of deliveries) {
+        await untilAnswered(() => store.complete([sent(lease)]));
+        answered.add(lease.messageId);
+        if (answered.size === 60) midway.resolve();
+      }
+    }
+  }
+  const accident = midway.promise.then(() => server.crash()).then(() => server.start());
+  await Promise.all([accident, worker(), worker(), worker()]);
+  for (const { id } of given) {
+    const found = await store.get(id);
+    assert.equal(found?.deliveries[0]?.state, "done");
+    assert.ok((found?.deliveries[0]?.attempts ?? 0) >= 1);
+  }
+  const events = await store.claimEvents({ limit: 1000, leaseMs: 60_000 });
+  assert.equal(events.length, given.length);
+});
+
 test("postgres: a server that is shut down and started is found again", async (t, server) => {
   const { store } = await opened(server);
   t.after(() => store.close());

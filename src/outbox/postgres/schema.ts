@@ -44,7 +44,7 @@ create table postbag.outbox_delivery (
   reason text,
   last_reply text,
   message_id_header text
-) with (fillfactor = 85);
+) with (fillfactor = 50);
 create index outbox_delivery_trouble on postbag.outbox_delivery (trouble, id)
   where trouble is not null;
 create table postbag.outbox_queue (
@@ -71,7 +71,7 @@ create table postbag.outbox_recipient (
   status text not null default 'pending',
   reply text,
   primary key (delivery_id, ordinal)
-) with (fillfactor = 85);
+) with (fillfactor = 50);
 create table postbag.outbox_attempt (
   delivery_id bigint not null,
   attempt_no integer not null,
@@ -85,7 +85,7 @@ create table postbag.outbox_attempt (
   reply text,
   via text,
   primary key (delivery_id, attempt_no)
-) with (fillfactor = 85);
+) with (fillfactor = 50);
 create table postbag.outbox_idempotency (
   scope text not null,
   key text not null,

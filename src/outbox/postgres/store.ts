@@ -24,7 +24,7 @@ import { inSchema } from "./schema.ts";
 export interface PostgresStoreOptions {
   /** Where the server is, as `postgres://user:password@host/database`; the store makes its own pool. */
   readonly connectionString?: string;
-  /** A `Pool` of pg instead; it stays open when the store closes. */
+  /** A `Pool` of pg instead, of at least two connections; it stays open when the store closes. */
   readonly pool?: PostgresPool & { readonly options?: { readonly max?: number } };
   /** The schema that holds the tables; made if it is not there. @defaultValue "postbag" */
   readonly schema?: string;
@@ -60,18 +60,18 @@ export interface PostgresStoreOptions {
  */
 export async function openPostgresStore(options: PostgresStoreOptions): Promise<OutboxStore> {
   const { schema = "postbag", timeoutMs = 30_000, prepare = true, maxConnections = 10 } = options;
+  const connections = options.pool?.options?.max ?? maxConnections;
   if (typeof schema !== "string" || !/^[^\0]{1,40}$/.test(schema)) {
     const text = `schema must have 1 to 40 characters; got ${JSON.stringify(schema)}`;
     throw new OutboxError("ERR_OUTBOX_OPTION", text);
   }
   wholeNumber("timeoutMs", timeoutMs);
-  wholeNumber("maxConnections", maxConnections, 2);
+  wholeNumber(options.pool ? "pool.options.max" : "maxConnections", connections, 2);
   wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH);
   wholeNumber("maxBatchBytes", options.maxBatchBytes ?? 16 * MiB);
-  const pool = await poolOf(options, maxConnections, timeoutMs);
+  const pool = await poolOf(options, connections, timeoutMs);
   const ownsPool = options.pool === undefined;
   const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
-  const connections = options.pool?.options?.max ?? maxConnections;
   const store = new PostgresStore(db, { ...options, schema }, connections);
   try {
     if (options.migrate ?? true) await store.migrate();
