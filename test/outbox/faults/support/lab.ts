@@ -1,0 +1,115 @@
+/** A store, a server that takes down what it was given, workers here and in other processes. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { type OutboxStore, Worker, type WorkerOptions } from "../../../../src/outbox/index.ts";
+import { type ClientOptions, relayClient } from "../../../../src/smtp/index.ts";
+import type { Clock } from "../../../../src/system/index.ts";
+import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../../support/smtp-sink.ts";
+import { Ledger } from "./ledger.ts";
+import { openStoreAt, type Place } from "./place.ts";
+import { quickWorker } from "./quick-worker.ts";
+import type { WorkerProgramOptions } from "./worker-program.ts";
+
+/** Leases of workers in these tests: short, so that what is lost is soon found. */
+export const leaseMs = 600;
+
+const patienceMs = 60_000;
+const program = join(import.meta.dirname, "worker-program.ts");
+
+export interface Lab {
+  readonly place: Place;
+  readonly store: OutboxStore;
+  readonly sink: SmtpSink;
+  readonly ledger: Ledger;
+  /** A worker in this process, not started. */
+  worker(options?: Partial<WorkerOptions>, client?: LabClient): Worker;
+  /** A worker in a process of its own, at work. */
+  spawn(options?: Partial<WorkerProgramOptions>): Promise<ChildProcess>;
+}
+
+export type LabClient = Partial<ClientOptions> & { readonly port?: number };
+
+export interface LabOptions {
+  readonly place?: Place;
+  readonly sink?: SinkOptions;
+  readonly clock?: Clock;
+}
+
+export async function faultLab(t: TestContext, options: LabOptions = {}): Promise<Lab> {
+  const place = options.place ?? { kind: "sqlite", file: temporaryFile(t) };
+  const store = await openStoreAt(place, options.clock);
+  const sink = await startSmtpSink(options.sink);
+  const ending: (() => unknown)[] = [];
+  t.after(async () => {
+    for (const end of ending.reverse()) await end();
+    await store.close();
+    await sink[Symbol.asyncDispose]();
+  });
+
+  function worker(more: Partial<WorkerOptions> = {}, client: LabClient = {}): Worker {
+    const { port = sink.port, ...clientOptions } = client;
+    const relay = relayClient({
+      relay: { host: "127.0.0.1", port, tls: "never" },
+      name: "worker.example",
+      ...clientOptions,
+    });
+    const made = new Worker({
+      ...quickWorker,
+      store,
+      senderOf: () => relay.deliver,
+      leaseMs,
+      name: `worker ${ending.length}`,
+      ...more,
+    });
+    ending.push(async () => {
+      await made.stop({ drainMs: 0, replyMs: 0 });
+      await relay.close();
+    });
+    return made;
+  }
+
+  async function spawnWorker(more: Partial<WorkerProgramOptions> = {}): Promise<ChildProcess> {
+    const name = `process ${ending.length}`;
+    const given = { place, port: sink.port, name, leaseMs, concurrency: 1, ...more };
+    const child = spawn(process.execPath, [program, JSON.stringify(given)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const ended = once(child, "exit");
+    child.stdin?.on("error", () => {});
+    ending.push(async () => {
+      child.stdin?.end();
+      child.kill("SIGCONT");
+      await ended;
+    });
+    await Promise.race([once(child.stdout as NonNullable<typeof child.stdout>, "data"), ended]);
+    return child;
+  }
+  return { place, store, sink, ledger: new Ledger(store, sink), worker, spawn: spawnWorker };
+}
+
+export function temporaryFile(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-faults-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return join(folder, "outbox.db");
+}
+
+/** Waits for a fact to become true in another process, by looking; fails when it takes a minute. */
+export async function become(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const lastLook = Date.now() + patienceMs;
+  for (;;) {
+    if (await isSo()) return;
+    assert.ok(Date.now() < lastLook, `still not so after a minute: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Waits until a process ended by the signal it was to end by. */
+export async function killed(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  assert.equal(child.signalCode, "SIGKILL", `the worker ended with ${child.exitCode}`);
+}
