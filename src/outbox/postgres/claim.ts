@@ -18,6 +18,8 @@ import { deliveryId, messageOf } from "./ids.ts";
 /**
  * One statement: pick due rows nobody else holds, decide the fate of each, lease or put it off.
  *
+ * The lane is asked for as a range: with `lane = $1` a server that knows nothing of a new table yet
+ * believes that few rows are due, and sorts all of them instead of reading the index in its order.
  * `due` is materialized, or the planner could run it again and take more than the limit. The rows of
  * routes that failed are locked too, so that only one claim sends a probe; as they are locked last, and
  * those who restore a route skip queue rows that are locked, nobody waits in a circle.
@@ -25,8 +27,8 @@ import { deliveryId, messageOf } from "./ids.ts";
 const CLAIM = `with due as materialized (
   select q.delivery_id, q.due_at, q.token, q.blind, q.doubt, q.route
   from postbag.outbox_queue q
-  where q.lane = $1 and q.due_at <= (select postbag.outbox_now())
-  order by q.due_at, q.delivery_id limit $2
+  where q.lane >= $1 and (q.lane, q.due_at) <= ($1, (select postbag.outbox_now()))
+  order by q.lane, q.due_at, q.delivery_id limit $2
   for update skip locked),
 token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
 troubled as materialized (
@@ -233,10 +235,10 @@ export async function body(query: Query, message: number): Promise<Uint8Array | 
   return (row?.bytes as Uint8Array | null | undefined) ?? undefined;
 }
 
-/** See `OutboxStore.nextDue`. */
+/** See `OutboxStore.nextDue`. The first of this lane and all later ones, by the same index. */
 export async function nextDue(query: Query, lane: Lane): Promise<number | undefined> {
-  const sql = `select greatest(0, due_at - (select postbag.outbox_now())) as wait from postbag.outbox_queue
-    where lane = $1 order by due_at limit 1`;
+  const sql = `select lane, greatest(0, due_at - (select postbag.outbox_now())) as wait
+    from postbag.outbox_queue where lane >= $1 order by lane, due_at limit 1`;
   const [row] = await query(sql, [laneNumbers[lane]]);
-  return row && Number(row.wait);
+  return row && Number(row.lane) === laneNumbers[lane] ? Number(row.wait) : undefined;
 }
