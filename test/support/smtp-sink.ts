@@ -17,7 +17,7 @@ export interface SinkStep {
 
 /**
  * The answer: a reply, with CRLF added; `drop` ends the connection, after the reply when there is one;
- * `hang` says nothing, ever; `undefined` is the ordinary reply.
+ * `hang` says nothing, ever; `byteMs` says it octet by octet; `undefined` is the ordinary reply.
  */
 export type SinkAnswer =
   | string
@@ -26,6 +26,7 @@ export type SinkAnswer =
       readonly drop?: true;
       readonly hang?: true;
       readonly afterMs?: number;
+      readonly byteMs?: number;
     }
   | undefined;
 
@@ -122,13 +123,17 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
             .join("\r\n")
         : (ordinary[verb] ?? "500 5.5.1 What?");
     const given = options.answer?.({ verb, line, nth, session }) ?? usual;
-    const { reply, drop, hang, afterMs } =
+    const { reply, drop, hang, afterMs, byteMs } =
       typeof given === "string"
         ? ({ reply: given } as Exclude<SinkAnswer, string | undefined>)
         : given;
     if (afterMs !== undefined) await new Promise((resolve) => setTimeout(resolve, afterMs));
     if (hang) return undefined;
-    if (reply !== undefined) socket.write(`${reply}\r\n`);
+    for (const octet of byteMs !== undefined && reply !== undefined ? `${reply}\r\n` : "") {
+      await new Promise((resolve) => setTimeout(resolve, byteMs));
+      socket.write(octet);
+    }
+    if (reply !== undefined && byteMs === undefined) socket.write(`${reply}\r\n`);
     if (drop) socket.destroy();
     return reply;
   }

@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type OutboxStore, Worker, type WorkerOptions } from "../../../../src/outbox/index.ts";
-import { type ClientOptions, relayClient } from "../../../../src/smtp/index.ts";
-import type { Clock } from "../../../../src/system/index.ts";
+import { type ClientOptions, relayClient, type SessionTarget } from "../../../../src/smtp/index.ts";
+import { type Clock, systemClock } from "../../../../src/system/index.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../../support/smtp-sink.ts";
 import { Ledger } from "./ledger.ts";
 import { openStoreAt, type Place } from "./place.ts";
@@ -32,7 +32,10 @@ export interface Lab {
   spawn(options?: Partial<WorkerProgramOptions>): Promise<ChildProcess>;
 }
 
-export type LabClient = Partial<ClientOptions> & { readonly port?: number };
+export type LabClient = Partial<ClientOptions> & {
+  readonly port?: number;
+  readonly relay?: Partial<SessionTarget>;
+};
 
 export interface LabOptions {
   readonly place?: Place;
@@ -52,11 +55,11 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
   });
 
   function worker(more: Partial<WorkerOptions> = {}, client: LabClient = {}): Worker {
-    const { port = sink.port, ...clientOptions } = client;
+    const { port = sink.port, relay: target, ...clientOptions } = client;
     const relay = relayClient({
-      relay: { host: "127.0.0.1", port, tls: "never" },
       name: "worker.example",
       ...clientOptions,
+      relay: { host: "127.0.0.1", port, tls: "never", ...target },
     });
     const made = new Worker({
       ...quickWorker,
@@ -96,6 +99,29 @@ export function temporaryFile(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "postbag-faults-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return join(folder, "outbox.db");
+}
+
+/** A clock whose wall time a test moves, for the store; waits are real. */
+export class MovedClock implements Clock {
+  offsetMs = 0;
+  readonly now = systemClock.now;
+  readonly setTimeout = systemClock.setTimeout;
+  readonly clearTimeout = systemClock.clearTimeout;
+  readonly setImmediate = systemClock.setImmediate;
+
+  wallTimeMs(): number {
+    return systemClock.wallTimeMs() + this.offsetMs;
+  }
+}
+
+/** Works until everything has ended, an hour of the store's time after the other. */
+export async function carryAll(worker: Worker, ledger: Ledger, clock: MovedClock): Promise<void> {
+  for (let hours = 0; hours < 48; hours += 1) {
+    await worker.tick();
+    if (await ledger.isOver()) return;
+    clock.offsetMs += 3_600_000;
+  }
+  assert.fail("not over after two days");
 }
 
 /** Waits for a fact to become true in another process, by looking; fails when it takes a minute. */
