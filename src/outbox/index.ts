@@ -1,6 +1,7 @@
 /**
  * The door of the outbox: mail is kept with the application's own data, and sent until it arrives.
  */
+export { type CapturedEnvelope, type CaptureOptions, captureMail } from "./capture.ts";
 export {
   type ComposedMail,
   compose,

@@ -29,13 +29,13 @@ export class Routes {
     else this.#inFlight.delete(route);
   }
 
-  /** What room the routes in use have left. */
+  /** What room the routes in use have left; none those that are left to others. */
   busy(): { readonly route: string; readonly room: number }[] {
-    const most = this.#settings.routeConcurrency;
-    return [...this.#inFlight].map(([route, count]) => ({
-      route,
-      room: Math.max(0, most - count),
-    }));
+    const { routeConcurrency: most, exceptRoutes } = this.#settings;
+    return [
+      ...exceptRoutes.map((route) => ({ route, room: 0 })),
+      ...[...this.#inFlight].map(([route, count]) => ({ route, room: Math.max(0, most - count) })),
+    ];
   }
 
   /**

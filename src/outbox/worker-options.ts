@@ -24,6 +24,8 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** Of these, most on one route. @defaultValue concurrency */
   readonly routeConcurrency?: number;
+  /** Routes left to other workers, because only they have the mailboxes behind them. @defaultValue none */
+  readonly exceptRoutes?: readonly string[];
   /** Most deliveries of one claim; in a tick, of the tick. @defaultValue 100; reference: 16 */
   readonly batchSize?: number;
   /** Time between ticks, in milliseconds; `false` for none: the worker wakes by itself. @defaultValue false; reference: 1,000 */
@@ -82,6 +84,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     name: options.name ?? `${hostname()}:${process.pid}`,
     concurrency,
     routeConcurrency: options.routeConcurrency ?? concurrency,
+    exceptRoutes: options.exceptRoutes ?? [],
     batchSize: options.batchSize ?? (reference ? 16 : 100),
     intervalMs: options.intervalMs ?? (reference ? 1_000 : false),
     pollMs: options.pollMs ?? [50, 1_000],

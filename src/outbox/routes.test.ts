@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { captureMail } from "./capture.ts";
+import { createOutbox } from "./outbox.ts";
+import { openSqliteStore } from "./sqlite/store.ts";
+import { Worker } from "./worker.ts";
+
+test("routes left to others are not taken up, and wait for whoever has them", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-routes-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const store = await openSqliteStore({ file: join(folder, "outbox.db") });
+  await using outbox = createOutbox({ store });
+  const senderOf = () => captureMail({ folder: join(folder, "captured") });
+  const { id } = await outbox.enqueue({
+    from: "me@x.example",
+    to: ["a@here.example", "b@there.example"],
+  });
+  const stateOf = async () => {
+    const deliveries = (await outbox.get(id))?.deliveries ?? [];
+    return deliveries.map(({ route, state }) => `${route} ${state}`).toSorted();
+  };
+
+  const away = new Worker({ store, senderOf, exceptRoutes: ["here.example"], putOffMs: 1 });
+  assert.equal((await away.tick()).sent, 1);
+  assert.deepEqual(await stateOf(), ["here.example pending", "there.example done"]);
+  const home = new Worker({ store, senderOf });
+  while ((await stateOf())[0] !== "here.example done") await home.tick();
+});
