@@ -28,7 +28,15 @@ const expected: Record<string, string> = {
   "delivery.ts": "3 messages in 1 batch, 3 names\n",
   "durable-write.ts": 'not yet in place: true\n{ "greeting": "Good day" }\n\n',
   "smtp.ts": "LMTP on 127.0.0.1\n",
+  "outbox.ts": "pending: Your order\n",
+  "nodemailer.ts": "Hello is pending\n",
+  "worker.ts": "mail delivery sent\n1 sent\n",
+  "kysely.ts": "1 order, 1 mail to ann@one.example\n",
+  "drizzle.ts": "1 order, 1 mail to ann@one.example\n",
 };
+
+/** What an application has installed beside ours. */
+const packages = ["nodemailer", "better-sqlite3", "kysely", "drizzle-orm"];
 
 before(async () => {
   const installed = join(folder, "node_modules");
@@ -39,6 +47,9 @@ before(async () => {
   });
   cpSync(join(root, "package.json"), join(installed, "postbag", "package.json"));
   symlinkSync(join(root, "node_modules"), join(installed, "postbag", "node_modules"));
+  for (const name of packages) {
+    symlinkSync(join(root, "node_modules", name), join(installed, name));
+  }
 });
 
 after(() => rmSync(folder, { recursive: true }));

@@ -26,10 +26,17 @@ export interface DataDirectory {
   readonly mail: string;
   /** Holds messages too large for memory while they arrive; emptied at start. */
   readonly spool: string;
+  /** Holds mail for other domains that is kept and not sent; made with the first of it. */
+  readonly captured: string;
 }
 
 export function dataDirectoryAt(path: string): DataDirectory {
-  return { path, mail: join(path, "mail"), spool: join(path, "spool") };
+  return {
+    path,
+    mail: join(path, "mail"),
+    spool: join(path, "spool"),
+    captured: join(path, "captured"),
+  };
 }
 
 /** Where the journal lies, whether or not it is used. */

@@ -12,6 +12,7 @@ import { errnoOf } from "./errors.ts";
 import { judge, mountOf, nearestExisting } from "./file-system-check.ts";
 import { checkJournal } from "./journal-checks.ts";
 import { listenError } from "./listen-error.ts";
+import { checkMailOut } from "./mail-out-check.ts";
 import { isLoopback, type ListenAddress, showListenAddress } from "./setting-kinds.ts";
 import { flagOf, type Settings } from "./settings-table.ts";
 
@@ -35,6 +36,7 @@ export async function examine(settings: Settings): Promise<DoctorReport> {
     ...(await checkJournal(settings, data, holder !== undefined)),
     ...(holder === undefined ? await checkAddresses(settings) : [runningHere(holder)]),
     checkExposure(settings),
+    await checkMailOut(settings),
   ];
   return { healthy: checks.every(({ state }) => state !== "bad"), checks };
 }

@@ -22,6 +22,7 @@ import { countOrphans } from "./staging-folders.ts";
 export interface Engine {
   readonly deliver: Deliver;
   readonly checkRecipient: LocalMailboxes["checkRecipient"];
+  readonly isOurs: LocalMailboxes["isOurs"];
   readonly executor: LateExecutor;
   readonly journal: JournalFigures;
   readonly health: HealthMonitor;
@@ -47,6 +48,8 @@ export interface EngineOptions {
   /** Open sessions by protocol. */
   readonly sessions: () => Readonly<Record<string, number>>;
   readonly onDiskThreadDeath: (cause: unknown) => void;
+  /** What keeps the outbox from taking mail. */
+  readonly outboxObstacle: () => Promise<string | undefined>;
 }
 
 /** Opens the engine; whoever opened it closes its executor. */
@@ -61,6 +64,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     pending: () => executor.stats().pending,
     obstacles: () => obstaclesOf(executor, watch),
     tryToStore: () => tryToStore(data),
+    outboxObstacle: options.outboxObstacle,
   });
   const metrics = createMetrics({
     sessions,
@@ -99,6 +103,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       const refusal = await mailboxes.checkRecipient(recipient);
       return refusal ?? (executor.executor ? undefined : { ...notNow, phase: "rcpt" });
     },
+    isOurs: mailboxes.isOurs,
     executor,
     journal,
     health,

@@ -12,6 +12,14 @@ export type AppErrorCode =
   | "ERR_APP_JOURNAL"
   /** The journal cannot be opened, or publish what it owes, for a reason that may pass. */
   | "ERR_APP_JOURNAL_NOT_NOW"
+  /** The outbox cannot be used as it is: starting again does not help. */
+  | "ERR_APP_OUTBOX"
+  /** The outbox cannot be used now, for a reason that may pass. */
+  | "ERR_APP_OUTBOX_NOT_NOW"
+  /** There is no such message, delivery or outbox. */
+  | "ERR_APP_NOT_FOUND"
+  /** The idempotency key stands for another mail. */
+  | "ERR_APP_CONFLICT"
   | "ERR_APP_LISTEN"
   | "ERR_APP_ADDRESS"
   | "ERR_APP_NO_MAILBOX"
@@ -39,4 +47,17 @@ export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const code = (error as NodeJS.ErrnoException).code;
   return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : errnoOf(error.cause);
+}
+
+/** An error and what caused it, without stack traces: the words of every level, and the errno. */
+export function why(error: unknown): { readonly error: string; readonly errno?: string } {
+  const words: string[] = [];
+  for (let level = error; level !== undefined && words.length < 5; ) {
+    const word = level instanceof Error ? level.message : String(level);
+    // Many an error repeats the words of its cause.
+    if (!words.some((before) => before.includes(word))) words.push(word.replace(/\.$/, ""));
+    level = level instanceof Error ? level.cause : undefined;
+  }
+  const errno = errnoOf(error);
+  return { error: words.join(": "), ...(errno !== undefined && { errno }) };
 }

@@ -24,6 +24,8 @@ export interface HealthOptions {
   readonly obstacles: () => readonly string[];
   /** Stores something small durably, beside the mail. */
   readonly tryToStore: () => Promise<void>;
+  /** What keeps the outbox from taking mail. @defaultValue nothing */
+  readonly outboxObstacle?: () => Promise<string | undefined>;
 }
 
 export interface HealthMonitor {
@@ -64,7 +66,8 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
     if (free !== undefined && free < minFreeBytes) {
       return notReady(`only ${free} bytes are free for mail, less than ${minFreeBytes}`);
     }
-    return { ready: true };
+    const obstacle = await options.outboxObstacle?.();
+    return obstacle === undefined ? { ready: true } : notReady(obstacle);
   }
 
   /** Says whether deliveries have been waiting since an earlier question without one of them ending. */

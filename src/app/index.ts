@@ -4,15 +4,26 @@
  * A function loads what it needs only when it is called, because `postbag deliver` is started once for
  * each message and has no use for a server.
  */
+import type { Outbox } from "../outbox/index.ts";
 import type { BenchOptions, BenchReport } from "./bench.ts";
 import type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
 import type { DoctorReport } from "./doctor.ts";
 import type { Logger, LogOptions } from "./log.ts";
 import type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
 import type { RecoverOptions, RecoverResult } from "./recover.ts";
+import type { SendOptions, Sent } from "./send.ts";
 import type { RunningServer, ServeOptions } from "./serve.ts";
 import type { Settings } from "./settings-table.ts";
+import type { RunningWorker, WorkerOptions } from "./worker.ts";
 
+export type {
+  AttemptRow,
+  DeliveryRow,
+  DeliveryState,
+  MessageRow,
+  Outbox,
+  StoreStats,
+} from "../outbox/index.ts";
 export type { BenchOptions, BenchReport } from "./bench.ts";
 export type { Check } from "./check.ts";
 export type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
@@ -21,6 +32,7 @@ export { AppError, type AppErrorCode } from "./errors.ts";
 export type { Logger, LogOptions } from "./log.ts";
 export type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
 export type { RecoverOptions, RecoverResult } from "./recover.ts";
+export type { SendOptions, Sent } from "./send.ts";
 export type { Leftover, RunningServer, ServeOptions } from "./serve.ts";
 export { type LoadedSettings, loadSettings, type Origin } from "./settings.ts";
 export {
@@ -35,6 +47,7 @@ export {
 } from "./settings-table.ts";
 export type { Listener } from "./status-figures.ts";
 export { version } from "./version.ts";
+export type { RunningWorker, WorkerOptions } from "./worker.ts";
 
 /** Starts the server; see `serve.ts`. */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
@@ -72,6 +85,40 @@ export async function* readMailbox(
 /** Examines this machine; see `doctor.ts`. */
 export async function examine(settings: Settings): Promise<DoctorReport> {
   return (await import("./doctor.ts")).examine(settings);
+}
+
+/** Puts a message into the outbox; see `send.ts`. */
+export async function sendMessage(options: SendOptions): Promise<Sent> {
+  return (await import("./send.ts")).sendMessage(options);
+}
+
+/** Does something with an outbox that is there; see `open-outbox.ts`. */
+export async function withOutbox<Result>(
+  settings: Settings,
+  use: (outbox: Outbox) => Promise<Result>,
+): Promise<Result> {
+  const { openExistingOutbox, explained } = await import("./open-outbox.ts");
+  await using outbox = await openExistingOutbox(settings);
+  try {
+    return await use(outbox);
+  } catch (error) {
+    throw explained(error);
+  }
+}
+
+/** Makes or updates the tables of the outbox, or only writes how; see `migrate-outbox.ts`. */
+export async function migrateOutbox(settings: Settings): Promise<string> {
+  return (await import("./migrate-outbox.ts")).migrateOutbox(settings);
+}
+
+/** The statements that make the tables of the outbox; see `migrate-outbox.ts`. */
+export async function outboxMigrationSql(settings: Settings): Promise<string> {
+  return (await import("./migrate-outbox.ts")).outboxMigrationSql(settings);
+}
+
+/** Starts a worker without a server; see `worker.ts`. */
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  return (await import("./worker.ts")).startWorker(options);
 }
 
 /** Recovers the journal without a server; see `recover.ts`. */

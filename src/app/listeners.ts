@@ -8,6 +8,7 @@ import type { Engine } from "./engine.ts";
 import { listenError } from "./listen-error.ts";
 import type { ListenAddress } from "./setting-kinds.ts";
 import type { Settings } from "./settings-table.ts";
+import type { Submission } from "./submission.ts";
 
 export interface MailListenerOptions {
   readonly protocol: "smtp" | "lmtp";
@@ -16,19 +17,22 @@ export interface MailListenerOptions {
   readonly settings: Settings;
   readonly data: DataDirectory;
   readonly engine: Engine;
+  /** Takes mail for other domains by SMTP too; LMTP is for mailboxes here (RFC 2033 §5). */
+  readonly submission: Submission;
 }
 
 /** Takes mail in by SMTP or LMTP. */
 export async function listenForMail(options: MailListenerOptions): Promise<MailServer> {
-  const { protocol, listen, hostname, settings, data, engine } = options;
+  const { protocol, listen, hostname, settings, data, engine, submission } = options;
   const { bareNewlines, greetingDelayMs, storedLineEndings } = settings;
+  const { deliver, checkRecipient } = protocol === "smtp" ? submission : engine;
   try {
     return await startMailServer({
       protocol,
       listen,
       hostname,
-      deliver: engine.deliver,
-      checkRecipient: engine.checkRecipient,
+      deliver,
+      checkRecipient,
       limits: limitsOf(settings),
       storedLineEndings,
       ...(bareNewlines !== undefined && { bareNewlines }),

@@ -1,17 +1,19 @@
 /**
  * Which addresses are ours, and where their mail lies: `<mail root>/<domain>/<local part>/`.
  *
- * Mail for a domain that is not ours is refused, always: this server never passes mail on. What keeps
- * us from looking a mailbox up is our fault and temporary for the sender.
+ * Mail for a domain that is not ours is refused here; who may have it sent is said in submission.ts.
+ * What keeps us from looking a mailbox up is our fault and temporary for the sender.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Address, addressToMailbox, type Reply, reply } from "../mail/index.ts";
+import { type Address, addressParts, addressToMailbox, type Reply, reply } from "../mail/index.ts";
 import { errnoOf } from "./errors.ts";
 import { isLoopback } from "./setting-kinds.ts";
 import type { Settings } from "./settings-table.ts";
 
 export interface LocalMailboxes {
+  /** Tells whether the address, if it is one, is of a domain of ours. */
+  readonly isOurs: (recipient: Address) => boolean;
   /** The reply that refuses a recipient, or `undefined` when its mail is taken. */
   readonly checkRecipient: (recipient: Address) => Promise<Reply | undefined>;
   /** The Maildir of a recipient, or the reply that refuses it. Looks at no disk. */
@@ -41,6 +43,7 @@ export function localMailboxes(options: LocalMailboxesOptions): LocalMailboxes {
   }
 
   return {
+    isOurs: (recipient) => domains.has(addressParts(recipient)?.domain ?? ""),
     mailboxOf,
     async checkRecipient(recipient) {
       const mailbox = mailboxOf(recipient);

@@ -5,7 +5,7 @@
 import type { DeliveryEvent, LocalDeliveryEvent } from "../delivery/index.ts";
 import { formatReply, type RecipientOutcome, type StoredCopy } from "../mail/index.ts";
 import type { SessionInfo, SmtpEvent } from "../smtp/index.ts";
-import { errnoOf } from "./errors.ts";
+import { errnoOf, why } from "./errors.ts";
 import type { HealthMonitor } from "./health.ts";
 import type { JournalWatch } from "./journal-watch.ts";
 import type { Logger } from "./log.ts";
@@ -139,17 +139,6 @@ function who({ id, protocol, clientAddress, helo }: SessionInfo) {
     ...(clientAddress !== undefined && { client: clientAddress }),
     ...(helo !== undefined && { helo }),
   };
-}
-
-/** An error and what caused it, without stack traces: the words of every level, and the errno. */
-function why(error: unknown): { readonly error: string; readonly errno?: string } {
-  const words: string[] = [];
-  for (let level = error; level !== undefined && words.length < 5; ) {
-    words.push(level instanceof Error ? level.message : String(level));
-    level = level instanceof Error ? level.cause : undefined;
-  }
-  const errno = errnoOf(error);
-  return { error: words.join(": "), ...(errno !== undefined && { errno }) };
 }
 
 function most(copies: readonly StoredCopy[], figure: (copy: StoredCopy) => number): number {

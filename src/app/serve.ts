@@ -1,11 +1,11 @@
 /**
- * The wiring of the server: listeners take mail in, the engine makes it durable, the face tells how it
- * goes.
+ * The wiring of the server: listeners take mail in, the engine makes it durable, mail out sends what is
+ * for others, the face tells how it goes.
  *
  * Order matters twice. Starting: the data directory is locked before anything in it is touched, and
  * what an earlier process left in the journal is recovered before anybody is listened to. Stopping: the
- * mail listeners end first, so that every message taken is answered, then the executor, which publishes
- * what it can, then the face, then the lock.
+ * mail listeners and the sender end first, so that every message taken is answered and every one sent is
+ * recorded, then the executor, which publishes what it can, then the face, then the lock.
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
@@ -20,14 +20,19 @@ import {
   prepareDataDirectory,
 } from "./data-directory.ts";
 import { type Engine, openEngine } from "./engine.ts";
-import { AppError } from "./errors.ts";
+import { AppError, why } from "./errors.ts";
 import { judge, mountOf } from "./file-system-check.ts";
 import { listenForHttp, listenForMail } from "./listeners.ts";
 import { policyOf } from "./local-mailboxes.ts";
 import type { Logger } from "./log.ts";
+import { MailOut } from "./mail-out.ts";
+import { ownDomains } from "./open-outbox.ts";
+import { createOutboxMetrics } from "./outbox-metrics.ts";
+import { openSenders } from "./senders.ts";
 import { isLoopback, showListenAddress } from "./setting-kinds.ts";
 import type { Settings } from "./settings-table.ts";
 import { type Listener, statusOf } from "./status-figures.ts";
+import { submission } from "./submission.ts";
 
 export interface ServeOptions {
   readonly settings: Settings;
@@ -52,6 +57,8 @@ export interface Leftover {
   readonly messages: number;
   /** Deliveries that were waiting or in flight then. */
   readonly deliveries: number;
+  /** Mail that was being sent; the next worker takes it up. */
+  readonly sending: number;
 }
 
 /** What the server calls itself and whose mail it takes. */
@@ -81,26 +88,38 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const identity = identityOf(settings);
   const mailServers: MailServers = new Map();
   const sessions = () => sessionsOf(mailServers);
-  const engine = await openEngine({ ...options, ...identity, data, sessions });
+  const outboxObstacle = async () => mailOut.obstacle();
+  const engine = await openEngine({ ...options, ...identity, data, sessions, outboxObstacle });
   undo.defer(() => engine.executor.close());
+  const mailOut = await openMailOut({ ...options, data, engine });
+  undo.defer(async () => void (await mailOut.close({ timeoutMs: 0 })));
   const listeners: Listener[] = [];
 
   // The face starts first and goes last, so that it can say "not ready" before and after.
-  await openFaces({ settings, identity, engine, sessions, listeners, undo });
+  await openFaces({ settings, identity, engine, mailOut, sessions, listeners, undo });
+  const taking = submission({
+    settings,
+    engine,
+    outbox: () => mailOut.outbox,
+    onQueued: (mail) => log.info(mail, "queued"),
+    onFault: (error) => log.error(why(error), "not queued"),
+  });
   for (const protocol of ["smtp", "lmtp"] as const) {
     const listen = settings[protocol];
     if (!listen) continue;
-    const server = await listenForMail({ ...identity, protocol, listen, settings, data, engine });
+    const parts = { ...identity, protocol, listen, settings, data, engine, submission: taking };
+    const server = await listenForMail(parts);
     mailServers.set(protocol, server);
     undo.defer(() => server.close({ timeoutMs: 0 }));
     listeners.push({ protocol, address: showListenAddress(server.address) });
   }
 
+  mailOut.start();
   listeners.sort((one, other) => shown.indexOf(one.protocol) - shown.indexOf(other.protocol));
   const running = undo.move();
   let closing: Promise<Leftover> | undefined;
   const stop = async (timeoutMs: number) => {
-    const left = await drain(engine, mailServers, timeoutMs);
+    const left = await drain({ engine, mailOut, mailServers, timeoutMs });
     await running.disposeAsync();
     return left;
   };
@@ -112,6 +131,21 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
       return closing;
     },
   };
+}
+
+interface MailOutParts extends Pick<ServeOptions, "settings" | "log"> {
+  readonly data: DataDirectory;
+  readonly engine: Engine;
+}
+
+async function openMailOut({ settings, log, data, engine }: MailOutParts): Promise<MailOut> {
+  const senders = openSenders({ settings, captured: data.captured, local: engine.deliver });
+  const mailOut = await MailOut.open({ settings, log, senders });
+  mailOut.onWorkerEvent = createOutboxMetrics(engine.metrics.registry, {
+    stats: () => mailOut.stats(),
+    inFlight: () => mailOut.inFlight(),
+  });
+  return mailOut;
 }
 
 /** Refuses, or warns of, a file system that cannot keep what a 250 promises. */
@@ -140,7 +174,7 @@ function promisingFolders(data: DataDirectory, settings: Settings): string[] {
 function identityOf(settings: Settings): Identity {
   return {
     hostname: settings.hostname ?? normaliseDomain(machineName()) ?? "localhost",
-    domains: [...new Set(["localhost", ...settings.domain])],
+    domains: ownDomains(settings),
     mailboxPolicy: policyOf(settings),
   };
 }
@@ -149,13 +183,14 @@ interface FaceParts {
   readonly settings: Settings;
   readonly identity: Identity;
   readonly engine: Engine;
+  readonly mailOut: MailOut;
   readonly sessions: () => Readonly<Record<string, number>>;
   readonly listeners: Listener[];
   readonly undo: AsyncDisposableStack;
 }
 
 async function openFaces(parts: FaceParts): Promise<void> {
-  const { settings, identity, engine, sessions, listeners, undo } = parts;
+  const { settings, identity, engine, mailOut, sessions, listeners, undo } = parts;
   const { health, metrics, executor, journal } = engine;
   const startedAt = new Date(systemClock.wallTimeMs());
   const readMetrics = () => metrics.registry.metrics();
@@ -172,6 +207,7 @@ async function openFaces(parts: FaceParts): Promise<void> {
       journalFolder: journal.folder,
       recovery: journal.recovery(),
       orphans: await journal.orphans(),
+      outbound: { settings, stats: await mailOut.stats() },
     });
   if (settings.http) {
     const loopback = isLoopback(settings.http);
@@ -206,25 +242,31 @@ function accessTokenOf({ accessTokenFile }: Settings): { readonly accessToken?: 
   throw new AppError("ERR_APP_CONFIG_FILE", `accessTokenFile ${accessTokenFile} is empty`);
 }
 
+interface DrainParts {
+  readonly engine: Engine;
+  readonly mailOut: MailOut;
+  readonly mailServers: MailServers;
+  readonly timeoutMs: number;
+}
+
 /** Ends the sessions, then commits what they left; says what was cut off when the time was up. */
-async function drain(
-  { health, executor }: Engine,
-  mailServers: MailServers,
-  timeoutMs: number,
-): Promise<Leftover> {
+async function drain({ engine, mailOut, mailServers, timeoutMs }: DrainParts): Promise<Leftover> {
+  const { health, executor } = engine;
   const endMs = systemClock.now() + timeoutMs;
   const servers = [...mailServers.values()];
-  let left: Leftover = { messages: 0, deliveries: 0 };
+  let cutOff = { messages: 0, deliveries: 0 };
   health.stopping();
   // Set before the servers set theirs, so it looks at what they are about to cut off.
   const timer = systemClock.setTimeout(() => {
     const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
-    left = { messages, deliveries: executor.stats().pending };
+    cutOff = { messages, deliveries: executor.stats().pending };
   }, timeoutMs);
+  mailOut.stop(timeoutMs);
   await Promise.all(servers.map((server) => server.close({ timeoutMs })));
+  const sending = await mailOut.close({ timeoutMs: Math.max(0, endMs - systemClock.now()) });
   systemClock.clearTimeout(timer);
   await executor.close({ timeoutMs: Math.max(0, endMs - systemClock.now()) });
-  return left;
+  return { ...cutOff, sending };
 }
 
 function sessionsOf(servers: MailServers): Record<string, number> {

@@ -5,12 +5,13 @@
  * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
  * `maxBatch`. A default of `undefined` is worked out from the other settings; `otherwise` says how.
  */
+import { outboundSettings } from "./outbound-settings.ts";
+import { type Setting, setting } from "./setting.ts";
 import {
   bytes,
   file,
   folder,
   hostName,
-  type Kind,
   listenAddress,
   listOf,
   milliseconds,
@@ -19,28 +20,6 @@ import {
   tcpAddress,
   wholeNumber,
 } from "./setting-kinds.ts";
-
-export interface Setting<T, Default extends T | undefined = T | undefined> {
-  readonly kind: Kind<T>;
-  readonly default: Default;
-  /** What holds when the setting is not given and has no fixed default. */
-  readonly otherwise?: string;
-  /** One line, without the default. */
-  readonly doc: string;
-  readonly group: SettingGroup;
-}
-
-export type SettingGroup = "everyday" | "server" | "limits" | "commit";
-
-function setting<T, const Default extends T | undefined>(
-  group: SettingGroup,
-  kind: Kind<T>,
-  fallback: Default,
-  doc: string,
-  otherwise?: string,
-): Setting<T, Default> {
-  return { kind, default: fallback, doc, group, ...(otherwise !== undefined && { otherwise }) };
-}
 
 const loopback = (port: number) => ({ host: "127.0.0.1", port });
 
@@ -123,6 +102,8 @@ export const settingsTable = {
     "Pause before the SMTP greeting, which shows up impatient clients.",
     "0 for LMTP and on loopback, else 100",
   ),
+
+  ...outboundSettings,
 
   maxMessageBytes: setting("limits", bytes, 52_428_800, "Largest message; past it 552 5.3.4."),
   maxRecipients: setting(
@@ -222,6 +203,8 @@ export const settingsTable = {
     "Bytes of deliveries waiting or in flight.",
   ),
 } as const;
+
+export type { Setting, SettingGroup } from "./setting.ts";
 
 export type SettingName = keyof typeof settingsTable;
 

@@ -157,8 +157,13 @@ function invalid(name: SettingName, received: string, origin: Origin): AppError 
   const { expected } = settingOf(name).kind;
   return new AppError(
     origin === flagOf(name) ? "ERR_APP_USAGE" : "ERR_APP_SETTING_INVALID",
-    `${name} must be ${expected}; got ${received} (${origin})`,
+    `${name} must be ${expected}; got ${withoutSecret(received)} (${origin})`,
   );
+}
+
+/** Hides the password of what looks like a URL. */
+function withoutSecret(text: string): string {
+  return text.replace(/(:\/\/[^\s:@/"]*):[^\s"]*@/, "$1:***@");
 }
 
 /**

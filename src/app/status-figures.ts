@@ -1,6 +1,9 @@
 /** Gathers what the status page shows. */
 import type { DeliveryStats, RecoveryReport } from "../delivery/index.ts";
 import type { Status } from "../http/index.ts";
+import type { StoreStats } from "../outbox/index.ts";
+import { wayOut } from "./mail-out-check.ts";
+import type { Settings } from "./settings-table.ts";
 import { version } from "./version.ts";
 
 /** One address the server listens on. */
@@ -20,11 +23,25 @@ export interface StatusFacts extends Omit<Status, "version" | "listeners" | "fig
   readonly journalFolder: string | undefined;
   readonly recovery: RecoveryReport;
   readonly orphans: number;
+  readonly outbound: {
+    readonly settings: Pick<Settings, "outbound" | "relay">;
+    /** `undefined` while the outbox does not answer. */
+    readonly stats: StoreStats | undefined;
+  };
 }
 
 export function statusOf(facts: StatusFacts): Status {
-  const { listeners, freeBytes, sessions, delivery, journalFolder, recovery, orphans, ...rest } =
-    facts;
+  const {
+    listeners,
+    freeBytes,
+    sessions,
+    delivery,
+    journalFolder,
+    recovery,
+    orphans,
+    outbound,
+    ...rest
+  } = facts;
   const { delivered, failed, batches, pending, waiting } = delivery;
   const company = batches === 0 ? "none yet" : `${(delivered / batches).toFixed(1)} on average`;
   const open = Object.entries(sessions).map(([protocol, count]) => `${count} ${protocol}`);
@@ -41,6 +58,7 @@ export function statusOf(facts: StatusFacts): Status {
       ...(journalFolder === undefined ? [] : journalFigures(delivery, recovery)),
       ...(orphans === 0 ? [] : [["Orphans", `${grouped(orphans)}, see postbag doctor`] as const]),
       ["Open sessions", open.join(", ") || "none"],
+      ...outboundFigures(outbound),
       ["Free for mail", freeBytes === undefined ? "unknown" : inGiB(freeBytes)],
     ],
   };
@@ -58,6 +76,23 @@ function journalFigures(
     ["Durable, not yet visible", waiting],
     ...(restored + finished + skipped === 0 ? [] : [["Recovered", recovered] as const]),
     ...(damage.length === 0 ? [] : [["Journal", "damaged, see postbag doctor"] as const]),
+  ];
+}
+
+function outboundFigures({ settings, stats }: StatusFacts["outbound"]): Status["figures"] {
+  const way = ["Mail for other domains", wayOut(settings)] as const;
+  if (stats === undefined) return [way, ["Outbox", "does not answer"]];
+  const { lanes, dead, inDoubt, blockedRoutes } = stats;
+  const queued = lanes.reduce((sum, lane) => sum + lane.queued, 0);
+  const oldestDueMs = Math.max(0, ...lanes.map((lane) => lane.oldestDueMs ?? 0));
+  const due = oldestDueMs === 0 ? "" : `, the first due for ${(oldestDueMs / 1000).toFixed(1)} s`;
+  const routes = blockedRoutes.map(({ route, reason }) => `${route} (${reason ?? "unknown"})`);
+  return [
+    way,
+    ["To be sent", queued === 0 ? "none" : `${grouped(queued)}${due}`],
+    ...(dead === 0 ? [] : [["Dead letters", grouped(dead)] as const]),
+    ...(inDoubt === 0 ? [] : [["In doubt", grouped(inDoubt)] as const]),
+    ...(routes.length === 0 ? [] : [["Routes at rest", routes.join(", ")] as const]),
   ];
 }
 

@@ -10,22 +10,30 @@ import { configCommand } from "./config.ts";
 import { deliverCommand } from "./deliver.ts";
 import { doctorCommand } from "./doctor.ts";
 import { mailboxCommand } from "./mailbox.ts";
+import { outboxCommand } from "./outbox.ts";
 import { recoverCommand } from "./recover.ts";
+import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
 import { exitCodeOf, exitCodes } from "./sysexits.ts";
+import { workerCommand } from "./worker.ts";
 
 function postbag(): Command {
   const program = new Command("postbag")
-    .description("Takes in mail by SMTP and LMTP and keeps it in Maildirs, safe from power cuts.")
+    .description(
+      "Takes in mail and keeps it in Maildirs, sends mail until it arrives; safe from power cuts.",
+    )
     .version(version)
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true })
     .commandsGroup("Everyday:")
     .addCommand(serveCommand())
+    .addCommand(sendCommand())
     .addCommand(mailboxCommand())
+    .addCommand(outboxCommand())
     .addCommand(doctorCommand())
     .commandsGroup("More:")
     .addCommand(deliverCommand())
+    .addCommand(workerCommand())
     .addCommand(recoverCommand())
     .addCommand(benchCommand())
     .addCommand(configCommand());

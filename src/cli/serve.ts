@@ -1,18 +1,15 @@
 /**
  * `postbag serve`: runs the server until it is told to stop.
  *
- * SIGTERM and SIGINT end it in order: no new mail, everything taken is answered, exit 0. A second
- * signal, a second later or more, ends it at once; the message being committed is then either durable
- * or was never acknowledged. (A shell or npm often passes on a signal the server got already, so
- * repeats within that second are the same one.)
+ * SIGTERM and SIGINT end it in order: no new mail, everything taken is answered, exit 0. When a second
+ * one ends it at once, the message being committed is either durable or was never acknowledged.
  */
 import { relative } from "node:path";
 import { Command } from "commander";
-import { type Logger, openLog, type RunningServer, startServer, version } from "../app/index.ts";
+import { openLog, type RunningServer, type Settings, startServer, version } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+import { untilSignal } from "./stop-on-signal.ts";
 import { exitCodes } from "./sysexits.ts";
-
-const sameSignalMs = 1_000;
 
 export function serveCommand(): Command {
   const command = new Command("serve").description("run the mail server").action(serve);
@@ -35,44 +32,32 @@ async function serve(options: Record<string, unknown>): Promise<void> {
       process.exit(exitCodes.software);
     },
   });
-  stopOnSignal(starting, log, settings.shutdownMs);
+  untilSignal(log, async () => {
+    const server = await starting;
+    const left = await server.close({ timeoutMs: settings.shutdownMs });
+    if (Object.values(left).every((count) => count === 0)) log.info("stopped");
+    else log.warn({ ...left, timeoutMs: settings.shutdownMs }, "stopped; this was left unanswered");
+  });
   const server = await starting;
   const dataFlag =
     origins.data === "default" ? "" : ` --data ${shellWord(shortest(settings.data))}`;
-  console.log(`${banner(server, dataFlag)}\npostbag ready`);
+  console.log(`${banner(server, settings, dataFlag)}\npostbag ready`);
 }
 
-function stopOnSignal(starting: Promise<RunningServer>, log: Logger, timeoutMs: number): void {
-  let firstAtMs: number | undefined;
-  const onSignal = (signal: NodeJS.Signals) => {
-    if (firstAtMs !== undefined) {
-      if (performance.now() - firstAtMs >= sameSignalMs) process.exit(1);
-      return;
-    }
-    firstAtMs = performance.now();
-    log.info({ signal }, "stopping");
-    starting
-      .then((server) => server.close({ timeoutMs }))
-      .then(({ messages, deliveries }) => {
-        if (messages + deliveries === 0) log.info("stopped");
-        else log.warn({ messages, deliveries, timeoutMs }, "stopped; this was left unanswered");
-        process.exit(exitCodes.ok);
-      })
-      .catch((error: unknown) => {
-        log.fatal({ error: String(error) }, "could not stop in order");
-        process.exit(exitCodes.software);
-      });
-  };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
-}
-
-function banner({ data, listeners }: RunningServer, dataFlag: string): string {
+function banner(
+  { data, listeners }: RunningServer,
+  { outbound }: Settings,
+  dataFlag: string,
+): string {
   const smtp = listeners.find(({ protocol }) => protocol === "smtp");
   const addresses = listeners.map(
     ({ protocol, address }) => `  ${protocol.toUpperCase().padEnd(8)} ${linkOf(protocol, address)}`,
   );
-  const lines = [`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ""];
+  const mailOut =
+    outbound === "capture"
+      ? ["", `Mail for other domains is kept in ${data.captured} and never sent.`]
+      : [];
+  const lines = [`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ...mailOut, ""];
   if (smtp === undefined) return lines.join("\n");
   return [
     ...lines,

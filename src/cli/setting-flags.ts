@@ -14,6 +14,7 @@ import {
 const titles: Readonly<Record<SettingGroup, string>> = {
   everyday: "Options:",
   server: "More about the server:",
+  outbound: "Mail out:",
   limits: "Limits:",
   commit: "Group commit:",
 };

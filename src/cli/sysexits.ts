@@ -8,8 +8,10 @@ import type { AppErrorCode } from "../app/index.ts";
 
 export const exitCodes = {
   ok: 0,
+  notDone: 1,
   usage: 64,
   data: 65,
+  noInput: 66,
   noUser: 67,
   unavailable: 69,
   software: 70,
@@ -30,6 +32,10 @@ const byError: Readonly<Record<AppErrorCode, number>> = {
   // Starting again does not help: service managers leave it at that (docs/operations.md).
   ERR_APP_JOURNAL: exitCodes.config,
   ERR_APP_JOURNAL_NOT_NOW: exitCodes.temporary,
+  ERR_APP_OUTBOX: exitCodes.config,
+  ERR_APP_OUTBOX_NOT_NOW: exitCodes.temporary,
+  ERR_APP_NOT_FOUND: exitCodes.noInput,
+  ERR_APP_CONFLICT: exitCodes.data,
   ERR_APP_LISTEN: exitCodes.unavailable,
   ERR_APP_ADDRESS: exitCodes.usage,
   ERR_APP_NO_MAILBOX: exitCodes.noUser,

@@ -239,8 +239,11 @@ test("doctor names what is wrong with what to do, and fails", async (t) => {
 
 test("help shows a newcomer the first few commands, and every setting with its default", async () => {
   const { stdout } = await run(["--help"]);
-  assert.match(stdout, /^Everyday:\n +serve .*\n +mailbox .*\n +doctor .*\n\n/m);
-  assert.match(stdout, /^More:\n +deliver .*\n +recover .*\n +bench .*\n +config /m);
+  assert.match(
+    stdout,
+    /^Everyday:\n +serve .*\n +send .*\n +mailbox .*\n +outbox .*\n +doctor .*\n\n/m,
+  );
+  assert.match(stdout, /^More:\n +deliver .*\n +worker .*\n +recover .*\n +bench .*\n +config /m);
   const help = (await run(["serve", "--help"])).stdout;
   assert.match(help, /--max-batch <N> +Messages in one flush \(default: 64\)/);
   assert.match(help, /Limits:/);

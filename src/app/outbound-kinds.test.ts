@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isWithin, networks, relayAddress, storeAddress } from "./outbound-kinds.ts";
+
+test("a relay is read with its port, its encryption and its password, and shown without that", () => {
+  const cases: readonly [string, unknown, string][] = [
+    [
+      "smtp://relay.example",
+      { host: "relay.example", port: 25, implicitTls: false },
+      "smtp://relay.example:25",
+    ],
+    [
+      "smtps://me%40x:p%2Fw@relay.example",
+      { host: "relay.example", port: 465, implicitTls: true, user: "me@x", password: "p/w" },
+      "smtps://me%40x:***@relay.example:465",
+    ],
+    ["smtp://[::1]:2525", { host: "::1", port: 2525, implicitTls: false }, "smtp://[::1]:2525"],
+  ];
+  for (const [text, expected, shown] of cases) {
+    const read = relayAddress.read(text, "/");
+    assert.deepEqual(read, expected, text);
+    assert.equal(read && relayAddress.show(read), shown);
+  }
+});
+
+test("what is no relay is refused", () => {
+  for (const text of ["relay.example:25", "http://x", "smtp://", "smtp://x/path", "smtp://:p@x"]) {
+    assert.equal(relayAddress.read(text, "/"), undefined, text);
+  }
+});
+
+test("a store is a file or a PostgreSQL address, whose password is not shown", () => {
+  const show = (text: string) => {
+    const read = storeAddress.read(text, "/data");
+    return read && storeAddress.show(read);
+  };
+  assert.equal(show("mail.db"), "/data/mail.db");
+  assert.equal(show("postgres://me:secret@db/mail"), "postgres://me:***@db/mail");
+  assert.equal(show("postgresql:///mail?password=secret"), "postgresql:///mail?password=***");
+  for (const text of ["", "mysql://db/mail", "sqlite://x"]) assert.equal(show(text), undefined);
+});
+
+test("networks of clients are read, and a client is in them or not", () => {
+  assert.deepEqual(networks.read("off", "/"), []);
+  const read = networks.read("192.0.2.0/24, 2001:db8::/32,198.51.100.7", "/") ?? [];
+  const inside = ["192.0.2.9", "::ffff:192.0.2.9", "2001:db8::1", "198.51.100.7"];
+  const outside = ["192.0.3.1", "2001:db9::1", "198.51.100.8", "not an address", ""];
+  for (const address of inside) assert.ok(isWithin(address, read), address);
+  for (const address of outside) assert.ok(!isWithin(address, read), address);
+  for (const text of ["localhost", "192.0.2.0/33", "192.0.2.0/", "/24", "192.0.2.0/24,"]) {
+    assert.equal(networks.read(text, "/"), undefined, text);
+  }
+});

@@ -1,0 +1,139 @@
+/**
+ * Mail for other domains that comes by SMTP: who may hand it in, and where it goes.
+ *
+ * Never an open relay: a stranger is refused at RCPT. Over SMTP one reply stands for all recipients, and
+ * a sender that hears 451 sends to all of them again. So what can fail as a whole comes first: the
+ * recipients elsewhere go into the outbox in one commit. Then those here get their copies; whom a fault
+ * of ours leaves without one, after others have theirs, goes into the outbox too, and is tried again
+ * from there instead of by the sender.
+ */
+import { type Deliver, type RecipientOutcome, type Reply, refused, reply } from "../mail/index.ts";
+import { type Outbox, OutboxError } from "../outbox/index.ts";
+import type { SessionInfo } from "../smtp/index.ts";
+import type { Engine } from "./engine.ts";
+import { isWithin } from "./outbound-kinds.ts";
+import { isLoopback } from "./setting-kinds.ts";
+import type { Settings } from "./settings-table.ts";
+
+export interface SubmissionOptions {
+  readonly settings: Pick<Settings, "relayFrom" | "smtp">;
+  readonly engine: Pick<Engine, "deliver" | "checkRecipient" | "isOurs">;
+  /** `undefined` while it cannot be used. */
+  readonly outbox: () => Outbox | undefined;
+  readonly onQueued: (mail: QueuedMail) => void;
+  readonly onFault: (error: unknown) => void;
+}
+
+/** One message in the outbox. */
+export interface QueuedMail {
+  readonly id: string;
+  readonly from: string;
+  readonly to: readonly string[];
+}
+
+/** What an SMTP listener asks. */
+export interface Submission {
+  readonly deliver: Deliver;
+  readonly checkRecipient: (recipient: string, session: SessionInfo) => Promise<Reply | undefined>;
+}
+
+const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, try again later");
+const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
+
+/** The most recipients that one message in the outbox has. */
+const maxRecipients = 1_000;
+
+export function submission(options: SubmissionOptions): Submission {
+  const { settings, engine, outbox, onQueued, onFault } = options;
+
+  /** Puts mail into the outbox in one commit: one outcome for all of it. */
+  const enqueue: Enqueue = async (envelope, message) => {
+    const open = outbox();
+    if (open === undefined) return refused(notNow, "route");
+    const { reversePath: from, recipients } = envelope;
+    try {
+      const raw = await message.bytes();
+      const mails = parts(recipients).map((to) => ({ raw, envelope: { from, to } }));
+      const queued = await open.enqueueMany(mails);
+      for (const { id, recipients: to } of queued) onQueued({ id, from, to });
+      const text = `queued as ${queued[0]?.id}`;
+      return { kind: "delivered", reply: reply(250, "2.0.0", text, "message") };
+    } catch (error) {
+      onFault(error);
+      const isOurFault = !(error instanceof OutboxError && error.code === "ERR_OUTBOX_MAIL");
+      return refused(isOurFault ? notNow : unfit, "message");
+    }
+  };
+
+  return {
+    deliver: mixedDelivery({ isOurs: engine.isOurs, local: engine.deliver, enqueue }),
+    async checkRecipient(recipient, session) {
+      if (engine.isOurs(recipient) || !mayRelay(session, settings)) {
+        return engine.checkRecipient(recipient);
+      }
+      return outbox() ? undefined : { ...notNow, phase: "rcpt" };
+    },
+  };
+}
+
+/** Tells whether a client may hand in mail for other domains. */
+export function mayRelay(
+  { isLocal, clientAddress }: Pick<SessionInfo, "isLocal" | "clientAddress">,
+  { relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">,
+): boolean {
+  if (relayFrom !== undefined)
+    return clientAddress !== undefined && isWithin(clientAddress, relayFrom);
+  // Behind a forwarder every stranger seems to come from here, unless nobody else is meant to reach us.
+  return isLocal && smtp !== false && isLoopback(smtp);
+}
+
+type Enqueue = (
+  envelope: Parameters<Deliver>[0],
+  message: Parameters<Deliver>[1],
+) => Promise<RecipientOutcome>;
+
+/** Joins the mailboxes here and the outbox to one {@link Deliver}. */
+export function mixedDelivery(ways: {
+  readonly isOurs: (recipient: string) => boolean;
+  readonly local: Deliver;
+  readonly enqueue: Enqueue;
+}): Deliver {
+  const { isOurs, local, enqueue } = ways;
+  return async (envelope, message, options) => {
+    const { reversePath, recipients } = envelope;
+    const elsewhere = recipients.filter((recipient) => !isOurs(recipient));
+    if (elsewhere.length === 0 && recipients.length === 1) return local(envelope, message, options);
+
+    let queued: RecipientOutcome | undefined;
+    if (elsewhere.length > 0) {
+      queued = await enqueue({ reversePath, recipients: elsewhere }, message);
+      const refusal = queued;
+      if (refusal.kind !== "delivered") return recipients.map(() => refusal);
+    }
+    const here = recipients.filter(isOurs);
+    const stored =
+      here.length > 0 ? await local({ reversePath, recipients: here }, message, options) : [];
+
+    const isTaken = queued !== undefined || stored.some(({ kind }) => kind === "delivered");
+    const left = here.filter((_, position) => stored[position]?.kind === "deferred");
+    const later =
+      isTaken && left.length > 0
+        ? await enqueue({ reversePath, recipients: left }, message)
+        : undefined;
+
+    const outcomes = stored.map((outcome) =>
+      outcome.kind === "deferred" && later?.kind === "delivered" ? later : outcome,
+    );
+    let next = 0;
+    return recipients.map((recipient) =>
+      isOurs(recipient) ? (outcomes[next++] as RecipientOutcome) : (queued as RecipientOutcome),
+    );
+  };
+}
+
+function parts(recipients: readonly string[]): string[][] {
+  const count = Math.ceil(recipients.length / maxRecipients);
+  return Array.from({ length: count }, (_, index) =>
+    recipients.slice(index * maxRecipients, (index + 1) * maxRecipients),
+  );
+}

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { DeliveryRow } from "../app/index.ts";
+import { attemptTable, deliveryTable, messageText, statsText } from "./outbox-text.ts";
+
+const at = Date.UTC(2026, 10, 22, 7, 0, 0);
+const reply = { code: 451, enhanced: "4.7.1", text: "Come \u001b[2Jback", phase: "rcpt" } as const;
+const recipient = { ordinal: 0, address: "you@one.example", kind: "to" } as const;
+const delivery: DeliveryRow = {
+  id: "m.1",
+  messageId: "m",
+  route: "one.example",
+  lane: "normal",
+  state: "pending",
+  cycle: 2,
+  cycleAttempts: 1,
+  attempts: 3,
+  subject: "Hello \u202e",
+  createdAt: at,
+  dueAt: at + 5_000,
+  expiresAt: at + 86_400_000,
+  recipients: [
+    { ...recipient, status: "deferred", reply },
+    { ...recipient, ordinal: 1, status: "delivered" },
+  ],
+};
+
+test("deliveries are a table, and a further page is named", () => {
+  assert.deepEqual(deliveryTable({ deliveries: [delivery], next: "abc" }).split("\n"), [
+    "delivery  state    attempts  next or end              to                          subject",
+    "m.1       pending  3         2026-11-22 07:00:05 UTC  you@one.example and 1 more  Hello",
+    "",
+    "There are more: --cursor abc",
+  ]);
+  assert.equal(deliveryTable({ deliveries: [] }), "There is nothing.");
+});
+
+test("a message shows its deliveries and what each recipient's server said, without its tricks", () => {
+  const text = messageText({
+    id: "m",
+    reversePath: "",
+    messageIdHeader: "<m@x>",
+    size: 10,
+    hasBytes: false,
+    createdAt: at,
+    deliveries: [delivery],
+  });
+  assert.match(text, /^From +<>$/m);
+  assert.match(text, /^Size +10 octets, purged$/m);
+  assert.match(text, /^Attempts +3, 1 in cycle 2$/m);
+  assert.match(text, /^ {2}to +you@one\.example +deferred +451 4\.7\.1 Come {2}\[2Jback$/m);
+  assert.ok(!text.includes("\u001b"));
+});
+
+test("attempts are in order, with the one under way", () => {
+  const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAt: at };
+  const lines = attemptTable([
+    { ...attempt, attemptNo: 1, finishedAt: at + 12, outcome: "deferred", reply },
+    { ...attempt, attemptNo: 2 },
+  ]).split("\n");
+  assert.match(lines[1] ?? "", /^1 +1 +1 +2026-11-22 07:00:00 UTC +12 ms +deferred +451 4\.7\.1 /);
+  assert.match(lines[2] ?? "", /^2 .* under way$/);
+});
+
+test("figures name the routes at rest", () => {
+  const text = statsText({
+    lanes: [{ lane: "normal", queued: 3, due: 2, leased: 1, oldestDueMs: 1_500 }],
+    dead: 1,
+    inDoubt: 0,
+    blockedRoutes: [{ route: "relay:25", failures: 2, blockedUntil: at, reason: "421 busy" }],
+    eventsWaiting: 0,
+  });
+  assert.match(text, /^normal +3 +2 +1 +1\.5 s$/m);
+  assert.match(text, /^Route relay:25 +rests until 2026-11-22 07:00:00 UTC: 421 busy$/m);
+});

@@ -1,0 +1,153 @@
+/** What `postbag outbox` prints for people: tables without frames, instants in UTC. */
+import type { AttemptRow, DeliveryRow, MessageRow, Outbox, StoreStats } from "../app/index.ts";
+
+type Page = Awaited<ReturnType<Outbox["list"]>>;
+
+/** One line for each delivery. */
+export function deliveryTable({ deliveries, next }: Page): string {
+  if (deliveries.length === 0) return "There is nothing.";
+  const head = ["delivery", "state", "attempts", "next or end", "to", "subject"];
+  const rows = deliveries.map((delivery) => [
+    delivery.id,
+    stateOf(delivery),
+    String(delivery.attempts),
+    instant(delivery.dueAt ?? delivery.finishedAt),
+    addresses(delivery),
+    plain(delivery.subject ?? "", 40),
+  ]);
+  const more = next === undefined ? [] : ["", `There are more: --cursor ${next}`];
+  return [...table([head, ...rows]), ...more].join("\n");
+}
+
+/** A message with everything under it. */
+export function messageText(message: MessageRow): string {
+  const { id, messageIdHeader, reversePath, subject, template, size, hasBytes, createdAt } =
+    message;
+  const facts = [
+    ["Message", id],
+    ["Message-ID", plain(messageIdHeader)],
+    ["From", plain(reversePath === "" ? "<>" : reversePath)],
+    ...(subject === undefined ? [] : [["Subject", plain(subject)]]),
+    ...(template === undefined ? [] : [["Template", plain(template)]]),
+    ["Size", `${size} octets${hasBytes ? "" : ", purged"}`],
+    ["Enqueued", instant(createdAt)],
+  ];
+  return [...table(facts), ...message.deliveries.flatMap(deliveryText)].join("\n");
+}
+
+function deliveryText(delivery: DeliveryRow): string[] {
+  const { id, route, cycle, cycleAttempts, attempts, reason, dueAt, expiresAt, finishedAt } =
+    delivery;
+  const facts = [
+    ["Delivery", id],
+    ["State", stateOf(delivery)],
+    ["Route", plain(route)],
+    ["Attempts", `${attempts}${cycle > 1 ? `, ${cycleAttempts} in cycle ${cycle}` : ""}`],
+    ...(dueAt === undefined ? [] : [["Due", instant(dueAt)]]),
+    ...(finishedAt === undefined ? [["Expires", instant(expiresAt)]] : []),
+    ...(finishedAt === undefined ? [] : [["Ended", instant(finishedAt)]]),
+    ...(reason === undefined ? [] : [["Reason", plain(reason)]]),
+  ];
+  const recipients = delivery.recipients.map(({ address, kind, status, reply }) => [
+    `  ${kind}`,
+    plain(address),
+    status,
+    reply === undefined ? "" : replyText(reply),
+  ]);
+  return ["", ...table(facts), ...table(recipients)];
+}
+
+/** One line for each attempt. */
+export function attemptTable(attempts: readonly AttemptRow[]): string {
+  if (attempts.length === 0) return "Nothing was tried yet.";
+  const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply"];
+  const rows = attempts.map(({ startedAt, finishedAt, reply, outcome, ...attempt }) => [
+    String(attempt.attemptNo),
+    String(attempt.cycle),
+    String(attempt.cycleAttempt),
+    instant(startedAt),
+    finishedAt === undefined ? "" : `${finishedAt - startedAt} ms`,
+    outcome ?? "under way",
+    reply === undefined ? "" : replyText(reply),
+  ]);
+  return table([head, ...rows]).join("\n");
+}
+
+const redriveAnswers = {
+  redriven: "is due now",
+  pending: "is still being tried",
+  in_doubt: "is in doubt: use postbag outbox resolve",
+  purged: "has no bytes any more",
+  nobody: "has reached everybody: use --all to send it again",
+} as const;
+
+export function redriveText(answers: Awaited<ReturnType<Outbox["redrive"]>>): string {
+  return answers.map(({ id, answer }) => `${id} ${redriveAnswers[answer]}`).join("\n");
+}
+
+export function purgeText({
+  bytes,
+  messages,
+  events,
+  idempotencyKeys,
+}: Awaited<ReturnType<Outbox["purge"]>>): string {
+  return `Removed ${messages} messages, the bytes of ${bytes} more, ${events} events, ${idempotencyKeys} idempotency keys.`;
+}
+
+export function statsText({ lanes, dead, inDoubt, blockedRoutes, eventsWaiting }: StoreStats) {
+  const head = ["lane", "queued", "due", "in hands", "oldest due"];
+  const rows = lanes.map(({ lane, queued, due, leased, oldestDueMs }) => [
+    lane,
+    ...[queued, due, leased].map(String),
+    oldestDueMs === undefined ? "" : `${(oldestDueMs / 1000).toFixed(1)} s`,
+  ]);
+  const facts = [
+    ["Dead letters", String(dead)],
+    ["In doubt", String(inDoubt)],
+    ["Events no hook has heard of", String(eventsWaiting)],
+    ...blockedRoutes.map(({ route, reason = "", blockedUntil }) => [
+      `Route ${plain(route)}`,
+      `rests until ${instant(blockedUntil)}: ${plain(reason)}`,
+    ]),
+  ];
+  const queue = rows.length === 0 ? ["Nothing is queued."] : table([head, ...rows]);
+  return [...queue, "", ...table(facts)].join("\n");
+}
+
+function stateOf({ state, leased }: DeliveryRow): string {
+  if (state === "in_doubt") return "in doubt";
+  return leased ? "being sent" : state;
+}
+
+function addresses({ recipients }: DeliveryRow): string {
+  const [first] = recipients;
+  const more = recipients.length - 1;
+  return `${plain(first?.address ?? "", 40)}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+function replyText({ code, enhanced, text }: NonNullable<AttemptRow["reply"]>): string {
+  return plain([code, enhanced, text].filter((word) => word !== undefined).join(" "), 100);
+}
+
+function instant(ms: number | undefined): string {
+  return ms === undefined ? "" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+/** A stranger's words without what a terminal would take for a command. */
+function plain(text: string, most = 200): string {
+  const quiet = text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ");
+  return quiet.length > most ? `${quiet.slice(0, most - 1)}…` : quiet;
+}
+
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}

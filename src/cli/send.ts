@@ -1,0 +1,50 @@
+/** `postbag send`: a message into the outbox, from a person, a script or a program's pipe. */
+import { Command } from "commander";
+import { sendMessage } from "../app/index.ts";
+import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+
+const collect = (item: string, items: readonly string[] = []) => [...items, ...item.split(",")];
+
+export function sendCommand(): Command {
+  const command = new Command("send")
+    .description("send a message, with its text from standard input")
+    .option("--from <ADDRESS>", "who sends it")
+    .option("--to <ADDRESS>", "who gets it; may be given several times", collect)
+    .option("--subject <TEXT>", "what it is about")
+    .option("--raw", "take a whole message, header and all, from standard input")
+    .option("--idempotency-key <KEY>", "send at most one message under this key")
+    .option("--json", "print JSON")
+    .action(send);
+  return addSettingFlags(command, [
+    "data",
+    "domain",
+    "store",
+    "outbound",
+    "relay",
+    "expireAfterMs",
+    "doubt",
+    "maxMessageBytes",
+  ]);
+}
+
+interface SendFlags extends Record<string, unknown> {
+  readonly from?: string;
+  readonly to?: readonly string[];
+  readonly subject?: string;
+  readonly raw?: true;
+  readonly idempotencyKey?: string;
+  readonly json?: true;
+}
+
+async function send(options: SendFlags): Promise<void> {
+  const sent = await sendMessage({
+    settings: settingsOf(options).settings,
+    input: process.stdin,
+    from: options.from,
+    to: options.to ?? [],
+    subject: options.subject,
+    isRaw: options.raw === true,
+    idempotencyKey: options.idempotencyKey,
+  });
+  console.log(options.json ? JSON.stringify(sent) : sent.id);
+}

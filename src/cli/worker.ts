@@ -1,0 +1,45 @@
+/** `postbag worker`: sends what is in an outbox that several machines share, until it is told to stop. */
+import { Command } from "commander";
+import { AppError, openLog, type SettingName, startWorker } from "../app/index.ts";
+import { addSettingFlags, settingsOf } from "./setting-flags.ts";
+import { untilSignal } from "./stop-on-signal.ts";
+
+const flags: readonly SettingName[] = [
+  ...(["data", "domain", "hostname", "metrics", "logLevel", "logFormat", "shutdownMs"] as const),
+  ...(["store", "outbound", "relay", "relayPasswordFile", "retry", "maxAttempts"] as const),
+  ...(["concurrency", "routeConnections", "messagesPerConnection", "leaseMs"] as const),
+  ...(["dkimDomain", "dkimSelector", "dkimKeyFile", "expireAfterMs", "doubt"] as const),
+];
+
+export function workerCommand(): Command {
+  const command = new Command("worker")
+    .description("send what is in a shared outbox, without a server")
+    .action(work);
+  return addSettingFlags(command, flags);
+}
+
+async function work(options: Record<string, unknown>): Promise<void> {
+  const { settings, origins, warnings } = settingsOf(options);
+  // Capturing is what a first server does; a worker that does it takes mail away from those that send.
+  if (origins.outbound === "default") {
+    throw new AppError(
+      "ERR_APP_USAGE",
+      "Say what the worker does with mail: --outbound relay, direct or capture",
+    );
+  }
+  const log = await openLog({
+    level: settings.logLevel,
+    format: settings.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
+  });
+  for (const warning of warnings) log.warn(warning);
+  const starting = startWorker({ settings, log });
+  untilSignal(log, async () => {
+    const worker = await starting;
+    const sending = await worker.close({ timeoutMs: settings.shutdownMs });
+    if (sending === 0) log.info("stopped");
+    else log.warn({ sending }, "stopped; this was being sent, the next worker takes it up");
+  });
+  const { metrics } = await starting;
+  if (metrics !== undefined) console.log(`  METRICS  http://${metrics}/metrics`);
+  console.log("postbag worker ready");
+}
