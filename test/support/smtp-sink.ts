@@ -107,10 +107,15 @@ export async function startSmtpSink(options: SinkOptions = {}): Promise<SmtpSink
 function serveSession(socket: Socket, state: SinkState, options: SinkOptions): void {
   const session = state.sessions;
   let pending = "";
-  let reversePath = "";
+  let reversePath: string | undefined;
   let recipients: string[] = [];
   let inData = false;
   let busy = Promise.resolve();
+
+  function outOfOrder(verb: string): string | undefined {
+    if (verb === "RCPT" && reversePath === undefined) return "503 5.5.1 MAIL first";
+    return verb === "DATA" && recipients.length === 0 ? "554 5.5.1 No valid recipients" : undefined;
+  }
 
   async function step(verb: string, line: string): Promise<string | undefined> {
     const nth = (state.counts.get(verb) ?? 0) + 1;
@@ -121,14 +126,14 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
         ? ["sink", ...extensions]
             .map((text, at) => `250${at === extensions.length ? " " : "-"}${text}`)
             .join("\r\n")
-        : (ordinary[verb] ?? "500 5.5.1 What?");
+        : (outOfOrder(verb) ?? ordinary[verb] ?? "500 5.5.1 What?");
     const given = options.answer?.({ verb, line, nth, session }) ?? usual;
     const { reply, drop, hang, afterMs, byteMs } =
       typeof given === "string"
         ? ({ reply: given } as Exclude<SinkAnswer, string | undefined>)
         : given;
     if (afterMs !== undefined) await new Promise((resolve) => setTimeout(resolve, afterMs));
-    if (hang) return undefined;
+    if (hang) return new Promise(() => {});
     for (const octet of byteMs !== undefined && reply !== undefined ? `${reply}\r\n` : "") {
       await new Promise((resolve) => setTimeout(resolve, byteMs));
       socket.write(octet);
@@ -146,6 +151,7 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
     if (verb === "MAIL" && ok) reversePath = /<(.*)>/.exec(line)?.[1] ?? "";
     if (verb === "RCPT" && ok) recipients.push(/<(.*)>/.exec(line)?.[1] ?? "");
     if (verb === "RSET") recipients = [];
+    if (verb === "RSET") reversePath = undefined;
     if (verb === "DATA") inData = ok;
     // The sink cannot encrypt: it agrees when told to, and breaks off at the handshake.
     if (verb === "STARTTLS" && ok) socket.once("data", () => socket.destroy());
@@ -154,8 +160,9 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
 
   async function dot(data: string): Promise<void> {
     inData = false;
-    const mail = { session, reversePath, recipients, data };
+    const mail = { session, reversePath: reversePath ?? "", recipients, data };
     recipients = [];
+    reversePath = undefined;
     const at = state.mails.push({ ...mail, accepted: false }) - 1;
     const reply = await step("dot", ".");
     if (reply?.startsWith("250")) state.mails[at] = { ...mail, accepted: true };

@@ -399,3 +399,53 @@ test("options that cannot be used are refused with the value received", () => {
     /name must be a domain name; got "no name"/,
   );
 });
+
+test("a refused MAIL decides, whatever is answered to the commands sent behind it", async (t) => {
+  for (const [said, kind] of [
+    ["451 4.3.0 Later", "deferred"],
+    ["550 5.1.8 No", "failed"],
+  ] as const) {
+    // Behind it the sink says 503 to each RCPT, as servers do.
+    const { client } = await lab(t, { answer: ({ verb }) => (verb === "MAIL" ? said : undefined) });
+    const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
+      signal,
+    });
+    for (const outcome of outcomes) {
+      assert.equal(outcome.kind, kind);
+      assert.equal(outcome.reply.phase, "mail");
+    }
+  }
+});
+
+test("a 421 to one recipient speaks for those who were not answered any more", async (t) => {
+  const { client } = await lab(t, {
+    answer: ({ verb }) =>
+      verb === "RCPT" ? { reply: "421 4.3.2 Closing", drop: true } : undefined,
+  });
+  const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
+    signal,
+  });
+  assert.deepEqual(
+    outcomes.map((outcome) => outcome.kind !== "delivered" && outcome.scope),
+    ["route", "route"],
+  );
+});
+
+test("what a first transaction delivered is told, though the second was refused its dot", async (t) => {
+  let dots = 0;
+  const { client } = await lab(t, {
+    answer: ({ verb, nth }) => (verb === "RCPT" && nth === 2 ? "452 4.5.3 Too many" : undefined),
+  });
+  const beforeCommit = async () => {
+    dots += 1;
+    if (dots === 2) throw new Error("the lease was lost");
+  };
+  const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
+    signal,
+    beforeCommit,
+  });
+  assert.deepEqual(
+    outcomes.map(({ kind }) => kind),
+    ["delivered", "deferred"],
+  );
+});

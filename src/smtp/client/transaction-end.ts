@@ -33,6 +33,8 @@ export interface TrackedEnvelope {
   size: number;
   use8BitMime: boolean;
   rejectedErrors?: ConnectionError[];
+  /** MAIL was refused; whatever was answered to the commands sent behind it means nothing. */
+  mailError?: ConnectionError;
 }
 
 /** How a transaction ended. */
@@ -92,12 +94,20 @@ export function repliesOf(
   end: TransactionEnd,
   stage: Stage,
 ): RecipientReply[] {
+  const { mailError } = envelope;
+  if (mailError?.response) {
+    const reply = readReply(mailError.response, "mail");
+    return envelope.to.map(() => ({ reply, accepted: false }));
+  }
   const phase = stage === "dot" ? "message" : "rcpt";
   const refused = new Map<string, Reply>();
+  /** The reply that ended the session, if one did: it is for all who have none of their own (RFC 5321 §3.8). */
+  let farewell: Reply | undefined;
   for (const error of envelope.rejectedErrors ?? []) {
     const lateRefusal = error.code === "EMESSAGE"; // An LMTP server's, after the final dot.
     const reply = readReply(error.response ?? "", lateRefusal ? phase : "rcpt");
     refused.set(error.recipient ?? "", reply);
+    if (reply.code === 421) farewell = reply;
   }
   return envelope.to.map((recipient) => {
     const own = refused.get(recipient);
@@ -106,6 +116,7 @@ export function repliesOf(
       return { reply: readReply(end.info?.response ?? "", "message"), accepted: true };
     }
     const lost = end.kind === "broken" && stage === "dot";
+    if (farewell && stage === "envelope") return { reply: farewell, accepted: false };
     return { reply: end.reply, accepted: false, ...(lost && { inDoubt: true as const }) };
   });
 }

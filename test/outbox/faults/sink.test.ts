@@ -125,7 +125,7 @@ for (const { name, answer, dead = 0, held = 0, attempts, client } of misdeeds) {
     const found = await lab.ledger.check();
     assert.equal(found.duplicates, 0);
     if (name !== "drops after 250 without QUIT") assert.equal(found.inDoubt, held);
-    assert.equal(found.dead, dead);
+    assert.equal(found.dead, dead, JSON.stringify([...found.attempts]));
     if (attempts === undefined) return;
     assert.equal([...found.attempts.values()].flat().length, attempts);
   });
