@@ -1,0 +1,92 @@
+/**
+ * Drains a backlog and says how fast, by what the database holds in the end: callbacks that were called
+ * count for nothing.
+ *
+ * The clock starts with the first mail that is handed to the sender and stops when the database says
+ * that all are done, or, after `mostMs`, says how many are.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Deliver, RecipientOutcome } from "../../src/mail/index.ts";
+import type { OutboxSystem } from "./outbox-systems.ts";
+
+export interface DrainOptions {
+  readonly target: string;
+  /** Mails that were put in. */
+  readonly count: number;
+  readonly deliver: Deliver;
+  readonly mostMs: number;
+  /** Reads counters of the server, at the start and at the end. */
+  readonly meter?: () => Promise<Meters>;
+}
+
+/** Counters that only go up. */
+export interface Meters {
+  readonly walBytes: number;
+  readonly serverCpuMs: number;
+}
+
+export interface Drained {
+  readonly perSecond: number;
+  readonly completed: number;
+  /** Of this process, for one mail. */
+  readonly cpuUs: number;
+  /** Of the database server, for one mail. */
+  readonly serverCpuUs: number | undefined;
+  readonly walBytes: number | undefined;
+}
+
+export async function drain(system: OutboxSystem, options: DrainOptions): Promise<Drained> {
+  const { target, count, deliver, mostMs, meter } = options;
+  const enough = Promise.withResolvers<void>();
+  const meteredBefore = await meter?.();
+  let handled = 0;
+  let startedMs: number | undefined;
+  let cpu = process.cpuUsage();
+  let timer: NodeJS.Timeout | undefined;
+  const counted: Deliver = async (envelope, message, given) => {
+    if (startedMs === undefined) {
+      startedMs = performance.now();
+      cpu = process.cpuUsage();
+      timer = setTimeout(enough.resolve, mostMs);
+    }
+    const outcomes = await deliver(envelope, message, given);
+    handled += 1;
+    if (handled === count) enough.resolve();
+    return outcomes;
+  };
+  const working = await system.work(target, counted);
+  await enough.promise;
+  clearTimeout(timer);
+  let completed = await working.completed();
+  while (handled >= count && completed < count) {
+    await sleep(2);
+    completed = await working.completed();
+  }
+  const seconds = (performance.now() - (startedMs ?? 0)) / 1_000;
+  const { user, system: kernel } = process.cpuUsage(cpu);
+  const metered = await meter?.();
+  await working.stop();
+  const each = (of: (meters: Meters) => number) =>
+    metered && meteredBefore && (of(metered) - of(meteredBefore)) / completed;
+  const serverCpuMs = each((meters) => meters.serverCpuMs);
+  return {
+    perSecond: completed / seconds,
+    completed,
+    cpuUs: (user + kernel) / completed,
+    serverCpuUs: serverCpuMs === undefined ? undefined : serverCpuMs * 1_000,
+    walBytes: each((meters) => meters.walBytes),
+  };
+}
+
+const taken: RecipientOutcome = {
+  kind: "delivered",
+  reply: { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" },
+};
+
+/** A sender that takes everything, after so long. */
+export function pretend(sendMs: number): Deliver {
+  return async ({ recipients }) => {
+    if (sendMs > 0) await sleep(sendMs);
+    return recipients.map(() => taken);
+  };
+}

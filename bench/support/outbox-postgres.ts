@@ -1,0 +1,92 @@
+/**
+ * PostgreSQL for a bench: stock settings with fsync on, one filled database for each system, and a copy
+ * of it for each run, so that every run finds the same fresh tables.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Postgres, postgresBinaries } from "../../test/support/postgres.ts";
+import { parseProcessTimes } from "./machine.ts";
+import type { Meters } from "./outbox-drain.ts";
+
+/** Clock ticks a second, on every Linux that Node runs on. */
+const ticksPerSecond = 100;
+
+export class BenchPostgres implements AsyncDisposable {
+  readonly #server: Postgres;
+
+  private constructor(server: Postgres) {
+    this.#server = server;
+  }
+
+  /** Starts a server, or ends the program with the reason why there is none. */
+  static async start(): Promise<BenchPostgres> {
+    const found = postgresBinaries();
+    if ("missing" in found) {
+      console.error(`Skipped: ${found.missing}.`);
+      process.exit(1);
+    }
+    const settings = { shared_buffers: "128MB", max_wal_size: "4GB" };
+    return new BenchPostgres(await Postgres.start(found.bin, { settings }));
+  }
+
+  get folder(): string {
+    return this.#server.folder;
+  }
+
+  async version(): Promise<string> {
+    const [row] = await this.#server.sql("show server_version");
+    return String(row?.server_version);
+  }
+
+  /** Makes a database, has it filled, and leaves it vacuumed; returns its name. */
+  async filled(fill: (connectionString: string) => Promise<void>): Promise<string> {
+    const connectionString = await this.#server.database();
+    await fill(connectionString);
+    await this.#server.sql("vacuum analyze", connectionString);
+    return nameOf(connectionString);
+  }
+
+  /** Runs `work` on a copy of a database, which is removed afterwards. */
+  async onCopy<T>(template: string, work: (connectionString: string) => Promise<T>): Promise<T> {
+    const connectionString = await this.#server.database(template);
+    await this.#server.sql("checkpoint");
+    try {
+      return await work(connectionString);
+    } finally {
+      await this.#server.sql(`drop database ${nameOf(connectionString)} with (force)`);
+    }
+  }
+
+  readonly meter = async (): Promise<Meters> => {
+    const sql = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as wal";
+    const [row] = await this.#server.sql(sql);
+    return { walBytes: Number(row?.wal), serverCpuMs: this.#cpuMs() };
+  };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.stop();
+  }
+
+  /** Of the server's first process with the children it has waited for, and of those that live. */
+  #cpuMs(): number {
+    const first = Number.parseInt(
+      readFileSync(join(this.folder, "data/postmaster.pid"), "utf8"),
+      10,
+    );
+    const processes = readdirSync("/proc").flatMap((name) => {
+      try {
+        return /^\d+$/.test(name)
+          ? [parseProcessTimes(readFileSync(`/proc/${name}/stat`, "utf8"))]
+          : [];
+      } catch {
+        return [];
+      }
+    });
+    const ours = processes.filter(({ pid, parent }) => pid === first || parent === first);
+    return (ours.reduce((sum, { ticks }) => sum + ticks, 0) / ticksPerSecond) * 1_000;
+  }
+}
+
+function nameOf(connectionString: string): string {
+  return connectionString.slice(connectionString.lastIndexOf("/") + 1);
+}
