@@ -1,0 +1,191 @@
+/**
+ * How many mails a second the outbox on SQLite takes durably, and what that does to the event loop of
+ * the application.
+ *
+ *   node bench/outbox-enqueue.ts
+ *   … --callers 64 --bytes 1024 --runs 3 --seconds 2 --repeats 4
+ *
+ * Closed loop: so many callers, each enqueueing its next mail when the last one is durable. Beside it,
+ * what an application does that inserts for itself: one transaction per mail, durable in the same way
+ * (WAL, synchronous FULL), on the thread of the event loop; with the outbox's own rows, and with one row
+ * of a plain table. Every run has a fresh file; medians over the runs.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { DatabaseSync } from "node:sqlite";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { createOutbox, openSqliteStore } from "../src/outbox/index.ts";
+import { printHeader } from "./support/header.ts";
+import {
+  disturbanceCells,
+  disturbanceHead,
+  quietRuns,
+  type WatchedRun,
+} from "./support/machine.ts";
+import { type BenchMail, benchMail, newMessage } from "./support/outbox-mail.ts";
+import { medianOf, printTable, quantile } from "./support/table.ts";
+
+const { values } = parseArgs({
+  options: {
+    callers: { type: "string", default: "64" },
+    bytes: { type: "string", default: "1024" },
+    runs: { type: "string", default: "3" },
+    seconds: { type: "string", default: "2" },
+    repeats: { type: "string", default: "4" },
+    directory: { type: "string", default: "." },
+  },
+});
+const callers = Number(values.callers);
+const bytes = Number(values.bytes);
+const runs = Number(values.runs);
+const mostMs = Number(values.seconds) * 1_000;
+
+/** A way to take mail: resolves when it is durable. */
+interface Way extends AsyncDisposable {
+  readonly take: (mail: BenchMail) => Promise<unknown>;
+}
+
+const ways: Readonly<Record<string, (file: string) => Promise<Way>>> = {
+  "outbox.enqueue": async (file) => {
+    const outbox = createOutbox({ store: await openSqliteStore({ file }) });
+    return {
+      take: ({ raw }) => outbox.enqueue({ raw }),
+      [Symbol.asyncDispose]: () => outbox.close(),
+    };
+  },
+  "store.enqueue, nothing to compose": async (file) => {
+    const store = await openSqliteStore({ file });
+    return {
+      take: (mail) => store.enqueue([newMessage(mail, false)]),
+      [Symbol.asyncDispose]: () => store.close(),
+    };
+  },
+  "the outbox's rows, one transaction per mail": async (file) => {
+    const store = await openSqliteStore({ file });
+    const database = durableDatabase(file);
+    return {
+      async take(mail) {
+        await nextTurn();
+        database.exec("begin immediate");
+        const stored = store.enqueueWithin(database, [newMessage(mail, false)]);
+        database.exec("commit");
+        await stored;
+      },
+      async [Symbol.asyncDispose]() {
+        database.close();
+        await store.close();
+      },
+    };
+  },
+  "one insert per transaction, a plain table": async (file) => {
+    const database = durableDatabase(file);
+    database.exec(
+      "create table mail (key text primary key, sender text, recipient text, raw text)",
+    );
+    const insert = database.prepare("insert into mail values (?, ?, ?, ?)");
+    return {
+      async take({ key, from, to, raw }) {
+        await nextTurn();
+        insert.run(key, from, to, raw);
+      },
+      async [Symbol.asyncDispose]() {
+        database.close();
+      },
+    };
+  },
+};
+
+function durableDatabase(file: string): DatabaseSync {
+  const database = new DatabaseSync(file, { timeout: 5_000 });
+  database.exec("pragma journal_mode = wal; pragma synchronous = full");
+  return database;
+}
+
+interface Measured {
+  readonly perSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly loopP99Ms: number;
+  readonly loopMaxMs: number;
+}
+
+async function measure(open: (file: string) => Promise<Way>): Promise<Measured> {
+  const folder = mkdtempSync(join(values.directory, "bench-outbox-"));
+  try {
+    await using way = await open(join(folder, "outbox.db"));
+    const warmup = Math.min(500, mostMs / 4);
+    await load(way, warmup);
+    const loop = monitorEventLoopDelay({ resolution: 1 });
+    loop.enable();
+    const startedMs = performance.now();
+    const latencies = await load(way, mostMs);
+    const seconds = (performance.now() - startedMs) / 1_000;
+    loop.disable();
+    return {
+      perSecond: latencies.length / seconds,
+      p50Ms: quantile(latencies, 0.5),
+      p99Ms: quantile(latencies, 0.99),
+      loopP99Ms: loop.percentile(99) / 1e6,
+      loopMaxMs: loop.max / 1e6,
+    };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Every caller takes its turns until the time is over; returns how long each mail took. */
+async function load({ take }: Way, forMs: number): Promise<number[]> {
+  const latencies: number[] = [];
+  const endMs = performance.now() + forMs;
+  const caller = async () => {
+    for (let now = performance.now(); now < endMs; ) {
+      await take(mails[next++ % mails.length] as BenchMail);
+      const doneMs = performance.now();
+      latencies.push(doneMs - now);
+      now = doneMs;
+    }
+  };
+  await Promise.all(Array.from({ length: callers }, caller));
+  return latencies;
+}
+
+// Ready-made: making them is not what is measured.
+const mails = Array.from({ length: 120_000 }, () => benchMail(bytes));
+let next = 0;
+
+printHeader(values.directory);
+console.log(
+  `${callers} callers, mails of ${bytes.toLocaleString("en")} octets; SQLite, WAL, synchronous FULL; medians of ` +
+    `${runs} runs of ${values.seconds} s.\n`,
+);
+const quietly = quietRuns(Number(values.repeats));
+const results = new Map<string, WatchedRun<Measured>[]>();
+for (let run = 0; run < runs; run++) {
+  for (const [name, open] of Object.entries(ways)) {
+    const watched = await quietly(() => measure(open));
+    results.set(name, [...(results.get(name) ?? []), watched]);
+  }
+}
+const ms = (n: number) => n.toFixed(n < 10 ? 2 : 1);
+printTable(
+  ["taken by", "durable/s", "p50 ms", "p99 ms", "loop p99 ms", "loop max ms", ...disturbanceHead],
+  [...results].map(([name, measured]) => {
+    const of = (figure: (one: Measured) => number) =>
+      medianOf(measured, ({ result }) => figure(result));
+    return [
+      name,
+      Math.round(of((one) => one.perSecond)).toLocaleString("en"),
+      ms(of((one) => one.p50Ms)),
+      ms(of((one) => one.p99Ms)),
+      ms(of((one) => one.loopP99Ms)),
+      ms(of((one) => one.loopMaxMs)),
+      ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
+    ];
+  }),
+);
+console.log(`
+* loop: how late the event loop was, sampled every millisecond; what is on time counts 1 ms.
+* stolen, others: percent of the processors that the host took, and that other programs used; a star: a
+  run stayed disturbed after all repeats.`);
