@@ -32,7 +32,7 @@ import { openSenders } from "./senders.ts";
 import { isLoopback, showListenAddress } from "./setting-kinds.ts";
 import type { Settings } from "./settings-table.ts";
 import { type Listener, statusOf } from "./status-figures.ts";
-import { submission } from "./submission.ts";
+import { submission, takesMailForOthers } from "./submission.ts";
 
 export interface ServeOptions {
   readonly settings: Settings;
@@ -88,7 +88,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   const identity = identityOf(settings);
   const mailServers: MailServers = new Map();
   const sessions = () => sessionsOf(mailServers);
-  const outboxObstacle = async () => mailOut.obstacle();
+  const outboxObstacle = async () =>
+    takesMailForOthers(settings) ? mailOut.obstacle() : undefined;
   const engine = await openEngine({ ...options, ...identity, data, sessions, outboxObstacle });
   undo.defer(() => engine.executor.close());
   const mailOut = await openMailOut({ ...options, data, engine });

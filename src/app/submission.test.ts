@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Envelope, Message, RecipientOutcome } from "../mail/index.ts";
 import { type Outbox, OutboxError } from "../outbox/index.ts";
 import type { SessionInfo } from "../smtp/index.ts";
-import { mayRelay, mixedDelivery, submission } from "./submission.ts";
+import { mayRelay, mixedDelivery, submission, takesMailForOthers } from "./submission.ts";
 
 const reply = (code: number, text = "") => ({ code, text, phase: "message" as const });
 const taken: RecipientOutcome = { kind: "delivered", reply: reply(250, "Saved") };
@@ -90,6 +90,14 @@ test("without relayFrom only this machine may, and only while SMTP listens on lo
   assert.equal(mayRelay(stranger, { relayFrom: ["192.0.2.0/24"], smtp: everywhere }), true);
   assert.equal(mayRelay(local, { relayFrom: ["192.0.2.0/24"], smtp: loopback }), false);
   assert.equal(mayRelay(local, { relayFrom: [], smtp: loopback }), false);
+});
+
+test("a server that takes mail for others from nobody is ready without an outbox", () => {
+  assert.equal(takesMailForOthers({ relayFrom: undefined, smtp: loopback }), true);
+  assert.equal(takesMailForOthers({ relayFrom: undefined, smtp: everywhere }), false);
+  assert.equal(takesMailForOthers({ relayFrom: ["192.0.2.1"], smtp: everywhere }), true);
+  assert.equal(takesMailForOthers({ relayFrom: [], smtp: loopback }), false);
+  assert.equal(takesMailForOthers({ relayFrom: ["192.0.2.1"], smtp: false }), false);
 });
 
 function listener(outbox: Partial<Outbox> | undefined) {

@@ -87,6 +87,12 @@ export function mayRelay(
   return isLocal && smtp !== false && isLoopback(smtp);
 }
 
+/** Tells whether anybody may: without, the server can do all its work while the outbox rests. */
+export function takesMailForOthers({ relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">) {
+  if (smtp === false) return false;
+  return relayFrom === undefined ? isLoopback(smtp) : relayFrom.length > 0;
+}
+
 type Enqueue = (
   envelope: Parameters<Deliver>[0],
   message: Parameters<Deliver>[1],
