@@ -5,22 +5,29 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/node_modules/.bin:$PATH"
-# A test that hangs fails after this long instead of holding up everything. Suites that mount disks or
-# run other mail programs have the machine to themselves.
-limitMs=300000
-atOnce=1
+
+# run LIMIT_MS FILES_AT_ONCE PATTERN...: a test that hangs fails after that long instead of holding up
+# everything.
+run() {
+  limitMs=$1
+  atOnce=$2
+  shift 2
+  node --test --test-timeout="$limitMs" --test-concurrency="$atOnce" \
+    --test-reporter=spec --test-reporter-destination=stdout \
+    --test-reporter=./test/support/skipped-reporter.ts --test-reporter-destination=stdout "$@"
+}
+
 if [ "${1:-}" = all ]; then
   shift
-  limitMs=1200000
-  set -- "test/mutations/**/*.test.ts" "test/package/**/*.test.ts" "test/process-root/**/*.test.ts" \
-    "test/powercut/**/*.test.ts" "test/crash/**/*.test.ts" "test/peers/**/*.test.ts" "$@"
-else
-  atOnce=$(nproc)
-  tsc --noEmit
-  biome check --error-on-warnings .
-  set -- "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" "test/simulation/**/*.test.ts" "test/outbox/**/*.test.ts" \
-    "test/dialogues/**/*.test.ts" "test/process/**/*.test.ts" "$@"
+  failed=0
+  run 1200000 "$(nproc)" "test/mutations/**/*.test.ts" "test/package/**/*.test.ts" || failed=1
+  # Suites that mount disks or run other mail programs have the machine to themselves.
+  run 1200000 1 "test/process-root/**/*.test.ts" "test/powercut/**/*.test.ts" \
+    "test/crash/**/*.test.ts" "test/peers/**/*.test.ts" "$@" || failed=1
+  exit "$failed"
 fi
-exec node --test --test-timeout="$limitMs" --test-concurrency="$atOnce" \
-  --test-reporter=spec --test-reporter-destination=stdout \
-  --test-reporter=./test/support/skipped-reporter.ts --test-reporter-destination=stdout "$@"
+tsc --noEmit
+biome check --error-on-warnings .
+run 300000 "$(nproc)" "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" \
+  "test/simulation/**/*.test.ts" "test/outbox/**/*.test.ts" "test/dialogues/**/*.test.ts" \
+  "test/process/**/*.test.ts" "$@"
