@@ -132,12 +132,16 @@ async function announce(
   startedMs: number,
   { settings, leases }: Sending,
 ): Promise<void> {
-  const { store, clock, name, intents } = settings;
+  const { store, clock, name, intents, onEvent } = settings;
   if (held.signal.aborted) throw held.signal.reason;
   if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
   if (!intents) return;
   const elapsedMs = clock.now() - startedMs;
-  const [valid] = await store.intend([{ delivery, token, worker: name, elapsedMs }]);
+  const intent = { delivery, token, worker: name, elapsedMs };
+  const [valid] = await store.intend([intent]).catch((error) => {
+    onEvent({ kind: "store-failed", doing: "intend", error });
+    throw error;
+  });
   if (!valid) throw new LeaseLost("the lease was lost");
   if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
 }
@@ -151,7 +155,7 @@ async function messageOf(
     const found = bytes ?? (await store.body(message));
     return found ? outgoingMessage(found, messageIdHeader) : "purged";
   } catch (error) {
-    onEvent({ kind: "store-failed", doing: "claim", error });
+    onEvent({ kind: "store-failed", doing: "body", error });
     return "unreadable";
   }
 }

@@ -138,7 +138,8 @@ export class Leases {
     const asked = [...this.#held.values()].filter(({ isLost }) => !isLost);
     if (asked.length === 0) return;
     const askedMs = clock.now();
-    const valid = await store.renew(asked, leaseMs);
+    const leases = asked.map(({ delivery, token }) => ({ delivery, token }));
+    const valid = await store.renew(leases, leaseMs);
     for (const [index, held] of asked.entries()) {
       if (valid[index]) {
         held.untilMs = Math.max(held.untilMs, askedMs + leaseMs);

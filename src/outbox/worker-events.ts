@@ -39,7 +39,15 @@ export type WorkerEvent =
   /** The store did not answer; the worker goes on as soon as it does. */
   | {
       readonly kind: "store-failed";
-      readonly doing: "claim" | "renew" | "complete" | "release" | "route" | "tick";
+      readonly doing:
+        | "claim"
+        | "body"
+        | "renew"
+        | "intend"
+        | "complete"
+        | "release"
+        | "route"
+        | "tick";
       readonly error: unknown;
     };
 
