@@ -101,8 +101,10 @@ export interface Lease {
 
 export interface ClaimRequest {
   readonly lane: Lane;
-  /** Most due rows to look at, whether they end up leased or put off. */
+  /** Most deliveries to lease. */
   readonly limit: number;
+  /** Most due rows to look at, whether they end up leased or put off. @defaultValue limit */
+  readonly look?: number;
   readonly leaseMs: number;
   /** Name of the worker, for the attempts it makes. */
   readonly worker: string;

@@ -72,8 +72,10 @@ export interface OutboxStore {
 
   /**
    * Leases due deliveries, oldest due first: each is invisible to other claims for `leaseMs`, and a
-   * row whose lease ran out is due again. Looks at most at `limit` due rows; of these,
+   * row whose lease ran out is due again. Looks at most at `look` due rows; of these, until `limit`
+   * are leased,
    *
+   * - what has expired is leased to be closed, also while its route is blocked, and never as a probe;
    * - those of a blocked route are put off until `blockedUntil`; once that is past, one is leased as
    *   `probe`, the route counts as blocked for `leaseMs` more, and the others are put off until then;
    * - those beyond the room of their route are put off for `putOffMs`;

@@ -28,6 +28,9 @@ const lanes: readonly Lane[] = ["quarantine", "critical", "normal", "bulk"];
 /** Longest time a delivery is put off because its route has no room, in milliseconds. */
 const longestPutOffMs = 60_000;
 
+/** Due rows looked at in one claim once some had to be put off. */
+const farLook = 1_000;
+
 /** What a look at the lanes found; `more` says that due rows may be left behind those put off. */
 interface Found {
   readonly deliveries: readonly ClaimedDelivery[];
@@ -255,12 +258,19 @@ export class Worker {
         this.#routes.begin(claimed.route);
         deliveries.push(claimed);
       }
+      const leased = claim.deliveries.length;
+      if (leased + claim.putOff >= this.#lookOf(limit)) more ||= claim.putOff > 0;
+      else if (leased < limit && news === this.#news)
+        this.#emptyUntilMs.set(lane, clock.now() + pollMs[0]);
       this.#passed += claim.putOff;
-      if (claim.deliveries.length + claim.putOff >= limit) more ||= claim.putOff > 0;
-      else if (news === this.#news) this.#emptyUntilMs.set(lane, clock.now() + pollMs[0]);
     }
     if (!more) this.#passed = 0;
     return { deliveries, more };
+  }
+
+  /** Looks far where much had to be put off, so that it cannot hide what is behind it. */
+  #lookOf(limit: number): number {
+    return this.#passed > 0 ? Math.max(limit, farLook) : limit;
   }
 
   #claim(lane: Lane, limit: number): Promise<Claim> {
@@ -271,6 +281,7 @@ export class Worker {
     return store.claim({
       lane,
       limit,
+      look: this.#lookOf(limit),
       leaseMs,
       worker: name,
       inlineBytes,

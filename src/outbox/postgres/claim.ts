@@ -28,27 +28,40 @@ const CLAIM = `with due as materialized (
   select q.delivery_id, q.due_at, q.token, q.blind, q.doubt, q.route
   from postbag.outbox_queue q
   where q.lane >= $1 and (q.lane, q.due_at) <= ($1, (select postbag.outbox_now()))
-  order by q.lane, q.due_at, q.delivery_id limit $2
+  order by q.lane, q.due_at, q.delivery_id limit $9::integer
   for update skip locked),
 token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
 troubled as materialized (
   select r.route, r.blocked_until from postbag.outbox_route r
   where r.failures > 0 and r.route in (select route from due)
   order by r.route for no key update of r),
-placed as materialized (
+known as materialized (
   select d.*, t.blocked_until, coalesce(b.room, $3::integer) as room,
-    row_number() over (partition by d.route order by d.due_at, d.delivery_id) as nth
+    case when t.route is null and coalesce(b.room, $3::integer) > 0 then false else exists (
+      select 1 from postbag.outbox_delivery o
+      where o.id = d.delivery_id and o.expires_at <= (select postbag.outbox_now())) end as expired
   from due d left join troubled t on t.route = d.route
   left join json_to_recordset($4::text::json) as b (route text, room integer) on b.route = d.route),
-fated as materialized (
+placed as materialized (
+  select k.*, row_number() over (
+    partition by k.route, k.expired order by k.due_at, k.delivery_id) as nth
+  from known k),
+judged as materialized (
   select p.*, case
+    when expired then 'lease'
     when blocked_until > (select postbag.outbox_now()) then 'blocked'
     when room <= 0 then 'full'
     when blocked_until is not null and nth = 1 then 'probe'
     when blocked_until is not null then 'behind'
     when nth > room then 'full'
-    else 'lease' end as fate
+    else 'lease' end as verdict
   from placed p),
+fated as materialized (
+  select j.*, case
+    when verdict in ('lease', 'probe') and row_number() over (
+      partition by verdict in ('lease', 'probe') order by due_at, delivery_id) > $2::integer then 'left'
+    else verdict end as fate
+  from judged j),
 probed as (
   update postbag.outbox_route r set blocked_until = (select postbag.outbox_now()) + $5::bigint
   from fated f where f.fate = 'probe' and r.route = f.route),
@@ -95,6 +108,7 @@ export async function claim(query: Query, request: ClaimRequest): Promise<Claim>
     Math.round(putOffMs),
     intents,
     inlineBytes,
+    request.look ?? limit,
   ]);
   return {
     deliveries: rows.filter((row) => row.delivery_id !== null).map((row) => claimed(row, lane)),

@@ -13,7 +13,7 @@ import { deliveryId, messageOf, uuidText } from "./ids.ts";
 import { readRecipients } from "./read.ts";
 import type { Row, Statements } from "./statements.ts";
 
-const DUE = `select id, route, due_at, token, blind, doubt from outbox_delivery
+const DUE = `select id, route, due_at, expires_at, token, blind, doubt from outbox_delivery
   where queue_lane = ? and due_at <= ? order by due_at, id limit ?`;
 const TROUBLED_ROUTES = "select route, blocked_until from outbox_route where failures > 0";
 const NEXT_TOKEN =
@@ -35,7 +35,7 @@ const CLOSE_ATTEMPT = `update outbox_attempt set outcome = 'deferred', finished_
 
 /** See `OutboxStore.claim`. */
 export function claim(db: Statements, now: number, request: ClaimRequest): Claim {
-  const due = db.all(DUE, laneNumbers[request.lane], now, request.limit);
+  const due = db.all(DUE, laneNumbers[request.lane], now, request.look ?? request.limit);
   if (due.length === 0) return { deliveries: [], putOff: 0 };
   const blockedUntil = new Map(
     db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),
@@ -43,16 +43,21 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
   const room = new Map(request.busyRoutes?.map((busy) => [busy.route, busy.room]));
   const token = Number(db.get(NEXT_TOKEN)?.value);
   const deliveries: ClaimedDelivery[] = [];
+  let putOff = 0;
   for (const row of due) {
+    if (deliveries.length === request.limit) break;
     const route = String(row.route);
-    const until = blockedUntil.get(route);
+    const isExpired = Number(row.expires_at) <= now;
+    const until = isExpired ? undefined : blockedUntil.get(route);
     const left = room.get(route) ?? request.routeRoom;
     if (until !== undefined && until > now) {
       db.run(PUT_OFF, until, 1, Number(row.id));
-    } else if (left <= 0) {
+      putOff += 1;
+    } else if (left <= 0 && !isExpired) {
       db.run(PUT_OFF, now + request.putOffMs, 0, Number(row.id));
+      putOff += 1;
     } else {
-      room.set(route, left - 1);
+      if (!isExpired) room.set(route, left - 1);
       const probe = until !== undefined;
       if (probe) {
         blockedUntil.set(route, now + request.leaseMs);
@@ -61,7 +66,7 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
       deliveries.push(lease(db, now, request, row, token, probe));
     }
   }
-  return { deliveries, putOff: due.length - deliveries.length };
+  return { deliveries, putOff };
 }
 
 function lease(

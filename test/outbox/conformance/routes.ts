@@ -116,4 +116,42 @@ export function routeSuite(name: string, open: OpenStore): void {
     const { crashes, probe } = await claimOne(store);
     assert.deepEqual([crashes, probe], [1, true]);
   });
+
+  test(`${name}: a claim looks behind what it puts off, and leases no more than asked`, async (t) => {
+    const { store } = await open(t);
+    await store.enqueue([...Array.from({ length: 20 }, down), message(), message(), message()]);
+    await block(store);
+    const near = await claim(store, { limit: 2 });
+    assert.deepEqual([near.deliveries.length, near.putOff], [0, 2]);
+    const far = await claim(store, { limit: 2, look: 100 });
+    assert.deepEqual(
+      far.deliveries.map(({ route }) => route),
+      ["relay", "relay"],
+    );
+    assert.equal(far.putOff, 18);
+    assert.equal((await claim(store, { limit: 2, look: 100 })).deliveries.length, 1);
+  });
+
+  test(`${name}: what has expired does not wait for its route, and does not try it`, async (t) => {
+    const { store, advance } = await open(t);
+    await store.enqueue([{ ...down(), expireAfterMs: minute / 2 }, down()]);
+    await block(store);
+    await advance(minute / 2);
+    const early = await claim(store);
+    assert.deepEqual(
+      early.deliveries.map(({ probe, expiresInMs }) => [probe, expiresInMs <= 0]),
+      [[false, true]],
+    );
+    await store.enqueue([{ ...down(), expireAfterMs: 1 }]);
+    await advance(minute);
+    const late = await claim(store);
+    assert.deepEqual(
+      late.deliveries.map(({ probe, expiresInMs }) => [probe, expiresInMs <= 0]).sort(),
+      [
+        [false, true],
+        [false, true],
+        [true, false],
+      ],
+    );
+  });
 }
