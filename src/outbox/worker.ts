@@ -154,8 +154,9 @@ export class Worker {
     const { batchSize, concurrency } = this.settings;
     const fates = noFates();
     const seen = new Set<number>();
-    this.#emptyUntilMs.clear();
     while (seen.size < batchSize && !signal?.aborted) {
+      // What was carried may have made more due: a route that works again.
+      this.#emptyUntilMs.clear();
       const claimedMs = this.settings.clock.now();
       const room = Math.min(concurrency, batchSize - seen.size);
       const { deliveries, more } = await this.#claimAny(room);

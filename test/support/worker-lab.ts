@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import type { TestContext } from "node:test";
 import type { Deliver, RecipientOutcome } from "../../src/mail/index.ts";
 import {
@@ -134,7 +135,8 @@ export async function workerLab(
 ) {
   const folder = mkdtempSync(join(tmpdir(), "postbag-worker-"));
   const clock = new SimClock();
-  const inner = await openSqliteStore({ file: join(folder, "outbox.db"), clock });
+  const file = join(folder, "outbox.db");
+  const inner = await openSqliteStore({ file, clock });
   const watched = new WatchedStore(inner);
   const events: WorkerEvent[] = [];
   const make = (more: Partial<WorkerOptions> = {}) =>
@@ -174,7 +176,33 @@ export async function workerLab(
     return promise;
   }
 
+  /** Does something on a connection of its own, which waits for no lock. */
+  async function otherConnection(work: (database: DatabaseSync) => void): Promise<void> {
+    using database = new DatabaseSync(file, { timeout: 0 });
+    work(database);
+  }
+
+  /** Stores a message and tells the row key of its delivery, without leaving a trace. */
+  async function deliveryKey(message: NewMessage): Promise<number> {
+    await inner.enqueue([message]);
+    using database = new DatabaseSync(file);
+    const row = database.prepare("select max(id) as id from outbox_delivery").get();
+    return Number(row?.id);
+  }
+
   const stateOf = async (id: string) => (await inner.get(id))?.deliveries[0];
   const kinds = () => events.map(({ kind }) => kind);
-  return { store: inner, watched, clock, worker, make, events, kinds, until, settled, stateOf };
+  const seen = { events, kinds, stateOf };
+  return {
+    ...seen,
+    store: inner,
+    watched,
+    clock,
+    worker,
+    make,
+    until,
+    settled,
+    otherConnection,
+    deliveryKey,
+  };
 }
