@@ -1,0 +1,190 @@
+/**
+ * Whether a long queue costs anything: its drain must be steady and its worker's memory flat, and mail
+ * that is scheduled for later must not slow down what is due.
+ *
+ *   node bench/outbox-backlog.ts                        200,000 due mails, SQLite
+ *   node bench/outbox-backlog.ts --backlog 1000000      the long run, about 3 GB of disk and half an hour
+ *   node bench/outbox-backlog.ts --scheduled 100000     due mails beside none and beside so many scheduled ones
+ *   … --store sqlite|postgres --bytes 1024 --due 10000 --runs 3 --repeats 4
+ *
+ * A sender that takes everything at once; Postbag with its intents, 256 deliveries under way. Mails are
+ * put in by a process of their own, so that the memory shown is the worker's.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import {
+  type OutboxStore,
+  openPostgresStore,
+  openSqliteStore,
+  Worker,
+} from "../src/outbox/index.ts";
+import { printHeader } from "./support/header.ts";
+import {
+  type Disturbance,
+  disturbanceCells,
+  disturbanceHead,
+  quietRuns,
+  watchMachine,
+} from "./support/machine.ts";
+import { pretend } from "./support/outbox-drain.ts";
+import { benchMail, newMessage } from "./support/outbox-mail.ts";
+import { BenchPostgres } from "./support/outbox-postgres.ts";
+import { medianOf, printTable } from "./support/table.ts";
+
+const { values } = parseArgs({
+  options: {
+    backlog: { type: "string", default: "200000" },
+    scheduled: { type: "string", default: "0" },
+    due: { type: "string", default: "10000" },
+    store: { type: "string", default: "sqlite" },
+    bytes: { type: "string", default: "1024" },
+    runs: { type: "string", default: "3" },
+    repeats: { type: "string", default: "4" },
+    directory: { type: "string", default: "." },
+    /** Puts mails into this database and ends; for the program itself. */
+    fill: { type: "string", default: "" },
+  },
+});
+const bytes = Number(values.bytes);
+const whole = (n: number) => Math.round(n).toLocaleString("en");
+
+function openStore(target: string): Promise<OutboxStore> {
+  return values.store === "postgres"
+    ? openPostgresStore({ connectionString: target })
+    : openSqliteStore({ file: target });
+}
+
+if (values.fill !== "") await fill(values.fill);
+else if (Number(values.scheduled) > 0) await besideScheduled(Number(values.scheduled));
+else await drainOf(Number(values.backlog));
+
+async function fill(target: string): Promise<void> {
+  const store = await openStore(target);
+  const tomorrow = { sendAt: Date.now() + 24 * 60 * 60 * 1_000 };
+  await put(Number(values.scheduled), tomorrow);
+  await put(Number(values.due), {});
+  await store.close();
+
+  async function put(count: number, when: { readonly sendAt?: number }): Promise<void> {
+    const atOnce = 500;
+    for (let done = 0; done < count; done += atOnce) {
+      const part = Array.from({ length: Math.min(atOnce, count - done) }, () => ({
+        ...newMessage(benchMail(bytes), false),
+        ...when,
+      }));
+      await store.enqueue(part);
+    }
+  }
+}
+
+function filled(target: string, due: number, scheduled: number): void {
+  const given = { fill: target, due, scheduled, store: values.store, bytes };
+  const words = Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  execFileSync(process.execPath, [import.meta.filename, ...words], { stdio: "inherit" });
+}
+
+/** Gives `work` an empty database, which is gone afterwards. */
+async function withDatabase<T>(work: (target: string) => Promise<T>): Promise<T> {
+  if (values.store === "postgres") {
+    await using postgres = await BenchPostgres.start();
+    return await postgres.onCopy("template1", work);
+  }
+  const folder = mkdtempSync(join(values.directory, "bench-outbox-"));
+  try {
+    return await work(join(folder, "outbox.db"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Sends all that is due; `onSent` is told how many are done, durably. */
+async function sendAll(
+  target: string,
+  due: number,
+  onSent: (done: number) => void = () => {},
+): Promise<number> {
+  const store = await openStore(target);
+  const over = Promise.withResolvers<void>();
+  let done = 0;
+  const worker = new Worker({
+    store,
+    concurrency: 256,
+    batchSize: 128,
+    senderOf: () => {
+      const take = pretend(0);
+      return async (envelope, message, options) => {
+        await options.beforeCommit?.();
+        return await take(envelope, message, options);
+      };
+    },
+    onEvent: (event) => {
+      if (event.kind !== "sent") return over.reject(new Error(`not sent: ${event.kind}`));
+      onSent(++done);
+      if (done === due) over.resolve();
+    },
+  });
+  const startedMs = performance.now();
+  worker.start();
+  await over.promise;
+  const seconds = (performance.now() - startedMs) / 1_000;
+  await worker.stop();
+  await store.close();
+  return due / seconds;
+}
+
+async function drainOf(backlog: number): Promise<void> {
+  printHeader(values.directory);
+  console.log(`${whole(backlog)} due mails of ${whole(bytes)} octets, ${values.store}.\n`);
+  const rows: string[][] = [];
+  await withDatabase(async (target) => {
+    filled(target, backlog, 0);
+    const step = Math.ceil(backlog / 10);
+    let disturbance = watchMachine();
+    let sinceMs = performance.now();
+    const told = (done: number, figures: string[], during: Disturbance) =>
+      rows.push([whole(done), ...figures, ...disturbanceCells([during])]);
+    await sendAll(target, backlog, (done) => {
+      if (done % step !== 0) return;
+      const nowMs = performance.now();
+      const rate = whole((step * 1_000) / (nowMs - sinceMs));
+      const { rss, heapUsed } = process.memoryUsage();
+      told(done, [rate, whole(rss / 2 ** 20), whole(heapUsed / 2 ** 20)], disturbance());
+      sinceMs = nowMs;
+      disturbance = watchMachine();
+    });
+  });
+  printTable(["done", "done/s", "RSS MiB", "heap MiB", ...disturbanceHead], rows);
+}
+
+async function besideScheduled(scheduled: number): Promise<void> {
+  const due = Number(values.due);
+  const runs = Number(values.runs);
+  printHeader(values.directory);
+  console.log(
+    `${whole(due)} due mails of ${whole(bytes)} octets, ${values.store}; medians of ${runs} runs.\n`,
+  );
+  const quietly = quietRuns(Number(values.repeats));
+  const cases = new Map(
+    [0, scheduled].map((later) => [later, [] as Awaited<ReturnType<typeof one>>[]]),
+  );
+  const one = (later: number) =>
+    quietly(() =>
+      withDatabase(async (target) => {
+        filled(target, due, later);
+        return await sendAll(target, due);
+      }),
+    );
+  for (let run = 0; run < runs; run++) {
+    for (const [later, measured] of cases) measured.push(await one(later));
+  }
+  printTable(
+    ["scheduled for later", "done/s", ...disturbanceHead],
+    [...cases].map(([later, measured]) => [
+      whole(later),
+      whole(medianOf(measured, ({ result }) => result)),
+      ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
+    ]),
+  );
+}
