@@ -115,12 +115,12 @@ for (const [where, journalIsElsewhere] of [
     await first.stop("SIGKILL");
     const second = await serve(t, data, small);
     assert.match((await send(second, "refused")) ?? "", /^45[12] 4\./);
-    assert.match(await reasonNotReady(second), /ENOSPC/);
+    // A segment that is given up may make room for these few messages before staging asks for it.
+    assert.match(await reasonNotReady(second), /ENOSPC|bytes are free/);
     rmSync(filler);
-    await second.logged(/this mail file system is served again|the journal can be used, mail/);
+    while (!/^250 /.test((await send(second, "later")) ?? ""));
     await second.published();
-    assert.deepEqual(subjectsIn(data), sent.sort());
-    assert.match((await send(second, "later")) ?? "", /^250 /);
+    assert.deepEqual(subjectsIn(data), [...sent, "later"].sort());
     assert.equal((await second.stop()).code, 0);
   });
 }
