@@ -260,3 +260,85 @@ test("a kept reply is well-formed, without control characters and not too long",
   );
   assert.equal(replyLine({ code: 421, text: "", phase: "connect" }), "421");
 });
+
+const lostReply: RecipientOutcome = { ...deferred, inDoubt: true } as RecipientOutcome;
+const lostWithItsRoute: RecipientOutcome = { ...routeDown, inDoubt: true } as RecipientOutcome;
+const anyOutcome = fc.constantFrom(
+  delivered,
+  deferred,
+  failed,
+  routeDown,
+  lostReply,
+  lostWithItsRoute,
+);
+const isLost = (one: RecipientOutcome) => one.kind !== "delivered" && one.inDoubt === true;
+
+test("a lost reply among any outcomes is held where that is asked for, and never resent unrecorded", () => {
+  fc.assert(
+    fc.property(
+      fc.array(anyOutcome, { minLength: 1, maxLength: 5 }),
+      fc.constantFrom("hold" as const, "resend" as const),
+      fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
+      fc.integer({ min: 1, max: 5 * day }),
+      (outcomes, doubtPolicy, maxAttempts, expiresInMs) => {
+        const recipients = outcomes.map((_, ordinal) => recipient(ordinal));
+        const delivery = claimed({ recipients, doubtPolicy, expiresInMs });
+        const verdict = judged(delivery, outcomes, { maxAttempts });
+        if (!outcomes.some(isLost)) {
+          assert.notEqual(verdict.kind, "held");
+          if (verdict.kind === "route") return;
+          assert.notEqual(verdict.completion.attempt?.outcome, "in_doubt");
+          return;
+        }
+        assert.ok(verdict.kind !== "route", "a doubt is given back as if nothing had been sent");
+        assert.equal(verdict.completion.attempt?.outcome, "in_doubt");
+        const types = verdict.completion.events.map(({ type }) => type);
+        if (doubtPolicy === "hold") {
+          assert.equal(verdict.kind, "held");
+          assert.deepEqual(verdict.completion.next, { kind: "in_doubt" });
+          assert.deepEqual(types, ["delivery.in_doubt"]);
+        } else {
+          assert.ok(verdict.kind === "retry" || verdict.kind === "dead");
+          assert.equal(verdict.completion.attempt?.spends, true);
+        }
+        // Who is known to have it is never asked again, whatever became of the others.
+        const statuses = new Map(
+          verdict.completion.recipients.map((one) => [one.ordinal, one.status]),
+        );
+        for (const [ordinal, { kind }] of outcomes.entries()) {
+          if (kind === "delivered") assert.equal(statuses.get(ordinal), "delivered");
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test("a delivery found in doubt is held before anything else, or its doubt closed by what comes next", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom("hold" as const, "resend" as const),
+      fc.nat(8),
+      fc.integer({ min: -day, max: day }),
+      fc.constantFrom("normal" as const, "quarantine" as const),
+      anyOutcome,
+      (doubtPolicy, crashes, expiresInMs, lane, outcome) => {
+        const delivery = claimed({ inDoubt: true, doubtPolicy, crashes, expiresInMs, lane });
+        const plan = planOf(delivery, quiet);
+        if (doubtPolicy === "hold") {
+          assert.ok(plan.kind === "complete");
+          assert.deepEqual(plan.completion.next, { kind: "in_doubt" });
+          return;
+        }
+        if (plan.kind === "complete") {
+          assert.equal(plan.completion.next.kind, "dead");
+          assert.equal(plan.completion.closesDoubt, true);
+        }
+        if (plan.kind !== "send") return;
+        const verdict = judged(delivery, [outcome]);
+        if (verdict.kind !== "route") assert.equal(verdict.completion.closesDoubt, true);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
