@@ -59,7 +59,7 @@ export async function drain(system: OutboxSystem, options: DrainOptions): Promis
   clearTimeout(timer);
   let completed = await working.completed();
   while (handled >= count && completed < count) {
-    await sleep(2);
+    await sleep(5);
     completed = await working.completed();
   }
   const seconds = (performance.now() - (startedMs ?? 0)) / 1_000;

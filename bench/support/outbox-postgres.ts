@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Postgres, postgresBinaries } from "../../test/support/postgres.ts";
 import { parseProcessTimes } from "./machine.ts";
 import type { Meters } from "./outbox-drain.ts";
@@ -53,8 +54,17 @@ export class BenchPostgres implements AsyncDisposable {
     try {
       return await work(connectionString);
     } finally {
-      await this.#server.sql(`drop database ${nameOf(connectionString)} with (force)`);
+      await this.#drop(nameOf(connectionString));
     }
+  }
+
+  /** Connections that were closed a moment ago are not cut off: a pool would take it for an error. */
+  async #drop(name: string): Promise<void> {
+    const sql = `select from pg_stat_activity where datname = '${name}'`;
+    for (let tries = 0; tries < 100 && (await this.#server.sql(sql)).length > 0; tries += 1) {
+      await sleep(50);
+    }
+    await this.#server.sql(`drop database ${name} with (force)`);
   }
 
   readonly meter = async (): Promise<Meters> => {
