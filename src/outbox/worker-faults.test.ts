@@ -348,3 +348,67 @@ test("a second transaction that is refused its dot leaves the first in doubt, no
   await lab.store.enqueue([mail(["b@x.example", "c@x.example"], { doubt: "hold" })]);
   assert.equal((await lab.worker.tick()).held, 1);
 });
+
+test("with too little left of its lease a dot stays back, also without intents", async (t) => {
+  let refused: unknown;
+  const lab = await workerLab(
+    t,
+    async (_, __, { beforeCommit }) => {
+      lab.watched.fail("renew");
+      await new Promise<void>((resolve) => lab.clock.setTimeout(resolve, 50_000));
+      await beforeCommit?.().catch((error) => {
+        refused = error;
+        throw error;
+      });
+      return [ok];
+    },
+    { intents: false },
+  );
+  const message = mail(["b@x.example"]);
+  await lab.store.enqueue([message]);
+  assert.equal((await lab.settled(lab.worker.tick())).released, 1);
+  assert.match(String(refused), /too little of the lease is left/);
+  assert.equal((await lab.stateOf(message.id))?.cycleAttempts, 0);
+});
+
+test("a clock of the store that jumps over the lease does not make one worker send a mail twice at a time", async (t) => {
+  let sends = 0;
+  const lab = await workerLab(t, async (envelope, message, given) => {
+    sends += 1;
+    const outcomes = await proper(envelope, message, given);
+    if (sends === 1) lab.clock.stepWallTime(hour);
+    await new Promise<void>((resolve) => lab.clock.setTimeout(resolve, 5_000));
+    return outcomes;
+  });
+  const message = mail(["b@x.example"]);
+  await lab.store.enqueue([message]);
+  lab.worker.start();
+  await lab.until(() => lab.clock.now() > 10_000);
+  await lab.settled(lab.worker.stop());
+  assert.equal(sends, 1);
+  assert.equal((await lab.stateOf(message.id))?.state, "done");
+});
+
+test("mail that comes between an empty look and its answer is not left lying either", async (t) => {
+  const lab = await workerLab(t, async () => [ok]);
+  const { store } = lab.watched;
+  let isFirst = true;
+  const slow = new Proxy(store, {
+    get(target, name) {
+      if (name !== "claim") return Reflect.get(target, name);
+      return async (request: Parameters<typeof store.claim>[0]) => {
+        const answer = await store.claim(request);
+        if (request.lane === "normal" && isFirst) {
+          isFirst = false;
+          await store.enqueue([mail(["b@x.example"])]);
+        }
+        return answer;
+      };
+    },
+  });
+  const worker = lab.make({ store: slow, pollMs: [hour, hour] });
+  worker.start();
+  await lab.until(() => lab.kinds().includes("sent"));
+  assert.equal(lab.clock.now(), 0);
+  await lab.settled(worker.stop());
+});
