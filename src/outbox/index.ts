@@ -62,11 +62,11 @@ export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from 
 export { type PostbagInfo, postbagTransport } from "./transport.ts";
 export { uuidv7 } from "./uuid.ts";
 export type * from "./views.ts";
-export { type TickReport, Worker, type WorkerStats } from "./worker.ts";
+export { type TickReport, Worker, type WorkerStats } from "./worker/worker.ts";
 export {
   type DeliveryFacts,
   type LogLine,
   type WorkerEvent,
   workerLogLine,
-} from "./worker-events.ts";
-export type { WorkerOptions, WorkerProfile } from "./worker-options.ts";
+} from "./worker/worker-events.ts";
+export type { WorkerOptions, WorkerProfile } from "./worker/worker-options.ts";

@@ -4,8 +4,8 @@
  * delivery tries it.
  */
 
-import { replyLine } from "./entry.ts";
-import type { ClaimedDelivery, KeptReply } from "./rows.ts";
+import { replyLine } from "../entry.ts";
+import type { ClaimedDelivery, KeptReply } from "../rows.ts";
 import type { WorkerSettings } from "./worker-options.ts";
 
 /** Rows made due at a time when a route works again. */

@@ -5,9 +5,9 @@
  * How much is left of a lease is measured on the monotonic clock from *before* the call that got or
  * renewed it, so the worker always believes in less time than the store does.
  */
-import type { Clock, TimerHandle } from "../system/index.ts";
-import type { Lease } from "./rows.ts";
-import type { OutboxStore } from "./store.ts";
+import type { Clock, TimerHandle } from "../../system/index.ts";
+import type { Lease } from "../rows.ts";
+import type { OutboxStore } from "../store.ts";
 
 /** The lease is somebody else's now, or too little is left of it. */
 export class LeaseLost extends Error {

@@ -1,8 +1,8 @@
 /** The reference profile does what a small mail worker of few promises does, and no less. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../test/support/worker-lab.ts";
-import { EventDispatcher } from "./events.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import { EventDispatcher } from "../events.ts";
 
 const reference = { profile: "reference" } as const;
 const hour = 3_600_000;

@@ -5,13 +5,13 @@
  * final dot; the outcome is durable before the lease is let go. What was sent is a fact, even when the
  * lease is somebody else's by then.
  */
-import type { RecipientOutcome } from "../mail/index.ts";
+import type { RecipientOutcome } from "../../mail/index.ts";
+import { type Judgement, judge, type Plan, planOf, type Verdict } from "../entry.ts";
+import type { ClaimedDelivery, Completion, CompletionResult, Release } from "../rows.ts";
 import { attempt } from "./attempt.ts";
-import { type Judgement, judge, type Plan, planOf, type Verdict } from "./entry.ts";
 import type { HeldLease, Leases } from "./leases.ts";
 import { untilDone } from "./patience.ts";
 import type { Routes } from "./routes.ts";
-import type { ClaimedDelivery, Completion, CompletionResult, Release } from "./rows.ts";
 import type { DeliveryFacts } from "./worker-events.ts";
 import type { WorkerSettings } from "./worker-options.ts";
 

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { captureMail } from "./capture.ts";
-import { createOutbox } from "./outbox.ts";
-import { openSqliteStore } from "./sqlite/store.ts";
+import { captureMail } from "../capture.ts";
+import { createOutbox } from "../outbox.ts";
+import { openSqliteStore } from "../sqlite/store.ts";
 import { Worker } from "./worker.ts";
 
 test("routes left to others are not taken up, and wait for whoever has them", async (t) => {

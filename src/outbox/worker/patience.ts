@@ -1,5 +1,5 @@
 /** Repeats what must not be given up: a store that fails now may answer soon. */
-import type { Clock } from "../system/index.ts";
+import type { Clock } from "../../system/index.ts";
 
 /** First and longest pause between tries, in milliseconds. */
 const firstPauseMs = 100;

@@ -1,5 +1,5 @@
 /** The message of a leased delivery, as a sender takes it. */
-import type { Message } from "../mail/index.ts";
+import type { Message } from "../../mail/index.ts";
 
 /** Wraps bytes; with another Message-ID in place of their own where a redrive asked for one. */
 export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Message {

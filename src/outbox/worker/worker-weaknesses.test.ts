@@ -1,8 +1,8 @@
 /** What small mail workers get wrong, one test for each, showing it gone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { byRoute, mail, ok, refusal, workerLab } from "../../test/support/worker-lab.ts";
-import type { Deliver } from "../mail/index.ts";
+import { byRoute, mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import type { Deliver } from "../../mail/index.ts";
 
 const hour = 3_600_000;
 const proper: Deliver = async ({ recipients }, _, { beforeCommit }) => {

@@ -1,11 +1,11 @@
 /** The options of a worker: what each means, its default, and the check at the door. */
 import { hostname } from "node:os";
-import type { Deliver } from "../mail/index.ts";
-import { type Clock, systemClock } from "../system/index.ts";
-import type { Notify } from "./entry.ts";
-import { OutboxError } from "./errors.ts";
-import { mtaRetry, type Random, type RetryPolicy, referenceRetry } from "./retry.ts";
-import type { OutboxStore } from "./store.ts";
+import type { Deliver } from "../../mail/index.ts";
+import { type Clock, systemClock } from "../../system/index.ts";
+import type { Notify } from "../entry.ts";
+import { OutboxError } from "../errors.ts";
+import { mtaRetry, type Random, type RetryPolicy, referenceRetry } from "../retry.ts";
+import type { OutboxStore } from "../store.ts";
 import type { WorkerEvent } from "./worker-events.ts";
 
 export interface WorkerOptions {

@@ -1,8 +1,8 @@
 /** A worker whose store fails, whose sender does, or who is stopped in the middle: nothing is lost or spent. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../test/support/worker-lab.ts";
-import type { Deliver } from "../mail/index.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import type { Deliver } from "../../mail/index.ts";
 
 const hour = 3_600_000;
 const never = new Promise<never>(() => {});

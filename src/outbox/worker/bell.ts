@@ -1,5 +1,5 @@
 /** Wakes whoever sleeps. What rings while nobody sleeps is heard by the next. */
-import type { Clock } from "../system/index.ts";
+import type { Clock } from "../../system/index.ts";
 
 export class Bell {
   readonly #clock: Clock;

@@ -5,11 +5,12 @@
  * send at once, nothing while its own leases may have run out, and gives back what it did not begin.
  * Nothing that one delivery does, and no failure of the store, ends the loop.
  */
+
+import type { Claim, ClaimedDelivery, Lane } from "../rows.ts";
 import { Bell } from "./bell.ts";
 import { Leases } from "./leases.ts";
 import { pause } from "./patience.ts";
 import { Routes } from "./routes.ts";
-import type { Claim, ClaimedDelivery, Lane } from "./rows.ts";
 import { carry, type Fate, giveBack, type Sending } from "./sending.ts";
 import { type WorkerOptions, type WorkerSettings, workerSettings } from "./worker-options.ts";
 

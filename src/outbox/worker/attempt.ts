@@ -5,11 +5,11 @@
  * sender that gives no outcome leaves a doubt; before, nothing is at stake and nothing is spent. A
  * sender that never settles is left alone: the gate stays shut behind it.
  */
-import type { Deliver, Message, RecipientOutcome } from "../mail/index.ts";
-import type { TimerHandle } from "../system/index.ts";
+import type { Deliver, Message, RecipientOutcome } from "../../mail/index.ts";
+import type { TimerHandle } from "../../system/index.ts";
+import type { ClaimedDelivery, RecipientRow } from "../rows.ts";
 import { type HeldLease, LeaseLost } from "./leases.ts";
 import { outgoingMessage } from "./outgoing.ts";
-import type { ClaimedDelivery, RecipientRow } from "./rows.ts";
 import type { Sending } from "./sending.ts";
 
 /** How long a sender that was told to end is waited for, in milliseconds. */
