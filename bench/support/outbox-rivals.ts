@@ -227,7 +227,7 @@ export function pgBoss({ batchSize, workers }: PgBossSettings): OutboxSystem {
         },
       );
       const stop = async () => {
-        await boss.stop({ graceful: false });
+        await boss.stop();
         await count.close();
       };
       return { completed: count.read, stop };
