@@ -3,7 +3,7 @@
  * that is scheduled for later must not slow down what is due.
  *
  *   node bench/outbox-backlog.ts                        200,000 due mails, SQLite
- *   node bench/outbox-backlog.ts --backlog 1000000      the long run, about 3 GB of disk and half an hour
+ *   node bench/outbox-backlog.ts --backlog 1000000      the long run
  *   node bench/outbox-backlog.ts --scheduled 100000     due mails beside none and beside so many scheduled ones
  *   … --store sqlite|postgres --bytes 1024 --due 10000 --runs 3 --repeats 4
  *
