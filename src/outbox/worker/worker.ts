@@ -34,7 +34,7 @@ const farLook = 1_000;
 
 /** What a look at the lanes found; `more` says that due rows may be left behind those put off. */
 interface Found {
-  readonly deliveries: readonly ClaimedDelivery[];
+  readonly found: number;
   readonly more: boolean;
 }
 
@@ -160,7 +160,8 @@ export class Worker {
       this.#emptyUntilMs.clear();
       const claimedMs = this.settings.clock.now();
       const room = Math.min(concurrency, batchSize - seen.size);
-      const { deliveries, more } = await this.#claimAny(room);
+      const deliveries: ClaimedDelivery[] = [];
+      const { more } = await this.#claimAny(room, (claimed) => deliveries.push(claimed));
       if (deliveries.length === 0 && !more) break;
       const carried = deliveries.map((claimed) =>
         // Due again already: a tick must not spend a delivery's attempts in a row.
@@ -200,14 +201,13 @@ export class Worker {
       }
       try {
         const claimedMs = clock.now();
-        const { deliveries, more } = await this.#claimAny(room);
-        for (const claimed of deliveries) {
+        const { found, more } = await this.#claimAny(room, (claimed) => {
           const done = signal.aborted
             ? this.#decline(claimed, signal)
             : this.#carry(claimed, claimedMs);
           void done.then(() => this.#bell.ring());
-        }
-        if (deliveries.length > 0 || more) {
+        });
+        if (found > 0 || more) {
           pauseMs = leastPauseMs;
           continue;
         }
@@ -233,41 +233,42 @@ export class Worker {
     return free >= worthwhile || rested ? Math.max(free, 0) : 0;
   }
 
-  /** Claims from the lanes in order until the room is filled. */
-  async #claimAny(room: number): Promise<Found> {
+  /** Claims from the lanes in order until the room is filled; what one gave need not wait for the next. */
+  async #claimAny(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
     const { clock, pollMs, onEvent } = this.settings;
     await this.#leases.makeCertain();
     this.#claimedMs = clock.now();
-    const deliveries: ClaimedDelivery[] = [];
+    let found = 0;
     let more = false;
     for (const lane of lanes) {
-      if (deliveries.length === room) break;
+      if (found === room) break;
       if ((this.#emptyUntilMs.get(lane) ?? 0) > clock.now()) continue;
       // What its workers did not survive is carried alone.
       if (lane === "quarantine" && this.#quarantined > 0) continue;
-      const limit = lane === "quarantine" ? 1 : room - deliveries.length;
+      const limit = lane === "quarantine" ? 1 : room - found;
       const news = this.#news;
       let claim: Claim;
       try {
         claim = await this.#claim(lane, limit);
       } catch (error) {
         // What was leased before must be carried.
-        if (deliveries.length === 0) throw error;
+        if (found === 0) throw error;
         onEvent({ kind: "store-failed", doing: "claim", error });
         break;
       }
       for (const claimed of claim.deliveries) {
+        found += 1;
         this.#routes.begin(claimed.route);
-        deliveries.push(claimed);
+        take(claimed);
       }
       const leased = claim.deliveries.length;
       if (leased + claim.putOff >= this.#lookOf(limit)) more ||= claim.putOff > 0;
       else if (leased < limit && news === this.#news)
-        this.#emptyUntilMs.set(lane, clock.now() + pollMs[0]);
+        this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
       this.#passed += claim.putOff;
     }
     if (!more) this.#passed = 0;
-    return { deliveries, more };
+    return { found, more };
   }
 
   /** Looks far where much had to be put off, so that it cannot hide what is behind it. */
