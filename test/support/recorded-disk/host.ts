@@ -39,8 +39,8 @@ const mkfs: Record<FileSystemName, readonly string[]> = {
  * Offsets of the blocks each file system assumes to be written whole or not at all, in 4096 bytes.
  *
  * btrfs cannot be mounted with a torn superblock, whoever wrote what; its copies of it (at 64 MiB) are
- * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS have
- * come back from every torn write so far.
+ * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS come
+ * back from torn writes, but for one image each in the long run (docs/durability.md).
  */
 export const untornBlocks: Record<FileSystemName, readonly number[]> = {
   ext4: [],
