@@ -96,9 +96,10 @@ function filesIn(root: string, mailbox: string, seed: number): VisibleFile[] {
     if (!existsSync(directory)) return [];
     return readdirSync(directory).map((entry) => {
       const path = join(directory, entry);
-      const bytes = readFileSync(path);
+      const bytes = readable(path);
       const statedSize = /,S=(\d+)/.exec(entry)?.[1];
-      const serial = Number(statedSize) === bytes.length ? serialOf(seed, bytes) : undefined;
+      const serial =
+        bytes && Number(statedSize) === bytes.length ? serialOf(seed, bytes) : undefined;
       return {
         mailbox,
         path: `${mailbox}/${sub}/${entry}`,
@@ -142,4 +143,14 @@ function mailOf({ mailbox, name }: VisibleFile): string {
 
 function nameOf({ mailbox, id, serial }: Acknowledgement): string {
   return `${mailbox}/${id ?? `message ${serial}`}`;
+}
+
+/** btrfs does not give out what does not fit its checksum: such a file is damaged. */
+function readable(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EIO") return undefined;
+    throw error;
+  }
 }

@@ -34,56 +34,67 @@ import { type Tally, tally } from "./report.ts";
 
 const seed = 7;
 
-/** One caller, so that nobody else's flush comes to the help of what was forgotten. */
-async function verdictOn(fileSystem: FileSystemName, method: Method): Promise<Tally> {
-  const load = { method, seed, messages: 80, callers: 1, together: 8 };
-  const run = await recordRun(fileSystem, load);
-  const found = tally(await cutPower(run, [...chooseCuts(run, 5, seed), cutAtEnd(run)]));
-  assert.ok(found.checked > 0, "the cuts lie where mail had been acknowledged");
-  return found;
+/**
+ * Whether cuts of a run show the fault. One caller, so that nobody else's flush comes to the help of what
+ * was forgotten; and where a run met only instants at which another flush of its own helped, a new run.
+ */
+async function shows(
+  fileSystem: FileSystemName,
+  method: Method,
+  isFault: (found: Tally) => boolean,
+): Promise<boolean> {
+  for (let round = 0; round < 8; round += 1) {
+    const load = { method, seed: seed + round, messages: 80, callers: 1, together: 8 };
+    const run = await recordRun(fileSystem, load);
+    const cuts = [...chooseCuts(run, 5, seed + round), cutAtEnd(run)];
+    const found = tally(await cutPower(run, cuts));
+    assert.ok(found.checked > 0, "the cuts lie where mail had been acknowledged");
+    if (isFault(found)) return true;
+  }
+  return false;
 }
+
+const isLost = ({ lost }: Tally) => lost > 0;
+const isLostOrDamaged = ({ lost, damaged }: Tally) => lost + damaged > 0;
+const isAnyFault = ({ lost, damaged, partial }: Tally) => lost + damaged + partial > 0;
 
 for (const fileSystem of fileSystems) {
   test(`${fileSystem}: syncing only the directories empties or loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { lost, damaged } = await verdictOn(fileSystem, "directory syncs only");
-    assert.ok(lost + damaged > 0);
+    assert.ok(await shows(fileSystem, "directory syncs only", isLostOrDamaged));
   });
 
   test(`${fileSystem}: the engine without its data syncs empties or loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { lost, damaged } = await verdictOn(fileSystem, "maildir without data syncs");
-    assert.ok(lost + damaged > 0);
+    assert.ok(await shows(fileSystem, "maildir without data syncs", isLostOrDamaged));
   });
 
   test(`${fileSystem}: the engine without its directory syncs loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { lost } = await verdictOn(fileSystem, "maildir without name syncs");
-    assert.ok(lost > 0);
+    assert.ok(await shows(fileSystem, "maildir without name syncs", isLost));
   });
 
   test(`${fileSystem}: a journal that is not flushed loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { lost } = await verdictOn(fileSystem, "journal, written without flushes");
-    assert.ok(lost > 0);
+    assert.ok(await shows(fileSystem, "journal, written without flushes", isLost));
   });
 
   test(`${fileSystem}: one marked before the checkpoint empties or loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const found = await verdictOn(fileSystem, "journal, marked before the checkpoint");
-    assert.ok(found.lost + found.damaged + found.partial > 0);
+    assert.ok(await shows(fileSystem, "journal, marked before the checkpoint", isAnyFault));
   });
 
+  // On btrfs a write to the log often commits the names as well, so that most runs do not show it.
+  if (fileSystem === "btrfs") continue;
   test(`${fileSystem}: one settled before the names are flushed loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
-    const { lost } = await verdictOn(fileSystem, "journal, settled before the names");
-    assert.ok(lost > 0);
+    assert.ok(await shows(fileSystem, "journal, settled before the names", isLost));
   });
 }
 
