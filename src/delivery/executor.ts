@@ -9,10 +9,17 @@
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
-import type { Disk, JournalDiskEvent, JournalSettings, RecoveryReport } from "./contract.ts";
+import type { Disk, JournalDiskEvent, RecoveryReport } from "./contract.ts";
 import { type DiskListener, startDiskThread } from "./disk.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
-import { type DeliveryTuning, type Tuning, tuningOf } from "./options.ts";
+import {
+  checkArguments,
+  type DeliveryTuning,
+  type JournalCommit,
+  journalSettings,
+  type Tuning,
+  tuningOf,
+} from "./options.ts";
 import { sizeInMemory } from "./wire.ts";
 
 export interface DeliveryExecutorOptions extends DeliveryTuning {
@@ -34,15 +41,6 @@ export interface DeliveryExecutorOptions extends DeliveryTuning {
   readonly clock?: Clock;
   /** Carries out the batches instead of a disk thread; for tests on a simulated disk. */
   readonly disk?: Disk;
-}
-
-export interface JournalCommit {
-  /** Directory of the journal; made when missing. One process at a time. */
-  readonly journal: string;
-  /** Octets of one segment of the journal. @defaultValue 32 MiB */
-  readonly segmentBytes?: number;
-  /** Most segments: together they bound what can be durable and not yet visible. @defaultValue 8 */
-  readonly maxSegments?: number;
 }
 
 export type DeliveryEvent =
@@ -310,45 +308,4 @@ export class DeliveryExecutor {
             });
     }
   }
-}
-
-const maxBacklogWaitMs = 5000;
-
-function journalSettings(commit: unknown, tuning: Tuning): JournalSettings | undefined {
-  if (commit === "synced") return undefined;
-  const { journal, segmentBytes, maxSegments } = (commit ?? {}) as Partial<JournalCommit>;
-  if (typeof journal !== "string" || journal === "" || journal.includes("\0")) {
-    const received = JSON.stringify(commit);
-    throw new DeliveryError(
-      "ERR_DELIVERY_OPTION",
-      `commit must be "synced" or { journal: directory }; got ${received}.`,
-    );
-  }
-  return {
-    directory: journal,
-    publishWithinMs: tuning.publishWithinMs,
-    maxBacklogBytes: tuning.maxBacklogBytes,
-    maxBacklogWaitMs,
-    ...(segmentBytes === undefined ? {} : { segmentBytes }),
-    ...(maxSegments === undefined ? {} : { maxSegments }),
-  };
-}
-
-function checkArguments(path: unknown, body: unknown): void {
-  if (typeof path !== "string" || path === "" || path.includes("\0")) {
-    const received = JSON.stringify(path);
-    throw new DeliveryError("ERR_DELIVERY_OPTION", `path must be a directory; got ${received}.`);
-  }
-  const spooled = body as { head?: unknown; file?: unknown; size?: unknown } | null | undefined;
-  const usable =
-    body instanceof Uint8Array ||
-    (spooled?.head instanceof Uint8Array &&
-      typeof spooled.file === "string" &&
-      Number.isSafeInteger(spooled.size));
-  if (usable) return;
-  const received = body === null ? "null" : typeof body;
-  throw new DeliveryError(
-    "ERR_DELIVERY_OPTION",
-    `body must be a Uint8Array, or { head, file, size } of a spooled message; got ${received}.`,
-  );
 }

@@ -6,7 +6,6 @@ export {
   DeliveryExecutor,
   type DeliveryExecutorOptions,
   type DeliveryStats,
-  type JournalCommit,
   type Receipt,
 } from "./executor.ts";
 export {
@@ -26,5 +25,6 @@ export {
   DEFAULT_MAX_CONCURRENT_FLUSHES,
   DEFAULT_MAX_WAIT_MS,
   type DeliveryTuning,
+  type JournalCommit,
   referenceTuning,
 } from "./options.ts";

@@ -4,6 +4,7 @@
  * A value out of range is refused with the value received; nothing is clamped, because a silently
  * changed limit is found only on the day it matters. docs/tuning.md says what each one trades.
  */
+import type { JournalSettings } from "./contract.ts";
 import { DeliveryError } from "./errors.ts";
 
 /** Most messages in one batch, unless set. */
@@ -46,6 +47,15 @@ export interface DeliveryTuning {
 
 export type Tuning = Required<DeliveryTuning>;
 
+export interface JournalCommit {
+  /** Directory of the journal; made when missing. One process at a time. */
+  readonly journal: string;
+  /** Octets of one segment of the journal. @defaultValue 32 MiB */
+  readonly segmentBytes?: number;
+  /** Most segments: together they bound what can be durable and not yet visible. @defaultValue 8 */
+  readonly maxSegments?: number;
+}
+
 const MiB = 1024 * 1024;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -80,5 +90,49 @@ function wholeNumber(name: string, value: number, least: number, most = Number.M
   throw new DeliveryError(
     "ERR_DELIVERY_OPTION",
     `${name} must be a whole number from ${bound}; got ${String(value)}.`,
+  );
+}
+
+/** How long new mail waits for the backlog before it is refused, in milliseconds. */
+const maxBacklogWaitMs = 5000;
+
+/** @throws {DeliveryError} ERR_DELIVERY_OPTION when it is neither kind of commit. */
+export function journalSettings(commit: unknown, tuning: Tuning): JournalSettings | undefined {
+  if (commit === "synced") return undefined;
+  const { journal, segmentBytes, maxSegments } = (commit ?? {}) as Partial<JournalCommit>;
+  if (typeof journal !== "string" || journal === "" || journal.includes("\0")) {
+    const received = JSON.stringify(commit);
+    throw new DeliveryError(
+      "ERR_DELIVERY_OPTION",
+      `commit must be "synced" or { journal: directory }; got ${received}.`,
+    );
+  }
+  return {
+    directory: journal,
+    publishWithinMs: tuning.publishWithinMs,
+    maxBacklogBytes: tuning.maxBacklogBytes,
+    maxBacklogWaitMs,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(maxSegments === undefined ? {} : { maxSegments }),
+  };
+}
+
+/** For callers without types. @throws {DeliveryError} ERR_DELIVERY_OPTION */
+export function checkArguments(path: unknown, body: unknown): void {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    const received = JSON.stringify(path);
+    throw new DeliveryError("ERR_DELIVERY_OPTION", `path must be a directory; got ${received}.`);
+  }
+  const spooled = body as { head?: unknown; file?: unknown; size?: unknown } | null | undefined;
+  const usable =
+    body instanceof Uint8Array ||
+    (spooled?.head instanceof Uint8Array &&
+      typeof spooled.file === "string" &&
+      Number.isSafeInteger(spooled.size));
+  if (usable) return;
+  const received = body === null ? "null" : typeof body;
+  throw new DeliveryError(
+    "ERR_DELIVERY_OPTION",
+    `body must be a Uint8Array, or { head, file, size } of a spooled message; got ${received}.`,
   );
 }
