@@ -32,12 +32,11 @@ export function checkDoubt(doubt: unknown): void {
 export function wholeNumber(
   name: string,
   value: number,
-  least: number,
-  most = Number.MAX_SAFE_INTEGER,
+  least = 1,
+  most = Number.POSITIVE_INFINITY,
 ): void {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `${name} must be a whole number from ${least} to ${most}; got ${String(value)}`,
-  );
+  const bounds = most < Number.POSITIVE_INFINITY ? `${least} to ${most}` : `${least} up`;
+  const text = `${name} must be a whole number from ${bounds}; got ${String(value)}`;
+  throw new OutboxError("ERR_OUTBOX_OPTION", text);
 }

@@ -11,12 +11,14 @@ import { type Random, type RetryPolicy, retryDelayMs } from "./retry.ts";
 import type {
   ClaimedDelivery,
   Completion,
+  DeliveryState,
   EventType,
   KeptReply,
   NewAttempt,
   NewEvent,
   RecipientChange,
   RecipientRow,
+  RecipientStatus,
   Release,
 } from "./rows.ts";
 
@@ -210,6 +212,19 @@ export function judge(
 /** Tells whether a recipient is still to be sent to. */
 export function isUndecided({ status }: Pick<RecipientRow, "status">): boolean {
   return status === "pending" || status === "deferred";
+}
+
+/** What a delivery is once a late success is recorded; `undefined` if that does not end or change it. */
+export function endByFacts(
+  statuses: ReadonlySet<RecipientStatus>,
+  before: DeliveryState,
+): { state: "done" | "dead"; event: EventType } | undefined {
+  const undecided = statuses.has("pending") || statuses.has("deferred");
+  const state = statuses.has("failed") ? "dead" : "done";
+  if (undecided || state === before) return undefined;
+  const open = before === "pending" || before === "in_doubt";
+  if (!open) return state === "done" ? { state, event: "delivery.late" } : undefined;
+  return { state, event: `delivery.${state}` };
 }
 
 /** Cuts a reply to what is kept: no control characters, well-formed, 500 characters. */

@@ -1,19 +1,20 @@
 /** Leases: claim, renew, release, the body of a message, and when the next one is due. */
+
+import { deliveryId, messageOf } from "../ids.ts";
 import type {
   Claim,
   ClaimedDelivery,
   ClaimRequest,
   DoubtPolicy,
-  KeptReply,
   Lane,
   Lease,
   RecipientRow,
   Release,
 } from "../rows.ts";
 import { laneNumbers } from "../rows.ts";
+import { replyOf } from "../stored.ts";
 import { arraysOf, type Columns, unnest } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
-import { deliveryId, messageOf } from "./ids.ts";
 
 /**
  * One statement: pick due rows nobody else holds, decide the fate of each, lease or put it off.
@@ -159,11 +160,6 @@ export function recipientsOf(list: unknown): RecipientRow[] {
     status,
     ...(reply === null ? {} : { reply: replyOf(reply) }),
   }));
-}
-
-/** A reply as it is kept, which is as JSON. */
-export function replyOf(json: unknown): KeptReply {
-  return JSON.parse(String(json)) as KeptReply;
 }
 
 /** What names a lease in a list; `n` is its place there. */

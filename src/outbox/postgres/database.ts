@@ -8,10 +8,12 @@
  *
  * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
+
 import { OutboxError } from "../errors.ts";
+import type { Row } from "../stored.ts";
 import { inSchema } from "./schema.ts";
 
-export type Row = Readonly<Record<string, unknown>>;
+export type { Row };
 
 /** Runs one statement with `$1`, `$2`, … and gives its rows. */
 export type Query = (sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;

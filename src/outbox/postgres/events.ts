@@ -1,7 +1,9 @@
 /** Events and routes. */
+
+import { deliveryId } from "../ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
+import { routeRow } from "../stored.ts";
 import type { Query, Row } from "./database.ts";
-import { deliveryId } from "./ids.ts";
 
 const INSERT_EVENT = `insert into postbag.outbox_event (type, delivery_id, cycle, at, data, due_at)
   values ($1, $2, $3, (select postbag.outbox_now()), $4,
@@ -128,13 +130,4 @@ export async function restoreRoute(
 ): Promise<number> {
   await query(OPEN, [route, notify]);
   return (await query(WAKE, [route, limit])).length;
-}
-
-export function routeRow(row: Row): RouteRow {
-  return {
-    route: String(row.route),
-    failures: Number(row.failures),
-    ...(row.blocked_until == null ? {} : { blockedUntil: Number(row.blocked_until) }),
-    ...(row.reason == null ? {} : { reason: String(row.reason) }),
-  };
 }

@@ -2,6 +2,8 @@
  * What people do to deliveries: cancel, redrive, resolve a doubt, purge. Each is a transaction of a few
  * statements that first locks what it decides about, the queue before the delivery as everywhere.
  */
+
+import { deliveryId, deliveryKeys, readId } from "../ids.ts";
 import { type DeliveryState, RESEND_GRACE_MS } from "../rows.ts";
 import type {
   CancelAnswer,
@@ -12,8 +14,6 @@ import type {
 } from "../views.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";
-import { deliveryId, readId } from "./ids.ts";
-import { deliveryKeys } from "./read.ts";
 
 const LOCK_MESSAGE = `select id, public_id, bytes is not null as has_bytes
   from postbag.outbox_message where public_id = $1::uuid for update`;

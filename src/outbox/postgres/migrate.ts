@@ -1,5 +1,5 @@
 /** Brings the schema up to date, one process at a time, and says whether this program understands it. */
-import { OutboxError } from "../errors.ts";
+import { checkSchemaVersion } from "../stored.ts";
 import type { Database, Query } from "./database.ts";
 import { MIGRATION_TABLE, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, stepFrom } from "./schema.ts";
 
@@ -28,18 +28,7 @@ export async function migrate(db: Database): Promise<{ from: number; to: number 
 /** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
 export async function checkVersion(db: Database): Promise<void> {
   const version = await schemaVersion(db, db.read);
-  if (version >= OLDEST_SCHEMA_VERSION && version <= SCHEMA_VERSION) return;
-  const remedy =
-    version === 0
-      ? "it holds no outbox yet; migrate it first"
-      : version > SCHEMA_VERSION
-        ? "a newer program made it; update this one"
-        : "migrate it first";
-  throw new OutboxError(
-    "ERR_OUTBOX_SCHEMA_VERSION",
-    `The outbox schema has version ${version}, this program understands ${OLDEST_SCHEMA_VERSION} ` +
-      `to ${SCHEMA_VERSION}: ${remedy}.`,
-  );
+  checkSchemaVersion(version, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION);
 }
 
 // Not to_regclass: in a transaction that waited for the lock it may answer from before the wait.

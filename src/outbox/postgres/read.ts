@@ -1,6 +1,15 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
-import { OutboxError } from "../errors.ts";
-import { type DeliveryState, type Lane, laneNumbers } from "../rows.ts";
+import { deliveryId, readId } from "../ids.ts";
+import type { DeliveryState, Lane } from "../rows.ts";
+import {
+  attemptRow,
+  cursorAfter,
+  laneNames,
+  optional,
+  readCursor,
+  replyOf,
+  routeRow,
+} from "../stored.ts";
 import type {
   AttemptRow,
   DeliveryRow,
@@ -10,10 +19,8 @@ import type {
   Page,
   StoreStats,
 } from "../views.ts";
-import { recipientsOf, replyOf } from "./claim.ts";
+import { recipientsOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
-import { routeRow } from "./events.ts";
-import { DELIVERIES_PER_MESSAGE, deliveryId, readId } from "./ids.ts";
 
 const DELIVERY = `select d.*, q.due_at, q.lane as queue_lane, q.token is not null as leased,
     m.public_id, m.template, m.subject, m.created_at,
@@ -56,8 +63,6 @@ export async function findMessage(query: Query, id: string): Promise<Row | undef
   const found = readId(id);
   return found && (await query(MESSAGE, [found.message]))[0];
 }
-
-const laneNames = Object.keys(laneNumbers) as Lane[];
 
 function deliveryRow(row: Row): DeliveryRow {
   return {
@@ -107,31 +112,14 @@ export async function list(query: Query, filter: ListFilter): Promise<Page> {
   const rows = await query(sql, values);
   const deliveries = rows.slice(0, limit).map(deliveryRow);
   if (rows.length <= limit) return { deliveries };
-  return { deliveries, next: `d${Number(rows[limit - 1]?.id).toString(36)}` };
-}
-
-function readCursor(cursor: string): number {
-  const key = /^d[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
-  if (Number.isSafeInteger(key)) return key;
-  const text = `cursor is ${JSON.stringify(cursor)}, which no page gave`;
-  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  return { deliveries, next: cursorAfter(Number(rows[limit - 1]?.id)) };
 }
 
 /** See `OutboxStore.attempts`. */
 export async function attempts(query: Query, id: string): Promise<AttemptRow[]> {
   const found = readId(id);
   if (found?.ordinal === undefined) return [];
-  return (await query(ATTEMPTS, [found.message, found.ordinal])).map((row) => ({
-    attemptNo: Number(row.attempt_no),
-    cycle: Number(row.cycle),
-    cycleAttempt: Number(row.cycle_attempt),
-    worker: String(row.worker),
-    startedAt: Number(row.started_at),
-    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
-    ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
-    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
-    ...optional("via", row.via),
-  }));
+  return (await query(ATTEMPTS, [found.message, found.ordinal])).map(attemptRow);
 }
 
 const LANES = `select lane, count(*) as queued, count(*) filter (where is_due) as due,
@@ -168,15 +156,4 @@ export async function stats(query: Query): Promise<StoreStats> {
     blockedRoutes: (await query(BLOCKED)).map(routeRow),
     eventsWaiting: Number(waiting?.count),
   };
-}
-
-/** The keys of the deliveries a public id means: the first and the last one. */
-export function deliveryKeys(message: number, ordinal: number | undefined): [number, number] {
-  const first = message * DELIVERIES_PER_MESSAGE;
-  if (ordinal !== undefined) return [first + ordinal, first + ordinal];
-  return [first + 1, first + DELIVERIES_PER_MESSAGE - 1];
-}
-
-function optional<Name extends string>(name: Name, value: unknown): { [name in Name]?: string } {
-  return (value === null ? {} : { [name]: String(value) }) as { [name in Name]?: string };
 }

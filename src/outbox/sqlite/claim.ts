@@ -1,4 +1,6 @@
 /** Leases: claim, renew, release, the body of a message, and when the next one is due. */
+
+import { deliveryId, messageOf } from "../ids.ts";
 import type {
   Claim,
   ClaimedDelivery,
@@ -9,7 +11,7 @@ import type {
   Release,
 } from "../rows.ts";
 import { laneNumbers } from "../rows.ts";
-import { deliveryId, messageOf, uuidText } from "./ids.ts";
+import { uuidText } from "./ids.ts";
 import { readRecipients } from "./read.ts";
 import type { Row, Statements } from "./statements.ts";
 
@@ -92,7 +94,7 @@ function lease(
   return {
     delivery,
     token,
-    id: deliveryId(message.public_id, delivery),
+    id: deliveryId(uuidText(message.public_id), delivery),
     messageId: uuidText(message.public_id),
     message: messageOf(delivery),
     route: String(due.route),

@@ -1,9 +1,9 @@
 /** Intents and outcomes: what is written before the final dot, and after the reply to it. */
+import { endByFacts } from "../entry.ts";
 import type {
   Completion,
   CompletionResult,
   DeliveryState,
-  EventType,
   Lease,
   NewAttempt,
   RecipientStatus,
@@ -115,19 +115,6 @@ function recordLost(
   const event = { type: finished.event, data: { late: true }, notify };
   writeEvent(db, now, event, { delivery, cycle: Number(row.cycle) });
   return { kind: "lost", attemptNo, finished: true };
-}
-
-/** What a delivery is once a late success is recorded; `undefined` if that does not end or change it. */
-function endByFacts(
-  statuses: ReadonlySet<RecipientStatus>,
-  before: DeliveryState,
-): { state: "done" | "dead"; event: EventType } | undefined {
-  const undecided = statuses.has("pending") || statuses.has("deferred");
-  const state = statuses.has("failed") ? "dead" : "done";
-  if (undecided || state === before) return undefined;
-  const open = before === "pending" || before === "in_doubt";
-  if (!open) return state === "done" ? { state, event: "delivery.late" } : undefined;
-  return { state, event: `delivery.${state}` };
 }
 
 function statusesOf(db: Statements, delivery: number): Set<RecipientStatus> {

@@ -3,10 +3,10 @@
  * synchronously, an application's handle in its own transaction, synchronously or not.
  */
 import type { SQLInputValue } from "node:sqlite";
+import { DELIVERIES_PER_MESSAGE } from "../ids.ts";
 import { type EnqueueResult, laneNumbers, type NewMessage } from "../rows.ts";
 import type { PrepareHandle, QueryHandle } from "../store.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
-import { DELIVERIES_PER_MESSAGE } from "./schema.ts";
 import type { Row, Statements } from "./statements.ts";
 
 /** One statement; it yields rows if it is a `select` or has a `returning`. */

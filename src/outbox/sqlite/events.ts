@@ -1,6 +1,9 @@
 /** Events and routes. */
+
+import { deliveryId } from "../ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
-import { deliveryId, uuidText } from "./ids.ts";
+import { routeRow } from "../stored.ts";
+import { uuidText } from "./ids.ts";
 import type { Row, Statements } from "./statements.ts";
 
 const INSERT_EVENT = `insert into outbox_event (type, delivery, cycle, at, data, due_at)
@@ -54,7 +57,7 @@ function eventRow(row: Row): EventRow {
   if (row.delivery === null || row.public_id === null) return event;
   return {
     ...event,
-    deliveryId: deliveryId(row.public_id, Number(row.delivery)),
+    deliveryId: deliveryId(uuidText(row.public_id), Number(row.delivery)),
     messageId: uuidText(row.public_id),
     cycle: Number(row.cycle),
   };
@@ -112,13 +115,4 @@ export function restoreRoute(
 export function readRoute(db: Statements, route: string): RouteRow | undefined {
   const row = db.get(ROUTE, route);
   return row && routeRow(row);
-}
-
-export function routeRow(row: Row): RouteRow {
-  return {
-    route: String(row.route),
-    failures: Number(row.failures),
-    ...(row.blocked_until === null ? {} : { blockedUntil: Number(row.blocked_until) }),
-    ...(row.reason === null ? {} : { reason: String(row.reason) }),
-  };
 }

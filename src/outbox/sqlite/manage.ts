@@ -1,4 +1,6 @@
 /** What people do to deliveries: cancel, redrive, resolve a doubt, purge. */
+
+import { deliveryId } from "../ids.ts";
 import { type DeliveryState, RESEND_GRACE_MS } from "../rows.ts";
 import type {
   CancelAnswer,
@@ -8,7 +10,7 @@ import type {
   RedriveOptions,
 } from "../views.ts";
 import { writeEvent } from "./events.ts";
-import { deliveryId } from "./ids.ts";
+import { uuidText } from "./ids.ts";
 import { findDeliveries, findMessage } from "./read.ts";
 import type { Row, Statements } from "./statements.ts";
 
@@ -46,7 +48,7 @@ export function cancel(
       const about = { delivery, cycle: Number(row.cycle) };
       writeEvent(db, now, { type: "delivery.cancelled", data: {}, notify }, about);
     }
-    return { id: deliveryId(message?.public_id, delivery), answer };
+    return { id: deliveryId(uuidText(message?.public_id), delivery), answer };
   });
 }
 
@@ -82,7 +84,7 @@ export function redrive(
       const header = options.messageIdHeader ?? null;
       db.run(RESTART, now, 1, now + options.expireAfterMs, header, delivery);
     }
-    return { id: deliveryId(message?.public_id, delivery), answer };
+    return { id: deliveryId(uuidText(message?.public_id), delivery), answer };
   });
 }
 

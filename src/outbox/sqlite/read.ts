@@ -1,14 +1,15 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. */
-import { OutboxError } from "../errors.ts";
+import { deliveryId, deliveryKeys, messageOf, readId } from "../ids.ts";
+import type { DeliveryState, Lane, RecipientKind, RecipientRow, RecipientStatus } from "../rows.ts";
 import {
-  type DeliveryState,
-  type KeptReply,
-  type Lane,
-  laneNumbers,
-  type RecipientKind,
-  type RecipientRow,
-  type RecipientStatus,
-} from "../rows.ts";
+  attemptRow,
+  cursorAfter,
+  laneNames,
+  optional,
+  readCursor,
+  replyOf,
+  routeRow,
+} from "../stored.ts";
 import type {
   AttemptRow,
   DeliveryRow,
@@ -18,8 +19,7 @@ import type {
   Page,
   StoreStats,
 } from "../views.ts";
-import { routeRow } from "./events.ts";
-import { deliveryId, deliveryKeys, messageOf, readId, uuidText } from "./ids.ts";
+import { uuidBytes, uuidText } from "./ids.ts";
 import type { Row, Statements } from "./statements.ts";
 
 const RECIPIENTS = `select ordinal, address, kind, status, reply from outbox_recipient
@@ -76,24 +76,20 @@ export function get(db: Statements, _now: number, id: string): MessageRow | unde
 /** The row of a message, by its public id or that of one of its deliveries. */
 export function findMessage(db: Statements, id: string): Row | undefined {
   const found = readId(id);
-  return found && db.get(MESSAGE, found.message);
+  return found && db.get(MESSAGE, uuidBytes(found.message));
 }
 
 /** The rows of the deliveries a public id means: one, or all of a message. */
 export function findDeliveries(db: Statements, id: string): Row[] {
   const message = findMessage(db, id);
   if (message === undefined) return [];
-  const [first, last] = deliveryKeys(Number(message.id));
-  const ordinal = readId(id)?.ordinal;
-  if (ordinal === undefined) return db.all(DELIVERIES, first, last);
-  return db.all(DELIVERIES, first + ordinal - 1, first + ordinal - 1);
+  return db.all(DELIVERIES, ...deliveryKeys(Number(message.id), readId(id)?.ordinal));
 }
 
 function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
   const delivery = Number(row.id);
-  const laneNames = Object.keys(laneNumbers) as Lane[];
   return {
-    id: deliveryId(message.public_id, delivery),
+    id: deliveryId(uuidText(message.public_id), delivery),
     messageId: uuidText(message.public_id),
     route: String(row.route),
     lane: laneNames[Number(row.queue_lane ?? row.lane)] as Lane,
@@ -139,16 +135,7 @@ export function list(db: Statements, _now: number, filter: ListFilter): Page {
     return row && message ? [deliveryRow(db, row, message)] : [];
   });
   if (keys.length <= limit) return { deliveries };
-  return { deliveries, next: `d${(keys[limit - 1] as number).toString(36)}` };
-}
-
-function readCursor(cursor: string): number {
-  const key = /^d[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
-  if (Number.isSafeInteger(key)) return key;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `cursor is ${JSON.stringify(cursor)}, which no page gave`,
-  );
+  return { deliveries, next: cursorAfter(keys[limit - 1] as number) };
 }
 
 /** See `OutboxStore.attempts`. */
@@ -156,22 +143,11 @@ export function attempts(db: Statements, _now: number, id: string): AttemptRow[]
   if (readId(id)?.ordinal === undefined) return [];
   const [delivery] = findDeliveries(db, id);
   if (delivery === undefined) return [];
-  return db.all(ATTEMPTS, Number(delivery.id)).map((row) => ({
-    attemptNo: Number(row.attempt_no),
-    cycle: Number(row.cycle),
-    cycleAttempt: Number(row.cycle_attempt),
-    worker: String(row.worker),
-    startedAt: Number(row.started_at),
-    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
-    ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
-    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
-    ...optional("via", row.via),
-  }));
+  return db.all(ATTEMPTS, Number(delivery.id)).map(attemptRow);
 }
 
 /** See `OutboxStore.stats`. */
 export function stats(db: Statements, now: number): StoreStats {
-  const laneNames = Object.keys(laneNumbers) as Lane[];
   const lanes = db.all(QUEUED).map((row): LaneStats => {
     const number = Number(row.queue_lane);
     const due = db.get(DUE, number, now);
@@ -191,12 +167,4 @@ export function stats(db: Statements, now: number): StoreStats {
     blockedRoutes: db.all(BLOCKED).map(routeRow),
     eventsWaiting: Number(db.get(EVENTS_WAITING)?.count),
   };
-}
-
-function optional<Name extends string>(name: Name, value: unknown): { [name in Name]?: string } {
-  return (value === null ? {} : { [name]: String(value) }) as { [name in Name]?: string };
-}
-
-function replyOf(json: unknown): KeptReply {
-  return JSON.parse(String(json)) as KeptReply;
 }

@@ -8,10 +8,7 @@
  * only cost), and a public id is 16 octets. Instants are milliseconds since 1970 UTC.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { OutboxError } from "../errors.ts";
-
-/** A delivery's key is message × this + ordinal, the ordinal from 1. */
-export const DELIVERIES_PER_MESSAGE = 1024;
+import { checkSchemaVersion } from "../stored.ts";
 
 const steps: readonly string[] = [
   `create table outbox_message (
@@ -145,18 +142,7 @@ export function migrate(database: DatabaseSync): { from: number; to: number } {
 /** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
 export function checkVersion(database: DatabaseSync): void {
   const version = schemaVersion(database);
-  if (version >= OLDEST_SCHEMA_VERSION && version <= SCHEMA_VERSION) return;
-  const remedy =
-    version === 0
-      ? "it holds no outbox yet; migrate it first"
-      : version > SCHEMA_VERSION
-        ? "a newer program made it; update this one"
-        : "migrate it first";
-  throw new OutboxError(
-    "ERR_OUTBOX_SCHEMA_VERSION",
-    `The outbox schema has version ${version}, this program understands ${OLDEST_SCHEMA_VERSION} ` +
-      `to ${SCHEMA_VERSION}: ${remedy}.`,
-  );
+  checkSchemaVersion(version, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION);
 }
 
 function schemaVersion(database: DatabaseSync): number {

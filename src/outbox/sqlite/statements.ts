@@ -1,7 +1,9 @@
 /** One SQLite connection of ours with its prepared statements, each prepared once. */
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
-export type Row = Readonly<Record<string, unknown>>;
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { Row } from "../stored.ts";
+
+export type { Row };
 
 /** Octets of a page: a message of one kilobyte and its row headers fit several times. */
 const PAGE_BYTES = 8192;

@@ -7,6 +7,7 @@
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
+import { wholeNumber } from "../checks.ts";
 import { OutboxError } from "../errors.ts";
 import type { NewMessage } from "../rows.ts";
 import type { OutboxStore, TransactionHandle } from "../store.ts";
@@ -205,10 +206,4 @@ function sizeOfCall({ name, argument }: Call): number {
 
 function closedError(): OutboxError {
   return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
-}
-
-function wholeNumber(name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  const text = `${name} must be a whole number from ${least} up; got ${String(value)}`;
-  throw new OutboxError("ERR_OUTBOX_OPTION", text);
 }

@@ -1,4 +1,4 @@
-/** Public ids and row keys, back and forth. A delivery's key is made of that of its message. */
+/** Public ids and row keys of either store, back and forth. A delivery's key is made of that of its message. */
 
 /** A delivery's key is message × this + ordinal, the ordinal from 1. */
 export const DELIVERIES_PER_MESSAGE = 1024;
@@ -27,4 +27,11 @@ export function deliveryId(messageId: unknown, delivery: number): string {
 
 export function messageOf(delivery: number): number {
   return Math.floor(delivery / DELIVERIES_PER_MESSAGE);
+}
+
+/** The keys of the deliveries a public id means, the first and the last: of one, or all a message can have. */
+export function deliveryKeys(message: number, ordinal?: number): [first: number, last: number] {
+  const first = message * DELIVERIES_PER_MESSAGE;
+  if (ordinal !== undefined) return [first + ordinal, first + ordinal];
+  return [first + 1, first + DELIVERIES_PER_MESSAGE - 1];
 }
