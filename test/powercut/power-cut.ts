@@ -126,11 +126,11 @@ async function overImages<T>(
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   const results: T[] = [];
   try {
-    const untorn = untornBlocks[run.fileSystem];
+    const isUntorn = untornBlocks[run.fileSystem];
     const disks = run.recordings.map((recording, disk) => {
       // Each disk forgets on its own, in the same way.
       const own = cuts.map((cut) => ({ ...cut, seed: cut.seed + disk * 1_000_003 }));
-      return imagesAfter(recording, own, untorn)[Symbol.iterator]();
+      return imagesAfter(recording, own, isUntorn)[Symbol.iterator]();
     });
     for (const cut of cuts.toSorted((a, b) => a.atNs - b.atNs)) {
       if (interrupted) break;

@@ -18,6 +18,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
+import type { IsUntorn } from "./recording.ts";
 
 export const fileSystems = ["ext4", "xfs", "btrfs"] as const;
 export type FileSystemName = (typeof fileSystems)[number];
@@ -36,17 +37,26 @@ const mkfs: Record<FileSystemName, readonly string[]> = {
 };
 
 /**
- * Offsets of the blocks each file system assumes to be written whole or not at all, in 4096 bytes.
+ * The blocks of 4096 bytes each file system assumes to be written whole or not at all. A disk with
+ * physical sectors of that size does not tear them; what tears them here no program could mend.
  *
- * btrfs cannot be mounted with a torn superblock, whoever wrote what; its copies of it (at 64 MiB) are
- * not rewritten at every sync. Disks with 4096-byte physical sectors do not tear it. ext4 and XFS come
- * back from torn writes, but for one image each in the long run (docs/durability.md).
+ * btrfs cannot be mounted with a torn superblock, and its copy (at 64 MiB) is not rewritten at every
+ * sync. ext4 writes its superblock past its journal, and refuses one whose checksum does not fit. XFS
+ * takes a block whose first sector bears the newest sequence number for new, does not replay its log
+ * over it, and then meets the old rest (xlog_recover_buf_commit_pass2 in the kernel).
  */
-export const untornBlocks: Record<FileSystemName, readonly number[]> = {
-  ext4: [],
-  xfs: [],
-  btrfs: [64 * 1024, 64 * 1024 * 1024],
+export const untornBlocks: Record<FileSystemName, IsUntorn> = {
+  ext4: (offset) => offset === 0,
+  xfs: (offset, bytes) => offset % 4096 === 0 && xfsMagics.includes(textOf(bytes, 0, 4)),
+  btrfs: (offset) => offset === 64 * 1024 || offset === 64 * 1024 * 1024,
 };
+
+/** Directories of one block, their data and free space; B-trees of space, inodes and extents. */
+const xfsMagics = ["XDB3", "XDD3", "XDF3", "AB3B", "AB3C", "IAB3", "FIB3", "BMA3"];
+
+function textOf(bytes: Uint8Array, from: number, to: number): string {
+  return Buffer.from(bytes.subarray(from, to)).toString("latin1");
+}
 
 const execute = promisify(execFile);
 

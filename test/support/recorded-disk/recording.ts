@@ -52,16 +52,17 @@ export interface Extent {
   readonly bytes: Uint8Array;
 }
 
+/** Whether a block of 4096 bytes that begins here, with these bytes, is never torn. */
+export type IsUntorn = (offset: number, bytes: Uint8Array) => boolean;
+
 /**
  * Works out the disk after each cut, earliest first: extents in the order in which they apply, to be
  * read before the next cut is asked for.
- *
- * @param untorn Offsets of 4096-byte blocks that no cut tears.
  */
 export function* imagesAfter(
   recording: Recording,
   cuts: readonly Cut[],
-  untorn: readonly number[] = [],
+  isUntorn: IsUntorn = () => false,
 ): Iterable<{ readonly cut: Cut; readonly extents: Iterable<Extent> }> {
   const durable = new SparseBytes();
   let applied = 0;
@@ -71,7 +72,7 @@ export function* imagesAfter(
       const { offset, bytes } = recording.writes[applied]!;
       durable.write(offset, bytes);
     }
-    yield { cut, extents: inTurn(durable.extents(), survivors(recording, state, cut, untorn)) };
+    yield { cut, extents: inTurn(durable.extents(), survivors(recording, state, cut, isUntorn)) };
   }
 }
 
@@ -99,7 +100,7 @@ function* survivors(
   { writes }: Recording,
   state: State,
   cut: Cut,
-  untorn: readonly number[],
+  isUntorn: IsUntorn,
 ): Iterable<Extent> {
   const random = new SeededRandom(cut.seed);
   const pending = state.received - state.flushed;
@@ -111,9 +112,9 @@ function* survivors(
     else if (cut.keep === "none") continue;
     else if (cut.keep === "writes") {
       if (random.next() < share) yield write;
-    } else if (cut.keep === "sectors") yield* someSectors(write, share, random, untorn);
+    } else if (cut.keep === "sectors") yield* someSectors(write, share, random, isUntorn);
     else if (index < torn) yield write;
-    else if (index === torn) yield* someSectors(write, share, random, untorn);
+    else if (index === torn) yield* someSectors(write, share, random, isUntorn);
   }
 }
 
@@ -121,10 +122,10 @@ function* someSectors(
   { offset, bytes }: Write,
   share: number,
   random: SeededRandom,
-  untorn: readonly number[],
+  isUntorn: IsUntorn,
 ): Iterable<Extent> {
   for (let at = 0, unit: number; at < bytes.length; at += unit) {
-    unit = untorn.includes(offset + at) ? blockBytes : sectorBytes;
+    unit = isUntorn(offset + at, bytes.subarray(at)) ? blockBytes : sectorBytes;
     if (random.next() < share) yield { offset: offset + at, bytes: bytes.subarray(at, at + unit) };
   }
 }
