@@ -58,7 +58,13 @@ export {
 export type * from "./rows.ts";
 export { migrationSql as sqliteMigrationSql } from "./sqlite/schema.ts";
 export { openSqliteStore, type SqliteStoreOptions } from "./sqlite/store.ts";
-export type { OutboxStore, PrepareHandle, QueryHandle, TransactionHandle } from "./store.ts";
+export type {
+  DueListener,
+  OutboxStore,
+  PrepareHandle,
+  QueryHandle,
+  TransactionHandle,
+} from "./store.ts";
 export { type PostbagInfo, postbagTransport } from "./transport.ts";
 export { uuidv7 } from "./uuid.ts";
 export type * from "./views.ts";

@@ -216,7 +216,8 @@ export type Next =
   | { readonly kind: "in_doubt" };
 
 /**
- * - `settled`: the lease was valid, everything was written; `attemptNo` if there was an attempt.
+ * - `settled`: the lease was valid, everything was written, now or when it was asked for before;
+ *   `attemptNo` if there was an attempt.
  * - `lost`: the lease was not valid any more. Recipients that were delivered are recorded as facts,
  *   with their attempt (`attemptNo`), and decide whoever was undecided; nothing else was changed.
  *   `finished` says that this decided the last recipient. Its event is then written too, with

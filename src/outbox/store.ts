@@ -112,7 +112,8 @@ export interface OutboxStore {
    *
    * Of a lease that is not valid any more only success counts, see {@link CompletionResult}. That
    * holds in every state: what turns out delivered is not `in_doubt`, `dead` or `cancelled` any more
-   * if that was its last undelivered recipient. Repeating a completion adds nothing.
+   * if that was its last undelivered recipient. Repeating a completion adds nothing, and is answered
+   * as the first time if there was an attempt: who did not hear the answer may ask again.
    */
   complete(completions: readonly Completion[]): Promise<readonly CompletionResult[]>;
 
@@ -127,10 +128,11 @@ export interface OutboxStore {
 
   /**
    * Calls `listener` whenever something may have become due earlier than `nextDue` said: enqueued by
-   * this process, or made known by another. May be called too often, and from another process late or
-   * never: who waits must poll all the same. Returns how to stop it.
+   * this process, or made known by another. It is told the lane, or nothing when it may be any of
+   * them. May be called too often, and from another process late or never: who waits must poll all
+   * the same. Returns how to stop it.
    */
-  onDue(listener: () => void): () => void;
+  onDue(listener: DueListener): () => void;
 
   /**
    * Blocks a route that failed, for `delaysMs[k]` after its k-th failure in a row (the last one for
@@ -215,6 +217,9 @@ export interface OutboxStore {
   /** Waits for the calls under way and closes. Idempotent. */
   close(): Promise<void>;
 }
+
+/** Hears that a lane may have something due; without a lane, that any of them may. */
+export type DueListener = (lane?: Lane) => void;
 
 /**
  * A transaction of the caller's.

@@ -170,7 +170,7 @@ function eventRows({ events }: Completion, n: number) {
 const LOCK_QUEUED = "select token from postbag.outbox_queue where delivery_id = $1 for update";
 const LOCK_DELIVERY = `select state, cycle, cycle_attempts from postbag.outbox_delivery
   where id = $1 for update`;
-const OWN_ATTEMPT = `select attempt_no, outcome from postbag.outbox_attempt
+const OWN_ATTEMPT = `select attempt_no, outcome, reply from postbag.outbox_attempt
   where delivery_id = $1 and token = $2`;
 const INSERT_ATTEMPT = `insert into postbag.outbox_attempt (delivery_id, attempt_no, token, cycle,
     cycle_attempt, worker, started_at, finished_at, outcome, reply, via)
@@ -190,6 +190,17 @@ const UNQUEUE = "delete from postbag.outbox_queue where delivery_id = $1";
 const END = `update postbag.outbox_delivery set state = $2, reason = $3,
     finished_at = (select postbag.outbox_now()), last_reply = coalesce($4, last_reply)
   where id = $1`;
+
+/** The answer to a completion that was written before, and whose answer was lost. */
+export async function settledBefore(
+  query: Query,
+  { delivery, token, attempt }: Completion,
+): Promise<CompletionResult | undefined> {
+  if (attempt === undefined) return undefined;
+  const [made] = await query(OWN_ATTEMPT, [delivery, token]);
+  const isSame = made?.outcome === attempt.outcome && made.reply === jsonOf(attempt.reply);
+  return made && isSame ? { kind: "settled", attemptNo: Number(made.attempt_no) } : undefined;
+}
 
 /** Whether it says of anybody that they were delivered: then it counts without a lease, too. */
 export function isSuccess({ attempt, recipients }: Completion): boolean {

@@ -1,7 +1,7 @@
 /**
- * Tells who waits that something may have become due: at once in this process, and if wanted in others
- * by NOTIFY, which is asked for after the commit and at most every 100 ms, because NOTIFY in the
- * transaction that enqueues would let all commits queue behind one lock of the server.
+ * Tells who waits that something may have become due, and in which lane: at once in this process, and
+ * if wanted in others by NOTIFY, which is asked for after the commit and at most every 100 ms, because
+ * NOTIFY in the transaction that enqueues would let all commits queue behind one lock of the server.
  *
  * It may lose a signal, as when the connection breaks; who waits polls all the same.
  *
@@ -9,6 +9,9 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Clock, TimerHandle } from "../../system/index.ts";
+import type { Lane, NewMessage } from "../rows.ts";
+import type { DueListener } from "../store.ts";
+import { laneNames } from "../stored.ts";
 import type { Database, PostgresClient } from "./database.ts";
 
 const NOTIFY_EVERY_MS = 100;
@@ -24,7 +27,7 @@ export interface DueSignalOptions {
 
 export class DueSignal {
   readonly #options: DueSignalOptions;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<DueListener>();
   readonly #channel: string;
   /** Tells our own notifications from those of others. */
   readonly #self = randomUUID();
@@ -33,25 +36,28 @@ export class DueSignal {
   #listening: Promise<void> | undefined;
   #notifying: Promise<unknown> = Promise.resolve();
   #quiet: TimerHandle;
-  #toldWhileQuiet = false;
+  /** Lanes that others are to be told of; `undefined` stands for any. */
+  #untold: Set<Lane | undefined> = new Set();
 
   constructor(options: DueSignalOptions) {
     this.#options = options;
     this.#channel = `postbag_due_${options.schema}`.slice(0, 63);
   }
 
-  onDue(listener: () => void): () => void {
+  onDue(listener: DueListener): () => void {
     this.#listeners.add(listener);
     if (this.#options.notify) this.#listening ??= this.#listen();
     return () => this.#listeners.delete(listener);
   }
 
-  /** Tells everybody; call it after the commit. */
-  tell(): void {
-    this.#ring();
-    if (!this.#options.notify || this.#stopped) return;
-    if (this.#quiet === undefined) this.#notify();
-    else this.#toldWhileQuiet = true;
+  /** Tells everybody of the lanes of new messages, or that it may be any; call it after the commit. */
+  tell(messages?: readonly NewMessage[]): void {
+    const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
+    for (const lane of lanes) {
+      this.#ring(lane);
+      this.#untold.add(lane);
+    }
+    if (this.#options.notify && !this.#stopped && this.#quiet === undefined) this.#notify();
   }
 
   async close(): Promise<void> {
@@ -62,20 +68,30 @@ export class DueSignal {
     await this.#notifying;
   }
 
-  #ring(): void {
-    for (const listener of this.#listeners) listener();
+  #ring(lane?: Lane): void {
+    for (const listener of this.#listeners) listener(lane);
   }
 
+  /** Sends who tells and the lanes, or no lane for any of them. */
   #notify(): void {
     const { db, clock } = this.#options;
-    const sent = db.write("select pg_notify($1, $2)", [this.#channel, this.#self]);
+    const lanes = this.#untold.has(undefined) ? [] : [...this.#untold];
+    this.#untold.clear();
+    const payload = [this.#self, ...lanes].join(" ");
+    const sent = db.write("select pg_notify($1, $2)", [this.#channel, payload]);
     this.#notifying = sent.catch(() => {});
     this.#quiet = clock.setTimeout(() => {
       this.#quiet = undefined;
-      if (!this.#toldWhileQuiet || this.#stopped) return;
-      this.#toldWhileQuiet = false;
-      this.#notify();
+      if (this.#untold.size > 0 && !this.#stopped) this.#notify();
     }, NOTIFY_EVERY_MS);
+  }
+
+  #heard(payload = ""): void {
+    const [who, ...names] = payload.split(" ");
+    if (who === this.#self) return;
+    if (names.length === 0) this.#ring();
+    // A lane that only a newer program knows is nothing to look into.
+    for (const lane of laneNames.filter((name) => names.includes(name))) this.#ring(lane);
   }
 
   async #listen(): Promise<void> {
@@ -94,7 +110,7 @@ export class DueSignal {
     const lost = Promise.withResolvers<void>();
     client.on("error", lost.reject);
     client.on("notification", ({ channel, payload }) => {
-      if (channel === this.#channel && payload !== this.#self) this.#ring();
+      if (channel === this.#channel) this.#heard(payload);
     });
     lost.promise.catch(() => {});
     try {

@@ -12,7 +12,7 @@ import { OutboxError } from "../errors.ts";
 import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
 import type { OutboxStore, TransactionHandle } from "../store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
-import { intend, isSuccess, recordLost, settle } from "./complete.ts";
+import { intend, isSuccess, recordLost, settle, settledBefore } from "./complete.ts";
 import { Database, isOwnFault, type PostgresPool, type Query } from "./database.ts";
 import { DueSignal } from "./due-signal.ts";
 import { enqueue, needsTransaction } from "./enqueue.ts";
@@ -165,7 +165,7 @@ class PostgresStore implements OutboxStore {
       ? this.#direct(() => this.#keyed.add("keyed", messages))
       : this.#share("enqueue", messages);
     const results = await answer;
-    this.#signal.tell();
+    this.#signal.tell(messages);
     return results as Awaited<ReturnType<OutboxStore["enqueue"]>>;
   };
 
@@ -303,9 +303,7 @@ class PostgresStore implements OutboxStore {
     const results: CompletionResult[] = [];
     for (const [index, completion] of completions.entries()) {
       try {
-        const lost = () => this.#db.transaction((query) => recordLost(query, completion));
-        const nothing: CompletionResult = { kind: "lost", finished: false };
-        results.push(settled[index] ?? (isSuccess(completion) ? await lost() : nothing));
+        results.push(settled[index] ?? (await this.#answerLost(completion)));
       } catch (error) {
         if (completions.length === 1) return fail(error);
         const text = "Some of these completions were written, others were not.";
@@ -313,6 +311,13 @@ class PostgresStore implements OutboxStore {
       }
     }
     return results;
+  }
+
+  async #answerLost(completion: Completion): Promise<CompletionResult> {
+    const before = await settledBefore(this.#db.read, completion);
+    if (before) return before;
+    if (!isSuccess(completion)) return { kind: "lost", finished: false };
+    return this.#db.transaction((query) => recordLost(query, completion));
   }
 
   #enqueueKeyed(messages: readonly NewMessage[]): Promise<Call> {

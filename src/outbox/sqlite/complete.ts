@@ -12,7 +12,7 @@ import { writeEvent } from "./events.ts";
 import type { Row, Statements } from "./statements.ts";
 
 const DELIVERY = "select state, token, cycle, cycle_attempts from outbox_delivery where id = ?";
-const ATTEMPT_OF_LEASE = `select attempt_no, outcome from outbox_attempt
+const ATTEMPT_OF_LEASE = `select attempt_no, outcome, reply from outbox_attempt
   where delivery = ? and token = ?`;
 const LAST_ATTEMPT = `select attempt_no from outbox_attempt where delivery = ?
   order by attempt_no desc limit 1`;
@@ -63,8 +63,18 @@ export function complete(
     const row = db.get(DELIVERY, completion.delivery);
     return row && row.token === completion.token
       ? settle(db, now, completion, row)
-      : recordLost(db, now, completion, row);
+      : (settledBefore(db, completion) ?? recordLost(db, now, completion, row));
   });
+}
+
+/** The answer to a completion that was written before, and whose answer was lost. */
+function settledBefore(
+  db: Statements,
+  { delivery, token, attempt }: Completion,
+): CompletionResult | undefined {
+  const made = attempt && db.get(ATTEMPT_OF_LEASE, delivery, token);
+  const isSame = made?.outcome === attempt?.outcome && made?.reply === jsonOf(attempt?.reply);
+  return made && isSame ? { kind: "settled", attemptNo: Number(made.attempt_no) } : undefined;
 }
 
 function settle(db: Statements, now: number, completion: Completion, row: Row): CompletionResult {
@@ -75,7 +85,7 @@ function settle(db: Statements, now: number, completion: Completion, row: Row): 
   for (const { ordinal, status, reply } of recipients) {
     db.run(DECIDE, status, JSON.stringify(reply), delivery, ordinal);
   }
-  const lastReply = attempt?.reply ? JSON.stringify(attempt.reply) : null;
+  const lastReply = jsonOf(attempt?.reply);
   if (next.kind === "retry") {
     db.run(RETRY, now + Math.round(next.delayMs), cycleAttempts, lastReply, delivery);
   } else {
@@ -108,7 +118,7 @@ function recordLost(
   const before = row.state as DeliveryState;
   const finished = changed > 0 ? endByFacts(statusesOf(db, delivery), before) : undefined;
   if (finished === undefined) return { kind: "lost", attemptNo, finished: false };
-  const lastReply = attempt.reply ? JSON.stringify(attempt.reply) : null;
+  const lastReply = jsonOf(attempt.reply);
   const reason = finished.state === "dead" ? "permanent: a recipient was refused before" : null;
   db.run(END, finished.state, Number(row.cycle_attempts), reason, now, lastReply, delivery);
   const notify = events.some((event) => event.notify);
@@ -132,7 +142,7 @@ function writeAttempt(
 ): number {
   const { worker, outcome, via = null } = attempt;
   const startedAt = now - Math.round(attempt.elapsedMs);
-  const reply = attempt.reply ? JSON.stringify(attempt.reply) : null;
+  const reply = jsonOf(attempt.reply);
   const begun = db.get(ATTEMPT_OF_LEASE, delivery, token);
   if (begun === undefined) {
     const no = nextAttemptNo(db, delivery);
@@ -149,4 +159,8 @@ function writeAttempt(
 
 function nextAttemptNo(db: Statements, delivery: number): number {
   return Number(db.get(LAST_ATTEMPT, delivery)?.attempt_no ?? 0) + 1;
+}
+
+function jsonOf(value: unknown): string | null {
+  return value === undefined ? null : JSON.stringify(value);
 }

@@ -10,7 +10,7 @@ import { type Clock, systemClock } from "../../system/index.ts";
 import { wholeNumber } from "../checks.ts";
 import { OutboxError } from "../errors.ts";
 import type { NewMessage } from "../rows.ts";
-import type { OutboxStore, TransactionHandle } from "../store.ts";
+import type { DueListener, OutboxStore, TransactionHandle } from "../store.ts";
 import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
 import type { Answer, Argument, OperationName } from "./operations.ts";
 import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
@@ -65,7 +65,7 @@ class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
   readonly #clock: Clock;
   readonly #calls: Batcher<Access, Call, unknown>;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<DueListener>();
   #closed: Promise<void> | undefined;
 
   constructor(thread: DatabaseThread, clock: Clock, options: SqliteStoreOptions) {
@@ -96,7 +96,7 @@ class SqliteStore implements OutboxStore {
 
   async enqueue(messages: readonly NewMessage[]) {
     const results = await this.#call("enqueue", messages);
-    this.#tell();
+    this.#tell(messages);
     return results;
   }
 
@@ -141,7 +141,7 @@ class SqliteStore implements OutboxStore {
   purge: OutboxStore["purge"] = (request) => this.#call("purge", request);
   stats: OutboxStore["stats"] = () => this.#call("stats", undefined);
 
-  onDue(listener: () => void): () => void {
+  onDue(listener: DueListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -151,8 +151,13 @@ class SqliteStore implements OutboxStore {
     return this.#closed;
   }
 
-  #tell(): void {
-    for (const listener of this.#listeners) listener();
+  /** Says in which lanes something may be due: those of new messages, or any. */
+  #tell(messages?: readonly NewMessage[]): void {
+    if (this.#listeners.size === 0) return;
+    const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
+    for (const listener of this.#listeners) {
+      for (const lane of lanes) listener(lane);
+    }
   }
 
   async #call<Name extends OperationName>(

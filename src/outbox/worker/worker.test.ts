@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { mail, ok, refusal } from "../../../test/support/worker-lab.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { openSqliteStore } from "../sqlite/store.ts";
@@ -168,4 +168,33 @@ test("a started worker sends what is enqueued without waiting for a poll, and st
   await first.promise;
   await worker.stop();
   assert.equal(worker.stats().carried.sent, 1);
+});
+
+test("a mail that meets an idle worker costs one claim, one intent and one completion", async (t) => {
+  const lab = await workerLab(t, async ({ recipients }, _, { beforeCommit }) => {
+    await beforeCommit?.();
+    return recipients.map(() => ok);
+  });
+  const calls: unknown[] = [];
+  lab.worker.start();
+  await lab.until(() => lab.watched.count("claim") === 4);
+  for (const lane of ["normal", "bulk", "critical"] as const) {
+    lab.watched.onCall = (name, argument) =>
+      calls.push(name === "claim" ? (argument as { lane: string }).lane : name);
+    await lab.store.enqueue([mail(["b@x.example"], { lane })]);
+    await lab.watched.quiet();
+    assert.deepEqual(calls.splice(0), [lane, "intend", "complete"]);
+  }
+  assert.equal(lab.clock.now(), 0, "nobody waited");
+  assert.deepEqual(lab.kinds(), ["sent", "sent", "sent"]);
+  await lab.settled(lab.worker.stop());
+});
+
+test("a poll asks every lane once, however often the worker wakes in between", async (t) => {
+  const lab = await workerLab(t, async () => [ok], { pollMs: [50, 1_000] });
+  lab.worker.start();
+  await lab.until(() => lab.clock.now() > 10_000);
+  await lab.settled(lab.worker.stop());
+  const claims = lab.watched.count("claim");
+  assert.ok(claims >= 4 * 8 && claims <= 4 * 11, `${claims} claims in 10 s`);
 });

@@ -6,8 +6,9 @@
  * Nothing that one delivery does, and no failure of the store, ends the loop.
  */
 
-import type { Claim, ClaimedDelivery, Lane } from "../rows.ts";
+import type { ClaimedDelivery } from "../rows.ts";
 import { Bell } from "./bell.ts";
+import { Claims, type Found } from "./claims.ts";
 import { Leases } from "./leases.ts";
 import { pause } from "./patience.ts";
 import { Routes } from "./routes.ts";
@@ -23,21 +24,6 @@ export interface WorkerStats {
   readonly carried: Readonly<Record<Fate, number>>;
 }
 
-/** In the order in which they are looked at. Of quarantine one at a time is taken, so it starves nobody. */
-const lanes: readonly Lane[] = ["quarantine", "critical", "normal", "bulk"];
-
-/** Longest time a delivery is put off because its route has no room, in milliseconds. */
-const longestPutOffMs = 60_000;
-
-/** Due rows looked at in one claim once some had to be put off. */
-const farLook = 1_000;
-
-/** What a look at the lanes found; `more` says that due rows may be left behind those put off. */
-interface Found {
-  readonly found: number;
-  readonly more: boolean;
-}
-
 const noFates = (): Record<Fate, number> => ({
   sent: 0,
   retry: 0,
@@ -51,17 +37,11 @@ export class Worker {
   readonly settings: WorkerSettings;
   readonly #leases: Leases;
   readonly #routes: Routes;
+  readonly #claims: Claims;
   readonly #sending: Sending;
   #givingUp = new AbortController();
   readonly #carried = noFates();
   readonly #bell: Bell;
-  /** Monotonic instant before which a lane that was empty is not looked at again. */
-  readonly #emptyUntilMs = new Map<Lane, number>();
-  /** Counts how often something may have become due, so that an old look is not trusted. */
-  #news = 0;
-  /** Rows put off since a look saw all that was due. */
-  #passed = 0;
-  #claimedMs = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
   #quarantined = 0;
   #running: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
@@ -74,6 +54,11 @@ export class Worker {
     const onError = (error: unknown) => onEvent({ kind: "store-failed", doing: "renew", error });
     this.#leases = new Leases({ store, clock, leaseMs, onError });
     this.#routes = new Routes(this.settings);
+    this.#claims = new Claims({
+      settings: this.settings,
+      leases: this.#leases,
+      routes: this.#routes,
+    });
     const givingUp = () => this.#givingUp.signal;
     this.#sending = {
       settings: this.settings,
@@ -132,9 +117,8 @@ export class Worker {
   async run(signal: AbortSignal): Promise<void> {
     const { store, intervalMs } = this.settings;
     if (intervalMs !== false) return this.#runByTicks(intervalMs, signal);
-    const forget = store.onDue(() => {
-      this.#news += 1;
-      this.#emptyUntilMs.clear();
+    const forget = store.onDue((lane) => {
+      this.#claims.expect(lane);
       this.#bell.ring();
     });
     const stopped = () => this.#bell.ring();
@@ -157,11 +141,11 @@ export class Worker {
     const seen = new Set<number>();
     while (seen.size < batchSize && !signal?.aborted) {
       // What was carried may have made more due: a route that works again.
-      this.#emptyUntilMs.clear();
+      this.#claims.expect();
       const claimedMs = this.settings.clock.now();
       const room = Math.min(concurrency, batchSize - seen.size);
       const deliveries: ClaimedDelivery[] = [];
-      const { more } = await this.#claimAny(room, (claimed) => deliveries.push(claimed));
+      const { more } = await this.#look(room, (claimed) => deliveries.push(claimed));
       if (deliveries.length === 0 && !more) break;
       const carried = deliveries.map((claimed) =>
         // Due again already: a tick must not spend a delivery's attempts in a row.
@@ -192,7 +176,7 @@ export class Worker {
     const [leastPauseMs, mostPauseMs] = pollMs;
     let pauseMs = leastPauseMs;
     while (!signal.aborted) {
-      const room = this.#room();
+      const room = this.#claims.room(this.#inFlight);
       if (room === 0) {
         await this.#bell.heard(
           this.#inFlight < this.settings.concurrency ? leastPauseMs : mostPauseMs,
@@ -201,7 +185,7 @@ export class Worker {
       }
       try {
         const claimedMs = clock.now();
-        const { found, more } = await this.#claimAny(room, (claimed) => {
+        const { found, more } = await this.#look(room, (claimed) => {
           const done = signal.aborted
             ? this.#decline(claimed, signal)
             : this.#carry(claimed, claimedMs);
@@ -221,78 +205,8 @@ export class Worker {
     while (this.#inFlight > 0) await this.#bell.heard(mostPauseMs);
   }
 
-  /**
-   * How many more to claim: a quarter of what fits at least, so that claims stay few and large; but
-   * what slow servers leave free is used too, a moment later.
-   */
-  #room(): number {
-    const { concurrency, batchSize, clock, pollMs } = this.settings;
-    const free = Math.min(concurrency - this.#inFlight, batchSize);
-    const worthwhile = Math.ceil(Math.min(concurrency, batchSize) / 4);
-    const rested = clock.now() - this.#claimedMs >= pollMs[0];
-    return free >= worthwhile || rested ? Math.max(free, 0) : 0;
-  }
-
-  /** Claims from the lanes in order until the room is filled; what one gave need not wait for the next. */
-  async #claimAny(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
-    const { clock, pollMs, onEvent } = this.settings;
-    await this.#leases.makeCertain();
-    this.#claimedMs = clock.now();
-    let found = 0;
-    let more = false;
-    for (const lane of lanes) {
-      if (found === room) break;
-      if ((this.#emptyUntilMs.get(lane) ?? 0) > clock.now()) continue;
-      // What its workers did not survive is carried alone.
-      if (lane === "quarantine" && this.#quarantined > 0) continue;
-      const limit = lane === "quarantine" ? 1 : room - found;
-      const news = this.#news;
-      let claim: Claim;
-      try {
-        claim = await this.#claim(lane, limit);
-      } catch (error) {
-        // What was leased before must be carried.
-        if (found === 0) throw error;
-        onEvent({ kind: "store-failed", doing: "claim", error });
-        break;
-      }
-      for (const claimed of claim.deliveries) {
-        found += 1;
-        this.#routes.begin(claimed.route);
-        take(claimed);
-      }
-      const leased = claim.deliveries.length;
-      if (leased + claim.putOff >= this.#lookOf(limit)) more ||= claim.putOff > 0;
-      else if (leased < limit && news === this.#news)
-        this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
-      this.#passed += claim.putOff;
-    }
-    if (!more) this.#passed = 0;
-    return { found, more };
-  }
-
-  /** Looks far where much had to be put off, so that it cannot hide what is behind it. */
-  #lookOf(limit: number): number {
-    return this.#passed > 0 ? Math.max(limit, farLook) : limit;
-  }
-
-  #claim(lane: Lane, limit: number): Promise<Claim> {
-    const { store, leaseMs, name, inlineBytes, intents, routeConcurrency, putOffMs } =
-      this.settings;
-    // The more there is that has no room, the longer it waits: looking at it must not be all we do.
-    const longer = putOffMs * (1 + Math.floor(this.#passed / 1_000));
-    return store.claim({
-      lane,
-      limit,
-      look: this.#lookOf(limit),
-      leaseMs,
-      worker: name,
-      inlineBytes,
-      intents,
-      routeRoom: routeConcurrency,
-      busyRoutes: this.#routes.busy(),
-      putOffMs: Math.min(longer, Math.max(putOffMs, longestPutOffMs)),
-    });
+  #look(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
+    return this.#claims.look(room, this.#quarantined === 0, take);
   }
 
   /** Gives back what was claimed and is not to be carried now. */

@@ -77,6 +77,42 @@ export function manageSuite(name: string, open: OpenStore): void {
     assert.equal((await store.attempts(done.id)).length, 1);
   });
 
+  test(`${name}: a doubt that is cancelled stays on record, and is none of a later cycle's`, async (t) => {
+    const { store, advance } = await open(t);
+    const vanished = await leased(store);
+    await intend(store, vanished);
+    await advance(minute + 1);
+    const { id, delivery, token, inDoubt } = await claimOne(store);
+    assert.equal(inDoubt, true);
+    await store.release([{ delivery, token, delayMs: hour }]);
+    assert.deepEqual(await cancelOf(store, id), ["cancelled"]);
+    const [attempt] = await store.attempts(id);
+    assert.equal(attempt?.outcome, "in_doubt");
+    await store.redrive(id, undelivered);
+    await claimOne(store);
+    await advance(minute + 1);
+    const { crashes, inDoubt: again } = await claimOne(store);
+    assert.deepEqual([crashes, again], [1, false]);
+  });
+
+  test(`${name}: a redrive leaves no attempt open that nobody answered for`, async (t) => {
+    const { store, advance } = await open(t);
+    const first = await leased(store);
+    await intend(store, first);
+    await advance(minute + 1);
+    const second = await claimOne(store);
+    await intend(store, second);
+    await store.complete([sent(first)]);
+    await store.redrive(first.id, { ...undelivered, recipients: "all" });
+    await claimOne(store);
+    await advance(minute + 1);
+    assert.equal((await claimOne(store)).inDoubt, false);
+    assert.deepEqual(
+      (await store.attempts(first.id)).map(({ outcome }) => outcome),
+      ["delivered", "in_doubt"],
+    );
+  });
+
   test(`${name}: a cancel by the message's id cancels each delivery that can be`, async (t) => {
     const { store } = await open(t);
     const given = message({ deliveries: [to("a", "a@a.example"), to("b", "b@b.example")] });

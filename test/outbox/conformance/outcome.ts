@@ -240,19 +240,46 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     );
   });
 
-  test(`${name}: completing twice is completing once`, async (t) => {
+  for (const withIntent of [true, false]) {
+    test(`${name}: completing twice is completing once, intent written: ${withIntent}`, async (t) => {
+      const { store } = await open(t);
+      const first = await leased(store);
+      const again = await leased(store);
+      for (const lease of withIntent ? [first, again] : []) await intend(store, lease);
+      for (const completion of [sent(first), deferred(again, 0)]) {
+        const answer = await store.complete([completion]);
+        assert.deepEqual(answer, [{ kind: "settled", attemptNo: 1 }]);
+        const attempts = await store.attempts(first.id);
+        const before = [await store.get(first.id), await store.get(again.id)];
+        assert.deepEqual(await store.complete([completion]), answer, "as the first time");
+        assert.deepEqual([await store.get(first.id), await store.get(again.id)], before);
+        assert.deepEqual(await store.attempts(first.id), attempts);
+      }
+      assert.equal((await store.claimEvents({ limit: 10, leaseMs: minute })).length, 1);
+    });
+  }
+
+  test(`${name}: repeated when somebody else has the next lease, a completion takes nothing away`, async (t) => {
     const { store } = await open(t);
-    const first = await leased(store);
-    const again = await leased(store);
-    for (const completion of [sent(first), deferred(again, 0)]) {
-      await store.complete([completion]);
-      const attempts = await store.attempts(first.id);
-      const before = [await store.get(first.id), await store.get(again.id)];
-      assert.equal((await store.complete([completion]))[0]?.kind, "lost");
-      assert.deepEqual([await store.get(first.id), await store.get(again.id)], before);
-      assert.deepEqual(await store.attempts(first.id), attempts);
-    }
-    assert.equal((await store.claimEvents({ limit: 10, leaseMs: minute })).length, 1);
+    const lease = await leased(store);
+    const failure = deferred(lease, 0);
+    const answer = await store.complete([failure]);
+    const next = await claimOne(store);
+    assert.deepEqual(await store.complete([failure]), answer);
+    assert.deepEqual(await store.complete([sent(next)]), [{ kind: "settled", attemptNo: 2 }]);
+  });
+
+  test(`${name}: another outcome under a lease that was completed is lost`, async (t) => {
+    const { store } = await open(t);
+    const lease = await leased(store);
+    await store.complete([sent(lease)]);
+    assert.deepEqual(await store.complete([deferred(lease, 0)]), [
+      { kind: "lost", finished: false },
+    ]);
+    assert.deepEqual(await store.complete([refusedForGood(lease)]), [
+      { kind: "lost", finished: false },
+    ]);
+    assert.equal((await shown(store, lease.id)).state, "done");
   });
 
   test(`${name}: who resends in doubt closes the open attempt as in doubt`, async (t) => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   claim,
+  claimOne,
   hour,
   leased,
   message,
@@ -76,18 +77,20 @@ export function showSuite(name: string, open: OpenStore): void {
     assert.equal((await store.stats()).dead, 1);
   });
 
-  test(`${name}: whoever enqueues wakes who listens, until it stops listening`, async (t) => {
+  test(`${name}: whoever enqueues wakes who listens, and names the lanes, until it stops listening`, async (t) => {
     const { store } = await open(t);
-    let woken = 0;
-    const stop = store.onDue(() => {
-      woken += 1;
-    });
-    await store.enqueue([message()]);
-    assert.ok(woken > 0);
+    const told: (string | undefined)[] = [];
+    const stop = store.onDue((lane) => told.push(lane));
+    await store.enqueue([message(), message()]);
+    assert.deepEqual(told.splice(0), ["normal"]);
+    await store.enqueue([message({ lane: "bulk" }), message({ lane: "critical" })]);
+    assert.deepEqual(told.splice(0), ["bulk", "critical"]);
+    const { delivery, token } = await claimOne(store, { limit: 1 });
+    await store.release([{ delivery, token, delayMs: 0, lane: "quarantine" }]);
+    assert.deepEqual(told.splice(0), [undefined], "it may be any");
     stop();
-    const before = woken;
     await store.enqueue([message()]);
-    assert.equal(woken, before);
+    assert.deepEqual(told, []);
   });
 
   test(`${name}: migrating twice changes nothing`, async (t) => {
