@@ -116,6 +116,24 @@ test("a busy file is waited for, then refused, and the store goes on", async (t)
   assert.equal((await store.enqueue([message()]))[0]?.kind, "stored");
 });
 
+test("calls that share a commit wait for a busy file together, not one after the other", async (t) => {
+  const file = temporaryFile(t);
+  const [store, witness] = await Promise.all(
+    [1, 2].map(() => openSqliteStore({ file, busyTimeoutMs: 200 })),
+  );
+  t.after(() => Promise.all([store?.close(), witness?.close()]));
+  using other = new DatabaseSync(file);
+  other.exec("begin immediate");
+  const calls = Promise.allSettled(Array.from({ length: 50 }, () => store?.enqueue([message()])));
+  // The file is free again when somebody else has been refused three times.
+  for (let times = 0; times < 3; times += 1) {
+    await assert.rejects(async () => witness?.enqueue([message()]), { code: "ERR_OUTBOX_STORE" });
+  }
+  other.exec("rollback");
+  const stored = (await calls).filter(({ status }) => status === "fulfilled");
+  assert.equal(stored.length, 0, "some waited behind the others, and for longer");
+});
+
 test("options that cannot be meant are refused with the value received", async () => {
   for (const [options, message] of [
     [{ file: "" }, /file must be a path; got ""/],

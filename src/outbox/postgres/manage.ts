@@ -42,6 +42,7 @@ const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered'
   where delivery_id = $1 and status in ('pending', 'deferred')`;
 const HAS_FAILED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and status = 'failed' limit 1`;
+// What nobody will answer any more must not be taken for a doubt of the next cycle.
 const CLOSE_DOUBT = `update postbag.outbox_attempt
   set outcome = 'in_doubt', finished_at = (select postbag.outbox_now())
   where delivery_id = $1 and outcome is null`;
@@ -79,6 +80,7 @@ export async function cancel(query: Query, id: string, notify: boolean) {
     const answer = await cancelAnswer(query, key, row, queued);
     if (answer === "cancelled" && row.state === "pending") {
       await query(UNQUEUE, [key]);
+      await query(CLOSE_DOUBT, [key]);
       await query(END, [key, "cancelled"]);
       const about = { delivery: key, cycle: Number(row.cycle) };
       await writeEvent(query, { type: "delivery.cancelled", data: {}, notify }, about);
@@ -117,6 +119,7 @@ export async function redrive(query: Query, id: string, options: RedriveOptions)
   for (const { key, id: own, row } of locked?.deliveries ?? []) {
     const answer = await redriveAnswer(query, key, row, locked?.message, options);
     if (answer === "redriven") {
+      await query(CLOSE_DOUBT, [key]);
       const all = options.recipients === "all";
       await query(all ? REOPEN : `${REOPEN} and ${UNDELIVERED}`, [key]);
       const { expireAfterMs, messageIdHeader = null } = options;

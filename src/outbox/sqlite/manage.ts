@@ -30,6 +30,7 @@ const SAY_DELIVERED = `update outbox_recipient set status = 'delivered'
   where delivery = ? and status in ('pending', 'deferred')`;
 const HAS_FAILED =
   "select 1 from outbox_recipient where delivery = ? and status = 'failed' limit 1";
+// What nobody will answer any more must not be taken for a doubt of the next cycle.
 const CLOSE_DOUBT = `update outbox_attempt set outcome = 'in_doubt', finished_at = ?
   where delivery = ? and outcome is null`;
 
@@ -44,6 +45,7 @@ export function cancel(
     const delivery = Number(row.id);
     const answer = cancelAnswer(db, row);
     if (answer === "cancelled" && row.state === "pending") {
+      db.run(CLOSE_DOUBT, now, delivery);
       db.run(END, "cancelled", now, delivery);
       const about = { delivery, cycle: Number(row.cycle) };
       writeEvent(db, now, { type: "delivery.cancelled", data: {}, notify }, about);
@@ -80,6 +82,7 @@ export function redrive(
     const delivery = Number(row.id);
     const answer = redriveAnswer(db, row, message, options);
     if (answer === "redriven") {
+      db.run(CLOSE_DOUBT, now, delivery);
       db.run(options.recipients === "all" ? REOPEN : REOPEN_UNDELIVERED, delivery);
       const header = options.messageIdHeader ?? null;
       db.run(RESTART, now, 1, now + options.expireAfterMs, header, delivery);

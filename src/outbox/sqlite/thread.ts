@@ -59,25 +59,29 @@ function write(db: Statements, now: number, calls: readonly Call[]): CallResult[
     return inTransaction(db, () => calls.map((call) => ({ ok: true, value: run(db, now, call) })));
   } catch (error) {
     const failed: CallResult = { ok: false, error: packError(codeOf(error), error) };
-    // After a commit that failed nothing is repeated: it may turn out durable after all.
-    if (calls.length === 1 || error instanceof CommitFailed) return calls.map(() => failed);
+    // What failed before the first call or after the last is no fault of one of them. A commit that
+    // failed may turn out durable after all, and a file that is locked was waited for long enough.
+    if (calls.length === 1 || error instanceof TransactionFailed) return calls.map(() => failed);
     return calls.flatMap((call) => write(db, now, [call]));
   }
 }
 
-class CommitFailed extends Error {}
+/** Beginning or committing failed, not a call in between. */
+class TransactionFailed extends Error {}
+class CommitFailed extends TransactionFailed {}
 
 function inTransaction<Result>(db: Statements, work: () => Result): Result {
-  db.run("begin immediate");
-  let committing = false;
+  let Failure: typeof TransactionFailed | undefined = TransactionFailed;
   try {
+    db.run("begin immediate");
+    Failure = undefined;
     const result = work();
-    committing = true;
+    Failure = CommitFailed;
     db.run("commit");
     return result;
   } catch (error) {
     if (db.database.isTransaction) db.run("rollback");
-    throw committing ? new CommitFailed((error as Error).message, { cause: error }) : error;
+    throw Failure ? new Failure((error as Error).message, { cause: error }) : error;
   }
 }
 
