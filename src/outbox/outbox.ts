@@ -81,6 +81,7 @@ export interface Enqueued {
   readonly id: string;
   /** The idempotency key was known: this is the earlier message, and nothing was stored. */
   readonly duplicate: boolean;
+  /** The Message-ID of the mail that is sent, with its angle brackets. */
   readonly messageId: string;
   readonly recipients: readonly Address[];
 }
@@ -145,7 +146,9 @@ export class Outbox {
     const results = tx
       ? await this.store.enqueueWithin(tx, messages)
       : await this.store.enqueue(messages);
-    return results.map((result, index) => enqueuedOf(result, messages[index] as NewMessage));
+    return Promise.all(
+      results.map((result, index) => this.#enqueuedOf(result, messages[index] as NewMessage)),
+    );
   }
 
   /** One message with its deliveries and recipients, by its id or that of a delivery. */
@@ -276,6 +279,25 @@ export class Outbox {
     };
   }
 
+  async #enqueuedOf(result: EnqueueResult, message: NewMessage): Promise<Enqueued> {
+    const { kind, id } = result;
+    if (kind === "conflict") {
+      const text = `The idempotency key was used for another mail, ${id}; nothing was enqueued.`;
+      throw new OutboxError("ERR_OUTBOX_IDEMPOTENCY_CONFLICT", text, { id });
+    }
+    const duplicate = kind === "duplicate";
+    // What was composed now is not sent; the first one may be gone, or not be committed yet.
+    const first = duplicate ? await this.store.get(id) : undefined;
+    return {
+      id,
+      duplicate,
+      messageId: first?.messageIdHeader ?? message.messageIdHeader,
+      recipients: message.deliveries.flatMap(({ recipients }) =>
+        recipients.map(({ address }) => address),
+      ),
+    };
+  }
+
   #deliveriesOf({ recipients }: ComposedMail): NewDelivery[] {
     const byRoute = Map.groupBy(recipients, ({ address }) => this.#options.routeOf(address));
     return [...byRoute].map(([route, those]) => ({ route, recipients: those }));
@@ -290,24 +312,6 @@ const retention: PurgeRequest = {
   eventsAfterMs: 30 * day,
   limit: 1000,
 };
-
-function enqueuedOf(result: EnqueueResult, message: NewMessage): Enqueued {
-  if (result.kind === "conflict") {
-    throw new OutboxError(
-      "ERR_OUTBOX_IDEMPOTENCY_CONFLICT",
-      `The idempotency key was used for another mail, ${result.id}; nothing was enqueued.`,
-      { id: result.id },
-    );
-  }
-  return {
-    id: result.id,
-    duplicate: result.kind === "duplicate",
-    messageId: message.messageIdHeader,
-    recipients: message.deliveries.flatMap((delivery) =>
-      delivery.recipients.map(({ address }) => address),
-    ),
-  };
-}
 
 function domainOf(address: Address): string {
   return addressParts(address)?.domain ?? address;

@@ -2,9 +2,9 @@
  * A nodemailer transport that puts mail into the outbox, so that an application changes one line:
  * `createTransport(postbagTransport(outbox))`. `sendMail` then resolves when the mail is durable.
  */
-import type { Transport } from "nodemailer";
+import type { SendMailOptions, Transport } from "nodemailer";
 import { OutboxError } from "./errors.ts";
-import type { Outbox } from "./outbox.ts";
+import type { EnqueueOptions, Mail, Outbox } from "./outbox.ts";
 
 /** What `sendMail` resolves with. */
 export interface PostbagInfo {
@@ -19,8 +19,23 @@ export interface PostbagInfo {
   readonly id: string;
 }
 
-/** Options of the outbox that `sendMail` takes beside those of nodemailer. */
-const settings = ["sendAt", "expiresAt", "idempotencyKey", "template", "tags", "doubt", "lane"];
+/**
+ * What `sendMail` takes over this transport. nodemailer types only its own fields, so in TypeScript the
+ * others are given by way of this: `const mail: PostbagMailOptions = { … }; sendMail(mail)`.
+ */
+export type PostbagMailOptions = SendMailOptions & Pick<Mail, Setting> & Pick<EnqueueOptions, "tx">;
+
+type Setting = (typeof settings)[number];
+
+const settings = [
+  "sendAt",
+  "expiresAt",
+  "idempotencyKey",
+  "template",
+  "tags",
+  "doubt",
+  "lane",
+] as const;
 
 /** The fields of nodemailer by which a repeat is known; what it adds by itself is not among them. */
 const request = [
@@ -41,7 +56,7 @@ export function postbagTransport(outbox: Outbox): Transport<PostbagInfo> {
       const data = mail.data as unknown as Record<string, unknown>;
       const only = (names: readonly string[]) =>
         Object.fromEntries(names.map((name) => [name, data[name]]));
-      const tx = data.tx as NonNullable<Parameters<Outbox["enqueue"]>[1]>["tx"];
+      const { tx } = data as EnqueueOptions;
       enqueue().then(
         (info) => callback(null, info),
         (error: Error) => callback(error as Parameters<typeof callback>[0]),
@@ -51,9 +66,9 @@ export function postbagTransport(outbox: Outbox): Transport<PostbagInfo> {
         const { from, to } = mail.message.getEnvelope();
         if (to.length === 0) throw new OutboxError("ERR_OUTBOX_MAIL", "The mail has no recipient.");
         mail.message.keepBcc = false;
-        const messageId = mail.message.messageId(); // Fixes it before the bytes are made.
+        mail.message.messageId(); // Fixes it before the bytes are made.
         const raw = await mail.message.build();
-        const { id } = await outbox.enqueue(
+        const { id, messageId } = await outbox.enqueue(
           { raw, envelope: { from: from || "", to }, ...only(settings) },
           { ...(tx ? { tx } : {}), requests: [only(request)] },
         );

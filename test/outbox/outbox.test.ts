@@ -56,6 +56,7 @@ test("a repeat with the same key is the same mail, a different one is a conflict
   clock.advance(day); // Another Date and Message-ID by now; what was asked for is the same.
   const again = await outbox.enqueue(keyed);
   assert.deepEqual([again.id, again.duplicate], [first.id, true]);
+  assert.equal(again.messageId, first.messageId, "the one that is sent");
   for (const other of [
     { ...keyed, subject: "Your other order" },
     { ...keyed, to: "a@one.example" },

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTransport } from "nodemailer";
-import { postbagTransport } from "../../src/outbox/index.ts";
+import { type PostbagMailOptions, postbagTransport } from "../../src/outbox/index.ts";
 import { claim, claimOne } from "./conformance/support.ts";
 import { freshOutbox } from "./support.ts";
 
@@ -35,10 +35,10 @@ test("sendMail resolves when the mail is in the outbox, with what nodemailer pro
 test("what the outbox can do beside is asked for in sendMail", async (t) => {
   const { outbox, store } = await freshOutbox(t);
   const transporter = createTransport(postbagTransport(outbox), { template: "order" } as object);
-  const keyed = { ...mail, idempotencyKey: "k" };
+  const keyed: PostbagMailOptions = { ...mail, idempotencyKey: "k" };
   const first = await transporter.sendMail(keyed);
   const again = await transporter.sendMail(keyed);
-  assert.equal(again.id, first.id);
+  assert.deepEqual([again.id, again.messageId], [first.id, first.messageId]);
   await assert.rejects(transporter.sendMail({ ...keyed, subject: "else" }), {
     code: "ERR_OUTBOX_IDEMPOTENCY_CONFLICT",
   });
