@@ -65,7 +65,7 @@ export type {
   QueryHandle,
   TransactionHandle,
 } from "./store.ts";
-export { type PostbagInfo, postbagTransport } from "./transport.ts";
+export { type PostbagInfo, type PostbagMailOptions, postbagTransport } from "./transport.ts";
 export { uuidv7 } from "./uuid.ts";
 export type * from "./views.ts";
 export { type TickReport, Worker, type WorkerStats } from "./worker/worker.ts";
