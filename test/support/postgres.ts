@@ -144,9 +144,14 @@ export class Postgres {
     await this.#end("SIGKILL");
   }
 
-  /** Stops the server without waiting for its clients. */
-  async shutDown(): Promise<void> {
-    await this.#end("SIGINT");
+  /**
+   * Stops the server without waiting for its clients; `immediate` without a checkpoint either, so that the
+   * next start recovers.
+   *
+   * @see https://www.postgresql.org/docs/current/server-shutdown.html
+   */
+  async shutDown(how: "fast" | "immediate" = "fast"): Promise<void> {
+    await this.#end(how === "fast" ? "SIGINT" : "SIGQUIT");
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 
 /** What is asked of the sink: one command line, or the message after its final dot. */
 export interface SinkStep {
@@ -38,6 +39,8 @@ export interface SunkMail {
   readonly data: string;
   /** Whether the sink said 250. */
   readonly accepted: boolean;
+  /** How many command lines had come before its final dot, over all connections. */
+  readonly linesBefore: number;
 }
 
 export interface SmtpSink extends AsyncDisposable {
@@ -52,6 +55,10 @@ export interface SinkOptions {
   readonly answer?: (step: SinkStep) => SinkAnswer;
   readonly extensions?: readonly string[];
   readonly port?: number;
+  /** @defaultValue 127.0.0.1 */
+  readonly address?: string;
+  /** With these it can encrypt, after STARTTLS or from the first octet; asked for anew each time. */
+  readonly tls?: () => { readonly key: string; readonly cert: string; readonly implicit?: boolean };
 }
 
 interface SinkState {
@@ -87,7 +94,7 @@ export async function startSmtpSink(options: SinkOptions = {}): Promise<SmtpSink
     state.sessions += 1;
     serveSession(socket, state, options);
   });
-  server.listen(options.port ?? 0, "127.0.0.1");
+  server.listen(options.port ?? 0, options.address ?? "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as { port: number }).port,
@@ -104,7 +111,8 @@ export async function startSmtpSink(options: SinkOptions = {}): Promise<SmtpSink
   };
 }
 
-function serveSession(socket: Socket, state: SinkState, options: SinkOptions): void {
+function serveSession(connected: Socket, state: SinkState, options: SinkOptions): void {
+  let socket = connected;
   const session = state.sessions;
   let pending = "";
   let reversePath: string | undefined;
@@ -153,14 +161,16 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
     if (verb === "RSET") recipients = [];
     if (verb === "RSET") reversePath = undefined;
     if (verb === "DATA") inData = ok;
-    // The sink cannot encrypt: it agrees when told to, and breaks off at the handshake.
-    if (verb === "STARTTLS" && ok) socket.once("data", () => socket.destroy());
+    // Without a certificate it agrees when told to, and breaks off at the handshake.
+    if (verb === "STARTTLS" && ok && !options.tls) socket.once("data", () => socket.destroy());
+    else if (verb === "STARTTLS" && ok) encrypt();
     if (verb === "QUIT") socket.end();
   }
 
   async function dot(data: string): Promise<void> {
     inData = false;
-    const mail = { session, reversePath: reversePath ?? "", recipients, data };
+    const linesBefore = state.lines.length;
+    const mail = { session, reversePath: reversePath ?? "", recipients, data, linesBefore };
     recipients = [];
     reversePath = undefined;
     const at = state.mails.push({ ...mail, accepted: false }) - 1;
@@ -186,10 +196,22 @@ function serveSession(socket: Socket, state: SinkState, options: SinkOptions): v
     }
   }
 
+  function listen(): void {
+    socket.on("data", (chunk) => {
+      pending += chunk.toString("latin1");
+      busy = busy.then(work);
+    });
+  }
+
+  function encrypt(): void {
+    pending = "";
+    socket.removeAllListeners("data");
+    socket = new TLSSocket(socket, { isServer: true, ...options.tls?.() });
+    socket.on("error", () => {});
+    listen();
+  }
+
   busy = busy.then(() => step("connect", "")).then(() => {});
-  socket.setEncoding("latin1");
-  socket.on("data", (chunk: string) => {
-    pending += chunk;
-    busy = busy.then(work);
-  });
+  if (options.tls?.().implicit) encrypt();
+  else listen();
 }

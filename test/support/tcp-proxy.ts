@@ -25,16 +25,18 @@ export interface TcpProxy extends AsyncDisposable {
   readonly connections: number;
 }
 
-/** Starts a proxy on loopback to a port on loopback. */
+/** Starts a proxy on loopback to a port on loopback, or to a UNIX socket. */
 export async function startTcpProxy(
-  target: number,
+  target: number | string,
   deed: (chunk: ProxyChunk) => ProxyDeed,
 ): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   let connections = 0;
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     connections += 1;
-    const upstream = connect({ port: target, host: "127.0.0.1", allowHalfOpen: true });
+    const address =
+      typeof target === "string" ? { path: target } : { port: target, host: "127.0.0.1" };
+    const upstream = connect({ ...address, allowHalfOpen: true });
     upstream.setNoDelay(true);
     const pair = { isDead: false, connection: connections };
     for (const socket of [client, upstream]) {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../src/outbox/index.ts";
+import { atEnd } from "../../process/support/postbag.ts";
 import { type ProxyChunk, type ProxyDeed, startTcpProxy } from "../../support/tcp-proxy.ts";
 import { carryAll, faultLab, MovedClock } from "./support/lab.ts";
 import { letter } from "./support/ledger.ts";
@@ -19,7 +20,7 @@ async function through(t: TestContext, doubt: DoubtPolicy, deed: (chunk: ProxyCh
   const clock = new MovedClock();
   const lab = await faultLab(t, { clock });
   const proxy = await startTcpProxy(lab.sink.port, deed);
-  t.after(() => proxy[Symbol.asyncDispose]());
+  atEnd(t, () => proxy[Symbol.asyncDispose]());
   await lab.ledger.enqueue(letter({ doubt }), letter({ doubt }));
   const worker = lab.worker({ concurrency: 1 }, { port: proxy.port, timeouts });
   await carryAll(worker, lab.ledger, clock);

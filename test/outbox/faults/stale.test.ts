@@ -1,18 +1,22 @@
 /**
  * Workers that were stopped for longer than their leases and go on as if nothing had happened, several
- * processes on one file, and processes that are killed again and again.
+ * processes on one store, and processes that are killed again and again.
+ *
+ * `POSTBAG_FAULT_ROUNDS=20` kills twenty times as often.
  */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { describe, test } from "node:test";
+import { test } from "node:test";
 import { SeededRandom } from "../../support/seeded-random.ts";
-import { become, faultLab, killed } from "./support/lab.ts";
-import { letter } from "./support/ledger.ts";
+import { become, faultLab, killed, rounds } from "./support/lab.ts";
+import { letter, letters } from "./support/ledger.ts";
+import { onBothStores } from "./support/stores.ts";
 
-describe("stale workers", { concurrency: 2 }, () => {
+onBothStores(({ newPlace }) => {
   test("stopped before its intent, continued after its lease: its dot stays back", async (t) => {
     let stale: ChildProcess | undefined;
     const lab = await faultLab(t, {
+      place: await newPlace(t),
       sink: {
         answer: ({ verb, session }) => {
           if (verb === "MAIL" && session === 1) stale?.kill("SIGSTOP");
@@ -45,6 +49,7 @@ describe("stale workers", { concurrency: 2 }, () => {
     test(`stopped after its dot, continued after its lease: ${end}`, async (t) => {
       let stale: ChildProcess | undefined;
       const lab = await faultLab(t, {
+        place: await newPlace(t),
         sink: {
           answer: ({ verb, session }) => {
             if (verb === "dot" && session === 1) stale?.kill("SIGSTOP");
@@ -72,8 +77,8 @@ describe("stale workers", { concurrency: 2 }, () => {
     });
   }
 
-  test("several processes on one file send each message once", async (t) => {
-    const lab = await faultLab(t);
+  test("several processes on one store send each message once", async (t) => {
+    const lab = await faultLab(t, { place: await newPlace(t) });
     await lab.ledger.enqueue(...Array.from({ length: 40 }, () => letter({ doubt: "hold" })));
     await Promise.all([lab.spawn({ concurrency: 4 }), lab.spawn({ concurrency: 4 })]);
     await lab.ledger.enqueue(...Array.from({ length: 40 }, () => letter()));
@@ -90,19 +95,17 @@ describe("stale workers", { concurrency: 2 }, () => {
     let child: ChildProcess | undefined;
     let steps = 40;
     const lab = await faultLab(t, {
+      place: await newPlace(t),
       sink: {
         answer: () => {
           steps -= 1;
-          if (steps === 0) child?.kill("SIGKILL");
+          if (steps <= 0) child?.kill("SIGKILL");
           return undefined;
         },
       },
     });
-    const letters = Array.from({ length: 60 }, (_, at) =>
-      letter({ doubt: at % 2 === 0 ? "hold" : "resend" }),
-    );
-    await lab.ledger.enqueue(...letters);
-    for (let lives = 0; lives < 5; lives += 1) {
+    for (let lives = 0; lives < 5 * rounds; lives += 1) {
+      await lab.ledger.enqueue(...letters(12));
       steps = 10 + Math.floor(random.next() * 50);
       child = await lab.spawn({ concurrency: 4 });
       await killed(child);

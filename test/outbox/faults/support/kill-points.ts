@@ -1,7 +1,7 @@
 /** The points of a delivery at which a worker process is killed, and what is to be found afterwards. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../../src/outbox/index.ts";
 import type { SinkStep } from "../../../support/smtp-sink.ts";
 import { become, faultLab, killed } from "./lab.ts";
@@ -55,7 +55,7 @@ export const points: readonly Point[] = [
 export function tryPoint(
   { name, dieAt, dieWhen, inDoubt, taken }: Point,
   doubt: DoubtPolicy,
-  newPlace?: () => Promise<Place>,
+  newPlace: (t: TestContext) => Promise<Place>,
 ): void {
   const held = inDoubt && doubt === "hold";
   const then = inDoubt ? (held ? "it is held" : "it is sent again") : "each arrives once";
@@ -63,7 +63,7 @@ export function tryPoint(
     let child: ChildProcess | undefined;
     let isOver = false;
     const lab = await faultLab(t, {
-      ...(newPlace && { place: await newPlace() }),
+      place: await newPlace(t),
       sink: {
         answer: (step) => {
           if (isOver || !child || !dieWhen?.(step)) return undefined;

@@ -9,6 +9,7 @@ import type { TestContext } from "node:test";
 import { type OutboxStore, Worker, type WorkerOptions } from "../../../../src/outbox/index.ts";
 import { type ClientOptions, relayClient, type SessionTarget } from "../../../../src/smtp/index.ts";
 import { type Clock, systemClock } from "../../../../src/system/index.ts";
+import { atEnd } from "../../../process/support/postbag.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../../support/smtp-sink.ts";
 import { Ledger } from "./ledger.ts";
 import { openStoreAt, type Place } from "./place.ts";
@@ -17,6 +18,9 @@ import type { WorkerProgramOptions } from "./worker-program.ts";
 
 /** Leases of workers in these tests: short, so that what is lost is soon found. */
 export const leaseMs = 600;
+
+/** How much longer than usual the random tests are. */
+export const rounds = Number(process.env.POSTBAG_FAULT_ROUNDS ?? 1);
 
 const patienceMs = 60_000;
 const program = join(import.meta.dirname, "worker-program.ts");
@@ -47,12 +51,9 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
   const place = options.place ?? { kind: "sqlite", file: temporaryFile(t) };
   const store = await openStoreAt(place, options.clock);
   const sink = await startSmtpSink(options.sink);
-  const ending: (() => unknown)[] = [];
-  t.after(async () => {
-    for (const end of ending.reverse()) await end();
-    await store.close();
-    await sink[Symbol.asyncDispose]();
-  });
+  atEnd(t, () => sink[Symbol.asyncDispose]());
+  atEnd(t, () => store.close());
+  let workers = 0;
 
   function worker(more: Partial<WorkerOptions> = {}, client: LabClient = {}): Worker {
     const { port = sink.port, relay: target, ...clientOptions } = client;
@@ -66,10 +67,10 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
       store,
       senderOf: () => relay.deliver,
       leaseMs,
-      name: `worker ${ending.length}`,
+      name: `worker ${++workers}`,
       ...more,
     });
-    ending.push(async () => {
+    atEnd(t, async () => {
       await made.stop({ drainMs: 0, replyMs: 0 });
       await relay.close();
     });
@@ -77,14 +78,14 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
   }
 
   async function spawnWorker(more: Partial<WorkerProgramOptions> = {}): Promise<ChildProcess> {
-    const name = `process ${ending.length}`;
+    const name = `process ${++workers}`;
     const given = { place, port: sink.port, name, leaseMs, concurrency: 1, ...more };
     const child = spawn(process.execPath, [program, JSON.stringify(given)], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     const ended = once(child, "exit");
     child.stdin?.on("error", () => {});
-    ending.push(async () => {
+    atEnd(t, async () => {
       child.stdin?.end();
       child.kill("SIGCONT");
       await ended;
@@ -97,7 +98,7 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
 
 export function temporaryFile(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "postbag-faults-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
   return join(folder, "outbox.db");
 }
 

@@ -4,17 +4,20 @@
  *
  * No loss: all that was acknowledged is there and came to an end. No invention: every copy at the server
  * is one of ours, octet for octet, and has an attempt of its own on record. A second copy exists only
- * where the record says that a reply was lost, and never of a message that is to be held then.
+ * where the record says that a reply was lost, and never of a message that is to be held then. Without
+ * such a doubt nobody who was served is even named to a server again.
  */
 import assert from "node:assert/strict";
 import {
   type AttemptRow,
+  type CancelAnswer,
   type DeliveryRow,
   type NewMessage,
+  OutboxError,
   type OutboxStore,
   uuidv7,
 } from "../../../../src/outbox/index.ts";
-import type { SmtpSink } from "../../../support/smtp-sink.ts";
+import type { SmtpSink, SunkMail } from "../../../support/smtp-sink.ts";
 
 let made = 0;
 
@@ -44,27 +47,78 @@ export function letter(changes: Partial<NewMessage> = {}): NewMessage {
   };
 }
 
+/** So many of them, every second one to be held in doubt. */
+export function letters(count: number): NewMessage[] {
+  return Array.from({ length: count }, (_, at) =>
+    letter({ doubt: at % 2 === 0 ? "hold" : "resend" }),
+  );
+}
+
 export interface LedgerFound {
   /** Copies beyond the first, over all recipients. */
   readonly duplicates: number;
   readonly inDoubt: number;
   readonly dead: number;
+  readonly cancelled: number;
   readonly attempts: ReadonlyMap<string, readonly AttemptRow[]>;
 }
 
+interface Cancel {
+  readonly answer: CancelAnswer | undefined;
+  /** Messages whose final dot had come to the server when it was given. */
+  readonly dots: number;
+}
+
 export class Ledger {
-  readonly #store: OutboxStore;
+  #store: OutboxStore;
   readonly #sink: SmtpSink;
   readonly #acknowledged: NewMessage[] = [];
+  readonly #refused: NewMessage[] = [];
+  /** Nobody knows of these whether they were stored. */
+  readonly #perhaps: NewMessage[] = [];
+  readonly #cancels = new Map<string, Cancel>();
 
   constructor(store: OutboxStore, sink: SmtpSink) {
     this.#store = store;
     this.#sink = sink;
   }
 
+  get acknowledged(): number {
+    return this.#acknowledged.length;
+  }
+
+  /** The same books, from a store that was opened anew. */
+  continueOn(store: OutboxStore): void {
+    this.#store = store;
+  }
+
+  /** Enqueues and writes down what is answered; throws what the store throws. */
   async enqueue(...messages: NewMessage[]): Promise<void> {
-    await this.#store.enqueue(messages);
+    try {
+      await this.#store.enqueue(messages);
+      this.#acknowledged.push(...messages);
+    } catch (error) {
+      const isInDoubt = error instanceof OutboxError && error.code === "ERR_OUTBOX_IN_DOUBT";
+      (isInDoubt ? this.#perhaps : this.#refused).push(...messages);
+      throw error;
+    }
+  }
+
+  /** Writes down what an application's own transaction stored. */
+  acknowledge(...messages: NewMessage[]): void {
     this.#acknowledged.push(...messages);
+  }
+
+  /** Writes down what must not be there, such as what was rolled back. */
+  refuse(...messages: NewMessage[]): void {
+    this.#refused.push(...messages);
+  }
+
+  /** Cancels a message, and writes down what had been sent when the answer came. */
+  async cancel({ id }: NewMessage): Promise<CancelAnswer | undefined> {
+    const [answer] = await this.#store.cancel(id, { notify: true });
+    this.#cancels.set(id, { answer: answer?.answer, dots: this.#sink.mails.length });
+    return answer?.answer;
   }
 
   /** Whether everything came to an end. */
@@ -72,22 +126,35 @@ export class Ledger {
     return (await this.#store.stats()).lanes.every(({ queued }) => queued === 0);
   }
 
-  /** Compares; throws where the books do not agree. */
-  async check(): Promise<LedgerFound> {
+  /**
+   * Compares; throws where the books do not agree. After jumps of the store's clock the record cannot
+   * tell which of two attempts came first.
+   */
+  async check({ clockJumps = false } = {}): Promise<LedgerFound> {
     const attempts = new Map<string, readonly AttemptRow[]>();
-    const found = { duplicates: 0, inDoubt: 0, dead: 0 };
+    const found = { duplicates: 0, inDoubt: 0, dead: 0, cancelled: 0 };
     const ends = await this.#endEvents();
-    for (const message of this.#acknowledged) {
+    this.#checkStrangers();
+    for (const { id, messageIdHeader } of this.#refused) {
+      assert.equal(await this.#store.get(id), undefined, `${messageIdHeader} was refused`);
+    }
+    for (const message of [...this.#acknowledged, ...this.#perhaps]) {
       const row = await this.#store.get(message.id);
+      if (!row && this.#perhaps.includes(message)) continue;
       assert.ok(row, `${message.messageIdHeader} was acknowledged and is gone`);
-      this.#checkCopies(message);
+      const copies = this.#copiesOf(message);
+      this.#checkCancel(message, row.deliveries);
       for (const delivery of row.deliveries) {
         const tried = await this.#store.attempts(delivery.id);
         attempts.set(delivery.id, tried);
         checkAttempts(delivery, tried);
-        found.duplicates += this.#checkRecipients(message, delivery, tried);
+        found.duplicates += this.#checkRecipients(message, copies, delivery, {
+          tried,
+          clockJumps,
+        });
         if (delivery.state === "in_doubt") found.inDoubt += 1;
         if (delivery.state === "dead") found.dead += 1;
+        if (delivery.state === "cancelled") found.cancelled += 1;
         const isHeld = delivery.state === "in_doubt";
         assert.equal(ends.get(delivery.id) ?? 0, isHeld ? 0 : 1, `ends told of ${delivery.id}`);
       }
@@ -95,34 +162,73 @@ export class Ledger {
     return { ...found, attempts };
   }
 
-  #checkCopies(message: NewMessage): void {
+  /** The copies the server got, each of them octet for octet. */
+  #copiesOf(message: NewMessage): SunkMail[] {
     const bytes = Buffer.from(message.bytes).toString("latin1");
     const header = `Message-ID: ${message.messageIdHeader}`;
+    const copies = this.#sink.mails.filter(({ data }) => data.startsWith(`${header}\r\n`));
+    for (const { data } of copies) assert.equal(data, bytes, "a copy differs");
+    return copies;
+  }
+
+  /** Nothing comes to the server that nobody was told to be durable. */
+  #checkStrangers(): void {
+    const known = new Set(
+      [...this.#acknowledged, ...this.#perhaps].map(({ messageIdHeader }) => messageIdHeader),
+    );
     for (const { data } of this.#sink.mails) {
-      if (data.startsWith(header)) assert.equal(data, bytes, "a copy differs");
+      const header = /^Message-ID: (.*)\r\n/.exec(data)?.[1] ?? "without a Message-ID";
+      assert.ok(known.has(header), `${header} was sent and is nobody's`);
     }
   }
 
-  #checkRecipients(message: NewMessage, delivery: DeliveryRow, tried: readonly AttemptRow[]) {
+  #checkCancel({ id, messageIdHeader }: NewMessage, deliveries: readonly DeliveryRow[]): void {
+    const cancel = this.#cancels.get(id);
+    const attempts = deliveries.reduce((sum, delivery) => sum + delivery.attempts, 0);
+    if (cancel?.answer === "too_late") assert.ok(attempts > 0, "too late, and never tried");
+    if (cancel?.answer !== "cancelled") return;
+    const later = this.#sink.mails.slice(cancel.dots).map(({ data }) => data);
+    const header = `Message-ID: ${messageIdHeader}\r\n`;
+    assert.ok(!later.some((data) => data.startsWith(header)), `${header} was cancelled, then sent`);
+  }
+
+  #checkRecipients(
+    message: NewMessage,
+    copies: readonly SunkMail[],
+    delivery: DeliveryRow,
+    { tried, clockJumps }: { tried: readonly AttemptRow[]; clockJumps: boolean },
+  ): number {
+    const doubts = tried
+      .slice(0, -1)
+      .filter((attempt, at) => clockJumps || wasInDoubt(attempt, tried[at + 1]));
     const sent = tried.filter(({ outcome = "in_doubt" }) =>
       ["delivered", "partial", "in_doubt"].includes(outcome),
     );
     let duplicates = 0;
-    for (const { address, status } of delivery.recipients) {
-      const copies = this.#sink.mails.filter(
-        ({ accepted, recipients, data }) =>
-          accepted &&
-          recipients.includes(address) &&
-          data.startsWith(`Message-ID: ${message.messageIdHeader}`),
-      ).length;
-      const who = `${address}: ${status}, ${copies} copies, attempts ${JSON.stringify(tried)}`;
-      assert.ok(copies <= sent.length, `a copy without an attempt; ${who}`);
-      if (status === "delivered") assert.ok(copies > 0, `delivered nowhere; ${who}`);
-      if (message.doubt === "hold") assert.ok(copies <= 1, `held, and sent twice; ${who}`);
+    for (const { address, status, reply } of delivery.recipients) {
+      const own = copies.filter(
+        ({ accepted, recipients }) => accepted && recipients.includes(address),
+      );
+      const who = `${address}: ${status}, ${own.length} copies, attempts ${JSON.stringify(tried)}`;
+      assert.ok(own.length <= sent.length, `a copy without an attempt; ${who}`);
+      assert.ok(own.length <= 1 + doubts.length, `a second copy, and no doubt on record; ${who}`);
+      if (status === "delivered") assert.ok(own.length > 0, `delivered nowhere; ${who}`);
+      if (message.doubt === "hold") assert.ok(own.length <= 1, `held, and sent twice; ${who}`);
       if (status === "pending" || status === "deferred") {
-        assert.equal(delivery.state, "in_doubt", `undecided at the end; ${who}`);
+        const { state } = delivery;
+        assert.ok(state === "in_doubt" || state === "cancelled", `undecided at the end; ${who}`);
       }
-      duplicates += Math.max(0, copies - 1);
+      if (status === "failed" && delivery.reason?.startsWith("permanent: ")) {
+        assert.ok((reply?.code ?? 0) >= 500, `failed for good without a refusal; ${who}`);
+      }
+      const [first] = own;
+      if (first && doubts.length === 0) {
+        const again = this.#sink.lines
+          .slice(first.linesBefore)
+          .filter((line) => line.startsWith("RCPT") && line.includes(`<${address}>`));
+        assert.deepEqual(again, [], `named again after it was served; ${who}`);
+      }
+      duplicates += Math.max(0, own.length - 1);
     }
     return duplicates;
   }
@@ -140,6 +246,15 @@ export class Ledger {
       await this.#store.acknowledgeEvents(events.map(({ seq }) => seq));
     }
   }
+}
+
+/**
+ * Whether the next attempt began while nobody knew what became of this one: it says so, or its reply came
+ * on record later than that.
+ */
+function wasInDoubt(attempt: AttemptRow, next: AttemptRow | undefined): boolean {
+  if ((attempt.outcome ?? "in_doubt") === "in_doubt") return true;
+  return (attempt.finishedAt ?? 0) > (next?.startedAt ?? 0);
 }
 
 function checkAttempts(

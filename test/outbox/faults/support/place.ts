@@ -7,12 +7,18 @@ import {
 import type { Clock } from "../../../../src/system/index.ts";
 
 export type Place =
-  | { readonly kind: "sqlite"; readonly file: string }
-  | { readonly kind: "postgres"; readonly connectionString: string };
+  | { readonly kind: "sqlite"; readonly file: string; readonly busyTimeoutMs?: number }
+  | {
+      readonly kind: "postgres";
+      readonly connectionString: string;
+      /** Longest wait for an answer. @defaultValue 5,000 */
+      readonly timeoutMs?: number;
+    };
 
 export function openStoreAt(place: Place, clock?: Clock): Promise<OutboxStore> {
+  const { kind, ...where } = place;
   const more = clock ? { clock } : {};
-  return place.kind === "sqlite"
-    ? openSqliteStore({ file: place.file, ...more })
-    : openPostgresStore({ connectionString: place.connectionString, timeoutMs: 5_000 });
+  return kind === "sqlite"
+    ? openSqliteStore({ ...(where as Extract<Place, { kind: "sqlite" }>), ...more })
+    : openPostgresStore({ timeoutMs: 5_000, ...where, ...more });
 }
