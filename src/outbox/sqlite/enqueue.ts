@@ -10,7 +10,7 @@ import { uuidBytes, uuidText } from "./ids.ts";
 import type { Row, Statements } from "./statements.ts";
 
 /** One statement; it yields rows if it is a `select` or has a `returning`. */
-export interface Step {
+interface Step {
   readonly sql: string;
   readonly values: readonly SQLInputValue[];
   readonly rows: boolean;
@@ -18,77 +18,112 @@ export interface Step {
 
 type Steps<Result> = Generator<Step, Result, readonly Row[]>;
 
-const INSERT_MESSAGE = `insert into outbox_message (public_id, reverse_path, message_id_header,
-  subject, template, tags, doubt, size, created_at, bytes)
-  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id`;
-const INSERT_DELIVERY = `insert into outbox_delivery (id, route, lane, state, queue_lane, due_at, expires_at)
-  values (?, ?, ?, 'pending', ?, ?, ?)`;
-const INSERT_RECIPIENT = `insert into outbox_recipient (delivery, ordinal, address, kind, status)
-  values (?, ?, ?, ?, 'pending')`;
+const MESSAGE = `insert into outbox_message (id, public_id, reverse_path, message_id_header,
+  subject, template, tags, doubt, size, created_at, bytes)`;
+const DELIVERY = "insert into outbox_delivery (id, route, lane, queue_lane, due_at, expires_at)";
+const RECIPIENT = "insert into outbox_recipient (delivery, ordinal, address, kind)";
+const LAST_MESSAGE = "select max(id) as id from outbox_message";
 const FIND_KEY = `select content_sha256, public_id from outbox_idempotency
   where scope = ? and key = ? and expires_at > ?`;
 const KEEP_KEY = `insert or replace into outbox_idempotency
   (scope, key, content_sha256, public_id, expires_at) values (?, ?, ?, ?, ?)`;
 
-/** All that one message needs: with an idempotency key, first the look whether it is known. */
-export function* enqueueSteps(message: NewMessage, now: number): Steps<EnqueueResult> {
-  const { id, idempotency } = message;
-  if (idempotency) {
-    const { scope, key, contentSha256, keepMs } = idempotency;
-    const [known] = yield { sql: FIND_KEY, values: [scope, key, now], rows: true };
-    if (known) {
-      const same = Buffer.compare(known.content_sha256 as Uint8Array, contentSha256) === 0;
-      return { kind: same ? "duplicate" : "conflict", id: uuidText(known.public_id) };
-    }
-    const values = [scope, key, contentSha256, uuidBytes(id), now + keepMs];
-    yield { sql: KEEP_KEY, values, rows: false };
-  }
-  const [stored] = yield {
-    sql: INSERT_MESSAGE,
-    values: [
-      uuidBytes(id),
-      message.reversePath,
-      message.messageIdHeader,
-      message.subject?.slice(0, 200) ?? null,
-      message.template ?? null,
-      message.tags ? JSON.stringify(message.tags) : null,
-      message.doubt,
-      message.bytes.length,
-      now,
-      message.bytes,
-    ],
-    rows: true,
-  };
-  const key = Number(stored?.id);
+type Values = readonly SQLInputValue[];
+
+function messageRow(id: number | null, message: NewMessage, now: number): Values {
+  return [
+    id,
+    uuidBytes(message.id),
+    message.reversePath,
+    message.messageIdHeader,
+    message.subject?.slice(0, 200) ?? null,
+    message.template ?? null,
+    message.tags ? JSON.stringify(message.tags) : null,
+    message.doubt,
+    message.bytes.length,
+    now,
+    message.bytes,
+  ];
+}
+
+/** The rows of the deliveries of a message with this row key, and those of their recipients. */
+function deliveryRows(id: number, message: NewMessage, now: number) {
   const dueAt = Math.max(now, message.sendAt ?? now);
   const expiresAt = message.expiresAt ?? dueAt + message.expireAfterMs;
   const lane = laneNumbers[message.lane];
-  let delivery = key * DELIVERIES_PER_MESSAGE;
-  for (const { route, recipients } of message.deliveries) {
+  const deliveries: Values[] = [];
+  const recipients: Values[] = [];
+  let delivery = id * DELIVERIES_PER_MESSAGE;
+  for (const { route, recipients: those } of message.deliveries) {
     delivery += 1;
-    const values = [delivery, route, lane, lane, dueAt, expiresAt];
-    yield { sql: INSERT_DELIVERY, values, rows: false };
-    for (let ordinal = 0; ordinal < recipients.length; ordinal += 1) {
-      const { address, kind } = recipients[ordinal] as { address: string; kind: string };
-      yield { sql: INSERT_RECIPIENT, values: [delivery, ordinal, address, kind], rows: false };
+    deliveries.push([delivery, route, lane, lane, dueAt, expiresAt]);
+    let ordinal = 0;
+    for (const { address, kind } of those) {
+      recipients.push([delivery, ordinal, address, kind]);
+      ordinal += 1;
     }
   }
+  return { deliveries, recipients };
+}
+
+/** Whether a message is to be stored; with an idempotency key that is known it is not. */
+function* keySteps({ id, idempotency }: NewMessage, now: number): Steps<EnqueueResult> {
+  if (idempotency === undefined) return { kind: "stored", id };
+  const { scope, key, contentSha256, keepMs } = idempotency;
+  const [known] = yield { sql: FIND_KEY, values: [scope, key, now], rows: true };
+  if (known) {
+    const same = Buffer.compare(known.content_sha256 as Uint8Array, contentSha256) === 0;
+    return { kind: same ? "duplicate" : "conflict", id: uuidText(known.public_id) };
+  }
+  const values = [scope, key, contentSha256, uuidBytes(id), now + keepMs];
+  yield { sql: KEEP_KEY, values, rows: false };
   return { kind: "stored", id };
 }
 
-/** Runs the steps on our own connection. */
+/** All that one message needs. */
+function* enqueueSteps(message: NewMessage, now: number): Steps<EnqueueResult> {
+  const result = yield* keySteps(message, now);
+  if (result.kind !== "stored") return result;
+  const values = messageRow(null, message, now);
+  const [stored] = yield { sql: `${MESSAGE} ${tuple(values)} returning id`, values, rows: true };
+  const { deliveries, recipients } = deliveryRows(Number(stored?.id), message, now);
+  for (const row of deliveries) yield insertOf(DELIVERY, row);
+  for (const row of recipients) yield insertOf(RECIPIENT, row);
+  return result;
+}
+
+function insertOf(into: string, values: Values): Step {
+  return { sql: `${into} ${tuple(values)}`, values, rows: false };
+}
+
+function tuple(values: Values): string {
+  return `values (${values.map(() => "?").join(", ")})`;
+}
+
+/** Stores messages through our own connection, many rows with one statement. */
 export function enqueue(
   db: Statements,
   now: number,
   messages: readonly NewMessage[],
 ): EnqueueResult[] {
-  return messages.map((message) =>
-    take(enqueueSteps(message, now), ({ sql, values, rows }) => {
-      if (rows) return db.all(sql, ...values);
-      db.run(sql, ...values);
-      return none;
-    }),
-  );
+  if (messages.length === 0) return [];
+  let key = Number(db.get(LAST_MESSAGE)?.id ?? 0);
+  const rows = { messages: [] as Values[], deliveries: [] as Values[], recipients: [] as Values[] };
+  const results = messages.map((message) => {
+    const result = take(keySteps(message, now), ({ sql, values }) => db.all(sql, ...values));
+    if (result.kind === "stored") {
+      key += 1;
+      const { deliveries, recipients } = deliveryRows(key, message, now);
+      rows.messages.push(messageRow(key, message, now));
+      rows.deliveries.push(...deliveries);
+      rows.recipients.push(...recipients);
+    }
+    return result;
+  });
+  db.insert(MESSAGE, rows.messages);
+  db.insert(DELIVERY, rows.deliveries);
+  db.insert(RECIPIENT, rows.recipients);
+  return results;
 }
 
 /** Runs the steps on a synchronous handle of the caller's, in the transaction that is open there. */

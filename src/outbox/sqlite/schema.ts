@@ -28,7 +28,7 @@ create table outbox_delivery (
   id integer primary key,
   route text not null,
   lane integer not null,
-  state text not null,
+  state text not null default 'pending',
   queue_lane integer,
   due_at integer,
   token integer,
@@ -53,7 +53,7 @@ create table outbox_recipient (
   ordinal integer not null,
   address text not null,
   kind text not null,
-  status text not null,
+  status text not null default 'pending',
   reply text,
   primary key (delivery, ordinal)
 ) without rowid;

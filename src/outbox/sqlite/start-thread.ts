@@ -7,9 +7,9 @@ import { Worker } from "node:worker_threads";
 import { OutboxError } from "../errors.ts";
 import {
   type Access,
-  type Call,
   type CallResult,
-  packCalls,
+  type PackedCall,
+  packBatch,
   type ThreadAnswer,
   type ThreadOptions,
   type ThreadRequest,
@@ -17,7 +17,7 @@ import {
 } from "./wire.ts";
 
 export interface DatabaseThread {
-  run(kind: Access, now: number, calls: readonly Call[]): Promise<readonly CallResult[]>;
+  run(kind: Access, now: number, calls: readonly PackedCall[]): Promise<readonly CallResult[]>;
   schema(kind: "migrate" | "checkVersion"): Promise<CallResult>;
   close(): Promise<void>;
 }
@@ -88,8 +88,8 @@ export async function startDatabaseThread(options: ThreadOptions): Promise<Datab
 
   return {
     async run(kind, now, calls) {
-      const packed = packCalls(calls);
-      return ask({ kind, now, calls: packed.calls }, packed.transfer);
+      const { text, bytes } = packBatch(calls);
+      return ask({ kind, now, text, bytes }, [bytes]);
     },
     async schema(kind) {
       const [result] = await ask({ kind });

@@ -9,6 +9,8 @@ export type { Row };
 const PAGE_BYTES = 8192;
 /** Octets the write-ahead log grows to before it is copied into the database. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+/** How many rows one statement inserts: few sizes, so that few statements have to be kept. */
+const ROWS_AT_ONCE = [64, 16, 4, 1];
 
 export class Statements {
   readonly database: DatabaseSync;
@@ -34,6 +36,23 @@ export class Statements {
     return Number(this.#prepare(sql).run(...values).changes);
   }
 
+  /**
+   * Inserts rows of equal length, many with one statement: a statement of its own costs a row as much
+   * as the row itself.
+   *
+   * @param into - The statement up to its `values`.
+   */
+  insert(into: string, rows: readonly (readonly SQLInputValue[])[]): void {
+    let from = 0;
+    for (const size of ROWS_AT_ONCE) {
+      for (; rows.length - from >= size; from += size) {
+        this.#insertion(into, size, rows[from]?.length ?? 0).run(
+          ...rows.slice(from, from + size).flat(),
+        );
+      }
+    }
+  }
+
   get(sql: string, ...values: SQLInputValue[]): Row | undefined {
     return this.#prepare(sql).get(...values);
   }
@@ -45,6 +64,17 @@ export class Statements {
   close(): void {
     this.#prepared.clear();
     this.database.close();
+  }
+
+  #insertion(into: string, rows: number, columns: number): StatementSync {
+    const name = `${rows} ${into}`;
+    let statement = this.#prepared.get(name);
+    if (statement === undefined) {
+      const row = `(${Array(columns).fill("?").join(", ")})`;
+      statement = this.database.prepare(`${into} values ${Array(rows).fill(row).join(", ")}`);
+      this.#prepared.set(name, statement);
+    }
+    return statement;
   }
 
   #prepare(sql: string): StatementSync {

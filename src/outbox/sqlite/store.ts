@@ -14,7 +14,7 @@ import type { DueListener, OutboxStore, TransactionHandle } from "../store.ts";
 import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
 import type { Answer, Argument, OperationName } from "./operations.ts";
 import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
-import { type Access, type Call, type CallResult, unpackError } from "./wire.ts";
+import { type Access, type CallResult, type PackedCall, packCall, unpackError } from "./wire.ts";
 
 export interface SqliteStoreOptions {
   /** The database file; made if it is not there. May hold other tables, such as the application's. */
@@ -60,22 +60,26 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
 const MiB = 1024 * 1024;
 /** What a call counts at least, in octets, towards the size of a batch. */
 const CALL_BYTES = 256;
+/** So many calls that wait go to the thread while it is still busy, so that it need not wait for them. */
+const WORTHWHILE = 32;
 
 class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
   readonly #clock: Clock;
-  readonly #calls: Batcher<Access, Call, unknown>;
+  readonly #calls: Batcher<Access, PackedCall, unknown>;
   readonly #listeners = new Set<DueListener>();
   #closed: Promise<void> | undefined;
 
   constructor(thread: DatabaseThread, clock: Clock, options: SqliteStoreOptions) {
     this.#thread = thread;
     this.#clock = clock;
-    this.#calls = new Batcher<Access, Call, unknown>({
+    this.#calls = new Batcher<Access, PackedCall, unknown>({
       name: "sqlite outbox",
       process: (batch) => this.#process(batch),
       maxBatchItems: options.maxBatch ?? 256,
       maxBatchBytes: options.maxBatchBytes ?? 16 * MiB,
+      keyConcurrency: 2,
+      minBatchItems: WORTHWHILE,
       sizeOf: sizeOfCall,
       maxItems: 100_000,
       onFull: "wait",
@@ -165,13 +169,13 @@ class SqliteStore implements OutboxStore {
     argument: Argument<Name>,
   ): Promise<Answer<Name>> {
     if (this.#closed !== undefined) throw closedError();
-    return (await this.#calls.add(accessOf(name), { name, argument })) as Answer<Name>;
+    return (await this.#calls.add(accessOf(name), packCall(name, argument))) as Answer<Name>;
   }
 
   async #process({
     key,
     items,
-  }: Batch<Access, Call, void>): Promise<readonly (unknown | Failure)[]> {
+  }: Batch<Access, PackedCall, void>): Promise<readonly (unknown | Failure)[]> {
     const now = Math.floor(this.#clock.wallTimeMs());
     try {
       const results = await this.#thread.run(key, now, items);
@@ -202,11 +206,8 @@ function accessOf(name: OperationName): Access {
   return readNames.has(name) ? "read" : "write";
 }
 
-function sizeOfCall({ name, argument }: Call): number {
-  if (name !== "enqueue") return CALL_BYTES;
-  let bytes = CALL_BYTES;
-  for (const message of argument as readonly NewMessage[]) bytes += message.bytes.length;
-  return bytes;
+function sizeOfCall({ bodies }: PackedCall): number {
+  return bodies.reduce((bytes, { length }) => bytes + length, CALL_BYTES);
 }
 
 function closedError(): OutboxError {

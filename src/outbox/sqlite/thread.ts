@@ -5,11 +5,19 @@
  * rolled back and each call runs again in a transaction of its own, so that one cannot fail another.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import { enqueue } from "./enqueue.ts";
 import { type OperationName, reads, writes } from "./operations.ts";
 import { checkVersion, migrate } from "./schema.ts";
 import { Statements } from "./statements.ts";
 import type { ThreadOptions, ThreadRequest } from "./wire.ts";
-import { buffersOf, type Call, type CallResult, packError, type ThreadAnswer } from "./wire.ts";
+import {
+  buffersOf,
+  type Call,
+  type CallResult,
+  packError,
+  type ThreadAnswer,
+  unpackBatch,
+} from "./wire.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("the database thread runs as a worker thread only");
@@ -34,29 +42,33 @@ function serve(db: Statements): void {
       port?.close();
       return;
     }
-    const results = answersTo(db, request);
-    const calls = "calls" in request ? request.calls : [];
+    const calls = "text" in request ? unpackBatch(request) : [];
+    const results = answersTo(db, request, calls);
     say({ kind: "answered", batch: request.batch, results }, buffersOf(calls, results));
   });
   say({ kind: "opened" });
 }
 
-function answersTo(db: Statements, request: Exclude<ThreadRequest, { kind: "close" }>) {
+function answersTo(
+  db: Statements,
+  request: Exclude<ThreadRequest, { kind: "close" }>,
+  calls: readonly Call[],
+) {
   switch (request.kind) {
     case "migrate":
       return [attempt(() => migrate(db.database))];
     case "checkVersion":
       return [attempt(() => checkVersion(db.database))];
     case "read":
-      return request.calls.map((call) => attempt(() => run(db, request.now, call)));
+      return calls.map((call) => attempt(() => run(db, request.now, call)));
     case "write":
-      return write(db, request.now, request.calls);
+      return write(db, request.now, calls);
   }
 }
 
 function write(db: Statements, now: number, calls: readonly Call[]): CallResult[] {
   try {
-    return inTransaction(db, () => calls.map((call) => ({ ok: true, value: run(db, now, call) })));
+    return inTransaction(db, () => runAll(db, now, calls)).map((value) => ({ ok: true, value }));
   } catch (error) {
     const failed: CallResult = { ok: false, error: packError(codeOf(error), error) };
     // What failed before the first call or after the last is no fault of one of them. A commit that
@@ -91,6 +103,16 @@ function codeOf(error: unknown): "ERR_OUTBOX_IN_DOUBT" | "ERR_OUTBOX_STORE" {
   const cause = (error as Error).cause as { errcode?: number } | undefined;
   const ioError = error instanceof CommitFailed && ((cause?.errcode ?? 0) & 0xff) === SQLITE_IOERR;
   return ioError ? "ERR_OUTBOX_IN_DOUBT" : "ERR_OUTBOX_STORE";
+}
+
+/** Runs the calls of a batch, all its enqueues first and together: their rows share statements. */
+function runAll(db: Statements, now: number, calls: readonly Call[]): unknown[] {
+  const isEnqueue = (call: Call): call is Call<"enqueue"> => call.name === "enqueue";
+  const messages = calls.filter(isEnqueue).flatMap(({ argument }) => argument);
+  const stored = enqueue(db, now, messages);
+  return calls.map((call) =>
+    isEnqueue(call) ? stored.splice(0, call.argument.length) : run(db, now, call),
+  );
 }
 
 function run(db: Statements, now: number, { name, argument }: Call): unknown {
