@@ -108,6 +108,10 @@ test("what has expired is not tried again, and says what was answered last", () 
   const recipients = [{ ...recipient(0, "deferred"), reply }];
   const tried = planOf(claimed({ expiresInMs: -1, recipients }), quiet);
   assert.equal(tried.kind === "complete" && tried.reason, "expired: 451 4.3.0 busy");
+  const routeDown = planOf(claimed({ expiresInMs: 0, lastReply: reply }), quiet);
+  assert.equal(routeDown.kind === "complete" && routeDown.reason, "expired: 451 4.3.0 busy");
+  const doubtful = planOf(claimed({ expiresInMs: 0, lastReply: reply, inDoubt: true }), quiet);
+  assert.match(doubtful.kind === "complete" ? doubtful.reason : "", /^expired: its final dot may/);
 });
 
 test("a delivery without anybody to send to is closed as what it is", () => {
@@ -138,7 +142,7 @@ test("without a count only age ends the tries: a retry never starts after the ex
         policy: mtaRetry,
       });
       if (verdict.kind === "retry") assert.ok(sinceClaimMs + verdict.delayMs < expiresInMs);
-      else assert.equal(verdict.kind, "dead");
+      else assert.ok(verdict.kind === "dead" && verdict.reason === "expired: 451 busy");
     }),
   );
 });

@@ -30,6 +30,11 @@ export const POISON_CRASHES = 5;
 /** What every dead letter of a permanent refusal starts with. */
 export const PERMANENT_PREFIX = "permanent: ";
 
+/** What one starts with whose next attempt would come too late. */
+export const EXPIRED_PREFIX = "expired: ";
+
+const NO_REPLY_TO_DOT = "its final dot may have been sent, and no reply was recorded";
+
 /** Which events hooks are to hear of. */
 export type Notify = (type: EventType) => boolean;
 
@@ -43,8 +48,7 @@ export type Plan =
 export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   const recipients = claimed.recipients.filter(isUndecided);
   if (claimed.inDoubt && claimed.doubtPolicy === "hold") {
-    const reason = "its final dot may have been sent, and no reply was recorded";
-    return close(claimed, { kind: "in_doubt" }, "delivery.in_doubt", reason, notify);
+    return close(claimed, { kind: "in_doubt" }, "delivery.in_doubt", NO_REPLY_TO_DOT, notify);
   }
   const because = deadBefore(claimed);
   if (because !== undefined) {
@@ -52,7 +56,7 @@ export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   }
   if (recipients.length === 0) {
     const failed = claimed.recipients.find(({ status }) => status === "failed");
-    const reason = failed ? deadReason(failed.reply, true) : "every recipient is decided";
+    const reason = failed ? PERMANENT_PREFIX + errorOf(failed.reply) : "every recipient is decided";
     return failed
       ? close(claimed, { kind: "dead", reason }, "delivery.dead", reason, notify)
       : close(claimed, { kind: "done" }, "delivery.done", reason, notify);
@@ -63,13 +67,16 @@ export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   return { kind: "send", recipients };
 }
 
-function deadBefore({ crashes, expiresInMs, recipients }: ClaimedDelivery): string | undefined {
+function deadBefore(claimed: ClaimedDelivery): string | undefined {
+  const { crashes, expiresInMs, inDoubt, lastReply, recipients } = claimed;
   if (crashes >= POISON_CRASHES) {
     return `poison: ${crashes} workers in a row ended while they had it`;
   }
   if (expiresInMs > 0) return undefined;
-  const last = recipients.findLast(({ reply, status }) => reply && status === "deferred")?.reply;
-  return last ? `expired: ${replyLine(last)}` : "expired: it was never tried";
+  if (inDoubt) return EXPIRED_PREFIX + NO_REPLY_TO_DOT;
+  const deferred = recipients.findLast(({ reply, status }) => reply && status === "deferred");
+  const last = deferred?.reply ?? lastReply;
+  return EXPIRED_PREFIX + (last ? replyLine(last) : "it was never tried");
 }
 
 function close(
@@ -172,13 +179,14 @@ export function judge(
     return { kind: "held", completion, cycleAttempt, error };
   }
 
+  const { maxAttempts } = judgement;
+  const spent = spends && maxAttempts !== undefined && cycleAttempt >= maxAttempts;
   if (open.length > 0) {
     const reply = open.findLast(({ status }) => status === "deferred")?.reply;
     const delayMs = retryDelayMs(judgement.policy, cycleAttempt, judgement.random, reply);
-    const error = reply ? replyLine(reply) : "the route failed";
-    const spent = judgement.maxAttempts !== undefined && cycleAttempt >= judgement.maxAttempts;
+    const error = errorOf(reply);
     const outlived = judgement.sinceClaimMs + delayMs >= claimed.expiresInMs;
-    if (!(spends && spent) && !outlived) {
+    if (!spent && !outlived) {
       const events = [event("delivery.deferred", notify, { ...subject, error, delayMs })];
       return {
         kind: "retry",
@@ -198,8 +206,9 @@ export function judge(
     return { kind: "sent", completion, cycleAttempt };
   }
   const permanent = open.length === 0;
-  const error = failed.reply ? replyLine(failed.reply) : "the route failed";
-  const reason = deadReason(failed.reply, permanent);
+  const prefix = permanent ? PERMANENT_PREFIX : spent ? "" : EXPIRED_PREFIX;
+  const error = errorOf(failed.reply);
+  const reason = prefix + error;
   const facts = { ...subject, error, reason, permanent, recipients: results(after) };
   const completion: Completion = {
     ...base,
@@ -240,9 +249,8 @@ export function replyLine({ code, enhanced, text }: KeptReply): string {
   return [code, enhanced, text].filter((part) => part !== undefined && part !== "").join(" ");
 }
 
-function deadReason(reply: KeptReply | undefined, permanent: boolean): string {
-  const error = reply ? replyLine(reply) : "the route failed";
-  return permanent ? PERMANENT_PREFIX + error : error;
+function errorOf(reply: KeptReply | undefined): string {
+  return reply ? replyLine(reply) : "the route failed";
 }
 
 /** What may have been taken is the message's business, whatever broke. */

@@ -157,6 +157,8 @@ export interface ClaimedDelivery extends Lease {
   readonly crashes: number;
   /** A former holder may have sent the final dot, and nobody knows what was answered. */
   readonly inDoubt: boolean;
+  /** What was answered last, in whichever cycle, also by a route that failed. */
+  readonly lastReply?: KeptReply;
   /** Time until it expires, at the claim; zero or less means that it has. */
   readonly expiresInMs: number;
   /** How long it had been due. */

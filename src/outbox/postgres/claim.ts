@@ -84,7 +84,7 @@ put_off as (
   returning 1)
 select l.*, (select postbag.outbox_now()) - l.due_at as late,
   d.expires_at - (select postbag.outbox_now()) as expires_in,
-  d.cycle, d.cycle_attempts, d.message_id_header, m.public_id, m.reverse_path, m.template,
+  d.cycle, d.cycle_attempts, d.message_id_header, d.last_reply, m.public_id, m.reverse_path, m.template,
   m.doubt as doubt_policy, m.size,
   case when m.size <= $8 and not m.ascii then m.bytes end as bytes,
   case when m.size <= $8 and m.ascii then convert_from(m.bytes, 'UTF8') end as text,
@@ -138,6 +138,7 @@ function claimed(row: Row, lane: Lane): ClaimedDelivery {
     cycleAttempts: Number(row.cycle_attempts),
     crashes: Number(row.crashes),
     inDoubt: row.doubt === true,
+    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
     expiresInMs: Number(row.expires_in),
     lateMs: Number(row.late),
     probe: row.fate === "probe",

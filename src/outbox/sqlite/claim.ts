@@ -11,6 +11,7 @@ import type {
   Release,
 } from "../rows.ts";
 import { laneNumbers } from "../rows.ts";
+import { replyOf } from "../stored.ts";
 import { uuidText } from "./ids.ts";
 import { readRecipients } from "./read.ts";
 import type { Row, Statements } from "./statements.ts";
@@ -24,7 +25,7 @@ const NEXT_TOKEN =
 const PUT_OFF = "update outbox_delivery set due_at = ?, parked = ? where id = ?";
 const PROBE = "update outbox_route set blocked_until = ? where route = ?";
 const LEASE = `update outbox_delivery set due_at = ?, token = ?, blind = ?, doubt = ?, parked = 0, crashes = crashes + ?
-  where id = ? returning cycle, cycle_attempts, crashes, expires_at, message_id_header`;
+  where id = ? returning cycle, cycle_attempts, crashes, expires_at, message_id_header, last_reply`;
 const OPEN_ATTEMPT = "select 1 from outbox_attempt where delivery = ? and outcome is null limit 1";
 const MESSAGE = `select public_id, reverse_path, template, doubt, size,
   case when size <= ? then bytes end as bytes from outbox_message where id = ?`;
@@ -112,6 +113,7 @@ function lease(
     cycleAttempts: Number(leased.cycle_attempts),
     crashes: Number(leased.crashes),
     inDoubt,
+    ...(leased.last_reply === null ? {} : { lastReply: replyOf(leased.last_reply) }),
     expiresInMs: Number(leased.expires_at) - now,
     lateMs: now - Number(due.due_at),
     probe,

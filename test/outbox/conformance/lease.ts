@@ -198,7 +198,8 @@ export function leaseSuite(name: string, open: OpenStore): void {
     await intend(store, lease);
     const { delivery, token } = lease;
     await store.release([{ delivery, token, delayMs: 0, reply: busy }]);
-    assert.equal((await claimOne(store)).inDoubt, false);
+    const next = await claimOne(store);
+    assert.deepEqual([next.inDoubt, next.lastReply], [false, busy]);
     const [attempt] = await store.attempts(lease.id);
     assert.equal(attempt?.outcome, "deferred");
     assert.equal((await shown(store, lease.id)).cycleAttempts, 0);
