@@ -81,7 +81,7 @@ export interface Enqueued {
   readonly id: string;
   /** The idempotency key was known: this is the earlier message, and nothing was stored. */
   readonly duplicate: boolean;
-  /** The Message-ID of the mail that is sent, with its angle brackets. */
+  /** With its angle brackets. Of a repeat that of the first mail; with `tx`, that of the repeat. */
   readonly messageId: string;
   readonly recipients: readonly Address[];
 }
@@ -147,7 +147,7 @@ export class Outbox {
       ? await this.store.enqueueWithin(tx, messages)
       : await this.store.enqueue(messages);
     return Promise.all(
-      results.map((result, index) => this.#enqueuedOf(result, messages[index] as NewMessage)),
+      results.map((result, index) => this.#enqueuedOf(result, messages[index] as NewMessage, tx)),
     );
   }
 
@@ -279,15 +279,20 @@ export class Outbox {
     };
   }
 
-  async #enqueuedOf(result: EnqueueResult, message: NewMessage): Promise<Enqueued> {
+  async #enqueuedOf(
+    result: EnqueueResult,
+    message: NewMessage,
+    tx?: TransactionHandle,
+  ): Promise<Enqueued> {
     const { kind, id } = result;
     if (kind === "conflict") {
       const text = `The idempotency key was used for another mail, ${id}; nothing was enqueued.`;
       throw new OutboxError("ERR_OUTBOX_IDEMPOTENCY_CONFLICT", text, { id });
     }
     const duplicate = kind === "duplicate";
-    // What was composed now is not sent; the first one may be gone, or not be committed yet.
-    const first = duplicate ? await this.store.get(id) : undefined;
+    // What was composed now is not sent. With a transaction open nothing else is asked of the store: it
+    // may be waiting for just that one.
+    const first = duplicate && !tx ? await this.store.get(id) : undefined;
     return {
       id,
       duplicate,
