@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type ComposedMail, compose, type MailContent } from "./compose.ts";
-import { canonicalCrlf, editHeader, headerFields } from "./message-bytes.ts";
+import parseAddresses from "nodemailer/lib/addressparser";
+import { type ComposedMail, compose, type MailContent, readAddresses } from "./compose.ts";
+import { canonicalCrlf, editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
 
 const identity = { id: "id-1", date: new Date("2026-01-02T03:04:05Z") };
 const textOf = ({ bytes }: ComposedMail) => Buffer.from(bytes).toString();
@@ -102,6 +103,37 @@ test("files and URLs are not read unless the mail says so", async () => {
   assert.match(textOf(allowed), /compose\.test\.ts/);
 });
 
+test("a plain address is read as nodemailer's parser reads it", () => {
+  const piece = fc.constantFrom(
+    "ann",
+    "x.example",
+    "Bob 2",
+    "@",
+    "<",
+    ">",
+    " ",
+    ".",
+    "-",
+    "_",
+    "+",
+    ",",
+    "ü",
+  );
+  const field = fc.oneof(
+    fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join("")),
+    fc.stringMatching(/^(?:[\w ]+<[\w.+-]+@[\w.-]+>|[\w.+-]+@[\w.-]+)$/),
+  );
+  const addresses = (parsed: ReturnType<typeof readAddresses>) =>
+    parsed.map(({ address }) => address);
+  fc.assert(
+    fc.property(field, (text) => {
+      const value = Buffer.from(text.trim()).toString("latin1");
+      assert.deepEqual(addresses(readAddresses(value)), addresses(parseAddresses(text.trim())));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
 test("any bytes come out with CRLF only, and nothing else changed", () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom(0, 10, 13, 65, 200)), (octets) => {
@@ -116,14 +148,15 @@ test("any bytes come out with CRLF only, and nothing else changed", () => {
 
 test("header fields are unfolded, and only those of the header are taken out", () => {
   const bytes = Buffer.from("A: 1\r\nBCC: x,\r\n\ty\r\nB:2\r\n\r\nBcc: not a field\r\n");
+  const fields = headerFields(bytes);
   assert.deepEqual(
-    headerFields(bytes).map(({ name, value }) => [name, value]),
+    fields.map(({ name, value }) => [name, value]),
     [
       ["a", "1"],
       ["bcc", "x,\ty"],
       ["b", "2"],
     ],
   );
-  const edited = Buffer.from(editHeader(bytes, { without: ["bcc"] })).toString();
+  const edited = Buffer.from(editHeader(bytes, { without: [fields[1] as HeaderField] })).toString();
   assert.equal(edited, "A: 1\r\nB:2\r\n\r\nBcc: not a field\r\n");
 });

@@ -10,7 +10,7 @@
 import type { SendMailOptions } from "nodemailer";
 import parseAddresses from "nodemailer/lib/addressparser";
 import MailComposer from "nodemailer/lib/mail-composer";
-import { type Address, addressParts, dateTime, normaliseDomain } from "../mail/index.ts";
+import { type Address, addressParts, dateTime } from "../mail/index.ts";
 import { OutboxError } from "./errors.ts";
 import { canonicalCrlf, editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
 import type { RecipientKind } from "./rows.ts";
@@ -92,25 +92,25 @@ function composeRaw(
   const given = canonicalCrlf(typeof raw === "string" ? Buffer.from(raw) : raw);
   const fields = headerFields(given);
   const fieldOf = (name: string) => fields.find((field) => field.name === name)?.value;
+  const from = addressesOf(fields, "from");
   const parties = partiesOf(envelope, {
-    from: addressesOf(fields, "from"),
+    from,
     to: addressesOf(fields, "to"),
     cc: addressesOf(fields, "cc"),
     bcc: addressesOf(fields, "bcc"),
   });
   const found = bracketed(fieldOf("message-id"));
-  const messageIdHeader =
-    found ?? messageIdOf(id, parties.reversePath, addressesOf(fields, "from"));
+  const messageIdHeader = found ?? messageIdOf(id, parties.reversePath, from);
   const add = [
     ...(found === undefined ? [`Message-ID: ${messageIdHeader}`] : []),
     ...(fieldOf("date") === undefined ? [`Date: ${dateTime(date.getTime())}`] : []),
   ];
   // A header without an end would swallow what is put on top of it.
   if (fields.length === 0 && !startsBody(given)) add.push("");
-  const bytes = editHeader(given, { without: ["bcc"], add });
-  const subject = fieldOf("subject");
-  const text = subject && Buffer.from(subject, "latin1").toString();
-  return { ...parties, bytes, messageIdHeader, ...(text === undefined ? {} : { subject: text }) };
+  const without = fields.filter(({ name }) => name === "bcc");
+  const bytes = editHeader(given, { without, add });
+  const subject = utf8Of(fieldOf("subject"));
+  return { ...parties, bytes, messageIdHeader, ...(subject === undefined ? {} : { subject }) };
 }
 
 function startsBody(bytes: Uint8Array): boolean {
@@ -126,10 +126,27 @@ type ParsedAddresses = Readonly<
   Partial<Record<"from" | RecipientKind, readonly ParsedAddress[] | undefined>>
 >;
 
-function addressesOf(fields: readonly HeaderField[], name: string): ParsedAddress[] {
-  return fields
-    .filter((field) => field.name === name)
-    .flatMap(({ value }) => parseAddresses(Buffer.from(value, "latin1").toString()));
+function addressesOf(fields: readonly HeaderField[], name: string): readonly ParsedAddress[] {
+  return fields.flatMap((field) => (field.name === name ? readAddresses(field.value) : []));
+}
+
+/** One address of plain characters, alone or behind a name of plain words. */
+const onePlainAddress = /^(?:([\w.+-]+@[\w.-]+)|[\w ]+<([\w.+-]+@[\w.-]+)>)$/;
+
+/**
+ * The addresses of a field with octets for characters. What most fields hold is read here, for a tenth
+ * of what nodemailer's parser of everything takes.
+ */
+export function readAddresses(value: string): readonly ParsedAddress[] {
+  const plain = onePlainAddress.exec(value);
+  return plain ? [{ address: plain[1] ?? plain[2] }] : parseAddresses(utf8Of(value));
+}
+
+/** Text of UTF-8 whose octets stand as characters. */
+function utf8Of<Text extends string | undefined>(octets: Text): Text {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
+  if (octets === undefined || /^[\x00-\x7f]*$/.test(octets)) return octets;
+  return Buffer.from(octets, "latin1").toString() as Text;
 }
 
 function partiesOf(
@@ -145,16 +162,19 @@ function partiesOf(
   const sender = flat(header.from)[0];
   const reversePath = envelope ? envelope.from : sender;
   if (reversePath === undefined) throw badMail("it has no sender: give `from`");
-  const named = envelope ? [envelope.to].flat() : [...recipients.keys()];
-  const addresses = new Set(named.map(checkedAddress));
-  if (addresses.size === 0) throw badMail("it has no recipient: give `to`, `cc` or `bcc`");
+  const addresses = envelope
+    ? new Set([envelope.to].flat().map(checkedAddress))
+    : [...recipients.keys()];
+  const named = [...addresses].map((address) => ({
+    address,
+    // Whom only the envelope knows is hidden from the others, like a Bcc.
+    kind: recipients.get(address) ?? "bcc",
+  }));
+  if (named.length === 0) throw badMail("it has no recipient: give `to`, `cc` or `bcc`");
   return {
-    reversePath: reversePath === "" ? "" : checkedAddress(reversePath),
-    recipients: [...addresses].map((address) => ({
-      address,
-      // Whom only the envelope knows is hidden from the others, like a Bcc.
-      kind: recipients.get(address) ?? "bcc",
-    })),
+    reversePath:
+      reversePath === sender || reversePath === "" ? reversePath : checkedAddress(reversePath),
+    recipients: named,
   };
 }
 
@@ -168,11 +188,11 @@ function flat(addresses: readonly ParsedAddress[] = []): Address[] {
 /** The address with its domain as it is compared and looked up; the local part keeps its spelling. */
 function checkedAddress(address: unknown): Address {
   const text = typeof address === "string" ? address.trim() : "";
+  const parts = addressParts(text);
   const at = text.lastIndexOf("@");
-  const domain = normaliseDomain(text.slice(at + 1));
   // biome-ignore lint/suspicious/noControlCharactersInRegex: none may reach an SMTP command.
   const plain = at > 0 && !/[\x00-\x20\x7f<>]/.test(text);
-  if (plain && domain !== undefined && addressParts(text)) return `${text.slice(0, at)}@${domain}`;
+  if (plain && parts) return `${text.slice(0, at)}@${parts.domain}`;
   throw badMail(`${JSON.stringify(address)} is not an address`);
 }
 

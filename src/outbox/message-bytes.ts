@@ -42,27 +42,26 @@ export function headerFields(bytes: Uint8Array): HeaderField[] {
   const empty = buffer.indexOf("\r\n\r\n");
   const head = buffer.toString("latin1", 0, empty === -1 ? buffer.length : empty + 2);
   const fields: HeaderField[] = [];
-  const pattern = /([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n/y;
+  const pattern = /([!-9;-~]+)[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n/y;
   for (let found = pattern.exec(head); found; found = pattern.exec(head)) {
     const [whole, name = "", value = ""] = found;
     const start = found.index;
-    const unfolded = value.replace(/\r\n/g, "").trim();
+    const unfolded = (value.includes("\r") ? value.replaceAll("\r\n", "") : value).trim();
     fields.push({ name: name.toLowerCase(), value: unfolded, start, end: start + whole.length });
   }
   return fields;
 }
 
-/** Takes all fields of these names (lower-case) out, and puts lines on top. */
+/** Takes these fields out, which stand in this order, and puts lines on top. */
 export function editHeader(
   bytes: Uint8Array,
-  edit: { readonly without?: readonly string[]; readonly add?: readonly string[] },
+  edit: { readonly without?: readonly HeaderField[]; readonly add?: readonly string[] },
 ): Uint8Array {
   const { without = [], add = [] } = edit;
-  const gone = headerFields(bytes).filter(({ name }) => without.includes(name));
-  if (gone.length === 0 && add.length === 0) return bytes;
+  if (without.length === 0 && add.length === 0) return bytes;
   const parts: Uint8Array[] = [Buffer.from(add.map((line) => `${line}\r\n`).join(""))];
   let from = 0;
-  for (const { start, end } of gone) {
+  for (const { start, end } of without) {
     parts.push(bytes.subarray(from, start));
     from = end;
   }

@@ -2,7 +2,7 @@
  * The outbox as an application sees it: mail goes in durably, alone or in the application's own
  * transaction, and can be looked at, cancelled and sent again. Sending is the worker's business.
  */
-import { type Address, addressParts } from "../mail/index.ts";
+import type { Address } from "../mail/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
 import { atMost, checkDoubt, checkedKey, instant, wholeNumber } from "./checks.ts";
 import { type ComposedMail, compose, type MailContent } from "./compose.ts";
@@ -318,8 +318,9 @@ const retention: PurgeRequest = {
   limit: 1000,
 };
 
+/** The domain of an address as it was composed, which is the domain as it is looked up. */
 function domainOf(address: Address): string {
-  return addressParts(address)?.domain ?? address;
+  return address.slice(address.lastIndexOf("@") + 1);
 }
 
 function notFound(id: string): OutboxError {
