@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isWithin, networks, relayAddress, storeAddress } from "./outbound-kinds.ts";
+import {
+  isWithin,
+  nameServers,
+  networks,
+  relayAddress,
+  storeAddress,
+  tcpPort,
+} from "./outbound-kinds.ts";
 
 test("a relay is read with its port, its encryption and its password, and shown without that", () => {
   const cases: readonly [string, unknown, string][] = [
@@ -50,4 +57,21 @@ test("networks of clients are read, and a client is in them or not", () => {
   for (const text of ["localhost", "192.0.2.0/33", "192.0.2.0/", "/24", "192.0.2.0/24,"]) {
     assert.equal(networks.read(text, "/"), undefined, text);
   }
+});
+
+test("name servers are addresses with or without a port, and a port is one", () => {
+  for (const text of [
+    "192.0.2.1",
+    "127.0.0.1:5353, 192.0.2.1",
+    "[2001:db8::1]:53",
+    "2001:db8::1",
+  ]) {
+    assert.equal(nameServers.read(text, "/")?.join(", "), text);
+  }
+  for (const text of ["", "dns.example", "192.0.2.1:0", "192.0.2.1:65536", "[192.0.2.1]:53"]) {
+    assert.equal(nameServers.read(text, "/"), undefined, text);
+  }
+  assert.equal(tcpPort.read("2525", "/"), 2525);
+  for (const text of ["0", "65536", "-1", "x"])
+    assert.equal(tcpPort.read(text, "/"), undefined, text);
 });

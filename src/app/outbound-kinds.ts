@@ -1,5 +1,5 @@
 /** The kinds of value that the settings of mail out have: stores, relays, networks. */
-import { BlockList, isIP, isIPv6 } from "node:net";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { Kind } from "./setting-kinds.ts";
 
@@ -64,6 +64,28 @@ export const relayAddress: Kind<RelayAddress> = {
   },
 };
 
+export const tcpPort: Kind<number> = {
+  shape: "PORT",
+  expected: "a port from 1 to 65535",
+  read: (text) => (/^\d{1,5}$/.test(text) && isPort(Number(text)) ? Number(text) : undefined),
+  show: String,
+};
+
+function isPort(value: number): boolean {
+  return value >= 1 && value <= 65_535;
+}
+
+/** Name servers to ask, each an address with a port if it is not 53. */
+export const nameServers: Kind<readonly string[]> = {
+  shape: "ADDRESS[:PORT]",
+  expected: "addresses such as 192.0.2.1, 127.0.0.1:5353 or [2001:db8::1]:53, separated by commas",
+  read: (text) => {
+    const items = text.split(",").map((item) => item.trim());
+    return items.every(isNameServer) ? items : undefined;
+  },
+  show: (items) => items.join(","),
+};
+
 /** Addresses and networks of clients; `off` for none. */
 export const networks: Kind<readonly string[]> = {
   shape: "ADDRESS[/BITS]",
@@ -88,6 +110,12 @@ export function isWithin(address: string, within: readonly string[]): boolean {
     else list.addSubnet(start, Number(bits), family);
   }
   return list.check(plain, familyOf(plain));
+}
+
+function isNameServer(text: string): boolean {
+  const [, six, four, port] = /^(?:\[([^\]]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (port !== undefined && !isPort(Number(port))) return false;
+  return isIP(text) !== 0 || isIPv6(six ?? "") || isIPv4(four ?? "");
 }
 
 function isNetwork(text: string): boolean {

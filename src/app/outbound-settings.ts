@@ -1,5 +1,5 @@
 /** The part of the table of settings that is about mail out. */
-import { networks, relayAddress, storeAddress } from "./outbound-kinds.ts";
+import { nameServers, networks, relayAddress, storeAddress, tcpPort } from "./outbound-kinds.ts";
 import { setting } from "./setting.ts";
 import { file, hostName, oneOf, wholeNumber } from "./setting-kinds.ts";
 
@@ -32,6 +32,25 @@ export const outboundSettings = {
     undefined,
     "Clients whose mail for other domains is taken by SMTP.",
     "those on this machine while SMTP listens on loopback only, else off",
+  ),
+  nameServers: setting(
+    "outbound",
+    nameServers,
+    undefined,
+    "Name servers that are asked for the hosts of a domain, with --outbound direct.",
+    "those of this machine",
+  ),
+  directPort: setting(
+    "outbound",
+    tcpPort,
+    25,
+    "Port of the hosts of a domain, with --outbound direct.",
+  ),
+  privateHosts: setting(
+    "outbound",
+    oneOf("refuse", "use"),
+    "refuse",
+    "Hosts of a domain that are on a private network or this machine, with --outbound direct.",
   ),
   store: setting(
     "outbound",

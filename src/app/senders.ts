@@ -8,6 +8,7 @@ import { type Deliver, type Message, MessageIntake, normaliseDomain } from "../m
 import { captureMail } from "../outbox/index.ts";
 import {
   type ClientOptions,
+  type DirectClientOptions,
   type DkimKey,
   directClient,
   relayClient,
@@ -59,9 +60,17 @@ function openClient(settings: Settings): SmtpClient | undefined {
     ...(routeConnections !== undefined && { maxConnections: routeConnections }),
     ...(dkim && { dkim }),
   };
-  if (outbound === "direct") return directClient(options);
+  if (outbound === "direct") return directClient({ ...options, ...directOf(settings) });
   if (relay !== undefined) return relayClient({ ...options, relay: targetOf(relay, settings) });
   throw unfit("outbound relay needs the address of one, such as --relay smtp://HOST:PORT");
+}
+
+function directOf({ nameServers, directPort, privateHosts }: Settings): DirectClientOptions {
+  return {
+    ...(nameServers !== undefined && { nameServers }),
+    port: directPort,
+    allowPrivateAddresses: privateHosts === "use",
+  };
 }
 
 /** A password goes over the net only when the connection is encrypted and the certificate holds. */

@@ -7,6 +7,7 @@ import { untilSignal } from "./stop-on-signal.ts";
 const flags: readonly SettingName[] = [
   ...(["data", "domain", "hostname", "metrics", "logLevel", "logFormat", "shutdownMs"] as const),
   ...(["store", "outbound", "relay", "relayPasswordFile", "retry", "maxAttempts"] as const),
+  ...(["nameServers", "directPort", "privateHosts"] as const),
   ...(["concurrency", "routeConnections", "messagesPerConnection", "leaseMs"] as const),
   ...(["dkimDomain", "dkimSelector", "dkimKeyFile", "expireAfterMs", "doubt"] as const),
 ];

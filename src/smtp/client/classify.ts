@@ -44,8 +44,9 @@ export const replyRules: readonly ReplyRule[] = [
   // It takes no mail at all (RFC 7504 §3): for a relay a wrong address in our settings.
   { codes: [521, 556], route: "relay", class: "config" },
   { codes: [521, 556], class: "permanent" },
-  // There is no such domain, or it has no mail host; our own lookup says so.
+  // There is no such domain, it has no mail host, or its host is this one; our own lookup says so.
   { phases: ["connect"], codes: [550], enhanced: ["5.1.2"], route: "direct", class: "permanent" },
+  { phases: ["connect"], codes: [554], enhanced: ["5.4.6"], route: "direct", class: "permanent" },
   // Authentication and encryption: ours to mend (RFC 4954 §6, RFC 3207 §4).
   { codes: [530, 534, 535, 538], class: "config" },
   { codes: [454], enhanced: ["4.7."], class: "route" },

@@ -28,6 +28,8 @@ export interface Route {
   readonly keeper: SessionKeeper;
   readonly rules: readonly ReplyRule[];
   readonly signer: Signer | undefined;
+  /** Where there are several hosts: leaves out that of this session; tells whether another is left. */
+  readonly avoid?: (session: Session) => boolean;
 }
 
 /** Delivers over one route; one outcome per recipient, in order. */
@@ -67,9 +69,12 @@ export async function deliverOver(
   return outcomes as RecipientOutcome[];
 }
 
-/** One transaction; a route that is not open is a reply to every recipient. */
+/**
+ * One transaction; a route that is not open is a reply to every recipient. As long as nobody was given
+ * the mail, a session that broke off is replaced: an idle one by a fresh one, a host by the next.
+ */
 async function transact(
-  { keeper }: Route,
+  { keeper, avoid }: Route,
   envelope: Envelope,
   message: Message,
   options: DeliverOptions,
@@ -79,8 +84,8 @@ async function transact(
       const replies = await keeper.use(options.signal, async (session) => {
         const reused = session.transactions > 0;
         const given = await transactOn(session, envelope, message, options);
-        // It was closed while it lay idle; nothing was said in it. A fresh one may fare better.
-        return reused && !session.usable && given.every(endedBeforeIt) ? undefined : given;
+        if (session.usable || !given.every(endedBeforeIt)) return given;
+        return reused || avoid?.(session) ? undefined : given;
       });
       if (replies) return replies;
     }

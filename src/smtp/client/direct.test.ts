@@ -83,7 +83,7 @@ test("mail for several domains goes to each domain's host, and outcomes keep the
   );
 });
 
-test("a host that cannot be reached is passed over, and not asked again for a while", async (t) => {
+test("a host that cannot be reached is passed over", async (t) => {
   const clock = new SimClock();
   const { sink, client } = await lab(
     t,
@@ -157,4 +157,95 @@ test("where encryption breaks and no policy asks for it, plain text carries the 
   const [outcome] = await send(client, "1@x.example");
   assert.equal(outcome?.kind, "delivered");
   assert.equal(sink.mails.length, 1);
+});
+
+test("of several domains only the one whose reply is missing is in doubt", async (t) => {
+  const hosts = {
+    "x.example": { "mx.x.example": "127.0.0.1" },
+    "y.example": { "mx.y.example": "127.0.0.1" },
+    "z.example": { "mx.z.example": "127.0.0.1" },
+  };
+  const { client } = await lab(t, hosts, {
+    answer: ({ verb, nth }) => (verb === "dot" && nth === 2 ? { drop: true } : undefined),
+  });
+  const [x, y, z] = await send(client, "1@x.example", "2@y.example", "3@z.example");
+  assert.equal(x?.kind, "delivered");
+  assert.ok(y?.kind === "deferred" && y.inDoubt);
+  assert.equal(z?.kind, "delivered");
+});
+
+for (const drop of [true, false]) {
+  const first = drop ? "may have taken" : "has taken";
+  test(`what one domain ${first} stays known when the next is refused its dot`, async (t) => {
+    const { sink, client } = await lab(
+      t,
+      {
+        "x.example": { "mx.x.example": "127.0.0.1" },
+        "y.example": { "mx.y.example": "127.0.0.1" },
+        "z.example": { "mx.z.example": "127.0.0.1" },
+      },
+      { answer: ({ verb }) => (verb === "dot" && drop ? { drop } : undefined) },
+    );
+    let asked = 0;
+    const [x, y, z] = await client.deliver(
+      { reversePath: "a@here.example", recipients: ["1@x.example", "2@y.example", "3@z.example"] },
+      message,
+      {
+        signal,
+        beforeCommit: async () => {
+          asked += 1;
+          if (asked > 1) throw new Error("the lease was lost");
+        },
+      },
+    );
+    if (drop) assert.ok(x?.kind === "deferred" && x.inDoubt);
+    else assert.equal(x?.kind, "delivered");
+    for (const other of [y, z]) {
+      assert.ok(other?.kind === "deferred" && !other.inDoubt && other.scope === "message");
+      assert.match(other.reply.text, /^Not sent this time: the lease was lost$/);
+    }
+    assert.equal(sink.mails.length, 1);
+    assert.equal(asked, 2);
+  });
+}
+
+test("a host that breaks off before it is given the mail is passed over, and left out for a while", async (t) => {
+  const clock = new SimClock();
+  const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
+  const bad = await startSmtpSink({
+    address: "127.0.0.2",
+    answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined),
+  });
+  const good = await startSmtpSink({ address: "127.0.0.3", port: bad.port });
+  const { client } = await lab(
+    t,
+    { "x.example": { "bad.example": "127.0.0.2", "good.example": "127.0.0.3" } },
+    {},
+    { clock, port: bad.port, maxMessagesPerConnection: 1 },
+  );
+  t.after(async () => {
+    await bad[Symbol.asyncDispose]();
+    await good[Symbol.asyncDispose]();
+  });
+  for (const tried of [1, 1, 2]) {
+    assert.equal((await send(client, "1@x.example"))[0]?.kind, "delivered");
+    assert.equal(bad.sessions, tried);
+    if (good.mails.length === 2) clock.advance(120_000);
+  }
+  assert.equal(good.mails.length, 3);
+});
+
+test("when all hosts break off, each is tried once, and the last one's words are told", async (t) => {
+  const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
+  const { sink, client } = await lab(
+    t,
+    { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
+    { answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined) },
+  );
+  for (const sessions of [2, 3]) {
+    const [outcome] = await send(client, "1@x.example");
+    assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
+    assert.match(outcome.reply.text, /Leaving/);
+    assert.equal(sink.sessions, sessions);
+  }
 });

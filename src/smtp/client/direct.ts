@@ -14,11 +14,14 @@ import { startSigner } from "./dkim.ts";
 import { hostSearch } from "./host-search.ts";
 import { SessionKeeper } from "./keeper.ts";
 import type { MailResolver } from "./mx.ts";
-import { type ClientOptions, checkedClientOptions } from "./options.ts";
+import { type ClientOptions, checkedClientOptions, invalid } from "./options.ts";
+import { oneLine } from "./reply-text.ts";
 import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./transport-policy.ts";
 
 export interface DirectClientOptions extends ClientOptions {
-  /** @defaultValue the machine's resolvers */
+  /** Name servers to ask, each an address with a port if it is not 53. @defaultValue the machine's */
+  readonly nameServers?: readonly string[];
+  /** Answers in place of name servers where hosts are looked up. @defaultValue none */
   readonly resolver?: MailResolver;
   /** Port of the hosts. @defaultValue 25 */
   readonly port?: number;
@@ -40,13 +43,16 @@ export interface DirectClientOptions extends ClientOptions {
 export function directClient(options: DirectClientOptions = {}): SmtpClient {
   const { dkim, ca, clock = systemClock, transportPolicy: policy } = options;
   const { session, limits, rules } = checkedClientOptions(options, { maxConnections: 3 });
+  const policies = () =>
+    mtaStsPolicies(asking(options.nameServers, { timeout: 5_000, tries: 2 }), () => clock.now());
   const search = hostSearch({
     mx: {
-      resolver: options.resolver ?? new Resolver({ timeout: 10_000, tries: 3 }),
+      ownName: session.name,
+      resolver: options.resolver ?? asking(options.nameServers, { timeout: 10_000, tries: 3 }),
       allowPrivateAddresses: options.allowPrivateAddresses ?? false,
       random: options.random ?? Math.random,
     },
-    policyOf: policy === false ? noPolicies : (policy ?? mtaStsPolicies(() => clock.now())),
+    policyOf: policy === false ? noPolicies : (policy ?? policies()),
     port: options.port ?? 25,
     // An opportunistic connection takes any certificate; the session knows (RFC 7435 §3).
     tlsOptions: ca === undefined ? {} : { ca },
@@ -61,23 +67,38 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
     let keeper = keepers.get(domain);
     if (keeper) return keeper;
     for (const [name, one] of keepers) if (one.empty) keepers.delete(name);
-    keeper = new SessionKeeper({ open: (signal) => search(domain, signal), ...limits, clock });
+    keeper = new SessionKeeper({ open: (signal) => search.open(domain, signal), ...limits, clock });
     keepers.set(domain, keeper);
     return keeper;
   };
 
-  /** Domains one after the other: a worker gives mail for one domain at a time anyway. */
+  async function toDomain(
+    domain: string,
+    envelope: Envelope,
+    message: Message,
+    given: DeliverOptions,
+  ) {
+    const { avoid } = search;
+    const keeper = keeperOf(domain);
+    const route = { kind: "direct", keeper, rules: allRules, signer, avoid } as const;
+    return deliverOver(route, envelope, message, given);
+  }
+
+  /** Domains one after the other: a worker gives mail for one domain at a time, but for a changed route. */
   async function deliver(envelope: Envelope, message: Message, given: DeliverOptions) {
-    const outcomes: RecipientOutcome[] = [];
+    const outcomes: (RecipientOutcome | undefined)[] = envelope.recipients.map(() => undefined);
     for (const [domain, positions] of byDomain(envelope)) {
       const recipients = positions.map((at) => envelope.recipients[at] as string);
-      const route = { kind: "direct", keeper: keeperOf(domain), rules: allRules, signer } as const;
-      const found = await deliverOver(route, { ...envelope, recipients }, message, given);
-      for (const [at, position] of positions.entries()) {
-        outcomes[position] = found[at] as RecipientOutcome;
+      try {
+        const found = await toDomain(domain, { ...envelope, recipients }, message, given);
+        for (const [at, position] of positions.entries()) outcomes[position] = found[at];
+      } catch (error) {
+        // What other domains have taken, or may have, stays known; nobody else was given anything.
+        if (!outcomes.some(isAtStake)) throw error;
+        return outcomes.map((outcome) => outcome ?? notSent(error));
       }
     }
-    return outcomes;
+    return outcomes as RecipientOutcome[];
   }
 
   const close = async () => {
@@ -85,6 +106,35 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
     await signer?.close();
   };
   return { deliver, stats: () => sumOf(keepers.values()), close, [Symbol.asyncDispose]: close };
+}
+
+/** Whether a transaction came to its final dot. */
+function isAtStake(outcome: RecipientOutcome | undefined): boolean {
+  return outcome !== undefined && (outcome.kind === "delivered" || outcome.inDoubt === true);
+}
+
+/** Of whom it is certain that nothing was sent to. */
+function notSent(error: unknown): RecipientOutcome {
+  const text = oneLine(`Not sent this time: ${error instanceof Error ? error.message : error}`);
+  return {
+    kind: "deferred",
+    scope: "message",
+    reply: { code: 451, enhanced: "4.3.0", text, phase: "local" },
+  };
+}
+
+/** A resolver that asks these servers, or the machine's own. */
+function asking(
+  nameServers: readonly string[] | undefined,
+  patience: { readonly timeout: number; readonly tries: number },
+): Resolver {
+  const resolver = new Resolver(patience);
+  try {
+    if (nameServers !== undefined) resolver.setServers(nameServers);
+  } catch {
+    throw invalid("nameServers", "addresses such as 192.0.2.1 or 192.0.2.1:53", nameServers);
+  }
+  return resolver;
 }
 
 /** Positions of the recipients by domain; what is no address has the domain `""`, which is nowhere. */

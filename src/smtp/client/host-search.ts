@@ -1,9 +1,9 @@
 /**
  * Opens a session with the first of a domain's hosts that takes one.
  *
- * A host that could not be reached is left out for two minutes (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A
- * connection that does not fit an enforced policy is never used, and never falls back to plain text
- * (RFC 8461 §5); without a policy, plain text is better than no mail (RFC 7435).
+ * A host that could not be reached, or broke off before it was given mail, is left out for two minutes
+ * while there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit an enforced policy is never used, and never falls back to plain text (RFC 8461 §5); without
+ * a policy, plain text is better than no mail (RFC 7435).
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";
@@ -20,44 +20,61 @@ export interface HostSearchOptions {
   readonly clock: Clock;
 }
 
-export type HostSearch = (domain: string, signal: AbortSignal) => Promise<Session>;
+export interface HostSearch {
+  /** @throws {RouteFailure} When none of the hosts takes a session now. */
+  open(domain: string, signal: AbortSignal): Promise<Session>;
+  /** Leaves the host of a session out for a while; tells whether there is another to try. */
+  avoid(session: Session): boolean;
+}
 
-/** How long an unreachable host is left out, in milliseconds. */
+/** How long a bad host is left out, in milliseconds. */
 const badHostMs = 120_000;
+/** Bad hosts remembered; the one met longest ago goes first. */
+const maxBadHosts = 10_000;
 
 /** Returns a search that remembers which hosts were bad a moment ago. */
 export function hostSearch(options: HostSearchOptions): HostSearch {
   const { mx, policyOf, clock } = options;
   const badUntilMs = new Map<string, number>();
+  /** Where else the mail of a session could go. */
+  const alternatives = new WeakMap<Session, readonly SessionTarget[]>();
 
-  async function tryTarget(target: SessionTarget, signal: AbortSignal): Promise<Session> {
-    const place = `${target.host} ${target.address}`;
-    if ((badUntilMs.get(place) ?? 0) > clock.now()) {
-      throw unreachable(`${target.host} could not be reached a moment ago`);
-    }
+  function remember(target: SessionTarget): void {
+    const place = placeOf(target);
     badUntilMs.delete(place);
-    try {
-      return await openEncrypted(target, options.session, signal);
-    } catch (error) {
-      if (error instanceof RouteFailure) badUntilMs.set(place, clock.now() + badHostMs);
-      throw error;
-    }
+    badUntilMs.set(place, clock.now() + badHostMs);
+    if (badUntilMs.size > maxBadHosts) badUntilMs.delete(badUntilMs.keys().next().value as string);
   }
 
-  return async (domain, signal) => {
-    const [found, policy] = await Promise.all([findMailHosts(domain, mx), policyOf(domain)]);
-    let failure = unreachable(`No host of ${domain} could be reached`);
-    for (const target of targetsOf(domain, found, policy, options)) {
-      try {
-        return await tryTarget(target, signal);
-      } catch (error) {
-        if (!(error instanceof RouteFailure)) throw error;
-        failure = error;
+  const notBad = (target: SessionTarget) => (badUntilMs.get(placeOf(target)) ?? 0) <= clock.now();
+
+  return {
+    async open(domain, signal) {
+      const [found, policy] = await Promise.all([findMailHosts(domain, mx), policyOf(domain)]);
+      const all = targetsOf(domain, found, policy, options);
+      const good = all.filter(notBad);
+      let failure: RouteFailure | undefined;
+      for (const target of good.length > 0 ? good : all) {
+        try {
+          const session = await openEncrypted(target, options.session, signal);
+          alternatives.set(session, all);
+          return session;
+        } catch (error) {
+          if (!(error instanceof RouteFailure)) throw error;
+          remember(target);
+          failure = error;
+        }
       }
-    }
-    throw failure;
+      throw failure;
+    },
+    avoid(session) {
+      remember(session.target);
+      return alternatives.get(session)?.some(notBad) ?? false;
+    },
   };
 }
+
+const placeOf = ({ host, address, port }: SessionTarget) => `${host} ${address} ${port}`;
 
 /** Where to try, in order. */
 function targetsOf(
@@ -91,8 +108,4 @@ async function openEncrypted(
     if (!broken || target.tls !== "opportunistic") throw error;
     return openSession({ ...target, tls: "never" }, options, signal);
   }
-}
-
-function unreachable(text: string): RouteFailure {
-  return new RouteFailure({ code: 451, enhanced: "4.4.1", text, phase: "connect" });
 }

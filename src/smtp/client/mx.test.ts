@@ -32,6 +32,7 @@ const find = (domain: string, zone: Zone, more: Partial<MxOptions> = {}) =>
     resolver: resolverOf(zone),
     allowPrivateAddresses: false,
     random: () => 0,
+    ownName: "here.example",
     ...more,
   });
 
@@ -138,4 +139,46 @@ test("an address literal is its own host", async () => {
     kind: "hosts",
     hosts: [{ host: "[198.51.100.7]", addresses: ["198.51.100.7"] }],
   });
+});
+
+test("of hosts that include this one only the better ones are tried", async () => {
+  const zone: Zone = {
+    "x.example": {
+      mx: [
+        [10, "one.example"],
+        [20, "HERE.example"],
+        [20, "two.example"],
+        [30, "two.example"],
+      ],
+    },
+    "one.example": { a: ["198.51.100.1"] },
+    "two.example": { a: ["198.51.100.2"] },
+  };
+  const found = await find("x.example", zone);
+  assert.deepEqual(found.kind === "hosts" && found.hosts.map(({ host }) => host), ["one.example"]);
+});
+
+test("mail whose best host is this one would go in circles: a final no, also without MX", async () => {
+  const zone: Zone = {
+    "x.example": { mx: [[10, "here.example"]] },
+    "here.example": { a: ["198.51.100.1"] },
+  };
+  for (const domain of ["x.example", "here.example"]) {
+    const found = await find(domain, zone);
+    assert.ok(found.kind === "none" && found.reply.enhanced === "5.4.6");
+  }
+});
+
+test("a host that cannot be resolved now may be the one that is not private", async () => {
+  const found = await find("x.example", {
+    "x.example": {
+      mx: [
+        [1, "in.example"],
+        [2, "out.example"],
+      ],
+    },
+    "in.example": { a: ["127.0.0.1"] },
+    "out.example": { fault: "ESERVFAIL" },
+  });
+  assert.ok(found.kind === "unknown" && found.reply.code === 451);
 });

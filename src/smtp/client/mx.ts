@@ -3,7 +3,8 @@
  *
  * Whether a domain takes no mail, does not exist, or cannot be asked right now are three answers with
  * three consequences; only the last is worth another attempt. Hosts that resolve to this machine or to a
- * private network are left out: a stranger's DNS must not point us at ourselves.
+ * private network are left out: a stranger's DNS must not point us at ourselves. So is this host by name,
+ * with every host after it: the hosts of a domain pass mail on to better ones, never in circles.
  *
  * @see RFC 5321 §5.1 (order, implicit MX), RFC 7505 (null MX), RFC 3463 (codes)
  */
@@ -35,6 +36,8 @@ export interface MxOptions {
   readonly resolver: MailResolver;
   /** Whether hosts on loopback and private networks are used, as in a test or a closed network. */
   readonly allowPrivateAddresses: boolean;
+  /** What this host is called: mail that leads back to it would go in circles. */
+  readonly ownName: string;
   /** Chance, for the order of equals; 0 up to 1. */
   readonly random: () => number;
 }
@@ -51,26 +54,32 @@ export async function findMailHosts(domain: string, options: MxOptions): Promise
   const literal = /^\[(?:IPv6:)?([^\]]+)\]$/i.exec(domain)?.[1];
   if (literal !== undefined)
     return usable(domain, [{ host: domain, addresses: [literal] }], options);
-  const found = await mxOf(domain, options.resolver);
-  if (found.kind !== "records") return found;
-  const { records } = found;
+  const asked = await mxOf(domain, options.resolver);
+  if (asked.kind !== "records") return asked;
+  const { records } = asked;
   if (records.length === 1 && records[0]?.exchange === "") {
     return { kind: "none", reply: answer(556, "5.1.10", `${domain} takes no mail (null MX)`) };
   }
-  const names = inOrder(records, options.random);
+  const better = beforeOwn(records, options.ownName);
+  if (better.length === 0) {
+    const text = `The mail host of ${domain} is this one, which does not keep its mail`;
+    return { kind: "none", reply: answer(554, "5.4.6", text) };
+  }
+  const names = inOrder(better, options.random);
   const looked = await Promise.all(names.map((host) => addressesOf(host, options.resolver)));
   const hosts = looked.flatMap((result, position) =>
     result.kind === "addresses" && result.addresses.length > 0
       ? [{ host: names[position] as string, addresses: result.addresses }]
       : [],
   );
-  if (hosts.length === 0 && looked.some(({ kind }) => kind === "unknown")) {
+  const found = usable(domain, hosts, options);
+  if (found.kind !== "hosts" && looked.some(({ kind }) => kind === "unknown")) {
     return {
       kind: "unknown",
       reply: answer(451, "4.4.3", `Cannot resolve the hosts of ${domain}`),
     };
   }
-  return usable(domain, hosts, options);
+  return found;
 }
 
 function usable(domain: string, hosts: readonly MailHost[], options: MxOptions): MailHosts {
@@ -144,6 +153,13 @@ async function askOnce<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>>
     if (code === "ENOTFOUND") return { kind: "no-domain" };
     return { kind: "failed", code };
   }
+}
+
+/** The hosts that are better than this one; all of them where it is not named (RFC 5321 §5.1). */
+function beforeOwn(records: readonly MxRecord[], ownName: string): readonly MxRecord[] {
+  const own = records.filter(({ exchange }) => exchange.toLowerCase() === ownName.toLowerCase());
+  const limit = Math.min(...own.map(({ priority }) => priority));
+  return records.filter(({ priority }) => priority < limit);
 }
 
 /** By preference; equals in random order, which shares the load (RFC 5321 §5.1). */

@@ -60,7 +60,8 @@ export function checkedClientOptions(
   return { session, limits, rules };
 }
 
-function invalid(name: string, wanted: string, received: unknown): SmtpError {
+/** The error for an option that cannot be used, with the value received. */
+export function invalid(name: string, wanted: string, received: unknown): SmtpError {
   return new SmtpError(
     "ERR_SMTP_OPTION_INVALID",
     `${name} must be ${wanted}; got ${JSON.stringify(received)}.`,

@@ -49,12 +49,11 @@ export async function openSession(
 }
 
 export class Session {
-  readonly host: string;
+  readonly target: SessionTarget;
   /** Transactions carried so far. */
   transactions = 0;
   readonly #connection: SMTPConnection;
   readonly #options: SessionOptions;
-  readonly #target: SessionTarget;
   #extensions = "";
   #stage: Stage = "idle";
   #repliesAwaited = 0;
@@ -67,9 +66,8 @@ export class Session {
 
   constructor(socket: Socket, target: SessionTarget, options: SessionOptions) {
     const { timeouts, name } = options;
-    this.host = target.host;
+    this.target = target;
     this.#options = options;
-    this.#target = target;
     this.#connection = new SMTPConnection({
       connection: socket,
       host: target.host,
@@ -102,7 +100,7 @@ export class Session {
 
   /** Takes the session to where mail can be sent. */
   async begin(signal: AbortSignal): Promise<void> {
-    const { auth } = this.#target;
+    const { auth } = this.target;
     await this.#step("ehlo", signal, (done) => this.#connection.connect(done));
     if (!auth) return;
     const credentials = { user: auth.user, pass: auth.pass };

@@ -4,7 +4,7 @@
  * A policy that was seen holds until its age is over, even when it cannot be fetched again: otherwise
  * whoever can suppress the lookup could take the encryption away (RFC 8461 §5.1, §10).
  */
-import { Resolver } from "node:dns/promises";
+import type { Resolver } from "node:dns/promises";
 
 export interface TransportPolicy {
   /** Whether a connection that does not fit may not be used. */
@@ -26,8 +26,7 @@ const askAgainMs = 3_600_000;
 const maxRemembered = 10_000;
 
 /** Looks policies up, and remembers them for as long as they hold. */
-export function mtaStsPolicies(now: () => number): PolicyLookup {
-  const resolver = new Resolver({ timeout: 5_000, tries: 2 });
+export function mtaStsPolicies(resolver: Resolver, now: () => number): PolicyLookup {
   const known = new Map<string, { policy: Policy; askedAtMs: number }>();
   return async (domain) => {
     const { getPolicy, validateMx } = await import("mailauth/lib/mta-sts.js");

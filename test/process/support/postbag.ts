@@ -72,8 +72,8 @@ export interface Server {
   readonly stderr: () => string;
   /** Resolves when everything acknowledged is visible in its mailbox; needs HTTP. */
   readonly published: () => Promise<void>;
-  /** Resolves when the log has a line like this. */
-  readonly logged: (pattern: RegExp) => Promise<void>;
+  /** Resolves when the log has a line like this, or so many of them. */
+  readonly logged: (pattern: RegExp, lines?: number) => Promise<void>;
   /** Sends a signal and waits for the end. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<Ended>;
   readonly ended: Promise<Ended>;
@@ -111,7 +111,12 @@ export async function serve(
     lmtpPort: portOf("LMTP"),
     http: `http://127.0.0.1:${portOf("HTTP")}`,
     published: () => allPublished(`http://127.0.0.1:${portOf("HTTP")}`),
-    logged: (pattern) => says(child, () => pattern.test(output().stderr)),
+    logged: (pattern, lines = 1) =>
+      says(child, () => {
+        const { stderr } = output();
+        if (lines === 1) return pattern.test(stderr);
+        return stderr.split("\n").filter((line) => pattern.test(line)).length >= lines;
+      }),
     stdout: () => output().stdout,
     stderr: () => output().stderr,
     stop: (signal = "SIGTERM") => {
