@@ -44,7 +44,7 @@ export function outboxCommand(): Command {
     );
   const attempts = new Command("attempts")
     .description("list what was tried for a delivery, and what was answered")
-    .argument("<delivery>", "such as 019a...-....0")
+    .argument("<id>", "of a delivery, or of a message that has only one")
     .action((id: string, options: Options) =>
       told(options, (outbox) => attemptsOf(outbox, id), attemptTable),
     );
@@ -142,11 +142,14 @@ async function told<Answer>(
   if (!isDone(answer)) process.exitCode = exitCodes.notDone;
 }
 
-/** Attempts of a delivery that exists, or the error that it does not. */
+/** Attempts of a delivery, or of the only one that a message has. */
 async function attemptsOf(outbox: Outbox, id: string) {
-  const found = await outbox.attempts(id);
-  if (found.length === 0 && (await outbox.get(id)) === undefined) throw unknown(id);
-  return found;
+  const message = await messageOf(outbox, id);
+  if (id !== message.id) return outbox.attempts(id);
+  const ids = message.deliveries.map((delivery) => delivery.id);
+  if (ids.length === 1) return outbox.attempts(ids[0] as string);
+  const text = `The message has ${ids.length} deliveries; name one of ${ids.join(", ")}`;
+  throw new AppError("ERR_APP_USAGE", text);
 }
 
 async function messageOf(outbox: Outbox, id: string) {

@@ -175,6 +175,7 @@ test("a refusal for a time is retried, one for good is a dead letter with a hook
   ]);
   await server.logged(new RegExp(`${dead}[^\\n]*mail delivery sent`));
   const attempts = (await outbox(server.data, "attempts", `${dead}.1`)).answer;
+  assert.deepEqual((await outbox(server.data, "attempts", dead)).answer, attempts);
   const numbers = attempts.map((each: { attemptNo: number; cycleAttempt: number }) => [
     each.attemptNo,
     each.cycleAttempt,
@@ -303,6 +304,9 @@ test("send --raw takes a whole message; a key makes a repeat harmless", async (t
     deliveries.map(({ route }: { route: string }) => route),
     ["one.example", "two.example"],
   );
+  const which = await run(["outbox", "attempts", first.id, "--data", data]);
+  assert.match(which.stderr, /The message has 2 deliveries; name one of \S+\.1, \S+\.2\n$/);
+  assert.equal(which.code, 64);
 });
 
 test("a nodemailer application beside a running server has its mail sent", async (t) => {

@@ -38,7 +38,7 @@ const REOPEN =
 const UNDELIVERED = "status not in ('delivered', 'suppressed')";
 const HAS_UNDELIVERED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and ${UNDELIVERED} limit 1`;
-const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered'
+const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered', reply = null
   where delivery_id = $1 and status in ('pending', 'deferred')`;
 const HAS_FAILED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and status = 'failed' limit 1`;

@@ -26,7 +26,7 @@ const REOPEN = "update outbox_recipient set status = 'pending', reply = null whe
 const REOPEN_UNDELIVERED = `${REOPEN} and status not in ('delivered', 'suppressed')`;
 const UNDELIVERED = `select 1 from outbox_recipient
   where delivery = ? and status not in ('delivered', 'suppressed') limit 1`;
-const SAY_DELIVERED = `update outbox_recipient set status = 'delivered'
+const SAY_DELIVERED = `update outbox_recipient set status = 'delivered', reply = null
   where delivery = ? and status in ('pending', 'deferred')`;
 const HAS_FAILED =
   "select 1 from outbox_recipient where delivery = ? and status = 'failed' limit 1";

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { OutboxStore } from "../../../src/outbox/index.ts";
 import {
+  busy,
   claim,
   claimOne,
   day,
@@ -24,13 +25,15 @@ import {
 
 const undelivered = { recipients: "undelivered", expireAfterMs: 5 * day } as const;
 
+/** Found in doubt after a lost reply, which stands with the recipient. */
 async function held(store: OutboxStore, advance: (ms: number) => Promise<void> | void) {
   const stale = await leased(store, { doubt: "hold" });
   await intend(store, stale);
   await advance(minute + 1);
   const { delivery, token } = await claimOne(store);
   const next = { kind: "in_doubt" } as const;
-  await store.complete([{ delivery, token, recipients: [], next, events: [] }]);
+  const recipients = [{ ordinal: 0, status: "deferred", reply: busy }] as const;
+  await store.complete([{ delivery, token, recipients, next, events: [] }]);
   return stale;
 }
 
@@ -220,6 +223,7 @@ export function manageSuite(name: string, open: OpenStore): void {
     const done = await shown(store, messageId);
     assert.equal(done.state, "done");
     assert.deepEqual(await statuses(store, messageId), ["delivered"]);
+    assert.equal(done.recipients[0]?.reply, undefined, "what was answered said something else");
     const [attempt] = await store.attempts(id);
     assert.equal(attempt?.outcome, "in_doubt");
     assert.equal(await store.resolveDoubt(id, "sent", { notify: true }), "not_in_doubt");
