@@ -171,6 +171,20 @@ test("a connection that ends after the final dot leaves its accepted recipients 
   assert.ok(outcomes[1]?.kind === "failed" && !outcomes[1].inDoubt);
 });
 
+test("what is no reply to the final dot says neither yes nor no", async (t) => {
+  for (const said of ["2", "25", "good morning", "2500 Taken", "550"]) {
+    const { client } = await lab(t, {
+      answer: ({ verb }) => (verb === "dot" ? said : undefined),
+    });
+    const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
+    const inDoubt = outcome?.kind === "deferred" && outcome.inDoubt === true;
+    assert.deepEqual(
+      [outcome?.kind, inDoubt],
+      said === "550" ? ["failed", false] : ["deferred", true],
+    );
+  }
+});
+
 test("a connection that ends before the final dot leaves no doubt", async (t) => {
   for (const verb of ["MAIL", "RCPT", "DATA"]) {
     const { client } = await lab(t, {

@@ -9,10 +9,17 @@ import type { Reply, ReplyPhase } from "../../mail/index.ts";
 /** Longest text kept of a reply, in UTF-16 units. */
 const maxTextLength = 512;
 
+const replyCode = /^[2-5]\d\d(?=[ \r\n-]|$)/;
+
+/** Whether it begins as a reply does; what does not says nothing about what the server did. */
+export function isReply(raw: string): boolean {
+  return replyCode.test(raw);
+}
+
 /** Reads a whole reply, of one line or several; what is no reply counts as 451. */
 export function readReply(raw: string, phase: ReplyPhase): Reply {
   const lines = raw.split(/\r?\n/).filter((line) => line !== "");
-  const code = Number(/^[2-5]\d\d(?=[ -]|$)/.exec(lines[0] ?? "")?.[0] ?? 451);
+  const code = Number(replyCode.exec(lines[0] ?? "")?.[0] ?? 451);
   const enhanced = /^\d{3}[ -]([245]\.\d{1,3}\.\d{1,3})(?=\s|$)/.exec(lines[0] ?? "")?.[1];
   const text = lines
     .map((line) => line.replace(/^\d{3}[ -]?/, "").replace(/^[245]\.\d{1,3}\.\d{1,3}(?:\s+|$)/, ""))

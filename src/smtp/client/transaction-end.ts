@@ -4,7 +4,7 @@
  */
 import type { SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
 import type { Reply, ReplyPhase } from "../../mail/index.ts";
-import { oneLine, readReply } from "./reply-text.ts";
+import { isReply, oneLine, readReply } from "./reply-text.ts";
 
 /** What became of one recipient in one transaction. */
 export interface RecipientReply {
@@ -46,6 +46,9 @@ export type TransactionEnd =
 
 export function endOf(error: ConnectionError, stage: Stage): TransactionEnd {
   const { code, command, response, message } = error;
+  if (stage === "dot" && response && !isReply(response)) {
+    return { kind: "broken", reply: readReply(response, "message") };
+  }
   if (code === "EENVELOPE" || code === "EMESSAGE") {
     if (response) return { kind: "refused", reply: readReply(response, phaseOf(command, stage)) };
     if (code === "EMESSAGE") {
@@ -113,7 +116,11 @@ export function repliesOf(
     const own = refused.get(recipient);
     if (own) return { reply: own, accepted: false };
     if (end.kind === "answered") {
-      return { reply: readReply(end.info?.response ?? "", "message"), accepted: true };
+      const response = end.info?.response ?? "";
+      const reply = readReply(response, "message");
+      return isReply(response)
+        ? { reply, accepted: true }
+        : { reply, accepted: false, inDoubt: true };
     }
     const lost = end.kind === "broken" && stage === "dot";
     if (farewell && stage === "envelope") return { reply: farewell, accepted: false };
