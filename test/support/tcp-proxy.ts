@@ -83,8 +83,7 @@ function carry(
         to.write(chunk);
         return;
       case "drop":
-        from.resetAndDestroy();
-        to.resetAndDestroy();
+        for (const socket of [from, to]) reset(socket);
         return;
       case "half-close":
         to.end();
@@ -105,4 +104,10 @@ function carry(
       if (!pair.isDead) to.end();
     });
   });
+}
+
+/** A UNIX socket knows no reset. */
+function reset(socket: Socket): void {
+  if (socket.remoteFamily === undefined) socket.destroy();
+  else socket.resetAndDestroy();
 }
