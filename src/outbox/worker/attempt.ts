@@ -5,7 +5,7 @@
  * sender that gives no outcome leaves a doubt; before, nothing is at stake and nothing is spent. A
  * sender that never settles is left alone: the gate stays shut behind it.
  */
-import type { Deliver, Message, RecipientOutcome } from "../../mail/index.ts";
+import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
 import type { ClaimedDelivery, RecipientRow } from "../rows.ts";
 import { type HeldLease, LeaseLost } from "./leases.ts";
@@ -30,9 +30,10 @@ export async function attempt(
 ): Promise<Outcomes | undefined> {
   const { settings } = sending;
   const startedMs = settings.clock.now();
-  const message = await messageOf(claimed, sending);
-  if (message === "unreadable") return undefined;
-  if (message === "purged") return all(recipients, bytesGone);
+  const bytes = claimed.bytes ?? (await bytesOf(claimed, sending));
+  if (bytes === "unreadable") return undefined;
+  if (bytes === undefined) return all(recipients, bytesGone);
+  const message = outgoingMessage(bytes, claimed.messageIdHeader);
   const dot = new FinalDot(() => announce(claimed, held, startedMs, sending));
   const envelope = {
     reversePath: claimed.reversePath,
@@ -96,30 +97,30 @@ class FinalDot {
 async function answerTo(
   sent: ReturnType<Deliver>,
   dot: FinalDot,
-  { signal, abort }: HeldLease,
+  held: HeldLease,
   { settings: { clock, sendTimeoutMs } }: Sending,
 ): Promise<Outcomes> {
-  const { promise: left, reject: leave } = Promise.withResolvers<never>();
+  const { promise, resolve, reject } = Promise.withResolvers<Outcomes>();
+  sent.then(resolve, reject);
   let grace: TimerHandle;
   const told = () => {
-    const { reason } = signal;
+    const { reason } = held.signal;
     grace = clock.setTimeout(() => {
-      if (dot.state !== "granted" || reason instanceof TookTooLong) leave(reason);
+      if (dot.state !== "granted" || reason instanceof TookTooLong) reject(reason);
     }, graceMs);
   };
-  const late = () => {
+  const timer = clock.setTimeout(() => {
     const reason = new TookTooLong(`The sender took longer than ${sendTimeoutMs} ms`);
     // Told before, it has had its moment.
-    if (signal.aborted) leave(reason);
-    else abort(reason);
-  };
-  const timer = clock.setTimeout(late, sendTimeoutMs);
-  signal.addEventListener("abort", told, { once: true });
-  if (signal.aborted) told();
+    if (held.signal.aborted) reject(reason);
+    else held.abort(reason);
+  }, sendTimeoutMs);
+  held.onAbort = told;
+  if (held.signal.aborted) told();
   try {
-    return await Promise.race([sent, left]);
+    return await promise;
   } finally {
-    signal.removeEventListener("abort", told);
+    held.onAbort = undefined;
     clock.clearTimeout(timer);
     if (grace !== undefined) clock.clearTimeout(grace);
   }
@@ -146,14 +147,13 @@ async function announce(
   if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
 }
 
-/** The message, unless its bytes are gone for good, or the store does not give them now. */
-async function messageOf(
-  { bytes, message, messageIdHeader }: ClaimedDelivery,
+/** The bytes of a large message: none if they are gone for good. */
+async function bytesOf(
+  { message }: ClaimedDelivery,
   { settings: { store, onEvent } }: Sending,
-): Promise<Message | "purged" | "unreadable"> {
+): Promise<Uint8Array | undefined | "unreadable"> {
   try {
-    const found = bytes ?? (await store.body(message));
-    return found ? outgoingMessage(found, messageIdHeader) : "purged";
+    return await store.body(message);
   } catch (error) {
     onEvent({ kind: "store-failed", doing: "body", error });
     return "unreadable";

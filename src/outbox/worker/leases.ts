@@ -28,6 +28,8 @@ export class HeldLease implements Lease {
   untilMs: number;
   /** The store said that it is not valid any more. */
   isLost = false;
+  /** Told once, when the signal aborts. */
+  onAbort: (() => void) | undefined;
   readonly #abort = new AbortController();
 
   constructor({ delivery, token }: Lease, untilMs: number) {
@@ -41,9 +43,11 @@ export class HeldLease implements Lease {
     return this.#abort.signal;
   }
 
-  readonly abort = (reason: unknown): void => {
+  abort(reason: unknown): void {
+    if (this.signal.aborted) return;
     this.#abort.abort(reason);
-  };
+    this.onAbort?.();
+  }
 }
 
 export interface LeasesOptions {
