@@ -28,6 +28,10 @@ export interface PostgresOptions {
   readonly fsync?: boolean;
   /** Further settings of the server, such as those of a bench. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** The folder in which its own is made, such as one on a small disk. @defaultValue the system's */
+  readonly parent?: string;
+  /** Size of one file of its log, a power of two. @defaultValue 16 */
+  readonly walSegmentMb?: number;
 }
 
 /**
@@ -72,7 +76,7 @@ export class Postgres {
   private constructor(bin: string, options: PostgresOptions) {
     this.#bin = bin;
     this.#options = options;
-    this.folder = mkdtempSync(join(tmpdir(), "postbag-postgres-"));
+    this.folder = mkdtempSync(join(options.parent ?? tmpdir(), "postbag-postgres-"));
     if (process.getuid?.() === 0) chownSync(this.folder, NOBODY, NOBODY);
     this.#guard = spawn("sh", ["-c", GUARD, "sh", this.folder], {
       detached: true,
@@ -87,6 +91,7 @@ export class Postgres {
     const postgres = new Postgres(bin, options);
     const { folder } = postgres;
     const flags = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+    flags.push(`--wal-segsize=${options.walSegmentMb ?? 16}`);
     const made = spawnSync(
       join(bin, "initdb"),
       ["-D", join(folder, "data"), ...flags],
@@ -158,6 +163,7 @@ export class Postgres {
     const server = this.#server;
     if (server === undefined) return;
     this.#server = undefined;
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const exited = new Promise((resolve) => server.once("exit", resolve));
     server.ref();
     server.kill(signal);
@@ -165,10 +171,10 @@ export class Postgres {
   }
 
   /** Makes a database of its own and returns how to connect to it. */
-  async database(template = "template1"): Promise<string> {
+  async database(template = "template1", tablespace = "pg_default"): Promise<string> {
     this.#databases += 1;
     const name = `test_${this.#databases}`;
-    await this.sql(`create database ${name} template ${template}`);
+    await this.sql(`create database ${name} template ${template} tablespace ${tablespace}`);
     return this.connectionString(name);
   }
 
