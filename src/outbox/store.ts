@@ -61,7 +61,7 @@ export interface OutboxStore {
 
   /**
    * The same inside a transaction of the caller's: durable, and visible to workers, when the caller
-   * commits; gone when it rolls back.
+   * commits; gone when it rolls back. Who listens by `onDue` is told a moment later, several times.
    *
    * @throws {OutboxError} ERR_OUTBOX_TRANSACTION when the handle is of no kind this store knows.
    */

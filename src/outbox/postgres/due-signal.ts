@@ -9,6 +9,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Clock, TimerHandle } from "../../system/index.ts";
+import { AfterCommit } from "../after-commit.ts";
 import type { Lane, NewMessage } from "../rows.ts";
 import type { DueListener } from "../store.ts";
 import { laneNames } from "../stored.ts";
@@ -36,12 +37,14 @@ export class DueSignal {
   #listening: Promise<void> | undefined;
   #notifying: Promise<unknown> = Promise.resolve();
   #quiet: TimerHandle;
+  readonly #afterCommit: AfterCommit;
   /** Lanes that others are to be told of; `undefined` stands for any. */
   #untold: Set<Lane | undefined> = new Set();
 
   constructor(options: DueSignalOptions) {
     this.#options = options;
     this.#channel = `postbag_due_${options.schema}`.slice(0, 63);
+    this.#afterCommit = new AfterCommit(options.clock, (mail) => this.tell(mail));
   }
 
   onDue(listener: DueListener): () => void {
@@ -51,7 +54,7 @@ export class DueSignal {
   }
 
   /** Tells everybody of the lanes of new messages, or that it may be any; call it after the commit. */
-  tell(messages?: readonly NewMessage[]): void {
+  tell(messages?: readonly Pick<NewMessage, "lane">[]): void {
     const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
     for (const lane of lanes) {
       this.#ring(lane);
@@ -60,8 +63,15 @@ export class DueSignal {
     if (this.#options.notify && !this.#stopped && this.#quiet === undefined) this.#notify();
   }
 
+  /** Tells of messages that lie in somebody's transaction, when that may have been committed. */
+  tellSoon(messages: readonly NewMessage[]): void {
+    if (this.#stopped || (this.#listeners.size === 0 && !this.#options.notify)) return;
+    this.#afterCommit.expect(messages);
+  }
+
   async close(): Promise<void> {
     this.#stopped = true;
+    this.#afterCommit.close();
     this.#options.clock.clearTimeout(this.#quiet);
     this.#stop.resolve();
     await this.#listening;

@@ -176,10 +176,12 @@ class PostgresStore implements OutboxStore {
         "tx has no query(text, values); see docs/outbox.md for what may be handed in",
       );
     }
-    return enqueue(async (sql, values = []) => {
+    const results = await enqueue(async (sql, values = []) => {
       const { rows } = await transaction.query(inSchema(sql, this.#schema), [...values]);
       return rows;
     }, messages);
+    this.#signal.tellSoon(messages);
+    return results;
   }
 
   claim: OutboxStore["claim"] = (request) => this.#planned((query) => claim(query, request));

@@ -7,6 +7,7 @@
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
+import { AfterCommit } from "../after-commit.ts";
 import { wholeNumber } from "../checks.ts";
 import { OutboxError } from "../errors.ts";
 import type { NewMessage } from "../rows.ts";
@@ -68,11 +69,13 @@ class SqliteStore implements OutboxStore {
   readonly #clock: Clock;
   readonly #calls: Batcher<Access, PackedCall, unknown>;
   readonly #listeners = new Set<DueListener>();
+  readonly #afterCommit: AfterCommit;
   #closed: Promise<void> | undefined;
 
   constructor(thread: DatabaseThread, clock: Clock, options: SqliteStoreOptions) {
     this.#thread = thread;
     this.#clock = clock;
+    this.#afterCommit = new AfterCommit(clock, (mail) => this.#tell(mail));
     this.#calls = new Batcher<Access, PackedCall, unknown>({
       name: "sqlite outbox",
       process: (batch) => this.#process(batch),
@@ -105,17 +108,9 @@ class SqliteStore implements OutboxStore {
   }
 
   async enqueueWithin(transaction: TransactionHandle, messages: readonly NewMessage[]) {
-    const now = this.#clock.wallTimeMs();
-    if ("prepare" in transaction && typeof transaction.prepare === "function") {
-      return enqueueSync(transaction, now, messages);
-    }
-    if ("query" in transaction && typeof transaction.query === "function") {
-      return enqueueByQuery(transaction, now, messages);
-    }
-    throw new OutboxError(
-      "ERR_OUTBOX_TRANSACTION",
-      "tx has neither prepare() nor query(); see docs/outbox.md for what may be handed in",
-    );
+    const results = await enqueueThrough(transaction, this.#clock.wallTimeMs(), messages);
+    if (this.#listeners.size > 0) this.#afterCommit.expect(messages);
+    return results;
   }
 
   claim: OutboxStore["claim"] = (request) => this.#call("claim", request);
@@ -151,12 +146,13 @@ class SqliteStore implements OutboxStore {
   }
 
   close(): Promise<void> {
+    this.#afterCommit.close();
     this.#closed ??= this.#calls.close().then(() => this.#thread.close());
     return this.#closed;
   }
 
   /** Says in which lanes something may be due: those of new messages, or any. */
-  #tell(messages?: readonly NewMessage[]): void {
+  #tell(messages?: readonly Pick<NewMessage, "lane">[]): void {
     if (this.#listeners.size === 0) return;
     const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
     for (const listener of this.#listeners) {
@@ -191,6 +187,23 @@ class SqliteStore implements OutboxStore {
     if (result.ok) return result.value;
     throw unpackError(result.error);
   }
+}
+
+async function enqueueThrough(
+  transaction: TransactionHandle,
+  now: number,
+  messages: readonly NewMessage[],
+) {
+  if ("prepare" in transaction && typeof transaction.prepare === "function") {
+    return enqueueSync(transaction, now, messages);
+  }
+  if ("query" in transaction && typeof transaction.query === "function") {
+    return enqueueByQuery(transaction, now, messages);
+  }
+  throw new OutboxError(
+    "ERR_OUTBOX_TRANSACTION",
+    "tx has neither prepare() nor query(); see docs/outbox.md for what may be handed in",
+  );
 }
 
 const readNames: ReadonlySet<OperationName> = new Set<OperationName>([

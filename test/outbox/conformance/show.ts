@@ -93,6 +93,22 @@ export function showSuite(name: string, open: OpenStore): void {
     assert.deepEqual(told, []);
   });
 
+  test(`${name}: mail in somebody's transaction wakes who listens, soon and then again`, async (t) => {
+    const { store, transactions } = await open(t);
+    const begin = Object.values(transactions)[0];
+    assert.ok(begin);
+    const { handle, commit } = await begin();
+    const told: (string | undefined)[] = [];
+    const again = Promise.withResolvers<void>();
+    store.onDue((lane) => {
+      if (told.push(lane) === 2) again.resolve();
+    });
+    await store.enqueueWithin(handle, [message({ lane: "bulk" })]);
+    await commit();
+    await again.promise;
+    assert.deepEqual(told, ["bulk", "bulk"]);
+  });
+
   test(`${name}: migrating twice changes nothing`, async (t) => {
     const { store } = await open(t);
     await store.enqueue([message()]);
