@@ -132,7 +132,10 @@ export interface PurgeRequest {
   readonly rowsAfterMs: number;
   /** Messages with a dead delivery. */
   readonly deadAfterMs: number;
-  /** Events that hooks have heard of, or were not to hear of. */
+  /**
+   * Events that hooks have heard of, or were not to hear of. Those that no hook ever asked for go after
+   * this or `deadAfterMs`, whichever is longer.
+   */
   readonly eventsAfterMs: number;
   readonly limit: number;
 }

@@ -201,7 +201,8 @@ deliveries as (delete from postbag.outbox_delivery d using old
 delete from postbag.outbox_message m using old where m.id = old.id returning 1`;
 const REMOVE_EVENTS = `delete from postbag.outbox_event where seq in (
   select seq from postbag.outbox_event
-  where due_at is null and at <= (select postbag.outbox_now()) - $1::bigint order by seq limit $2) returning 1`;
+  where at <= (select postbag.outbox_now()) - case when due_at is null then $1::bigint else $2::bigint end
+  order by seq limit $3) returning 1`;
 const REMOVE_KEYS = `delete from postbag.outbox_idempotency where (scope, key) in (
   select scope, key from postbag.outbox_idempotency where expires_at <= (select postbag.outbox_now())
   order by expires_at limit $1 for update skip locked) returning 1`;
@@ -214,10 +215,14 @@ export async function purge(query: Query, request: PurgeRequest): Promise<PurgeR
     const ids = (await query(lockOld, [...ages, limit])).map(({ id }) => id);
     return ids.length === 0 ? 0 : (await query(change, [...ages, ids])).length;
   }
+  async function removeEvents() {
+    const ages = [eventsAfterMs, Math.max(eventsAfterMs, deadAfterMs)].map(Math.round);
+    return (await query(REMOVE_EVENTS, [...ages, limit])).length;
+  }
   return {
     messages: await remove(LOCK_OLD, REMOVE, rowsAfterMs, deadAfterMs),
     bytes: await remove(LOCK_OLD_BYTES, REMOVE_BYTES, bytesAfterMs, bytesAfterMs),
-    events: (await query(REMOVE_EVENTS, [Math.round(eventsAfterMs), limit])).length,
+    events: await removeEvents(),
     idempotencyKeys: (await query(REMOVE_KEYS, [limit])).length,
   };
 }

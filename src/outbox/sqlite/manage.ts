@@ -149,8 +149,9 @@ export function purge(db: Statements, now: number, request: PurgeRequest): Purge
   }
   const events = db.run(
     `delete from outbox_event where seq in (select seq from outbox_event
-      where at <= ? and due_at is null order by seq limit ?)`,
+      where at <= case when due_at is null then ? else ? end order by seq limit ?)`,
     now - eventsAfterMs,
+    now - Math.max(eventsAfterMs, deadAfterMs),
     limit,
   );
   const idempotencyKeys = db.run(
