@@ -92,15 +92,10 @@ function composeRaw(
   const given = canonicalCrlf(typeof raw === "string" ? Buffer.from(raw) : raw);
   const fields = headerFields(given);
   const fieldOf = (name: string) => fields.find((field) => field.name === name)?.value;
-  const from = addressesOf(fields, "from");
-  const parties = partiesOf(envelope, {
-    from,
-    to: addressesOf(fields, "to"),
-    cc: addressesOf(fields, "cc"),
-    bcc: addressesOf(fields, "bcc"),
-  });
+  const addresses = addressesIn(fields);
+  const parties = partiesOf(envelope, addresses);
   const found = bracketed(fieldOf("message-id"));
-  const messageIdHeader = found ?? messageIdOf(id, parties.reversePath, from);
+  const messageIdHeader = found ?? messageIdOf(id, parties.reversePath, addresses.from);
   const add = [
     ...(found === undefined ? [`Message-ID: ${messageIdHeader}`] : []),
     ...(fieldOf("date") === undefined ? [`Date: ${dateTime(date.getTime())}`] : []),
@@ -122,12 +117,18 @@ interface ParsedAddress {
   readonly group?: readonly ParsedAddress[] | undefined;
 }
 
+type AddressField = "from" | RecipientKind;
+
 type ParsedAddresses = Readonly<
-  Partial<Record<"from" | RecipientKind, readonly ParsedAddress[] | undefined>>
+  Partial<Record<AddressField, readonly ParsedAddress[] | undefined>>
 >;
 
-function addressesOf(fields: readonly HeaderField[], name: string): readonly ParsedAddress[] {
-  return fields.flatMap((field) => (field.name === name ? readAddresses(field.value) : []));
+function addressesIn(fields: readonly HeaderField[]): ParsedAddresses {
+  const found = { from: [], to: [], cc: [], bcc: [] } as Record<AddressField, ParsedAddress[]>;
+  for (const { name, value } of fields) {
+    if (Object.hasOwn(found, name)) found[name as AddressField].push(...readAddresses(value));
+  }
+  return found;
 }
 
 /** One address of plain characters, alone or behind a name of plain words. */
@@ -192,7 +193,10 @@ function checkedAddress(address: unknown): Address {
   const at = text.lastIndexOf("@");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: none may reach an SMTP command.
   const plain = at > 0 && !/[\x00-\x20\x7f<>]/.test(text);
-  if (plain && parts) return `${text.slice(0, at)}@${parts.domain}`;
+  if (plain && parts) {
+    const isNormal = text.slice(at + 1) === parts.domain;
+    return isNormal ? text : `${text.slice(0, at)}@${parts.domain}`;
+  }
   throw badMail(`${JSON.stringify(address)} is not an address`);
 }
 

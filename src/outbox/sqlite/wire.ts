@@ -81,11 +81,11 @@ export function packCall<Name extends OperationName>(
   }
 }
 
-function inJson({ bytes, idempotency, ...rest }: NewMessage): MessageInJson {
-  const message = { ...rest, bytes: bytes.length };
-  if (idempotency === undefined) return message;
+function inJson(message: NewMessage) {
+  const { bytes, idempotency } = message;
+  if (idempotency === undefined) return { ...message, bytes: bytes.length };
   const contentSha256 = Buffer.from(idempotency.contentSha256).toString("hex");
-  return { ...message, idempotency: { ...idempotency, contentSha256 } };
+  return { ...message, bytes: bytes.length, idempotency: { ...idempotency, contentSha256 } };
 }
 
 /** Puts the calls of a batch into one text, and copies their bytes into one buffer. */
