@@ -1,6 +1,6 @@
 /**
- * The examples, as a user has them: run against the built package, each in an empty folder. The README
- * shows the same text, letter by letter.
+ * The examples, as a user has them: run against the built package, each in an empty folder. The README,
+ * or the page about the outbox, shows the same text, letter by letter.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -31,6 +31,8 @@ const expected: Record<string, string> = {
   "outbox.ts": "pending: Your order\n",
   "nodemailer.ts": "Hello is pending\n",
   "worker.ts": "mail delivery sent\n1 sent\n",
+  "relay.ts":
+    "order: permanent: 550 5.1.1 No such user\nann@one.example delivered\nbob@one.example failed\nredriven\n",
   "kysely.ts": "1 order, 1 mail to ann@one.example\n",
   "drizzle.ts": "1 order, 1 mail to ann@one.example\n",
 };
@@ -66,10 +68,13 @@ test("every example is run, and says what it should", async () => {
   }
 });
 
-test("the README shows the examples as they are", () => {
-  const readme = readFileSync(join(root, "README.md"), "utf8");
+test("the README and the outbox's page show the examples as they are", () => {
+  const shown = ["README.md", "docs/outbox.md"].map((page) =>
+    readFileSync(join(root, page), "utf8"),
+  );
   for (const example of Object.keys(expected)) {
     const text = readFileSync(join(root, "examples", example), "utf8");
-    assert.ok(readme.includes(`\`\`\`ts\n${text}\`\`\``), `README.md lacks examples/${example}`);
+    const isShown = shown.some((page) => page.includes(`\`\`\`ts\n${text}\`\`\``));
+    assert.ok(isShown, `no page shows examples/${example}`);
   }
 });

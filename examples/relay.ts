@@ -1,0 +1,48 @@
+import { createOutbox, EventDispatcher, openSqliteStore, Worker, wantedBy } from "postbag/outbox";
+import { relayClient, startMailServer } from "postbag/smtp";
+
+// Somebody's mail server, which knows Ann and nobody else.
+await using theirs = await startMailServer({
+  protocol: "smtp",
+  listen: { host: "127.0.0.1", port: 0 },
+  hostname: "mx.one.example",
+  spoolDirectory: "./spool",
+  checkRecipient: (to) =>
+    to === "ann@one.example"
+      ? undefined
+      : { code: 550, enhanced: "5.1.1", text: "No such user", phase: "rcpt" },
+  deliver: async ({ recipients }) =>
+    recipients.map(() => ({
+      kind: "delivered",
+      reply: { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" },
+    })),
+});
+const port = "port" in theirs.address ? theirs.address.port : 0;
+
+const store = await openSqliteStore({ file: "./outbox.db" });
+// One way for all: recipients of several domains travel together.
+await using outbox = createOutbox({ store, routeOf: () => "relay" });
+await using relay = relayClient({ relay: { host: "127.0.0.1", port, tls: "never" } });
+const hooks = {
+  onDeadLetter: ({ template, reason }: { template?: string; reason: string }) =>
+    console.log(`${template}: ${reason}`),
+};
+const worker = new Worker({ store, senderOf: () => relay.deliver, notify: wantedBy(hooks) });
+const dispatcher = new EventDispatcher({ store, hooks });
+
+const mail = {
+  from: "shop@example.org",
+  subject: "Your order",
+  text: "Thanks!",
+  template: "order",
+};
+const { id } = await outbox.enqueue({ ...mail, to: ["ann@one.example", "bob@one.example"] });
+await worker.tick(); // A service calls start() on both, and stop() on both in the end.
+await dispatcher.tick();
+
+const message = await outbox.get(id);
+for (const { address, status } of message?.deliveries[0]?.recipients ?? []) {
+  console.log(`${address} ${status}`);
+}
+const [answer] = await outbox.redrive(id); // To Bob, who was not reached; Ann has hers.
+console.log(answer?.answer);
