@@ -1,4 +1,11 @@
-import { createOutbox, EventDispatcher, openSqliteStore, Worker, wantedBy } from "postbag/outbox";
+import {
+  createOutbox,
+  EventDispatcher,
+  type OutboxHooks,
+  openSqliteStore,
+  Worker,
+  wantedBy,
+} from "postbag/outbox";
 import { relayClient, startMailServer } from "postbag/smtp";
 
 // Somebody's mail server, which knows Ann and nobody else.
@@ -23,9 +30,8 @@ const store = await openSqliteStore({ file: "./outbox.db" });
 // One way for all: recipients of several domains travel together.
 await using outbox = createOutbox({ store, routeOf: () => "relay" });
 await using relay = relayClient({ relay: { host: "127.0.0.1", port, tls: "never" } });
-const hooks = {
-  onDeadLetter: ({ template, reason }: { template?: string; reason: string }) =>
-    console.log(`${template}: ${reason}`),
+const hooks: OutboxHooks = {
+  onDeadLetter: ({ template, reason }) => console.log(`${template}: ${reason}`),
 };
 const worker = new Worker({ store, senderOf: () => relay.deliver, notify: wantedBy(hooks) });
 const dispatcher = new EventDispatcher({ store, hooks });
