@@ -149,13 +149,20 @@ async function drainOf(backlog: number): Promise<void> {
       if (done % step !== 0) return;
       const nowMs = performance.now();
       const rate = whole((step * 1_000) / (nowMs - sinceMs));
-      const { rss, heapUsed } = process.memoryUsage();
-      told(done, [rate, whole(rss / 2 ** 20), whole(heapUsed / 2 ** 20)], disturbance());
+      const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
+      const memory = [rss, heapTotal, heapUsed, external].map((bytes) => whole(bytes / 2 ** 20));
+      told(done, [rate, ...memory], disturbance());
       sinceMs = nowMs;
       disturbance = watchMachine();
     });
   });
-  printTable(["done", "done/s", "RSS MiB", "heap MiB", ...disturbanceHead], rows);
+  printTable(
+    ["done", "done/s", "RSS MiB", "heap MiB", "of it used", "outside it", ...disturbanceHead],
+    rows,
+  );
+  console.log(`
+* heap: what V8 holds for the thread of the worker, and what of it is used; much of that is rubbish which
+  it has not collected yet. outside it: buffers and the like.`);
 }
 
 async function besideScheduled(scheduled: number): Promise<void> {

@@ -202,10 +202,12 @@ export class MailOut {
 
 function worked(settings: Settings) {
   const { concurrency, leaseMs, retry, maxAttempts, outbound, routeConnections } = settings;
-  const connections = routeConnections ?? (outbound === "direct" ? 3 : concurrency);
+  // A relay's connections are counted where they are opened: mail beyond them waits there, so that none
+  // idles while an outcome is made durable. A domain is asked for no more than it is given connections.
+  const ofOneRoute = outbound === "direct" ? (routeConnections ?? 3) : concurrency;
   return {
     concurrency,
-    routeConcurrency: outbound === "capture" ? concurrency : Math.min(concurrency, connections),
+    routeConcurrency: Math.min(concurrency, ofOneRoute),
     leaseMs,
     retry: retry === "mta" ? mtaRetry : referenceRetry,
     ...(maxAttempts !== undefined && { maxAttempts }),

@@ -84,7 +84,7 @@ export const outboundSettings = {
     "resend",
     "Mail of which nobody knows whether it was sent: sent again, or held for postbag outbox resolve.",
   ),
-  concurrency: setting("outbound", wholeNumber(1), 20, "Deliveries being sent at a time."),
+  concurrency: setting("outbound", wholeNumber(1), 100, "Deliveries under way at a time."),
   routeConnections: setting(
     "outbound",
     wholeNumber(1),

@@ -20,7 +20,10 @@ export interface WorkerOptions {
   readonly profile?: WorkerProfile;
   /** Name for the record. @defaultValue the machine's name and the process's id */
   readonly name?: string;
-  /** Deliveries being sent at a time, until their outcome is durable. @defaultValue 10; reference: 1 */
+  /**
+   * Deliveries under way at a time, from the claim until their outcome is durable. Better more than the
+   * sender has connections: those then wait for no commit. @defaultValue 100; reference: 1
+   */
   readonly concurrency?: number;
   /** Of these, most on one route. @defaultValue concurrency */
   readonly routeConcurrency?: number;
@@ -77,7 +80,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     throw invalid("profile", '"default" or "reference"', profile);
   }
   const reference = profile === "reference";
-  const concurrency = options.concurrency ?? (reference ? 1 : 10);
+  const concurrency = options.concurrency ?? (reference ? 1 : 100);
   const settings: WorkerSettings = {
     store: options.store,
     senderOf: options.senderOf,
