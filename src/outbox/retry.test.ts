@@ -96,6 +96,12 @@ test("a hint takes the place of the policy, and is never undercut", () => {
   );
 });
 
+test("a server that wants us back in a second does not get us every second", () => {
+  const soon = reply("451 try again in 1 second");
+  assert.equal(retryDelayMs(mtaRetry, 1, low, soon), minute);
+  assert.equal(retryDelayMs(referenceRetry, 1, low, soon), 5 * second);
+});
+
 test("greylisting gets at least five minutes, whatever the policy says", () => {
   for (const text of ["Greylisted", "450 graylisting in action", "grey-listed", "Grey listed"]) {
     assert.ok(isGreylisting(reply(text)), text);

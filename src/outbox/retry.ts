@@ -57,11 +57,15 @@ export const GREYLIST_MIN_MS = 5 * minute;
 /** A hint beyond this is not obeyed, but cut. */
 const MAX_HINT_MS = 24 * hour;
 
+/** One below this neither, unless the policy itself comes back sooner: a server must not keep us busy. */
+const MIN_HINT_MS = minute;
+
 /**
  * Draws the delay after the `attempt`-th attempt of a cycle, in milliseconds.
  *
  * @param reply - What was answered: a time it names is never undercut, and takes the place of the
- *   policy; greylisting is given at least five minutes.
+ *   policy; one of seconds is made a minute, or the least that the policy knows. Greylisting is given
+ *   at least five minutes.
  */
 export function retryDelayMs(
   policy: RetryPolicy,
@@ -71,9 +75,15 @@ export function retryDelayMs(
 ): number {
   const hint = reply && hintMs(reply.text);
   const delay =
-    hint === undefined ? policyDelayMs(policy, attempt, random) : hint * (1 + 0.1 * random());
+    hint === undefined
+      ? policyDelayMs(policy, attempt, random)
+      : Math.max(hint, leastHintMs(policy)) * (1 + 0.1 * random());
   const least = reply && isGreylisting(reply) ? GREYLIST_MIN_MS * (1 + 0.1 * random()) : 0;
   return Math.round(Math.max(delay, least));
+}
+
+function leastHintMs(policy: RetryPolicy): number {
+  return Math.min(MIN_HINT_MS, policy.kind === "exponential" ? policy.baseMs : policy.minMs);
 }
 
 /** Draws the delay a policy asks for after the `attempt`-th attempt. */
