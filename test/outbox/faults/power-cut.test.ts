@@ -1,13 +1,14 @@
 /**
  * What a power cut at any instant leaves of the SQLite store: the database and its log as they are then.
  * The log only grows here, so a copy of both is the disk of some instant between the copy's start and end.
+ * Cuts of a real disk, with what it had not flushed, are in test/powercut/outbox.test.ts.
  */
 import assert from "node:assert/strict";
 import { copyFile, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import type { NewMessage } from "../../../src/outbox/index.ts";
-import { faultLab, temporaryFile } from "./support/lab.ts";
+import { become, faultLab, temporaryFile } from "./support/lab.ts";
 import { letter } from "./support/ledger.ts";
 import { openStoreAt } from "./support/place.ts";
 
@@ -31,7 +32,7 @@ test("a cut at any instant keeps every acknowledged mail, and the intent of ever
 
   async function enqueue(): Promise<void> {
     while (isWorking) {
-      const message = letter();
+      const message = letter({ doubt: acknowledged.length % 2 === 0 ? "hold" : "resend" });
       await lab.ledger.enqueue(message);
       acknowledged.push(message);
       await new Promise((resolve) => setImmediate(resolve));
@@ -78,4 +79,27 @@ test("a cut at any instant keeps every acknowledged mail, and the intent of ever
     assert.ok(delivered >= completed, `${completed} were told to be durable, ${delivered} are`);
     await store.close();
   }
+  for (const cut of [cuts[3], cuts[8], cuts[14]]) await goOnAfter(cut as Cut, t);
 });
+
+/** A worker begins where the cut left off: all is sent, twice only in doubt, and never what is to be held. */
+async function goOnAfter({ file, acknowledged, dots }: Cut, t: TestContext): Promise<void> {
+  const after = await faultLab(t, { place: { kind: "sqlite", file } });
+  const worker = after.worker({ concurrency: 8 });
+  worker.start();
+  await become("everything has ended", () => after.ledger.isOver());
+  await worker.stop();
+  const sentAfter = after.sink.mails.map(({ data }) => /<.*?>/.exec(data)?.[0] ?? "");
+  for (const { id, messageIdHeader, doubt } of acknowledged) {
+    const [isBefore, again] = [dots, sentAfter].map((sent) => sent.includes(messageIdHeader));
+    const attempts = await after.store.attempts(`${id}.1`);
+    if (isBefore && again) {
+      assert.equal(doubt, "resend", "held, and sent twice");
+      assert.equal(attempts[0]?.outcome, "in_doubt", "sent twice, and not on record");
+    }
+    const state = (await after.store.get(id))?.deliveries[0]?.state;
+    // Its intent was on the disk, whether its dot was sent or not.
+    const isHeld = doubt === "hold" && state === "in_doubt" && attempts.length === 1;
+    assert.ok(isBefore || again || isHeld || attempts[0]?.outcome === "delivered", "lost");
+  }
+}

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
+import type { SinkOptions } from "../../support/smtp-sink.ts";
 import { type ProxyChunk, type ProxyDeed, startTcpProxy } from "../../support/tcp-proxy.ts";
 import { carryAll, faultLab, MovedClock } from "./support/lab.ts";
 import { letter } from "./support/ledger.ts";
@@ -16,9 +17,14 @@ const timeouts = {
   finalDotMs: 400,
 };
 
-async function through(t: TestContext, doubt: DoubtPolicy, deed: (chunk: ProxyChunk) => ProxyDeed) {
+async function through(
+  t: TestContext,
+  doubt: DoubtPolicy,
+  deed: (chunk: ProxyChunk) => ProxyDeed,
+  sink: SinkOptions = {},
+) {
   const clock = new MovedClock();
-  const lab = await faultLab(t, { clock });
+  const lab = await faultLab(t, { clock, sink });
   const proxy = await startTcpProxy(lab.sink.port, deed);
   atEnd(t, () => proxy[Symbol.asyncDispose]());
   await lab.ledger.enqueue(letter({ doubt }), letter({ doubt }));
@@ -65,6 +71,25 @@ for (const deed of ["drop", "half-close", "blackhole"] as const) {
       assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
     });
   }
+}
+
+/** Refuses the second recipient, the first time. */
+const refusing = (reply: string): SinkOptions => ({
+  answer: ({ verb, nth }) => (verb === "RCPT" && nth === 2 ? reply : undefined),
+});
+
+for (const [reply, dead] of [
+  ["450 4.2.1 Later", 0],
+  ["550 5.1.1 Who?", 1],
+] as const) {
+  test(`a reply lost for one recipient of two, ${reply} to the other: sent again to the one, on record`, async (t) => {
+    const found = await through(t, "resend", firstTime(isReplyToDot, "drop"), refusing(reply));
+    assert.deepEqual([found.duplicates, found.dead], [1, dead]);
+  });
+  test(`a reply lost for one recipient of two, ${reply} to the other: held, and nobody gets two`, async (t) => {
+    const found = await through(t, "hold", firstTime(isReplyToDot, "drop"), refusing(reply));
+    assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 1, 0]);
+  });
 }
 
 test("a body that is cut off before its dot was sent by nobody's account", async (t) => {

@@ -47,12 +47,12 @@ onBothStores(({ newPlace }) => {
     const purging = (async () => {
       while (!isOver) {
         await lab.store.purge({ ...never, bytesAfterMs: 0, limit: 100 });
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
     })();
     const answers = new Map<string | undefined, number>();
     for (let life = 0; life < 4 * rounds; life += 1) {
-      children.push(await lab.spawn({ concurrency: 4 }));
+      children.push(await lab.spawn({ concurrency: 4, leaseMs: 1_500 }));
       const dots = lab.sink.mails.length;
       for (let at = 0; at < 30; at += 1) {
         const [message] = letters(1);

@@ -22,7 +22,7 @@ export const leaseMs = 600;
 /** How much longer than usual the random tests are. */
 export const rounds = Number(process.env.POSTBAG_FAULT_ROUNDS ?? 1);
 
-const patienceMs = 60_000;
+const patienceMs = 120_000;
 const program = join(import.meta.dirname, "worker-program.ts");
 
 export interface Lab {
@@ -125,12 +125,12 @@ export async function carryAll(worker: Worker, ledger: Ledger, clock: MovedClock
   assert.fail("not over after two days");
 }
 
-/** Waits for a fact to become true in another process, by looking; fails when it takes a minute. */
+/** Waits for a fact to become true in another process, by looking; fails when it takes two minutes. */
 export async function become(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const lastLook = Date.now() + patienceMs;
   for (;;) {
     if (await isSo()) return;
-    assert.ok(Date.now() < lastLook, `still not so after a minute: ${what}`);
+    assert.ok(Date.now() < lastLook, `still not so after two minutes: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
