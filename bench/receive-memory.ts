@@ -1,8 +1,10 @@
 /**
- * How much memory the server takes: 50 messages of 25 MB at once, and a flood while the disk stands still.
+ * How much memory the server takes: 50 messages of 25 MB at once, into mailboxes here and on their way to
+ * another server, and a flood while the disk stands still.
  *
- *   node bench/receive-memory.ts            both, by SMTP
- *   node bench/receive-memory.ts --lmtp     by LMTP
+ *   node bench/receive-memory.ts              all, by SMTP
+ *   node bench/receive-memory.ts --lmtp       by LMTP, which has nothing to pass on
+ *   node bench/receive-memory.ts --only large
  *
  * Resident set of the server process from /proc (proc(5)), at its highest. The flood needs root: its
  * disk stops flushing, a crowd of clients goes on sending, and afterwards the disk works again. No
@@ -17,9 +19,17 @@ import { missing, RecordedDisk } from "../test/support/recorded-disk/index.ts";
 import { freshDisk } from "./support/disk.ts";
 import { printHeader } from "./support/header.ts";
 import { headline, type LoadOptions, load } from "./support/load.ts";
+import { startSink } from "./support/outbox-sink.ts";
 import { printTable } from "./support/table.ts";
 
-const { values } = parseArgs({ options: { lmtp: { type: "boolean", default: false } } });
+const { values } = parseArgs({
+  options: {
+    lmtp: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
+    count: { type: "string", default: "50" },
+  },
+});
+const count = Number(values.count);
 const protocol = values.lmtp ? "lmtp" : "smtp";
 const domain = "bench.local";
 const MiB = 2 ** 20;
@@ -34,20 +44,46 @@ function options(server: Postbag, change: Partial<LoadOptions>): LoadOptions {
   return { ...headline, port, protocol, domain, warmupSeconds: 0, ...change };
 }
 
+const large = { connections: count, total: count, mailboxes: count, bodyBytes: 25_000_000 };
+
 async function largeMessages(): Promise<string[]> {
   await using disk = await freshDisk({});
-  printHeader(disk.path);
   await using server = await Postbag.start({ data: join(disk.path, "data"), domain });
   const idle = resident(server, "VmRSS");
-  const result = await load(
-    options(server, { connections: 50, total: 50, mailboxes: 50, bodyBytes: 25_000_000 }),
-  );
+  const result = await load(options(server, large));
   return [
-    "50 messages of 25 MB at once",
+    `${count} large messages of 25 MB at once`,
     ...[idle, resident(server, "VmHWM")].map((size) => size.toFixed(0)),
     String(result.accepted),
     JSON.stringify(result.errorTexts),
   ];
+}
+
+/** Taken into the outbox and sent to a sink, until nothing is queued. */
+async function largeMessagesToOthers(): Promise<string[]> {
+  await using sink = await startSink();
+  await using disk = await freshDisk({});
+  await using server = await Postbag.start({
+    data: join(disk.path, "data"),
+    domain,
+    arguments: ["--outbound", "relay", "--relay", `smtp://127.0.0.1:${sink.port}`],
+  });
+  const idle = resident(server, "VmRSS");
+  const result = await load(options(server, { ...large, domain: "elsewhere.example" }));
+  const taken = resident(server, "VmHWM");
+  while ((await queued(server)) > 0) await pause(500);
+  return [
+    `${count} large messages of 25 MB for another server at once (${taken.toFixed(0)} MiB until all are taken)`,
+    ...[idle, resident(server, "VmHWM")].map((size) => size.toFixed(0)),
+    String(result.accepted),
+    JSON.stringify(result.errorTexts),
+  ];
+}
+
+async function queued({ httpPort }: Postbag): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
+  const lanes = [...metrics.matchAll(/^postbag_outbox_queued\S* (\d+)$/gm)];
+  return lanes.reduce((sum, [, lane]) => sum + Number(lane), 0);
 }
 
 async function stalledDisk(change: Partial<LoadOptions>): Promise<string[]> {
@@ -71,12 +107,16 @@ async function stalledDisk(change: Partial<LoadOptions>): Promise<string[]> {
   ];
 }
 
-const rows = [await largeMessages()];
+const rows: string[][] = [];
+const wanted = (name: string) => name.includes(values.only);
+printHeader(".");
+if (wanted("large")) rows.push(await largeMessages());
+if (wanted("large for others") && !values.lmtp) rows.push(await largeMessagesToOthers());
 const lack = missing("ext4");
-if (lack === undefined) {
+if (wanted("stall") && lack === undefined) {
   rows.push(await stalledDisk({ connections: 500, bodyBytes: 1_024 }));
   rows.push(await stalledDisk({ connections: 200, bodyBytes: 1_000_000 }));
-} else {
+} else if (wanted("stall")) {
   console.log(`Left out: the disk that stands still, which ${lack}`);
 }
 printTable(["what", "idle MiB", "highest MiB", "accepted", "refused"], rows);

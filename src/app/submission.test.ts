@@ -150,3 +150,39 @@ test("more recipients than one mail may have are several mails of one commit", a
   assert.deepEqual(sizes, [1_000, 1]);
   assert.ok(outcomes.every(({ kind }) => kind === "delivered"));
 });
+
+test("of large messages on their way into the outbox one is in memory at a time, and the others wait", async () => {
+  const size = 20 * 1024 * 1024;
+  let read = 0;
+  const large = (): Message => ({
+    size,
+    file: "spooled",
+    bytes: async () => {
+      read += 1;
+      return Buffer.from("Subject: x\n\nx\n");
+    },
+    stream: message.stream,
+  });
+  const stored = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const raws: string[] = [];
+  const enqueueMany: Outbox["enqueueMany"] = async (mails) => {
+    for (const mail of mails) raws.push(String("raw" in mail && mail.raw));
+    await stored[raws.length - 1]?.promise;
+    return mails.map(() => ({ id: "1", duplicate: false, messageId: "<1@x>", recipients: [] }));
+  };
+  const { deliver } = listener({ enqueueMany });
+  const envelope = { reversePath: "", recipients: ["b@there"] };
+  const impatient = new AbortController();
+  const first = deliver(envelope, large(), options);
+  const second = deliver(envelope, large(), options);
+  const third = deliver(envelope, large(), { signal: impatient.signal });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(read, 1);
+  impatient.abort(new Error("too long"));
+  await assert.rejects(third, /too long/);
+  stored[0]?.resolve();
+  assert.equal((await first)[0]?.kind, "delivered");
+  stored[1]?.resolve();
+  assert.equal((await second)[0]?.kind, "delivered");
+  assert.deepEqual([read, raws], [2, Array(2).fill("Subject: x\r\n\r\nx\r\n")]);
+});

@@ -7,7 +7,17 @@
  * of ours leaves without one, after others have theirs, goes into the outbox too, and is tried again
  * from there instead of by the sender.
  */
-import { type Deliver, type RecipientOutcome, type Reply, refused, reply } from "../mail/index.ts";
+import {
+  type Deliver,
+  type DeliverOptions,
+  type Envelope,
+  MemoryBudget,
+  type Message,
+  type RecipientOutcome,
+  type Reply,
+  refused,
+  reply,
+} from "../mail/index.ts";
 import { type Outbox, OutboxError } from "../outbox/index.ts";
 import type { SessionInfo } from "../smtp/index.ts";
 import type { Engine } from "./engine.ts";
@@ -40,21 +50,36 @@ export interface Submission {
 const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, try again later");
 const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
 
+const CR = 13;
+const LF = 10;
+
+/** Octets of messages on their way into the outbox at once; one that is larger goes alone. */
+const maxMemoryBytes = 16 * 1024 * 1024;
+
 /** The most recipients that one message in the outbox has. */
 const maxRecipients = 1_000;
+
+/** Others have their copies by now: this is the last chance of those left. */
+const noHurry = new AbortController().signal;
 
 export function submission(options: SubmissionOptions): Submission {
   const { settings, engine, outbox, onQueued, onFault } = options;
 
+  const inMemory = new MemoryBudget(maxMemoryBytes);
+
   /** Puts mail into the outbox in one commit: one outcome for all of it. */
-  const enqueue: Enqueue = async (envelope, message) => {
+  const enqueue: Enqueue = (envelope, message, { signal }) =>
+    inMemory.hold(message.size, signal, () => enqueueNow(envelope, message));
+
+  async function enqueueNow(envelope: Envelope, message: Message): Promise<RecipientOutcome> {
     const open = outbox();
     if (open === undefined) return refused(notNow, "route");
     const { reversePath: from, recipients } = envelope;
     try {
-      const raw = await message.bytes();
+      const raw = await asSent(message);
       const mails = parts(recipients).map((to) => ({ raw, envelope: { from, to } }));
       const queued = await open.enqueueMany(mails);
+      if (message.file !== undefined) letGo(raw);
       for (const { id, recipients: to } of queued) onQueued({ id, from, to });
       const text = `queued as ${queued[0]?.id}`;
       return { kind: "delivered", reply: reply(250, "2.0.0", text, "message") };
@@ -63,7 +88,7 @@ export function submission(options: SubmissionOptions): Submission {
       const isOurFault = !(error instanceof OutboxError && error.code === "ERR_OUTBOX_MAIL");
       return refused(isOurFault ? notNow : unfit, "message");
     }
-  };
+  }
 
   return {
     deliver: mixedDelivery({ isOurs: engine.isOurs, local: engine.deliver, enqueue }),
@@ -94,8 +119,9 @@ export function takesMailForOthers({ relayFrom, smtp }: Pick<Settings, "relayFro
 }
 
 type Enqueue = (
-  envelope: Parameters<Deliver>[0],
-  message: Parameters<Deliver>[1],
+  envelope: Envelope,
+  message: Message,
+  options: DeliverOptions,
 ) => Promise<RecipientOutcome>;
 
 /** Joins the mailboxes here and the outbox to one {@link Deliver}. */
@@ -112,7 +138,7 @@ export function mixedDelivery(ways: {
 
     let queued: RecipientOutcome | undefined;
     if (elsewhere.length > 0) {
-      queued = await enqueue({ reversePath, recipients: elsewhere }, message);
+      queued = await enqueue({ reversePath, recipients: elsewhere }, message, options);
       const refusal = queued;
       if (refusal.kind !== "delivered") return recipients.map(() => refusal);
     }
@@ -124,7 +150,7 @@ export function mixedDelivery(ways: {
     const left = here.filter((_, position) => stored[position]?.kind === "deferred");
     const later =
       isTaken && left.length > 0
-        ? await enqueue({ reversePath, recipients: left }, message)
+        ? await enqueue({ reversePath, recipients: left }, message, { ...options, signal: noHurry })
         : undefined;
 
     const outcomes = stored.map((outcome) =>
@@ -135,6 +161,41 @@ export function mixedDelivery(ways: {
       isOurs(recipient) ? (outcomes[next++] as RecipientOutcome) : (queued as RecipientOutcome),
     );
   };
+}
+
+/** The message with CRLF. A large one is held no longer in two forms than it takes to make one of the other. */
+async function asSent(message: Message): Promise<Uint8Array> {
+  const stored = await message.bytes();
+  if (message.file === undefined) return stored; // Small: the outbox does so.
+  const sent = withCrlf(Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength));
+  if (sent !== undefined) letGo(stored);
+  return sent ?? stored;
+}
+
+/** A copy of exact size; `undefined` when there is nothing to change. */
+function withCrlf(stored: Buffer): Uint8Array | undefined {
+  const isBare = (lf: number) => stored[lf - 1] !== CR;
+  let count = 0;
+  for (let lf = stored.indexOf(LF); lf >= 0; lf = stored.indexOf(LF, lf + 1)) {
+    if (isBare(lf)) count += 1;
+  }
+  if (count === 0) return undefined;
+  const sent = Buffer.allocUnsafeSlow(stored.length + count);
+  let from = 0;
+  let at = 0;
+  for (let lf = stored.indexOf(LF); lf >= 0; lf = stored.indexOf(LF, lf + 1)) {
+    at += stored.copy(sent, at, from, lf);
+    if (isBare(lf)) sent[at++] = CR;
+    from = lf;
+  }
+  stored.copy(sent, at, from);
+  return sent;
+}
+
+/** Gives memory back at once: large messages would fill it before the collector comes by. */
+function letGo({ buffer, byteLength }: Uint8Array): void {
+  // What is a part of something is not ours alone.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 function parts(recipients: readonly string[]): string[][] {

@@ -13,6 +13,7 @@ export type {
 } from "./contract.ts";
 export { MessageIntake, type MessageIntakeOptions } from "./intake.ts";
 export { addressToMailbox, type MailboxLookup } from "./mailbox.ts";
+export { MemoryBudget } from "./memory-budget.ts";
 export {
   delivered,
   formatReply,

@@ -5,7 +5,7 @@
  * final dot; the outcome is durable before the lease is let go. What was sent is a fact, even when the
  * lease is somebody else's by then.
  */
-import type { RecipientOutcome } from "../../mail/index.ts";
+import type { MemoryBudget, RecipientOutcome } from "../../mail/index.ts";
 import { type Judgement, judge, type Plan, planOf, type Verdict } from "../entry.ts";
 import type { ClaimedDelivery, Completion, CompletionResult, Release } from "../rows.ts";
 import { attempt } from "./attempt.ts";
@@ -22,6 +22,8 @@ export interface Sending {
   readonly settings: WorkerSettings;
   readonly leases: Leases;
   readonly routes: Routes;
+  /** For bodies that did not come with the claim. */
+  readonly bodies: MemoryBudget;
   /** Aborts when the worker gives up writing outcomes; what is unwritten then is in doubt. */
   readonly givingUp: AbortSignal;
 }
@@ -60,8 +62,12 @@ async function carryOut(
       return tellClosed(claimed, plan, result, sending);
     }
     case "send": {
-      const startedMs = sending.settings.clock.now();
-      const outcomes = await attempt(claimed, plan.recipients, held, sending);
+      const { clock } = sending.settings;
+      let startedMs = clock.now();
+      const outcomes = await withRoom(claimed, held, sending, () => {
+        startedMs = clock.now();
+        return attempt(claimed, plan.recipients, held, sending);
+      });
       if (outcomes === undefined) return giveBack(unspent(claimed, sending), sending);
       const verdict = judge(
         claimed,
@@ -71,6 +77,22 @@ async function carryOut(
       );
       return settle(claimed, verdict, outcomes, startedMs, sending);
     }
+  }
+}
+
+/** Sends when there is room in memory for the body; `undefined` if the lease ended in the wait. */
+async function withRoom<Outcomes>(
+  { bytes, size }: ClaimedDelivery,
+  { signal }: HeldLease,
+  { bodies }: Sending,
+  send: () => Promise<Outcomes | undefined>,
+): Promise<Outcomes | undefined> {
+  if (bytes !== undefined) return send();
+  try {
+    return await bodies.hold(size, signal, send);
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) return undefined;
+    throw error;
   }
 }
 

@@ -51,6 +51,8 @@ export interface WorkerOptions {
   readonly sendTimeoutMs?: number;
   /** Bodies up to this size come with the claim. @defaultValue 64 KiB */
   readonly inlineBytes?: number;
+  /** Octets of larger bodies in memory at once; one that is larger than that goes alone. @defaultValue 32 MiB */
+  readonly bodyMemoryBytes?: number;
   /** Which events hooks are to hear of. @defaultValue those of an end, and doubts */
   readonly notify?: Notify;
   /** Told what happens. What it throws becomes a warning of the process. */
@@ -99,6 +101,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     putOffMs: options.putOffMs ?? 1_000,
     sendTimeoutMs: options.sendTimeoutMs ?? 3_600_000,
     inlineBytes: options.inlineBytes ?? 65_536,
+    bodyMemoryBytes: options.bodyMemoryBytes ?? 33_554_432,
     notify: options.notify ?? notifiedByDefault,
     onEvent: guarded(options.onEvent ?? (() => {})),
     clock: options.clock ?? systemClock,
@@ -121,7 +124,7 @@ function guarded(onEvent: (event: WorkerEvent) => void): (event: WorkerEvent) =>
 
 function check(settings: WorkerSettings): void {
   const { maxAttempts, intervalMs, pollMs, routePausesMs } = settings;
-  const counts = ["concurrency", "routeConcurrency", "batchSize"] as const;
+  const counts = ["concurrency", "routeConcurrency", "batchSize", "bodyMemoryBytes"] as const;
   const times = ["leaseMs", "putOffMs", "sendTimeoutMs"] as const;
   for (const name of [...counts, ...times]) wholeNumber(name, settings[name]);
   for (const name of times) {

@@ -198,3 +198,38 @@ test("a poll asks every lane once, however often the worker wakes in between", a
   const claims = lab.watched.count("claim");
   assert.ok(claims >= 4 * 8 && claims <= 4 * 11, `${claims} claims in 10 s`);
 });
+
+test("of large bodies no more are in memory than there is room for, and small mail passes them", async (t) => {
+  const large = () =>
+    Buffer.concat([Buffer.from("Message-ID: <x@y>\r\n\r\n"), Buffer.alloc(70_000, "x")]);
+  const ends: (() => void)[] = [];
+  let inHands = 0;
+  let most = 0;
+  let small = 0;
+  const { store, worker } = await lab(
+    t,
+    async (_, message) => {
+      if (message.size < 70_000) {
+        small += 1;
+        return [ok];
+      }
+      inHands += 1;
+      most = Math.max(most, inHands);
+      await new Promise<void>((resolve) => ends.push(resolve));
+      inHands -= 1;
+      return [ok];
+    },
+    { bodyMemoryBytes: 150_000, concurrency: 10 },
+  );
+  const mails = Array.from({ length: 5 }, () => mail(["b@x.example"], { bytes: large() }));
+  await store.enqueue([...mails, mail(["c@x.example"])]);
+  const ticked = worker.tick();
+  for (let left = 5; left > 0; ) {
+    const end = ends.shift();
+    if (end) left -= 1;
+    end?.();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal((await ticked).sent, 6);
+  assert.deepEqual([most, small], [2, 1]);
+});

@@ -6,6 +6,7 @@
  * Nothing that one delivery does, and no failure of the store, ends the loop.
  */
 
+import { MemoryBudget } from "../../mail/index.ts";
 import type { ClaimedDelivery } from "../rows.ts";
 import { Bell } from "./bell.ts";
 import { Claims, type Found } from "./claims.ts";
@@ -64,6 +65,7 @@ export class Worker {
       settings: this.settings,
       leases: this.#leases,
       routes: this.#routes,
+      bodies: new MemoryBudget(this.settings.bodyMemoryBytes),
       get givingUp() {
         return givingUp();
       },
