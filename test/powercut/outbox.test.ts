@@ -1,12 +1,15 @@
 /**
  * Real power cuts of the SQLite store: mail is enqueued and sent on a disk with a volatile write cache,
  * and the recording of it is cut, its own checkpoints included.
+ *
+ * `POSTBAG_FAULT_ROUNDS=20` makes twenty times as many cuts.
  */
 import assert from "node:assert/strict";
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openSqliteStore, Worker } from "../../src/outbox/index.ts";
+import { rounds } from "../outbox/faults/support/lab.ts";
 import { letter } from "../outbox/faults/support/ledger.ts";
 import {
   type Cut,
@@ -150,7 +153,7 @@ for (const fileSystem of fileSystems) {
     if (lack !== undefined) return t.skip(lack);
     const run = await recordRun(fileSystem);
     assert.equal(run.told.length, 3 * letters);
-    assert.deepEqual(await missingAfter(fileSystem, run, 10), []);
+    assert.deepEqual(await missingAfter(fileSystem, run, 10 * rounds), []);
     await t.test("while a disk that only claims to flush loses some", async () => {
       const recording = ignoringFlushes(run.recording, run.startedNs);
       assert.notDeepEqual(await missingAfter(fileSystem, { ...run, recording }, 5), []);
