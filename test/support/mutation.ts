@@ -46,7 +46,7 @@ export function testMutations(mutations: readonly Mutation[]): void {
 function copyOfTheHouse(t: TestContext): string {
   const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
   t.after(() => rmSync(copy, { recursive: true }));
-  for (const part of ["src", "test/simulation", "test/support", "package.json"]) {
+  for (const part of ["src", "test/simulation", "test/outbox", "test/support", "package.json"]) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));

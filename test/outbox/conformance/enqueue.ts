@@ -111,6 +111,20 @@ export function enqueueSuite(name: string, open: OpenStore): void {
     assert.equal((await claim(store)).deliveries.length, 3);
   });
 
+  test(`${name}: a message that fails halfway leaves nothing of itself`, async (t) => {
+    const { store } = await open(t);
+    const nobody = { address: undefined as unknown as string, kind: "to" } as const;
+    const broken = message({
+      deliveries: [to("a", "a@a.example"), { route: "b", recipients: [nobody] }],
+    });
+    await assert.rejects(store.enqueue([broken]), { code: "ERR_OUTBOX_STORE" });
+    assert.equal(await store.get(broken.id), undefined);
+    assert.deepEqual((await claim(store)).deliveries, []);
+    assert.deepEqual(await store.enqueue([message({ id: broken.id })]), [
+      { kind: "stored", id: broken.id },
+    ]);
+  });
+
   test(`${name}: mail for later is not due before its time, then it is`, async (t) => {
     const { store, advance } = await open(t);
     const now = await store.now();

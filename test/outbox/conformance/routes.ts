@@ -48,6 +48,23 @@ export function routeSuite(name: string, open: OpenStore): void {
     assert.equal((await claim(store)).deliveries.length, 0);
   });
 
+  test(`${name}: while one delivery tries a route, new mail for it waits`, async (t) => {
+    const { store, another, advance } = await open(t);
+    await store.enqueue([down()]);
+    await block(store);
+    await advance(minute);
+    assert.equal((await claimOne(store)).probe, true);
+    await store.enqueue([down()]);
+    assert.deepEqual(await claim(await another()), { deliveries: [], putOff: 1 });
+    await advance(minute + 1);
+    const { deliveries } = await claim(store);
+    assert.deepEqual(
+      deliveries.map(({ probe }) => probe),
+      [true],
+      "one that vanished is followed by one",
+    );
+  });
+
   test(`${name}: many failures together count once, a failed probe counts again`, async (t) => {
     const { store, advance } = await open(t);
     assert.equal((await block(store)).failures, 1);
