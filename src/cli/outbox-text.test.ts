@@ -15,6 +15,7 @@ const delivery: DeliveryRow = {
   cycle: 2,
   cycleAttempts: 1,
   attempts: 3,
+  lastVia: "mx.one.example [192.0.2.1]:25 TLSv1.3",
   subject: "Hello \u202e",
   createdAt: at,
   dueAt: at + 5_000,
@@ -48,17 +49,28 @@ test("a message shows its deliveries and what each recipient's server said, with
   assert.match(text, /^From +<>$/m);
   assert.match(text, /^Size +10 octets, purged$/m);
   assert.match(text, /^Attempts +3, 1 in cycle 2$/m);
+  assert.match(text, /^Last by +mx\.one\.example \[192\.0\.2\.1\]:25 TLSv1\.3$/m);
   assert.match(text, /^ {2}to +you@one\.example +deferred +451 4\.7\.1 Come {2}\[2Jback$/m);
   assert.ok(!text.includes("\u001b"));
 });
 
-test("attempts are in order, with the one under way", () => {
+test("attempts are in order, with who answered, and the one under way", () => {
   const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAt: at };
   const lines = attemptTable([
-    { ...attempt, attemptNo: 1, finishedAt: at + 12, outcome: "deferred", reply },
+    {
+      ...attempt,
+      attemptNo: 1,
+      finishedAt: at + 12,
+      outcome: "deferred",
+      reply,
+      via: "mx [::1]:25",
+    },
     { ...attempt, attemptNo: 2 },
   ]).split("\n");
-  assert.match(lines[1] ?? "", /^1 +1 +1 +2026-11-22 07:00:00 UTC +12 ms +deferred +451 4\.7\.1 /);
+  assert.match(
+    lines[1] ?? "",
+    /^1 +1 +1 +2026-11-22 07:00:00 UTC +12 ms +deferred +451 4\.7\.1 .* mx \[::1\]:25$/,
+  );
   assert.match(lines[2] ?? "", /^2 .* under way$/);
 });
 

@@ -36,13 +36,14 @@ export function messageText(message: MessageRow): string {
 }
 
 function deliveryText(delivery: DeliveryRow): string[] {
-  const { id, route, cycle, cycleAttempts, attempts, reason, dueAt, expiresAt, finishedAt } =
-    delivery;
+  const { id, route, cycle, cycleAttempts, attempts, lastVia, reason } = delivery;
+  const { dueAt, expiresAt, finishedAt } = delivery;
   const facts = [
     ["Delivery", id],
     ["State", stateOf(delivery)],
     ["Route", plain(route)],
     ["Attempts", `${attempts}${cycle > 1 ? `, ${cycleAttempts} in cycle ${cycle}` : ""}`],
+    ...(lastVia === undefined ? [] : [["Last by", plain(lastVia)]]),
     ...(dueAt === undefined ? [] : [["Due", instant(dueAt)]]),
     ...(finishedAt === undefined ? [["Expires", instant(expiresAt)]] : []),
     ...(finishedAt === undefined ? [] : [["Ended", instant(finishedAt)]]),
@@ -60,7 +61,7 @@ function deliveryText(delivery: DeliveryRow): string[] {
 /** One line for each attempt. */
 export function attemptTable(attempts: readonly AttemptRow[]): string {
   if (attempts.length === 0) return "Nothing was tried yet.";
-  const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply"];
+  const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply", "by"];
   const rows = attempts.map(({ startedAt, finishedAt, reply, outcome, ...attempt }) => [
     String(attempt.attemptNo),
     String(attempt.cycle),
@@ -69,6 +70,7 @@ export function attemptTable(attempts: readonly AttemptRow[]): string {
     finishedAt === undefined ? "" : `${finishedAt - startedAt} ms`,
     outcome ?? "under way",
     reply === undefined ? "" : replyText(reply),
+    plain(attempt.via ?? ""),
   ]);
   return table([head, ...rows]).join("\n");
 }

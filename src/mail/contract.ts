@@ -68,6 +68,8 @@ export type RecipientOutcome =
       readonly reply: Reply;
       /** For the log; absent where the message went somewhere else than into a mailbox of ours. */
       readonly copy?: StoredCopy;
+      /** Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`, or `unencrypted` at its end. */
+      readonly via?: string;
     }
   | {
       readonly kind: "deferred" | "failed";
@@ -78,6 +80,8 @@ export type RecipientOutcome =
        * message (RFC 5321 §4.5.3.2.6): to send it again may make a duplicate.
        */
       readonly inDoubt?: true;
+      /** Who answered; absent where nobody did. */
+      readonly via?: string;
     };
 
 export interface DeliverOptions {

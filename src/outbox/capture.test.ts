@@ -21,10 +21,10 @@ test("captured mail lies there whole, with its envelope, for its owner only", as
   const folder = join(data, "captured");
   const outcomes = await captureMail({ folder })(envelope, message, { signal });
   assert.deepEqual(
-    outcomes.map(({ kind, reply }) => [kind, reply.code]),
+    outcomes.map(({ kind, reply, via }) => [kind, reply.code, via]),
     [
-      ["delivered", 250],
-      ["delivered", 250],
+      ["delivered", 250, "captured"],
+      ["delivered", 250, "captured"],
     ],
   );
   const names = readdirSync(folder).toSorted();

@@ -86,6 +86,7 @@ async function keep(path: string, capture: Capture): Promise<RecipientOutcome> {
   }
   return {
     kind: "delivered",
+    via: "captured",
     reply: { code: 250, enhanced: "2.0.0", text: "Captured, not sent", phase: "local" },
   };
 }

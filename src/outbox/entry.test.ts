@@ -177,6 +177,17 @@ test("a recipient refused earlier makes a dead letter of a delivery that ends we
   assert.equal(verdict.completion.attempt?.outcome, "delivered");
 });
 
+test("an attempt is recorded with the first who answered, in plain characters", () => {
+  const three = claimed({ recipients: [recipient(0), recipient(1), recipient(2)] });
+  const by = (outcome: RecipientOutcome, via: string) => ({ ...outcome, via });
+  const some = judged(three, [deferred, by(delivered, "one\0[::1]\ud800"), by(failed, "two")]);
+  assert.ok(some.kind !== "route");
+  assert.equal(some.completion.attempt?.via, "one [::1]\ufffd");
+  const nobody = judged(claimed(), [deferred]);
+  assert.ok(nobody.kind === "retry" && nobody.completion.attempt);
+  assert.ok(!("via" in nobody.completion.attempt));
+});
+
 test("events carry what a hook needs, and only wanted ones are handed to hooks", () => {
   const notify: Judgement["notify"] = (type) => type === "delivery.dead";
   const dead = judged(claimed(), [failed], { notify });
@@ -318,7 +329,7 @@ test("a lost reply among any outcomes is held where that is asked for, and never
   );
 });
 
-test("a delivery found in doubt is held before anything else, or its doubt closed by what comes next", () => {
+test("a delivery found in doubt is held before anything else, and its attempt is on record as in doubt", () => {
   fc.assert(
     fc.property(
       fc.constantFrom("hold" as const, "resend" as const),
@@ -329,15 +340,13 @@ test("a delivery found in doubt is held before anything else, or its doubt close
       (doubtPolicy, crashes, expiresInMs, lane, outcome) => {
         const delivery = claimed({ inDoubt: true, doubtPolicy, crashes, expiresInMs, lane });
         const plan = planOf(delivery, quiet);
+        if (plan.kind === "complete") assert.equal(plan.completion.closesDoubt, true);
         if (doubtPolicy === "hold") {
           assert.ok(plan.kind === "complete");
           assert.deepEqual(plan.completion.next, { kind: "in_doubt" });
           return;
         }
-        if (plan.kind === "complete") {
-          assert.equal(plan.completion.next.kind, "dead");
-          assert.equal(plan.completion.closesDoubt, true);
-        }
+        if (plan.kind === "complete") assert.equal(plan.completion.next.kind, "dead");
         if (plan.kind !== "send") return;
         const verdict = judged(delivery, [outcome]);
         if (verdict.kind !== "route") assert.equal(verdict.completion.closesDoubt, true);

@@ -90,7 +90,7 @@ function close(
     ...leaseOf(claimed),
     recipients: [],
     next,
-    ...(claimed.inDoubt && next.kind !== "in_doubt" ? { closesDoubt: true } : {}),
+    ...(claimed.inDoubt ? { closesDoubt: true } : {}),
     events: [event(type, notify, { ...subjectOf(claimed), reason, error: reason })],
   };
   return { kind: "complete", completion, reason };
@@ -108,7 +108,6 @@ export interface Judgement {
   readonly sinceClaimMs: number;
   /** Duration of the attempt. */
   readonly elapsedMs: number;
-  readonly via?: string;
 }
 
 /** What became of it, for the store and for the log. */
@@ -167,7 +166,12 @@ export function judge(
   const cycleAttempt = claimed.cycleAttempts + (spends ? 1 : 0);
   const doubt = outcomes.find((outcome) => outcome.kind !== "delivered" && outcome.inDoubt);
   const attempt = attemptOf(changes, open, spends, judgement);
-  const recorded = doubt ? { ...attempt, outcome: "in_doubt" as const } : attempt;
+  const via = outcomes.find((outcome) => outcome.via !== undefined)?.via;
+  const recorded: NewAttempt = {
+    ...attempt,
+    ...(doubt && { outcome: "in_doubt" }),
+    ...(via !== undefined && { via: keptText(via, 200) }),
+  };
   const base = completionOf(claimed, changes, recorded);
   const { notify } = judgement;
   const subject = { ...subjectOf(claimed), cycleAttempt };
@@ -238,10 +242,14 @@ export function endByFacts(
 
 /** Cuts a reply to what is kept: no control characters, well-formed, 500 characters. */
 export function keptReply({ code, enhanced, text, phase }: Reply): KeptReply {
+  const cut = keptText(text, 500);
+  return { code, ...(enhanced === undefined ? {} : { enhanced }), text: cut, phase };
+}
+
+function keptText(text: string, most: number): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a database or a terminal chokes on them.
   const plain = text.toWellFormed().replace(/[\x00-\x1f\x7f]+/g, " ");
-  const cut = plain.slice(0, 500).toWellFormed();
-  return { code, ...(enhanced === undefined ? {} : { enhanced }), text: cut, phase };
+  return plain.slice(0, most).toWellFormed();
 }
 
 /** A reply in one line: `550 5.1.1 No such user`. */
@@ -282,7 +290,7 @@ function attemptOf(
   changes: readonly RecipientChange[],
   open: readonly RecipientRow[],
   spends: boolean,
-  { worker, elapsedMs, via }: Judgement,
+  { worker, elapsedMs }: Judgement,
 ): NewAttempt {
   const delivered = changes.filter(({ status }) => status === "delivered").length;
   const whole = delivered === changes.length && !(open.length > 0);
@@ -295,7 +303,6 @@ function attemptOf(
     outcome,
     spends,
     ...(deciding ? { reply: deciding.reply } : {}),
-    ...(via === undefined ? {} : { via }),
   };
 }
 

@@ -197,7 +197,7 @@ export interface NewAttempt {
   readonly spends: boolean;
   /** The reply that decided it. */
   readonly reply?: KeptReply;
-  /** Host it was made through. */
+  /** Who answered; where recipients differ, the first of them with an answer. */
   readonly via?: string;
 }
 

@@ -41,6 +41,8 @@ export interface DeliveryRow {
   /** Why it is dead. */
   readonly reason?: string;
   readonly lastReply?: KeptReply;
+  /** Who answered the last attempt; see {@link AttemptRow.via}. */
+  readonly lastVia?: string;
   readonly createdAt: number;
   /** While `pending`. */
   readonly dueAt?: number;
@@ -63,6 +65,7 @@ export interface AttemptRow {
   /** Absent while the final dot is on its way: the intent was written and no reply was recorded. */
   readonly outcome?: AttemptOutcome;
   readonly reply?: KeptReply;
+  /** Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`; absent where nobody did. */
   readonly via?: string;
 }
 

@@ -26,11 +26,12 @@ const DELIVERY = `select d.*, q.due_at, q.lane as queue_lane, q.token is not nul
     m.public_id, m.template, m.subject, m.created_at,
     (select json_agg(json_build_array(r.address, r.kind, r.status, r.reply) order by r.ordinal)
       from postbag.outbox_recipient r where r.delivery_id = d.id) as recipients,
-    (select coalesce(max(a.attempt_no), 0) from postbag.outbox_attempt a
-      where a.delivery_id = d.id) as attempts
+    coalesce(last.attempt_no, 0) as attempts, last.via as last_via
   from postbag.outbox_delivery d
   join postbag.outbox_message m on m.id = d.id / 1024
-  left join postbag.outbox_queue q on q.delivery_id = d.id`;
+  left join postbag.outbox_queue q on q.delivery_id = d.id
+  left join lateral (select a.attempt_no, a.via from postbag.outbox_attempt a
+    where a.delivery_id = d.id order by a.attempt_no desc limit 1) as last on true`;
 const OF_MESSAGE = `${DELIVERY} where d.id between $1::bigint * 1024 and $1::bigint * 1024 + 1023
   order by d.id`;
 const MESSAGE = `select id, public_id, reverse_path, message_id_header, subject, template, tags, size,
@@ -78,6 +79,7 @@ function deliveryRow(row: Row): DeliveryRow {
     ...optional("subject", row.subject),
     ...optional("reason", row.reason),
     ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
+    ...optional("lastVia", row.last_via),
     createdAt: Number(row.created_at),
     ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.leased === true }),
     expiresAt: Number(row.expires_at),

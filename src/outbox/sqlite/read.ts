@@ -29,7 +29,8 @@ const MESSAGE_COLUMNS = `id, public_id, reverse_path, message_id_header, subject
 const MESSAGE = `select ${MESSAGE_COLUMNS} from outbox_message where public_id = ?`;
 const MESSAGE_BY_KEY = `select ${MESSAGE_COLUMNS} from outbox_message where id = ?`;
 const DELIVERIES = "select * from outbox_delivery where id between ? and ? order by id";
-const LAST_ATTEMPT = "select max(attempt_no) as no from outbox_attempt where delivery = ?";
+const LAST_ATTEMPT = `select attempt_no as no, via from outbox_attempt where delivery = ?
+  order by attempt_no desc limit 1`;
 const ATTEMPTS = `select * from outbox_attempt where delivery = ? order by attempt_no`;
 const QUEUED = `select queue_lane, count(*) as queued from outbox_delivery
   where due_at is not null group by queue_lane`;
@@ -88,6 +89,7 @@ export function findDeliveries(db: Statements, id: string): Row[] {
 
 function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
   const delivery = Number(row.id);
+  const last = db.get(LAST_ATTEMPT, delivery);
   return {
     id: deliveryId(uuidText(message.public_id), delivery),
     messageId: uuidText(message.public_id),
@@ -96,11 +98,12 @@ function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
     state: row.state as DeliveryState,
     cycle: Number(row.cycle),
     cycleAttempts: Number(row.cycle_attempts),
-    attempts: Number(db.get(LAST_ATTEMPT, delivery)?.no ?? 0),
+    attempts: Number(last?.no ?? 0),
     ...optional("template", message.template),
     ...optional("subject", message.subject),
     ...optional("reason", row.reason),
     ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
+    ...optional("lastVia", last?.via ?? null),
     createdAt: Number(message.created_at),
     ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.token !== null }),
     expiresAt: Number(row.expires_at),

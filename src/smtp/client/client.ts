@@ -54,13 +54,15 @@ export async function deliverOver(
     }
     const tooMany: number[] = [];
     for (const [index, position] of left.entries()) {
-      const { reply, accepted, inDoubt } = replies[index] as RecipientReply;
-      if (accepted) outcomes[position] = { kind: "delivered", reply };
-      else if (inDoubt) outcomes[position] = { kind: "deferred", reply, scope: "message", inDoubt };
-      else {
+      const { reply, accepted, inDoubt, via } = replies[index] as RecipientReply;
+      const who = via === undefined ? {} : { via };
+      if (accepted) outcomes[position] = { kind: "delivered", reply, ...who };
+      else if (inDoubt) {
+        outcomes[position] = { kind: "deferred", reply, scope: "message", inDoubt, ...who };
+      } else {
         const found = classify({ reply, route: route.kind }, route.rules);
         if (found === "next-transaction") tooMany.push(position);
-        outcomes[position] = outcomeOf(reply, found);
+        outcomes[position] = { ...outcomeOf(reply, found), ...who };
       }
     }
     // "Too many recipients": the rest goes at once, as long as each round takes some of them.
@@ -91,7 +93,8 @@ async function transact(
     }
   } catch (error) {
     if (!(error instanceof RouteFailure)) throw error;
-    return envelope.recipients.map(() => ({ reply: error.reply, accepted: false }));
+    const { reply, via } = error;
+    return envelope.recipients.map(() => ({ reply, accepted: false, ...(via && { via }) }));
   }
 }
 

@@ -44,9 +44,10 @@ test("a message arrives octet for octet, and each recipient is told of the reply
     signal,
   });
   const reply = { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" };
+  const via = `127.0.0.1 [127.0.0.1]:${sink.port} unencrypted`;
   assert.deepEqual(outcomes, [
-    { kind: "delivered", reply },
-    { kind: "delivered", reply },
+    { kind: "delivered", reply, via },
+    { kind: "delivered", reply, via },
   ]);
   assert.equal(sink.mails[0]?.data, text);
   assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example", "c@x.example"]);
@@ -110,6 +111,7 @@ for (const pipelining of [true, false]) {
       kind: "failed",
       scope: "recipient",
       reply: { code: 550, enhanced: "5.1.1", text: "No such user", phase: "rcpt" },
+      via: `127.0.0.1 [127.0.0.1]:${sink.port} unencrypted`,
     });
     assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example"]);
   });
@@ -144,7 +146,7 @@ test("a refused sender speaks for the whole message", async (t) => {
 });
 
 test("a reply to the final dot that refuses is a fact, not a doubt", async (t) => {
-  const { client } = await lab(t, {
+  const { client, sink } = await lab(t, {
     answer: ({ verb }) => (verb === "dot" ? "452 4.3.1 Disk full" : undefined),
   });
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -152,6 +154,7 @@ test("a reply to the final dot that refuses is a fact, not a doubt", async (t) =
     kind: "deferred",
     scope: "message",
     reply: { code: 452, enhanced: "4.3.1", text: "Disk full", phase: "message" },
+    via: `127.0.0.1 [127.0.0.1]:${sink.port} unencrypted`,
   });
 });
 

@@ -10,6 +10,7 @@
  */
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
+import { TLSSocket } from "node:tls";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { DeliverOptions, Envelope, Message, ReplyPhase } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
@@ -53,6 +54,9 @@ export class Session {
   /** Transactions carried so far. */
   transactions = 0;
   readonly #connection: SMTPConnection;
+  readonly #address: string | undefined;
+  /** Of the encryption under which the last reply came. */
+  #protocol = "unencrypted";
   readonly #options: SessionOptions;
   #extensions = "";
   #stage: Stage = "idle";
@@ -68,6 +72,7 @@ export class Session {
     const { timeouts, name } = options;
     this.target = target;
     this.#options = options;
+    this.#address = socket.remoteAddress;
     this.#connection = new SMTPConnection({
       connection: socket,
       host: target.host,
@@ -96,6 +101,12 @@ export class Session {
   /** Whether another transaction may begin. */
   get usable(): boolean {
     return !this.#ended && this.#stage === "idle";
+  }
+
+  /** Who answers, and how that is encrypted. */
+  get via(): string {
+    const { host, port } = this.target;
+    return `${host} [${this.#address}]:${port} ${this.#protocol}`;
   }
 
   /** Takes the session to where mail can be sent. */
@@ -141,7 +152,7 @@ export class Session {
     else if (end.kind !== "answered" && stage !== "dot") this.close();
     else if (end.kind === "broken") this.close();
     if (failure.reason !== undefined) throw failure.reason;
-    return repliesOf(tracked, end, stage);
+    return repliesOf(tracked, end, stage).map((reply) => ({ ...reply, via: this.via }));
   }
 
   /** Says QUIT and lets the connection go. Does not wait for the farewell. */
@@ -224,8 +235,10 @@ export class Session {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const abort = () => reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
-    this.#giveUp = (reason) =>
-      reject(new RouteFailure(failureReply(reason, phase, this.#encrypting), { cause: reason }));
+    this.#giveUp = (reason) => {
+      const reply = failureReply(reason, phase, this.#encrypting);
+      reject(new RouteFailure(reply, { cause: reason, via: this.via }));
+    };
     this.#watch(this.#options.timeouts.greetingMs, () => this.#giveUp?.(tooLong));
     run((error) => (error ? this.#giveUp?.(error) : resolve()));
     try {
@@ -245,6 +258,8 @@ export class Session {
 
   /** Hears every reply, so that the wait for the next begins anew. */
   #heard(line: string): void {
+    const { _socket: socket } = this.#connection;
+    if (socket instanceof TLSSocket) this.#protocol = socket.getProtocol() ?? this.#protocol;
     // A 220 after the greeting answers STARTTLS.
     this.#encrypting = line.startsWith("220") && this.#extensions !== "";
     if (/^250[ -].*\n250[ -]/s.test(line)) this.#extensions = line;

@@ -59,9 +59,12 @@ export interface SessionOptions {
 export class RouteFailure extends Error {
   override readonly name = "RouteFailure";
   readonly reply: Reply;
+  /** Who said so; nobody, where no connection was taken. */
+  readonly via: string | undefined;
 
-  constructor(reply: Reply, options?: { cause?: unknown }) {
+  constructor(reply: Reply, options?: { readonly cause?: unknown; readonly via?: string }) {
     super(reply.text, options);
     this.reply = reply;
+    this.via = options?.via;
   }
 }

@@ -12,6 +12,7 @@ export interface RecipientReply {
   readonly accepted: boolean;
   /** The reply to the final dot is missing. */
   readonly inDoubt?: true;
+  readonly via?: string;
 }
 
 /** Where a transaction is; nothing can have been accepted before `dot`. */

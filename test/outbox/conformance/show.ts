@@ -4,13 +4,16 @@ import { test } from "node:test";
 import {
   claim,
   claimOne,
+  deferred,
   hour,
+  intend,
   leased,
   message,
   minute,
   type OpenStore,
   refusedForGood,
   sent,
+  shown,
   to,
 } from "./support.ts";
 
@@ -48,6 +51,27 @@ export function showSuite(name: string, open: OpenStore): void {
     assert.deepEqual(await idsOf({ template: "login" }), [waiting.id, dead.id]);
     assert.deepEqual(await idsOf({ template: "login", state: "dead" }), [dead.id]);
     assert.deepEqual(await idsOf({ recipient: "x@b.example" }), [done.id]);
+  });
+
+  test(`${name}: who answered stands with each attempt, and the last one with the delivery`, async (t) => {
+    const { store } = await open(t);
+    const by = (via: string) => ({ worker: "w1", elapsedMs: 1, spends: true, via });
+    const first = await leased(store);
+    await intend(store, first);
+    const later = deferred(first, 0, { attempt: { ...by("mx1 [::1]:25"), outcome: "deferred" } });
+    await store.complete([later]);
+    await store.complete([deferred(await claimOne(store), 0)]);
+    assert.equal((await shown(store, first.id)).lastVia, undefined);
+    const last = await claimOne(store);
+    await store.complete([sent(last, { attempt: { ...by("mx2"), outcome: "delivered" } })]);
+    const attempts = await store.attempts(first.id);
+    assert.deepEqual(
+      attempts.map(({ via }) => via),
+      ["mx1 [::1]:25", undefined, "mx2"],
+    );
+    assert.equal((await shown(store, first.id)).lastVia, "mx2");
+    const { deliveries } = await store.list({ limit: 1 });
+    assert.deepEqual([deliveries[0]?.lastVia, deliveries[0]?.attempts], ["mx2", 3]);
   });
 
   test(`${name}: a cursor that no page gave is refused`, async (t) => {
