@@ -231,6 +231,26 @@ test("stop ends, even if a sender does not: what is left is in doubt or given ba
   assert.equal((await lab.stateOf(after.id))?.state, "in_doubt");
 });
 
+test("stop after the dot waits for its reply: it is on record as sent, and nobody sends it again", async (t) => {
+  const lab = await workerLab(t, async (_, __, { beforeCommit, signal }) => {
+    await beforeCommit?.();
+    await new Promise<void>((resolve) => lab.clock.setTimeout(resolve, 12_000));
+    assert.ok(signal.aborted, "it was told to end long before");
+    return [ok];
+  });
+  const message = mail(["b@x.example"], { doubt: "hold" });
+  await lab.store.enqueue([message]);
+  lab.worker.start();
+  await lab.until(() => lab.worker.stats().inFlight === 1);
+  const stopped = lab.worker.stop({ drainMs: 5_000, replyMs: 10_000 });
+  assert.deepEqual(await lab.settled(stopped), { left: 0 });
+  assert.equal((await lab.stateOf(message.id))?.state, "done");
+  assert.deepEqual(
+    (await lab.store.attempts(`${message.id}.1`)).map(({ outcome }) => outcome),
+    ["delivered"],
+  );
+});
+
 test("a worker that is told to stop while it claims gives back what it got", async (t) => {
   let sends = 0;
   const lab = await workerLab(t, async () => {

@@ -233,3 +233,23 @@ test("of large bodies no more are in memory than there is room for, and small ma
   assert.equal((await ticked).sent, 6);
   assert.deepEqual([most, small], [2, 1]);
 });
+
+test("what is urgent goes first, and bulk when nothing else is due", async (t) => {
+  const sent: string[] = [];
+  const lab = await workerLab(
+    t,
+    async ({ recipients }) => {
+      sent.push(recipients[0] as string);
+      return [ok];
+    },
+    { concurrency: 2, batchSize: 8 },
+  );
+  for (const lane of ["bulk", "normal", "critical"] as const) {
+    await lab.store.enqueue(Array.from({ length: 2 }, () => mail([`${lane}@x.example`], { lane })));
+  }
+  await lab.worker.tick();
+  assert.deepEqual(sent, [
+    ...["critical@x.example", "critical@x.example", "normal@x.example", "normal@x.example"],
+    ...["bulk@x.example", "bulk@x.example"],
+  ]);
+});
