@@ -303,7 +303,10 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     const { delivery, token } = current;
     const next = { kind: "in_doubt" } as const;
     const events = [{ type: "delivery.in_doubt", data: {}, notify: true }] as const;
-    await store.complete([{ delivery, token, recipients: [], next, events }]);
+    const closesDoubt = true;
+    await store.complete([{ delivery, token, recipients: [], next, events, closesDoubt }]);
+    const outcomeOf = async () => (await store.attempts(stale.id))[0]?.outcome;
+    assert.equal(await outcomeOf(), "in_doubt");
     await advance(24 * 60 * minute);
     assert.equal((await claim(store)).deliveries.length, 0);
     const held = await shown(store, stale.id);
@@ -317,5 +320,6 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     assert.equal((await shown(store, stale.id)).state, "in_doubt");
     await store.complete([sent(stale)]);
     assert.equal((await shown(store, stale.id)).state, "done");
+    assert.equal(await outcomeOf(), "delivered");
   });
 }
