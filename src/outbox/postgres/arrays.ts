@@ -31,3 +31,11 @@ function quoted(value: Value): string {
   if (typeof value !== "string") return "null";
   return `"${/["\\]/.test(value) ? value.replace(/["\\]/g, "\\$&") : value}"`;
 }
+
+/**
+ * `column = value`, in a way that a server can only look up in the index of the column, row by row: it
+ * can neither hash it nor merge by it.
+ */
+export function isOne(column: string, value: string): string {
+  return `${column} = any (array[${value}])`;
+}

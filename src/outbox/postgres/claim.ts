@@ -13,7 +13,7 @@ import type {
 } from "../rows.ts";
 import { laneNumbers } from "../rows.ts";
 import { replyOf } from "../stored.ts";
-import { arraysOf, type Columns, unnest } from "./arrays.ts";
+import { arraysOf, type Columns, isOne, unnest } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 
 /**
@@ -33,21 +33,23 @@ const CLAIM = `with due as materialized (
   for update skip locked),
 token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
 troubled as materialized (
-  select r.route, r.blocked_until from postbag.outbox_route r
-  where r.failures > 0 and r.route in (select route from due)
-  order by r.route for no key update of r),
-known as materialized (
-  select d.*, t.blocked_until, coalesce(b.room, $3::integer) as room,
-    case when t.route is null and coalesce(b.room, $3::integer) > 0 then false else exists (
-      select 1 from postbag.outbox_delivery o
-      where o.id = d.delivery_id and o.expires_at <= (select postbag.outbox_now())) end as expired
-  from due d left join troubled t on t.route = d.route
-  left join json_to_recordset($4::text::json) as b (route text, room integer) on b.route = d.route),
-placed as materialized (
+  select r.route, r.blocked_until
+  from (select distinct route from due) as asked
+  join postbag.outbox_route r on ${isOne("r.route", "asked.route")}
+  where r.failures > 0 order by asked.route for no key update of r),
+blocked as materialized (select jsonb_object_agg(route, blocked_until) as until from troubled),
+known as (
+  select d.*, (select (until ->> d.route)::bigint from blocked) as blocked_until,
+    coalesce(($4::jsonb ->> d.route)::integer, $3::integer) as room
+  from due d),
+placed as (
   select k.*, row_number() over (
     partition by k.route, k.expired order by k.due_at, k.delivery_id) as nth
-  from known k),
-judged as materialized (
+  from (select known.*, case when blocked_until is null and room > 0 then false else exists (
+      select 1 from postbag.outbox_delivery o
+      where ${isOne("o.id", "known.delivery_id")} and o.expires_at <= (select postbag.outbox_now())) end as expired
+    from known) k),
+judged as (
   select p.*, case
     when expired then 'lease'
     when blocked_until > (select postbag.outbox_now()) then 'blocked'
@@ -65,22 +67,23 @@ fated as materialized (
   from judged j),
 probed as (
   update postbag.outbox_route r set blocked_until = (select postbag.outbox_now()) + $5::bigint
-  from fated f where f.fate = 'probe' and r.route = f.route),
+  from fated f where f.fate = 'probe' and ${isOne("r.route", "f.route")}),
 leased as (
   update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + $5::bigint,
     token = (select value from token), parked = false, blind = not $7::boolean,
     crashes = q.crashes + (f.token is not null)::integer,
     doubt = f.doubt or (f.token is not null and (f.blind or exists (
       select 1 from postbag.outbox_attempt a
-      where a.delivery_id = f.delivery_id and a.outcome is null)))
-  from fated f where f.fate in ('lease', 'probe') and q.delivery_id = f.delivery_id
+      where ${isOne("a.delivery_id", "f.delivery_id")} and a.outcome is null)))
+  from fated f where f.fate in ('lease', 'probe') and ${isOne("q.delivery_id", "f.delivery_id")}
   returning q.delivery_id, q.token, q.crashes, q.doubt, q.route, f.due_at, f.fate),
 put_off as (
   update postbag.outbox_queue q set parked = f.fate <> 'full', due_at = case f.fate
     when 'blocked' then f.blocked_until
     when 'behind' then (select postbag.outbox_now()) + $5::bigint
     else (select postbag.outbox_now()) + $6::bigint end
-  from fated f where f.fate in ('blocked', 'behind', 'full') and q.delivery_id = f.delivery_id
+  from fated f where f.fate in ('blocked', 'behind', 'full')
+    and ${isOne("q.delivery_id", "f.delivery_id")}
   returning 1)
 select l.*, (select postbag.outbox_now()) - l.due_at as late,
   d.expires_at - (select postbag.outbox_now()) as expires_in,
@@ -88,14 +91,14 @@ select l.*, (select postbag.outbox_now()) - l.due_at as late,
   m.doubt as doubt_policy, m.size,
   case when m.size <= $8 and not m.ascii then m.bytes end as bytes,
   case when m.size <= $8 and m.ascii then convert_from(m.bytes, 'UTF8') end as text,
-  (select json_agg(json_build_array(r.address, r.kind, r.status, r.reply) order by r.ordinal)
-    from postbag.outbox_recipient r where r.delivery_id = l.delivery_id) as recipients,
+  array_to_json(array(select json_build_array(r.address, r.kind, r.status, r.reply)
+    from postbag.outbox_recipient r where r.delivery_id = l.delivery_id
+    order by r.ordinal)) as recipients,
   (select count(*) from put_off) as put_off
 from (select 1) as always
 left join leased l on true
-left join postbag.outbox_delivery d on d.id = l.delivery_id
-left join postbag.outbox_message m on m.id = l.delivery_id / 1024
-order by l.due_at, l.delivery_id`;
+left join postbag.outbox_delivery d on ${isOne("d.id", "l.delivery_id")}
+left join postbag.outbox_message m on ${isOne("m.id", "l.delivery_id / 1024")}`;
 
 /** See `OutboxStore.claim`. */
 export async function claim(query: Query, request: ClaimRequest): Promise<Claim> {
@@ -104,15 +107,20 @@ export async function claim(query: Query, request: ClaimRequest): Promise<Claim>
     laneNumbers[lane],
     limit,
     routeRoom,
-    JSON.stringify(busyRoutes ?? []),
+    JSON.stringify(Object.fromEntries((busyRoutes ?? []).map(({ route, room }) => [route, room]))),
     Math.round(leaseMs),
     Math.round(putOffMs),
     intents,
     inlineBytes,
     request.look ?? limit,
   ]);
+  const deliveries = rows
+    .filter((row) => row.delivery_id !== null)
+    .map((row) => claimed(row, lane));
+  // Here, because the server would move all the bytes about to sort them.
+  deliveries.sort((a, b) => b.lateMs - a.lateMs || a.delivery - b.delivery);
   return {
-    deliveries: rows.filter((row) => row.delivery_id !== null).map((row) => claimed(row, lane)),
+    deliveries,
     putOff: Number(rows[0]?.put_off ?? 0),
   };
 }
@@ -172,36 +180,32 @@ export function leaseColumns<C extends Columns>(others: C): typeof LEASE & C {
 }
 
 /**
- * Leases that are valid, locked in the order of their keys, so that statements never wait for each other
- * in a circle. A lease that stands in the list twice counts once.
+ * `from` a list of leases `h`, those that are valid, each locked in the order of their keys, so that
+ * statements never wait for each other in a circle.
  */
-export function heldLeases(columns: Columns): string {
-  return `with given as materialized (
-  select distinct on (g.delivery, g.token) g.* from ${unnest("g", columns)}
-  order by g.delivery, g.token, g.n),
-held as materialized (
-  select g.* from given g
-  join postbag.outbox_queue q on q.delivery_id = g.delivery and q.token = g.token
-  order by q.delivery_id for update of q)`;
+export function fromHeldLeases(columns: Columns): string {
+  return `from (select * from ${unnest("g", columns)} order by g.delivery, g.n) as h
+  cross join lateral (select from postbag.outbox_queue q
+    where q.delivery_id = h.delivery and q.token = h.token for update) as lease`;
 }
 
 const renewColumns = leaseColumns({ lease: "bigint" });
-const RENEW = `${heldLeases(renewColumns)}
+const RENEW = `with held as materialized (select h.* ${fromHeldLeases(renewColumns)})
 update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.lease
-from held h where q.delivery_id = h.delivery returning h.delivery, h.token`;
+from held h where ${isOne("q.delivery_id", "h.delivery")} returning h.delivery, h.token`;
 
 const releaseColumns = leaseColumns({ delay: "bigint", lane: "smallint", reply: "text" });
-const RELEASE = `${heldLeases(releaseColumns)},
+const RELEASE = `with held as materialized (select h.* ${fromHeldLeases(releaseColumns)}),
 closed as (
   update postbag.outbox_attempt a set outcome = 'deferred', reply = h.reply,
     finished_at = (select postbag.outbox_now())
-  from held h where a.delivery_id = h.delivery and a.token = h.token and a.outcome is null),
+  from held h where ${isOne("a.delivery_id", "h.delivery")} and a.token = h.token and a.outcome is null),
 told as (
   update postbag.outbox_delivery d set last_reply = h.reply
-  from held h where d.id = h.delivery and h.reply is not null)
+  from held h where ${isOne("d.id", "h.delivery")} and h.reply is not null)
 update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.delay, token = null,
   lane = coalesce(h.lane, q.lane)
-from held h where q.delivery_id = h.delivery returning h.n`;
+from held h where ${isOne("q.delivery_id", "h.delivery")} returning h.n`;
 
 /** See `OutboxStore.renew`. */
 export async function renew(
@@ -221,6 +225,17 @@ export async function renew(
 export function validOf(leases: readonly Lease[], rows: readonly Row[]): boolean[] {
   const valid = new Set(rows.map(({ delivery, token }) => `${delivery}:${token}`));
   return leases.map(({ delivery, token }) => valid.has(`${delivery}:${token}`));
+}
+
+/** A list of leases with their places in it, without those that stand in it before. */
+export function eachOnce<L extends Lease>(
+  leases: readonly L[],
+): (readonly [lease: L, n: number])[] {
+  const seen = new Set<string>();
+  return leases.flatMap((lease, n) => {
+    const key = `${lease.delivery}:${lease.token}`;
+    return seen.has(key) ? [] : seen.add(key) && [[lease, n] as const];
+  });
 }
 
 /** See `OutboxStore.release`. An intent that was written is closed: the dot was not sent. */

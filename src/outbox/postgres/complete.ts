@@ -7,8 +7,8 @@ import type {
   Lease,
   RecipientStatus,
 } from "../rows.ts";
-import { arraysOf, unnest } from "./arrays.ts";
-import { heldLeases, leaseColumns, validOf } from "./claim.ts";
+import { arraysOf, isOne } from "./arrays.ts";
+import { eachOnce, fromHeldLeases, leaseColumns, validOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";
 
@@ -16,97 +16,100 @@ import { writeEvent } from "./events.ts";
 const NUMBERS = `cross join lateral (
     select max(a.attempt_no) filter (where a.token = h.token) as own,
       coalesce(max(a.attempt_no), 0) as last
-    from postbag.outbox_attempt a where a.delivery_id = h.delivery) numbers`;
+    from postbag.outbox_attempt a where a.delivery_id = h.delivery) as numbers`;
 
-const intentColumns = leaseColumns({ worker: "text", elapsed: "bigint" });
-const INTEND = `${heldLeases(intentColumns)},
+const intentColumns = leaseColumns({ elapsed: "bigint", worker: "text" });
+const INTEND = `with held as materialized (
+  select h.*, d.cycle, d.cycle_attempts, numbers.own, numbers.last ${fromHeldLeases(intentColumns)}
+  join postbag.outbox_delivery d on ${isOne("d.id", "h.delivery")} ${NUMBERS}),
 begun as (
   insert into postbag.outbox_attempt (delivery_id, attempt_no, token, cycle, cycle_attempt, worker,
     started_at)
-  select h.delivery, numbers.last + 1, h.token, d.cycle, d.cycle_attempts + 1, h.worker,
-    (select postbag.outbox_now()) - h.elapsed
-  from held h join postbag.outbox_delivery d on d.id = h.delivery ${NUMBERS}
-  where numbers.own is null)
+  select delivery, last + 1, token, cycle, cycle_attempts + 1, worker,
+    (select postbag.outbox_now()) - elapsed
+  from held where own is null)
 select delivery, token from held`;
 
-const completionColumns = leaseColumns({
-  tried: "boolean",
-  worker: "text",
+/**
+ * A line for each completion, and one more for each further recipient or event of it. Numbers first:
+ * the server then finds them without a look at what stands before.
+ */
+const lineColumns = leaseColumns({
+  line: "integer",
   elapsed: "bigint",
-  outcome: "text",
-  spends: "boolean",
-  reply: "text",
-  via: "text",
-  next: "text",
   delay: "bigint",
-  reason: "text",
+  ordinal: "integer",
+  tried: "boolean",
+  spends: "boolean",
   closes_doubt: "boolean",
+  notify: "boolean",
+  next: "text",
+  outcome: "text",
+  status: "text",
+  event: "text",
+  ordinals: "text",
+  worker: "text",
+  via: "text",
+  reason: "text",
+  reply: "text",
+  own_reply: "text",
+  data: "text",
 });
-/** Of the completion with this `n`; without a reply of its own it has that of the attempt. */
-const changeColumns = { n: "integer", ordinal: "integer", status: "text", reply: "text" } as const;
-const eventColumns = { n: "integer", type: "text", data: "text", notify: "boolean" } as const;
-const firstOfChanges = 1 + Object.keys(completionColumns).length;
-const firstOfEvents = firstOfChanges + Object.keys(changeColumns).length;
 
-const SETTLE = `${heldLeases(completionColumns)},
-known as materialized (
-  select h.*, d.lane, d.cycle, d.cycle_attempts + h.spends::integer as cycle_attempts,
-    numbers.own, numbers.last
-  from held h join postbag.outbox_delivery d on d.id = h.delivery ${NUMBERS}),
-change as materialized (
-  select k.delivery, c.ordinal, coalesce(c.reply, k.reply) as reply,
-    case when k.next = 'dead' and c.status = 'deferred' then 'failed' else c.status end as status
-  from known k join ${unnest("c", changeColumns, firstOfChanges)} on c.n = k.n),
+const SETTLE = `with known as materialized (
+  select numbers.own, numbers.last, d.lane, d.cycle,
+    d.cycle_attempts + h.spends::integer as cycle_attempts, h.* ${fromHeldLeases(lineColumns)}
+  join postbag.outbox_delivery d on ${isOne("d.id", "h.delivery")} ${NUMBERS}),
 decided as (
-  update postbag.outbox_recipient r set status = c.status, reply = c.reply
-  from change c where r.delivery_id = c.delivery and r.ordinal = c.ordinal
+  update postbag.outbox_recipient r set reply = coalesce(k.own_reply, k.reply),
+    status = case when k.next = 'dead' and k.status = 'deferred' then 'failed' else k.status end
+  from known k where ${isOne("r.delivery_id", "k.delivery")} and r.ordinal = k.ordinal
     and r.status in ('pending', 'deferred')),
 failed as (
   update postbag.outbox_recipient r set status = 'failed'
-  from known k where k.next = 'dead' and r.delivery_id = k.delivery
-    and r.status in ('pending', 'deferred') and not exists (
-      select 1 from change c where c.delivery = r.delivery_id and c.ordinal = r.ordinal)),
+  from known k where k.line = 0 and k.next = 'dead' and ${isOne("r.delivery_id", "k.delivery")}
+    and r.status in ('pending', 'deferred') and r.ordinal <> all (k.ordinals::integer[])),
 finished as (
   update postbag.outbox_attempt a set cycle_attempt = k.cycle_attempts,
     started_at = (select postbag.outbox_now()) - k.elapsed, finished_at = (select postbag.outbox_now()),
     outcome = k.outcome, reply = k.reply, via = k.via
-  from known k where k.tried and a.delivery_id = k.delivery and a.attempt_no = k.own),
+  from known k where k.line = 0 and k.tried and ${isOne("a.delivery_id", "k.delivery")}
+    and a.attempt_no = k.own),
 made as (
   insert into postbag.outbox_attempt (delivery_id, attempt_no, token, cycle, cycle_attempt, worker,
     started_at, finished_at, outcome, reply, via)
   select delivery, last + 1, token, cycle, cycle_attempts, worker, (select postbag.outbox_now()) - elapsed,
     (select postbag.outbox_now()), outcome, reply, via
-  from known where tried and own is null),
+  from known where line = 0 and tried and own is null),
 doubt_closed as (
   update postbag.outbox_attempt a set outcome = 'in_doubt', finished_at = (select postbag.outbox_now())
-  from known k where k.closes_doubt and a.delivery_id = k.delivery and a.token <> k.token
-    and a.outcome is null),
+  from known k where k.line = 0 and k.closes_doubt and ${isOne("a.delivery_id", "k.delivery")}
+    and a.token <> k.token and a.outcome is null),
 queued as (
   update postbag.outbox_queue q set lane = k.lane, due_at = (select postbag.outbox_now()) + k.delay,
     token = null, blind = false, doubt = false, crashes = 0
-  from known k where k.next = 'retry' and q.delivery_id = k.delivery),
+  from known k where k.line = 0 and k.next = 'retry' and ${isOne("q.delivery_id", "k.delivery")}),
 left_queue as (
   delete from postbag.outbox_queue q using known k
-  where k.next <> 'retry' and q.delivery_id = k.delivery),
+  where k.line = 0 and k.next <> 'retry' and ${isOne("q.delivery_id", "k.delivery")}),
 delivery as (
   update postbag.outbox_delivery d set cycle_attempts = k.cycle_attempts, reason = k.reason,
     state = case k.next when 'retry' then 'pending' else k.next end,
     finished_at = case when k.next in ('done', 'dead') then (select postbag.outbox_now()) end,
     last_reply = coalesce(k.reply, d.last_reply)
-  from known k where d.id = k.delivery),
+  from known k where k.line = 0 and ${isOne("d.id", "k.delivery")}),
 told as (
   insert into postbag.outbox_event (type, delivery_id, cycle, at, data, due_at)
-  select e.type, k.delivery, k.cycle, (select postbag.outbox_now()), e.data,
-    case when e.notify then (select postbag.outbox_now()) end
-  from known k join ${unnest("e", eventColumns, firstOfEvents)} on e.n = k.n
-  order by k.n)
-select n, case when tried then coalesce(own, last + 1) end as attempt_no from known`;
+  select event, delivery, cycle, (select postbag.outbox_now()), data,
+    case when notify then (select postbag.outbox_now()) end
+  from known where event is not null order by n, line)
+select n, case when tried then coalesce(own, last + 1) end as attempt_no from known where line = 0`;
 
 export type Intent = Lease & { readonly worker: string; readonly elapsedMs: number };
 
 /** See `OutboxStore.intend`. */
 export async function intend(query: Query, intents: readonly Intent[]): Promise<boolean[]> {
-  const rows = intents.map(({ delivery, token, worker, elapsedMs }, n) => ({
+  const rows = eachOnce(intents).map(([{ delivery, token, worker, elapsedMs }, n]) => ({
     n,
     delivery,
     token,
@@ -125,20 +128,17 @@ export async function settle(
   completions: readonly Completion[],
 ): Promise<(CompletionResult | undefined)[]> {
   const results: (CompletionResult | undefined)[] = completions.map(() => undefined);
-  const rows = await query(SETTLE, [
-    ...arraysOf(completionColumns, completions.map(completionRow)),
-    ...arraysOf(changeColumns, completions.flatMap(changeRows)),
-    ...arraysOf(eventColumns, completions.flatMap(eventRows)),
-  ]);
+  const lines = eachOnce(completions).flatMap(([completion, n]) => linesOf(completion, n));
+  const rows = await query(SETTLE, arraysOf(lineColumns, lines));
   for (const { n, attempt_no: no } of rows) {
     results[Number(n)] = { kind: "settled", ...(no === null ? {} : { attemptNo: Number(no) }) };
   }
   return results;
 }
 
-function completionRow(completion: Completion, n: number) {
-  const { delivery, token, attempt, next, closesDoubt = false } = completion;
-  return {
+function linesOf(completion: Completion, n: number) {
+  const { delivery, token, attempt, recipients, next, closesDoubt = false, events } = completion;
+  const facts = {
     n,
     delivery,
     token,
@@ -153,18 +153,23 @@ function completionRow(completion: Completion, n: number) {
     delay: next.kind === "retry" ? Math.round(next.delayMs) : undefined,
     reason: next.kind === "dead" ? next.reason : undefined,
     closes_doubt: closesDoubt,
+    ordinals: `{${recipients.map(({ ordinal }) => ordinal).join(",")}}`,
   };
-}
-
-function changeRows({ attempt, recipients }: Completion, n: number) {
-  return recipients.map(({ ordinal, status, reply }) => {
-    const own = reply === attempt?.reply ? undefined : JSON.stringify(reply);
-    return { n, ordinal, status, reply: own };
+  const length = Math.max(1, recipients.length, events.length);
+  return Array.from({ length }, (_, line) => {
+    const [change, event] = [recipients[line], events[line]];
+    const reply = change?.reply === attempt?.reply ? undefined : change?.reply;
+    return {
+      ...facts,
+      line,
+      ordinal: change?.ordinal,
+      status: change?.status,
+      own_reply: reply && JSON.stringify(reply),
+      event: event?.type,
+      data: event && JSON.stringify(event.data),
+      notify: event?.notify,
+    };
   });
-}
-
-function eventRows({ events }: Completion, n: number) {
-  return events.map(({ type, data, notify }) => ({ n, type, data: JSON.stringify(data), notify }));
 }
 
 const LOCK_QUEUED = "select token from postbag.outbox_queue where delivery_id = $1 for update";

@@ -8,6 +8,7 @@
  */
 import { isAscii } from "node:buffer";
 import { type EnqueueResult, type IdempotencyKey, laneNumbers, type NewMessage } from "../rows.ts";
+import { isOne } from "./arrays.ts";
 import type { Query } from "./database.ts";
 
 const STORE = `with given as materialized (
@@ -49,11 +50,11 @@ recipient as (
   from part p cross join lateral json_array_elements(p.recipients) with ordinality r)
 select n from fresh`;
 
-const KNOWN = `select i.scope, i.key, encode(i.content_sha256, 'hex') as hash, i.public_id
-  from postbag.outbox_idempotency i
-  join json_to_recordset($1::text::json) as g (scope text, key text)
-    on i.scope = g.scope and i.key = g.key
-  where i.expires_at > (select postbag.outbox_now())`;
+const KNOWN = `select i.scope, i.key, encode(i.content_sha256, 'hex') as hash, i.public_id,
+    i.expires_at > (select postbag.outbox_now()) as valid
+  from json_to_recordset($1::text::json) as g (scope text, key text)
+  join postbag.outbox_idempotency i
+    on ${isOne("i.scope", "g.scope")} and ${isOne("i.key", "g.key")}`;
 
 /** Stores messages; each with its own answer. One statement unless keys are met again. */
 export async function enqueue(
@@ -147,7 +148,7 @@ async function resultsOfKnown(
   if (lost.length === 0) return [];
   const keys = lost.map(({ message: { idempotency } }) => idempotency as IdempotencyKey);
   const asked = JSON.stringify(keys.map(({ scope, key }) => ({ scope, key })));
-  const rows = await query(KNOWN, [asked]);
+  const rows = (await query(KNOWN, [asked])).filter(({ valid }) => valid);
   const known = new Map(rows.map((row) => [keyOf(row as { scope: string; key: string }), row]));
   return lost.flatMap(({ n }, index): [number, EnqueueResult][] => {
     const own = keys[index] as IdempotencyKey;

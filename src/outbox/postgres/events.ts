@@ -3,6 +3,7 @@
 import { deliveryId } from "../ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
 import { routeRow } from "../stored.ts";
+import { isOne } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 
 const INSERT_EVENT = `insert into postbag.outbox_event (type, delivery_id, cycle, at, data, due_at)
@@ -13,11 +14,11 @@ const CLAIM_EVENTS = `with due as materialized (
   where due_at <= (select postbag.outbox_now()) order by due_at, seq limit $1 for update skip locked),
 leased as (
   update postbag.outbox_event e set due_at = (select postbag.outbox_now()) + $2::bigint, tries = tries + 1
-  from due where e.seq = due.seq
+  from due where ${isOne("e.seq", "due.seq")}
   returning e.seq, e.type, e.delivery_id, e.cycle, e.at, e.data, e.tries - 1 as tries,
     due.due_at as was_due)
 select leased.*, m.public_id from leased
-left join postbag.outbox_message m on m.id = leased.delivery_id / 1024
+left join postbag.outbox_message m on ${isOne("m.id", "leased.delivery_id / 1024")}
 order by was_due, seq`;
 const SET_EVENTS_DUE = `update postbag.outbox_event
   set due_at = (select postbag.outbox_now()) + $2::bigint where seq = any ($1::bigint[]) and due_at is not null`;

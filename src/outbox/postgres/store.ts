@@ -13,7 +13,7 @@ import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
 import type { OutboxStore, TransactionHandle } from "../store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
 import { intend, isSuccess, recordLost, settle, settledBefore } from "./complete.ts";
-import { Database, isOwnFault, type PostgresPool, type Query } from "./database.ts";
+import { Database, isOwnFault, KEEP_PLANS, type PostgresPool, type Query } from "./database.ts";
 import { DueSignal } from "./due-signal.ts";
 import { enqueue, needsTransaction } from "./enqueue.ts";
 import { acknowledgeEvents, blockRoute, claimEvents, deferEvents, restoreRoute } from "./events.ts";
@@ -75,6 +75,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
   const store = new PostgresStore(db, { ...options, schema }, connections);
   try {
+    await db.open();
     if (options.migrate ?? true) await store.migrate();
     await store.checkVersion();
     return store;
@@ -85,7 +86,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
 }
 
 async function poolOf(
-  { pool, connectionString }: PostgresStoreOptions,
+  { pool, connectionString, prepare = true }: PostgresStoreOptions,
   max: number,
   timeoutMs: number,
 ): Promise<PostgresPool> {
@@ -103,6 +104,7 @@ async function poolOf(
     connectionTimeoutMillis: timeoutMs,
     keepAlive: true,
     application_name: "postbag",
+    ...(prepare && { options: KEEP_PLANS }),
   });
 }
 
@@ -184,7 +186,7 @@ class PostgresStore implements OutboxStore {
     return results;
   }
 
-  claim: OutboxStore["claim"] = (request) => this.#planned((query) => claim(query, request));
+  claim: OutboxStore["claim"] = (request) => this.#joined((query) => claim(query, request));
   body: OutboxStore["body"] = (message) => this.#read((query) => body(query, message));
   renew: OutboxStore["renew"] = (leases, leaseMs) =>
     this.#share(
@@ -213,7 +215,7 @@ class PostgresStore implements OutboxStore {
   list: OutboxStore["list"] = (filter) => this.#read((query) => list(query, filter));
   attempts: OutboxStore["attempts"] = (id) => this.#read((query) => attempts(query, id));
   claimEvents: OutboxStore["claimEvents"] = (request) =>
-    this.#planned((query) => claimEvents(query, request));
+    this.#joined((query) => claimEvents(query, request));
   acknowledgeEvents: OutboxStore["acknowledgeEvents"] = (seqs) =>
     this.#direct(() => acknowledgeEvents(this.#db.write, seqs));
   deferEvents: OutboxStore["deferEvents"] = (seqs, delayMs) =>
@@ -235,8 +237,8 @@ class PostgresStore implements OutboxStore {
     return this.#direct(() => work(this.#db.read));
   }
 
-  #planned<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
-    return this.#direct(() => work(this.#db.writePlanned));
+  #joined<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#direct(() => work(this.#db.writeJoined));
   }
 
   #within<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
@@ -277,18 +279,18 @@ class PostgresStore implements OutboxStore {
 
   async #run(kind: Kind, calls: readonly Call[]): Promise<(Call | Failure)[]> {
     const all = calls.flat();
-    const { write, writePlanned } = this.#db;
+    const { write, writeJoined } = this.#db;
     switch (kind) {
       case "enqueue":
         return split(calls, await enqueue(write, all as NewMessage[]));
       case "renew":
-        return split(calls, await renew(writePlanned, all as never[]));
+        return split(calls, await renew(writeJoined, all as never[]));
       case "intend":
-        return split(calls, await intend(writePlanned, all as never[]));
+        return split(calls, await intend(writeJoined, all as never[]));
       case "release":
-        return split(calls, await release(writePlanned, all as never[]));
+        return split(calls, await release(writeJoined, all as never[]));
       case "complete": {
-        const settled = split(calls, await settle(writePlanned, all as Completion[]));
+        const settled = split(calls, await settle(writeJoined, all as Completion[]));
         const answers = calls.map((call, index) =>
           this.#recordLost(call as readonly Completion[], settled[index] ?? []),
         );
