@@ -14,18 +14,19 @@ import { laneNumbers } from "../rows.ts";
 import { replyOf } from "../stored.ts";
 import { uuidText } from "./ids.ts";
 import { readRecipients } from "./read.ts";
-import type { Row, Statements } from "./statements.ts";
+import type { Statements } from "./statements.ts";
 
-const DUE = `select id, route, due_at, expires_at, token, blind, doubt from outbox_delivery
-  where queue_lane = ? and due_at <= ? order by due_at, id limit ?`;
+const DUE = `select id, route, due_at, expires_at, token, blind, doubt, cycle, cycle_attempts, crashes,
+  message_id_header, last_reply from outbox_delivery
+  where queue_lane = ? and due_at <= ? order by due_at limit ?`;
 const TROUBLED_ROUTES = "select route, blocked_until from outbox_route where failures > 0";
 const NEXT_TOKEN =
   "update outbox_counter set value = value + 1 where name = 'token' returning value";
 // The token stays: that its holder vanished is still to be found out.
 const PUT_OFF = "update outbox_delivery set due_at = ?, parked = ? where id = ?";
 const PROBE = "update outbox_route set blocked_until = ? where route = ?";
-const LEASE = `update outbox_delivery set due_at = ?, token = ?, blind = ?, doubt = ?, parked = 0, crashes = crashes + ?
-  where id = ? returning cycle, cycle_attempts, crashes, expires_at, message_id_header, last_reply`;
+const LEASE = `update outbox_delivery set due_at = ?, token = ?, blind = ?, doubt = ?, parked = 0, crashes = ?
+  where id = ?`;
 const OPEN_ATTEMPT = "select 1 from outbox_attempt where delivery = ? and outcome is null limit 1";
 const MESSAGE = `select public_id, reverse_path, template, doubt, size,
   case when size <= ? then bytes end as bytes from outbox_message where id = ?`;
@@ -36,9 +37,35 @@ const RELEASE = `update outbox_delivery set due_at = ?, token = null, queue_lane
 const CLOSE_ATTEMPT = `update outbox_attempt set outcome = 'deferred', finished_at = ?, reply = ?
   where delivery = ? and token = ? and outcome is null`;
 
+/** A row of DUE. */
+type Due = readonly [
+  id: number,
+  route: string,
+  dueAt: number,
+  expiresAt: number,
+  token: number | null,
+  blind: number,
+  doubt: number,
+  cycle: number,
+  cycleAttempts: number,
+  crashes: number,
+  messageIdHeader: string | null,
+  lastReply: string | null,
+];
+
+/** A row of MESSAGE. */
+type Sent = readonly [
+  publicId: Uint8Array,
+  reversePath: string,
+  template: string | null,
+  doubt: DoubtPolicy,
+  size: number,
+  bytes: Uint8Array | null,
+];
+
 /** See `OutboxStore.claim`. */
 export function claim(db: Statements, now: number, request: ClaimRequest): Claim {
-  const due = db.all(DUE, laneNumbers[request.lane], now, request.look ?? request.limit);
+  const due = db.tuples<Due>(DUE, laneNumbers[request.lane], now, request.look ?? request.limit);
   if (due.length === 0) return { deliveries: [], putOff: 0 };
   const blockedUntil = new Map(
     db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),
@@ -49,15 +76,15 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
   let putOff = 0;
   for (const row of due) {
     if (deliveries.length === request.limit) break;
-    const route = String(row.route);
-    const isExpired = Number(row.expires_at) <= now;
+    const [id, route, , expiresAt] = row;
+    const isExpired = expiresAt <= now;
     const until = isExpired ? undefined : blockedUntil.get(route);
     const left = room.get(route) ?? request.routeRoom;
     if (until !== undefined && until > now) {
-      db.run(PUT_OFF, until, 1, Number(row.id));
+      db.run(PUT_OFF, until, 1, id);
       putOff += 1;
     } else if (left <= 0 && !isExpired) {
-      db.run(PUT_OFF, now + request.putOffMs, 0, Number(row.id));
+      db.run(PUT_OFF, now + request.putOffMs, 0, id);
       putOff += 1;
     } else {
       if (!isExpired) room.set(route, left - 1);
@@ -76,46 +103,45 @@ function lease(
   db: Statements,
   now: number,
   request: ClaimRequest,
-  due: Row,
+  due: Due,
   token: number,
   probe: boolean,
 ): ClaimedDelivery {
-  const delivery = Number(due.id);
-  const crashed = due.token !== null;
+  const [delivery, route, dueAt, expiresAt, lastToken, blind, doubt, cycle, cycleAttempts] = due;
+  const [, , , , , , , , , lastCrashes, messageIdHeader, lastReply] = due;
+  const crashed = lastToken !== null;
+  const crashes = lastCrashes + (crashed ? 1 : 0);
   // A doubt that its last holder gave back undecided is still one.
   const inDoubt =
-    due.doubt === 1 ||
-    (crashed && (due.blind === 1 || db.get(OPEN_ATTEMPT, delivery) !== undefined));
-  const flags = [request.intents ? 0 : 1, inDoubt ? 1 : 0, crashed ? 1 : 0] as const;
-  const leased = db.get(LEASE, now + request.leaseMs, token, ...flags, delivery);
-  const message = db.get(MESSAGE, request.inlineBytes, messageOf(delivery));
-  if (leased === undefined || message === undefined) {
-    throw new Error(`delivery ${delivery} has no message`);
-  }
+    doubt === 1 || (crashed && (blind === 1 || db.get(OPEN_ATTEMPT, delivery) !== undefined));
+  const flags = [request.intents ? 0 : 1, inDoubt ? 1 : 0] as const;
+  db.run(LEASE, now + request.leaseMs, token, ...flags, crashes, delivery);
+  const message = db.tuple<Sent>(MESSAGE, request.inlineBytes, messageOf(delivery));
+  if (message === undefined) throw new Error(`delivery ${delivery} has no message`);
+  const [publicId, reversePath, template, doubtPolicy, size, bytes] = message;
+  const messageId = uuidText(publicId);
   return {
     delivery,
     token,
-    id: deliveryId(uuidText(message.public_id), delivery),
-    messageId: uuidText(message.public_id),
+    id: deliveryId(messageId, delivery),
+    messageId,
     message: messageOf(delivery),
-    route: String(due.route),
+    route,
     lane: request.lane,
-    reversePath: String(message.reverse_path),
+    reversePath,
     recipients: readRecipients(db, delivery),
-    size: Number(message.size),
-    ...(message.bytes === null ? {} : { bytes: message.bytes as Uint8Array }),
-    ...(leased.message_id_header === null
-      ? {}
-      : { messageIdHeader: String(leased.message_id_header) }),
-    ...(message.template === null ? {} : { template: String(message.template) }),
-    doubtPolicy: message.doubt as DoubtPolicy,
-    cycle: Number(leased.cycle),
-    cycleAttempts: Number(leased.cycle_attempts),
-    crashes: Number(leased.crashes),
+    size,
+    ...(bytes === null ? {} : { bytes }),
+    ...(messageIdHeader === null ? {} : { messageIdHeader }),
+    ...(template === null ? {} : { template }),
+    doubtPolicy,
+    cycle,
+    cycleAttempts,
+    crashes,
     inDoubt,
-    ...(leased.last_reply === null ? {} : { lastReply: replyOf(leased.last_reply) }),
-    expiresInMs: Number(leased.expires_at) - now,
-    lateMs: now - Number(due.due_at),
+    ...(lastReply === null ? {} : { lastReply: replyOf(lastReply) }),
+    expiresInMs: expiresAt - now,
+    lateMs: now - dueAt,
     probe,
   };
 }

@@ -5,6 +5,8 @@ export function uuidBytes(uuid: string): Uint8Array {
 }
 
 export function uuidText(bytes: unknown): string {
-  const hex = Buffer.from(bytes as Uint8Array).toString("hex");
-  return [8, 12, 16, 20, 32].map((end, i) => hex.slice([0, 8, 12, 16, 20][i], end)).join("-");
+  const { buffer, byteOffset, length } = bytes as Uint8Array;
+  const hex = Buffer.from(buffer, byteOffset, length).toString("hex");
+  const [a, b, c, d] = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
+  return `${a}-${b}-${c}-${d}-${hex.slice(20)}`;
 }

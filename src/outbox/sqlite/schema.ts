@@ -44,8 +44,7 @@ create table outbox_delivery (
   last_reply text,
   message_id_header text
 );
-create index outbox_delivery_due on outbox_delivery (queue_lane, due_at) where due_at is not null;
-create index outbox_delivery_leased on outbox_delivery (token) where token is not null;
+create index outbox_delivery_due on outbox_delivery (queue_lane, due_at, token) where due_at is not null;
 create index outbox_delivery_parked on outbox_delivery (route) where parked = 1;
 create index outbox_delivery_ended on outbox_delivery (state) where state in ('dead', 'cancelled', 'in_doubt');
 create table outbox_recipient (

@@ -15,6 +15,8 @@ const ROWS_AT_ONCE = [64, 16, 4, 1];
 export class Statements {
   readonly database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  /** Those whose rows are tuples. */
+  readonly #tuples = new Map<string, StatementSync>();
 
   /**
    * Opens a database file so that a commit is durable: in WAL mode anything less than synchronous
@@ -57,12 +59,26 @@ export class Statements {
     return this.#prepare(sql).get(...values);
   }
 
+  /** The first row as its values, in the order of its columns: half the price of an object. */
+  tuple<Tuple extends readonly unknown[]>(
+    sql: string,
+    ...values: SQLInputValue[]
+  ): Tuple | undefined {
+    return this.#prepare(sql, this.#tuples).get(...values) as unknown as Tuple | undefined;
+  }
+
+  /** All rows as {@link tuple} gives one. */
+  tuples<Tuple extends readonly unknown[]>(sql: string, ...values: SQLInputValue[]): Tuple[] {
+    return this.#prepare(sql, this.#tuples).all(...values) as unknown as Tuple[];
+  }
+
   all(sql: string, ...values: SQLInputValue[]): Row[] {
     return this.#prepare(sql).all(...values);
   }
 
   close(): void {
     this.#prepared.clear();
+    this.#tuples.clear();
     this.database.close();
   }
 
@@ -77,11 +93,12 @@ export class Statements {
     return statement;
   }
 
-  #prepare(sql: string): StatementSync {
-    let statement = this.#prepared.get(sql);
+  #prepare(sql: string, prepared = this.#prepared): StatementSync {
+    let statement = prepared.get(sql);
     if (statement === undefined) {
       statement = this.database.prepare(sql);
-      this.#prepared.set(sql, statement);
+      statement.setReturnArrays(prepared === this.#tuples);
+      prepared.set(sql, statement);
     }
     return statement;
   }
