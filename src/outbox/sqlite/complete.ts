@@ -8,16 +8,17 @@ import type {
   NewAttempt,
   RecipientStatus,
 } from "../rows.ts";
-import { writeEvent } from "./events.ts";
-import type { Row, Statements } from "./statements.ts";
+import { EVENT, eventValues } from "./events.ts";
+import type { Statements, Values } from "./statements.ts";
 
-const DELIVERY = "select state, token, cycle, cycle_attempts from outbox_delivery where id = ?";
-const ATTEMPT_OF_LEASE = `select attempt_no, outcome, reply from outbox_attempt
-  where delivery = ? and token = ?`;
-const LAST_ATTEMPT = `select attempt_no from outbox_attempt where delivery = ?
-  order by attempt_no desc limit 1`;
-const INSERT_ATTEMPT = `insert into outbox_attempt (delivery, attempt_no, token, cycle, cycle_attempt,
-  worker, started_at, finished_at, outcome, reply, via) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const STANDING = `select d.state, d.token, d.cycle, d.cycle_attempts, a.attempt_no, a.outcome, a.reply,
+  (select max(attempt_no) from outbox_attempt where delivery = d.id)
+  from outbox_delivery d left join outbox_attempt a on a.delivery = d.id and a.token = ?
+  where d.id = ?`;
+const BEGIN_ATTEMPT = `insert into outbox_attempt (delivery, attempt_no, token, cycle, cycle_attempt,
+  worker, started_at)`;
+const WHOLE_ATTEMPT = `insert into outbox_attempt (delivery, attempt_no, token, cycle, cycle_attempt,
+  worker, started_at, finished_at, outcome, reply, via)`;
 const FINISH_ATTEMPT = `update outbox_attempt set cycle_attempt = ?, started_at = ?, finished_at = ?,
   outcome = ?, reply = ?, via = ? where delivery = ? and attempt_no = ?`;
 const CLOSE_DOUBT = `update outbox_attempt set outcome = 'in_doubt', finished_at = ?
@@ -37,20 +38,53 @@ const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = n
 
 type Intent = Lease & { readonly worker: string; readonly elapsedMs: number };
 
+/** How a delivery stands, as seen by who shows a lease of it. */
+interface Standing {
+  readonly state: DeliveryState;
+  /** Of the lease that is valid. */
+  readonly token: number | null;
+  readonly cycle: number;
+  readonly cycleAttempts: number;
+  /** The attempt that was begun under the lease that is shown. */
+  readonly begun:
+    | { readonly no: number; readonly outcome: string | null; readonly reply: string | null }
+    | undefined;
+  readonly nextNo: number;
+}
+
+function standingOf(db: Statements, { delivery, token }: Lease): Standing | undefined {
+  const row = db.tuple<
+    [
+      state: DeliveryState,
+      token: number | null,
+      cycle: number,
+      cycleAttempts: number,
+      no: number | null,
+      outcome: string | null,
+      reply: string | null,
+      lastNo: number | null,
+    ]
+  >(STANDING, token, delivery);
+  if (row === undefined) return undefined;
+  const [state, holder, cycle, cycleAttempts, no, outcome, reply, lastNo] = row;
+  const begun = no === null ? undefined : { no, outcome, reply };
+  return { state, token: holder, cycle, cycleAttempts, begun, nextNo: (lastNo ?? 0) + 1 };
+}
+
 /** See `OutboxStore.intend`. */
 export function intend(db: Statements, now: number, intents: readonly Intent[]): boolean[] {
-  return intents.map(({ delivery, token, worker, elapsedMs }) => {
-    const row = db.get(DELIVERY, delivery);
-    if (row?.token !== token) return false;
-    if (db.get(ATTEMPT_OF_LEASE, delivery, token) !== undefined) return true;
-    const cycleAttempt = Number(row.cycle_attempts) + 1;
-    const no = nextAttemptNo(db, delivery);
+  const begun = new Map<number, Values>();
+  const answers = intents.map(({ delivery, token, worker, elapsedMs }) => {
+    const standing = standingOf(db, { delivery, token });
+    if (standing?.token !== token) return false;
+    if (standing.begun) return true;
+    const { nextNo, cycle, cycleAttempts } = standing;
     const startedAt = now - Math.round(elapsedMs);
-    const cycle = Number(row.cycle);
-    const values = [delivery, no, token, cycle, cycleAttempt, worker, startedAt] as const;
-    db.run(INSERT_ATTEMPT, ...values, null, null, null, null);
+    begun.set(delivery, [delivery, nextNo, token, cycle, cycleAttempts + 1, worker, startedAt]);
     return true;
   });
+  db.insert(BEGIN_ATTEMPT, [...begun.values()]);
+  return answers;
 }
 
 /** See `OutboxStore.complete`. */
@@ -59,28 +93,34 @@ export function complete(
   now: number,
   completions: readonly Completion[],
 ): CompletionResult[] {
-  return completions.map((completion) => {
-    const row = db.get(DELIVERY, completion.delivery);
-    return row && row.token === completion.token
-      ? settle(db, now, completion, row)
-      : (settledBefore(db, completion) ?? recordLost(db, now, completion, row));
+  const events: Values[] = [];
+  const results = completions.map((completion): CompletionResult => {
+    const standing = standingOf(db, completion);
+    if (standing === undefined) return { kind: "lost", finished: false };
+    if (standing.token === completion.token) return settle(db, now, completion, standing, events);
+    return settledBefore(completion, standing) ?? recordLost(db, now, completion, standing, events);
   });
+  db.insert(EVENT, events);
+  return results;
 }
 
 /** The answer to a completion that was written before, and whose answer was lost. */
-function settledBefore(
-  db: Statements,
-  { delivery, token, attempt }: Completion,
-): CompletionResult | undefined {
-  const made = attempt && db.get(ATTEMPT_OF_LEASE, delivery, token);
-  const isSame = made?.outcome === attempt?.outcome && made?.reply === jsonOf(attempt?.reply);
-  return made && isSame ? { kind: "settled", attemptNo: Number(made.attempt_no) } : undefined;
+function settledBefore({ attempt }: Completion, { begun }: Standing): CompletionResult | undefined {
+  const isSame = begun?.outcome === attempt?.outcome && begun?.reply === jsonOf(attempt?.reply);
+  return attempt && begun && isSame ? { kind: "settled", attemptNo: begun.no } : undefined;
 }
 
-function settle(db: Statements, now: number, completion: Completion, row: Row): CompletionResult {
+function settle(
+  db: Statements,
+  now: number,
+  completion: Completion,
+  standing: Standing,
+  written: Values[],
+): CompletionResult {
   const { delivery, token, attempt, recipients, next, events } = completion;
-  const cycleAttempts = Number(row.cycle_attempts) + (attempt?.spends ? 1 : 0);
-  const attemptNo = attempt && writeAttempt(db, now, completion, attempt, row, cycleAttempts);
+  const { cycle } = standing;
+  const cycleAttempts = standing.cycleAttempts + (attempt?.spends ? 1 : 0);
+  const attemptNo = attempt && writeAttempt(db, now, completion, attempt, standing, cycleAttempts);
   if (completion.closesDoubt) db.run(CLOSE_DOUBT, now, delivery, token);
   for (const { ordinal, status, reply } of recipients) {
     db.run(DECIDE, status, JSON.stringify(reply), delivery, ordinal);
@@ -94,7 +134,7 @@ function settle(db: Statements, now: number, completion: Completion, row: Row): 
     const finishedAt = next.kind === "in_doubt" ? null : now;
     db.run(END, next.kind, cycleAttempts, reason, finishedAt, lastReply, delivery);
   }
-  for (const event of events) writeEvent(db, now, event, { delivery, cycle: Number(row.cycle) });
+  for (const event of events) written.push(eventValues(now, event, { delivery, cycle }));
   return { kind: "settled", ...(attemptNo === undefined ? {} : { attemptNo }) };
 }
 
@@ -103,27 +143,26 @@ function recordLost(
   db: Statements,
   now: number,
   completion: Completion,
-  row: Row | undefined,
+  standing: Standing,
+  written: Values[],
 ): CompletionResult {
   const { delivery, attempt, recipients, events } = completion;
+  const { state, cycle, cycleAttempts } = standing;
   const delivered = recipients.filter(({ status }) => status === "delivered");
-  if (row === undefined || attempt === undefined || delivered.length === 0) {
-    return { kind: "lost", finished: false };
-  }
-  const attemptNo = writeAttempt(db, now, completion, attempt, row, Number(row.cycle_attempts));
+  if (attempt === undefined || delivered.length === 0) return { kind: "lost", finished: false };
+  const attemptNo = writeAttempt(db, now, completion, attempt, standing, cycleAttempts);
   let changed = 0;
   for (const { ordinal, reply } of delivered) {
     changed += db.run(DELIVERED_AFTER_ALL, JSON.stringify(reply), delivery, ordinal);
   }
-  const before = row.state as DeliveryState;
-  const finished = changed > 0 ? endByFacts(statusesOf(db, delivery), before) : undefined;
+  const finished = changed > 0 ? endByFacts(statusesOf(db, delivery), state) : undefined;
   if (finished === undefined) return { kind: "lost", attemptNo, finished: false };
   const lastReply = jsonOf(attempt.reply);
   const reason = finished.state === "dead" ? "permanent: a recipient was refused before" : null;
-  db.run(END, finished.state, Number(row.cycle_attempts), reason, now, lastReply, delivery);
+  db.run(END, finished.state, cycleAttempts, reason, now, lastReply, delivery);
   const notify = events.some((event) => event.notify);
   const event = { type: finished.event, data: { late: true }, notify };
-  writeEvent(db, now, event, { delivery, cycle: Number(row.cycle) });
+  written.push(eventValues(now, event, { delivery, cycle }));
   return { kind: "lost", attemptNo, finished: true };
 }
 
@@ -137,28 +176,21 @@ function writeAttempt(
   now: number,
   { delivery, token }: Lease,
   attempt: NewAttempt,
-  row: Row,
+  { begun, cycle, nextNo }: Standing,
   cycleAttempt: number,
 ): number {
   const { worker, outcome, via = null } = attempt;
   const startedAt = now - Math.round(attempt.elapsedMs);
   const reply = jsonOf(attempt.reply);
-  const begun = db.get(ATTEMPT_OF_LEASE, delivery, token);
   if (begun === undefined) {
-    const no = nextAttemptNo(db, delivery);
-    const key = [delivery, no, token, Number(row.cycle), cycleAttempt] as const;
-    db.run(INSERT_ATTEMPT, ...key, worker, startedAt, now, outcome, reply, via);
-    return no;
+    const key = [delivery, nextNo, token, cycle, cycleAttempt] as const;
+    db.insert(WHOLE_ATTEMPT, [[...key, worker, startedAt, now, outcome, reply, via]]);
+    return nextNo;
   }
-  const no = Number(begun.attempt_no);
   if (begun.outcome === null || begun.outcome === "in_doubt") {
-    db.run(FINISH_ATTEMPT, cycleAttempt, startedAt, now, outcome, reply, via, delivery, no);
+    db.run(FINISH_ATTEMPT, cycleAttempt, startedAt, now, outcome, reply, via, delivery, begun.no);
   }
-  return no;
-}
-
-function nextAttemptNo(db: Statements, delivery: number): number {
-  return Number(db.get(LAST_ATTEMPT, delivery)?.attempt_no ?? 0) + 1;
+  return begun.no;
 }
 
 function jsonOf(value: unknown): string | null {

@@ -7,7 +7,7 @@ import { DELIVERIES_PER_MESSAGE } from "../ids.ts";
 import { type EnqueueResult, laneNumbers, type NewMessage } from "../rows.ts";
 import type { PrepareHandle, QueryHandle } from "../store.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
-import type { Row, Statements } from "./statements.ts";
+import type { Row, Statements, Values } from "./statements.ts";
 
 /** One statement; it yields rows if it is a `select` or has a `returning`. */
 interface Step {
@@ -27,8 +27,6 @@ const FIND_KEY = `select content_sha256, public_id from outbox_idempotency
   where scope = ? and key = ? and expires_at > ?`;
 const KEEP_KEY = `insert or replace into outbox_idempotency
   (scope, key, content_sha256, public_id, expires_at) values (?, ?, ?, ?, ?)`;
-
-type Values = readonly SQLInputValue[];
 
 function messageRow(id: number | null, message: NewMessage, now: number): Values {
   return [

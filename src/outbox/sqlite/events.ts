@@ -4,10 +4,9 @@ import { deliveryId } from "../ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
 import { routeRow } from "../stored.ts";
 import { uuidText } from "./ids.ts";
-import type { Row, Statements } from "./statements.ts";
+import type { Row, Statements, Values } from "./statements.ts";
 
-const INSERT_EVENT = `insert into outbox_event (type, delivery, cycle, at, data, due_at)
-  values (?, ?, ?, ?, ?, ?)`;
+export const EVENT = "insert into outbox_event (type, delivery, cycle, at, data, due_at)";
 const DUE_EVENTS = `select seq, type, delivery, cycle, at, data, tries, public_id from outbox_event
   left join outbox_message on outbox_message.id = outbox_event.delivery / 1024
   where due_at <= ? order by due_at, seq limit ?`;
@@ -22,16 +21,23 @@ const OPEN =
 const WAKE = `update outbox_delivery set due_at = min(due_at, ?), parked = 0 where id in
   (select id from outbox_delivery where parked = 1 and route = ? limit ?)`;
 
-/** Writes an event; without a delivery it is one of a route. */
-export function writeEvent(
-  db: Statements,
+/** The row of an event; without a delivery it is one of a route. */
+export function eventValues(
   now: number,
   { type, data, notify }: NewEvent,
   about?: { readonly delivery: number; readonly cycle: number },
-): void {
-  const delivery = about?.delivery ?? null;
+): Values {
   const dueAt = notify ? now : null;
-  db.run(INSERT_EVENT, type, delivery, about?.cycle ?? null, now, JSON.stringify(data), dueAt);
+  return [type, about?.delivery ?? null, about?.cycle ?? null, now, JSON.stringify(data), dueAt];
+}
+
+export function writeEvent(
+  db: Statements,
+  now: number,
+  event: NewEvent,
+  about?: { readonly delivery: number; readonly cycle: number },
+): void {
+  db.insert(EVENT, [eventValues(now, event, about)]);
 }
 
 /** See `OutboxStore.claimEvents`. */

@@ -5,6 +5,9 @@ import type { Row } from "../stored.ts";
 
 export type { Row };
 
+/** The values of a row, in the order of its columns. */
+export type Values = readonly SQLInputValue[];
+
 /** Octets of a page: a message of one kilobyte and its row headers fit several times. */
 const PAGE_BYTES = 8192;
 /** Octets the write-ahead log grows to before it is copied into the database. */
@@ -44,7 +47,7 @@ export class Statements {
    *
    * @param into - The statement up to its `values`.
    */
-  insert(into: string, rows: readonly (readonly SQLInputValue[])[]): void {
+  insert(into: string, rows: readonly Values[]): void {
     let from = 0;
     for (const size of ROWS_AT_ONCE) {
       for (; rows.length - from >= size; from += size) {
