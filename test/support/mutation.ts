@@ -22,6 +22,17 @@ export interface Mutation {
 
 const root = join(import.meta.dirname, "../..");
 
+/** What the tests that are run there need. */
+const parts = [
+  "src",
+  "test/simulation",
+  "test/outbox",
+  "test/process",
+  "test/process-root",
+  "test/support",
+  "package.json",
+];
+
 /** Declares one test for each mistake; it prints which guard was removed and which test went red. */
 export function testMutations(mutations: readonly Mutation[]): void {
   for (const { guard, edits, test: file, only } of mutations) {
@@ -46,7 +57,7 @@ export function testMutations(mutations: readonly Mutation[]): void {
 function copyOfTheHouse(t: TestContext): string {
   const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
   t.after(() => rmSync(copy, { recursive: true }));
-  for (const part of ["src", "test/simulation", "test/outbox", "test/support", "package.json"]) {
+  for (const part of parts) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
