@@ -131,7 +131,10 @@ export class MailOut {
     this.#clock.clearTimeout(this.#timer);
     this.#isStopped = true;
     const drainMs = Math.max(0, timeoutMs - givingBackMs);
-    this.#stopped = Promise.all([this.#worker?.stop({ drainMs }), this.#dispatcher?.stop()]);
+    this.#stopped = Promise.all([
+      this.#worker?.stop({ drainMs }),
+      this.#dispatcher?.stop({ drainMs }),
+    ]);
   }
 
   /**

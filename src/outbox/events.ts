@@ -1,18 +1,28 @@
 /**
  * Durable events → hooks, each at least once: an event stays in the store until its hooks have
- * returned, so a process that is killed in between only makes a hook run twice.
+ * returned, so a process that is killed in between only makes a hook run twice. A hook that does not
+ * return in time counts as one that failed, so that it holds up nobody for long.
  */
 import { type Clock, systemClock, type TimerHandle } from "../system/index.ts";
+import { wholeNumber } from "./checks.ts";
 import type { Notify } from "./entry.ts";
 import type { EventRow } from "./rows.ts";
 import type { OutboxStore } from "./store.ts";
 
-/** Functions of the application. What throws or rejects is called again later. */
+/** Functions of the application. What throws, rejects or takes too long is called again later. */
 export interface OutboxHooks {
   /** A delivery was given up. */
-  readonly onDeadLetter?: (letter: DeadLetter) => unknown;
+  readonly onDeadLetter?: (letter: DeadLetter, options: HookOptions) => unknown;
   /** Any event, dead letters among them. */
-  readonly onEvent?: (event: EventRow) => unknown;
+  readonly onEvent?: (event: EventRow, options: HookOptions) => unknown;
+}
+
+export interface HookOptions {
+  /**
+   * Aborts when the hook has taken too long, or the dispatcher stops: nobody waits for it any more. A
+   * hook that goes on all the same may run beside its own repeat.
+   */
+  readonly signal: AbortSignal;
 }
 
 export interface DeadLetter {
@@ -40,6 +50,10 @@ export interface DispatcherOptions {
   readonly pollMs?: number;
   /** How long one process keeps events to itself, in milliseconds. @defaultValue 60000 */
   readonly leaseMs?: number;
+  /**
+   * Longest time for the hooks of one event, in milliseconds; at most half of `leaseMs`. @defaultValue 30000
+   */
+  readonly timeoutMs?: number;
   /** Events taken at a time. @defaultValue 100 */
   readonly batchSize?: number;
   /** Hears of hooks that failed, and of a store that did. */
@@ -53,35 +67,61 @@ export function hookDelayMs(failures: number): number {
   return Math.min(1000 * 2 ** failures, 60 * 60 * 1000);
 }
 
+/** What `stop` waits for the store to record, after the last hook, in milliseconds. */
+const recordMs = 5_000;
+
 export class EventDispatcher {
   readonly #options: Required<DispatcherOptions>;
   #timer: TimerHandle | undefined;
   #running: Promise<void> | undefined;
   #started = false;
+  #isStopping = false;
+  /** Ends the wait for the hook that runs. */
+  #giveUp: ((reason: Error) => void) | undefined;
 
+  /** @throws {OutboxError} ERR_OUTBOX_OPTION */
   constructor(options: DispatcherOptions) {
     this.#options = {
       pollMs: 1000,
       leaseMs: 60_000,
+      timeoutMs: 30_000,
       batchSize: 100,
       onError: () => {},
       clock: systemClock,
       ...options,
     };
+    const { pollMs, leaseMs, timeoutMs, batchSize } = this.#options;
+    wholeNumber("pollMs", pollMs);
+    wholeNumber("batchSize", batchSize);
+    wholeNumber("leaseMs", leaseMs, 2);
+    wholeNumber("timeoutMs", timeoutMs, 1, Math.floor(leaseMs / 2));
   }
 
   /** Starts looking for events, now and then every `pollMs`. */
   start(): void {
     if (this.#started) return;
     this.#started = true;
+    this.#isStopping = false;
     this.#look();
   }
 
-  /** Stops; resolves when the hook that runs has returned and is recorded. */
-  async stop(): Promise<void> {
+  /**
+   * Calls no further hook, and waits at most `drainMs` for the one that runs; if it has not returned by
+   * then its signal aborts, and its event comes again. Resolves when all that is recorded, or 5 s later.
+   * Idempotent.
+   */
+  async stop({ drainMs = 10_000 }: { readonly drainMs?: number } = {}): Promise<void> {
+    const { clock } = this.#options;
     this.#started = false;
-    this.#options.clock.clearTimeout(this.#timer);
-    await this.#running;
+    this.#isStopping = true;
+    clock.clearTimeout(this.#timer);
+    const stopping = new Error("The dispatcher stops");
+    const drained = clock.setTimeout(() => this.#giveUp?.(stopping), drainMs);
+    const late = Promise.withResolvers<void>();
+    const over = clock.setTimeout(late.resolve, drainMs + recordMs);
+    await Promise.race([this.#running, late.promise]);
+    clock.clearTimeout(drained);
+    clock.clearTimeout(over);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -97,12 +137,12 @@ export class EventDispatcher {
     const unheard: number[] = [];
     for (const event of events) {
       // What slow hooks leave no time for is given back, or another process hears of it as well.
-      if (clock.now() >= until) {
+      if (clock.now() >= until || this.#isStopping) {
         unheard.push(event.seq);
         continue;
       }
       try {
-        await this.#tell(event);
+        await this.#inTime((options) => this.#tell(event, options));
         heard.push(event.seq);
       } catch (error) {
         onError(error, event);
@@ -114,10 +154,31 @@ export class EventDispatcher {
     return heard.length;
   }
 
-  async #tell(event: EventRow): Promise<void> {
+  async #tell(event: EventRow, options: HookOptions): Promise<void> {
     const { onDeadLetter, onEvent } = this.#options.hooks;
-    if (event.type === "delivery.dead") await onDeadLetter?.(deadLetterOf(event));
-    await onEvent?.(event);
+    if (event.type === "delivery.dead") await onDeadLetter?.(deadLetterOf(event), options);
+    options.signal.throwIfAborted();
+    await onEvent?.(event, options);
+  }
+
+  /** Rejects when it takes too long, and does not wait for it any more. */
+  async #inTime(hooks: (options: HookOptions) => Promise<void>): Promise<void> {
+    const { clock, timeoutMs } = this.#options;
+    const abort = new AbortController();
+    const late = Promise.withResolvers<never>();
+    const giveUp = (reason: Error) => {
+      abort.abort(reason);
+      late.reject(reason);
+    };
+    const tooLong = new Error(`The hook took longer than ${timeoutMs} ms`);
+    const timer = clock.setTimeout(() => giveUp(tooLong), timeoutMs);
+    this.#giveUp = giveUp;
+    try {
+      await Promise.race([hooks({ signal: abort.signal }), late.promise]);
+    } finally {
+      this.#giveUp = undefined;
+      clock.clearTimeout(timer);
+    }
   }
 
   #look(): void {

@@ -29,6 +29,7 @@ export {
   type DeadLetter,
   type DispatcherOptions,
   EventDispatcher,
+  type HookOptions,
   type OutboxHooks,
   wantedBy,
 } from "./events.ts";

@@ -1,7 +1,12 @@
 /** Events reach hooks at least once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EventDispatcher, type EventRow, wantedBy } from "../../src/outbox/index.ts";
+import {
+  EventDispatcher,
+  type EventRow,
+  type HookOptions,
+  wantedBy,
+} from "../../src/outbox/index.ts";
 import { leased, refusedForGood, sent } from "./conformance/support.ts";
 import { freshOutbox } from "./support.ts";
 
@@ -117,4 +122,88 @@ test("a started dispatcher looks by itself, also after the store failed, until i
   await dispatcher.stop();
   clock.advance(60_000);
   assert.equal(clock.pendingTimers, 0);
+});
+
+test("a hook that hangs is told to end and hears again later; what comes behind it is heard", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  await store.complete([sent(await leased(store))]);
+  const heard: string[] = [];
+  const errors: unknown[] = [];
+  const signals: AbortSignal[] = [];
+  const hooks = {
+    onDeadLetter(_letter: unknown, { signal }: HookOptions) {
+      signals.push(signal);
+      return signals.length === 1 ? new Promise(() => {}) : undefined;
+    },
+    onEvent: ({ type }: EventRow) => heard.push(type),
+  };
+  const onError = (error: unknown) => errors.push(String(error));
+  const dispatcher = new EventDispatcher({ store, hooks, clock, onError, timeoutMs: 5_000 });
+  const ticking = dispatcher.tick();
+  while (signals.length === 0) await store.stats();
+  clock.advance(4_999);
+  assert.equal(signals[0]?.aborted, false);
+  clock.advance(1);
+  assert.equal(signals[0]?.aborted, true);
+  assert.equal(await ticking, 1);
+  assert.deepEqual(heard, ["delivery.done"]);
+  assert.deepEqual(errors, ["Error: The hook took longer than 5000 ms"]);
+  assert.equal(await dispatcher.tick(), 0);
+  clock.advance(2_000);
+  assert.equal(await dispatcher.tick(), 1);
+  assert.deepEqual(heard, ["delivery.done", "delivery.dead"]);
+  assert.equal(clock.pendingTimers, 0);
+});
+
+test("stopping waits a while for the hook that runs, calls no other, and loses no event", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  for (let count = 0; count < 3; count += 1) await store.complete([sent(await leased(store))]);
+  let calls = 0;
+  const hooks = {
+    onEvent(_event: EventRow, { signal }: HookOptions) {
+      calls += 1;
+      if (calls > 1) return;
+      return new Promise((_, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason)),
+      );
+    },
+  };
+  const dispatcher = new EventDispatcher({ store, hooks, clock });
+  dispatcher.start();
+  while (calls === 0) await store.stats();
+  const stopped = dispatcher.stop({ drainMs: 3_000 });
+  clock.advance(3_000);
+  await stopped;
+  assert.equal(calls, 1);
+  assert.equal(clock.pendingTimers, 0);
+  const next = new EventDispatcher({ store, hooks, clock });
+  assert.equal(await next.tick(), 2, "given back at once");
+  clock.advance(2_000);
+  assert.equal(await next.tick(), 1, "the one whose hook was broken off");
+});
+
+test("stopping does not wait for ever for a store that does not answer", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  const silent = Object.create(store, {
+    claimEvents: { value: () => new Promise<never>(() => {}) },
+  });
+  const dispatcher = new EventDispatcher({ store: silent, hooks: {}, clock });
+  dispatcher.start();
+  const stopped = dispatcher.stop({ drainMs: 1 });
+  clock.advance(5_001);
+  await stopped;
+});
+
+test("options of a dispatcher that cannot be used are refused with the value received", async (t) => {
+  const { store } = await freshOutbox(t);
+  const refused = (options: object, message: RegExp) =>
+    assert.throws(() => new EventDispatcher({ store, hooks: {}, ...options }), {
+      code: "ERR_OUTBOX_OPTION",
+      message,
+    });
+  refused({ timeoutMs: 60_000 }, /timeoutMs must be .* 1 to 30000; got 60000/);
+  refused({ pollMs: 0 }, /pollMs .* got 0/);
+  refused({ batchSize: 1.5 }, /batchSize .* got 1.5/);
+  refused({ leaseMs: Number.NaN }, /leaseMs .* got NaN/);
 });

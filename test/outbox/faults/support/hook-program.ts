@@ -1,0 +1,37 @@
+/**
+ * A process that sends one mail, which is refused for good, and tells its hook of the dead letter; it ends
+ * itself, as by `kill -9`, at a named point on the way. Says on standard output when the hook runs.
+ */
+import { writeSync } from "node:fs";
+import { EventDispatcher, Worker, wantedBy } from "../../../../src/outbox/index.ts";
+import { openStoreAt, type Place } from "./place.ts";
+
+export interface HookProgramOptions {
+  readonly place: Place;
+  /** After the commit of the outcome, within the hook, or before it is on record that it returned. */
+  readonly dieAt: "after commit" | "in the hook" | "after the hook";
+}
+
+const { place, dieAt } = JSON.parse(process.argv[2] ?? "") as HookProgramOptions;
+
+function reached(point: HookProgramOptions["dieAt"]): void {
+  if (point === dieAt) process.kill(process.pid, "SIGKILL");
+}
+
+const store = await openStoreAt(place);
+store.acknowledgeEvents = async () => reached("after the hook");
+const hooks = {
+  onDeadLetter() {
+    writeSync(1, "hook\n");
+    reached("in the hook");
+  },
+};
+const reply = { code: 550, text: "Gone", phase: "rcpt" } as const;
+const worker = new Worker({
+  store,
+  senderOf: () => async () => [{ kind: "failed", scope: "recipient", reply }],
+  notify: wantedBy(hooks),
+});
+await worker.tick();
+reached("after commit");
+await new EventDispatcher({ store, hooks }).tick();
