@@ -466,3 +466,11 @@ test("what a first transaction delivered is told, though the second was refused 
     ["delivered", "deferred"],
   );
 });
+
+test("a large message goes out in pieces, and arrives octet for octet, dots and all", async (t) => {
+  const large = `Subject: x\r\n\r\n${".a line that begins with a dot\r\n".repeat(40_000)}`;
+  const { sink, client } = await lab(t);
+  const [outcome] = await client.deliver(to("b@x.example"), messageOf(large), { signal });
+  assert.equal(outcome?.kind, "delivered");
+  assert.ok(sink.mails[0]?.data === large);
+});

@@ -9,11 +9,12 @@
  * @see RFC 5321 §4.5.3.2 (timeouts), §3.8 (421), §4.5.3.2.6 (the reply to the final dot)
  */
 import type { Socket } from "node:net";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { TLSSocket } from "node:tls";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { DeliverOptions, Envelope, Message, ReplyPhase } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
+import { MessageBody } from "./message-body.ts";
 import { openSocket } from "./open-socket.ts";
 import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
 import {
@@ -142,7 +143,7 @@ export class Session {
       use8BitMime: true,
     };
     const failure: { reason?: unknown } = {};
-    const body = Readable.from(this.#body(message, options, failure), { objectMode: false });
+    const body = this.#bodyOf(message, options, failure);
     this.#enter("envelope", this.#options.timeouts.commandMs);
     this.#repliesAwaited = 1 + tracked.to.length;
     const end = await this.#send(tracked, body, options.signal, failure);
@@ -169,30 +170,26 @@ export class Session {
     this.#connection.close();
   }
 
-  /** The message, then the hook, then the end of the stream, which is the final dot. */
-  async *#body(message: Message, options: DeliverOptions, failure: { reason?: unknown }) {
-    try {
-      const { blockMs, finalDotMs } = this.#options.timeouts;
-      this.#enter("body", blockMs);
-      if (message.file === undefined) yield await message.bytes();
-      else {
-        for await (const piece of message.stream()) {
-          this.#enter("body", blockMs);
-          yield piece;
-        }
-      }
-      await options.beforeCommit?.();
-      options.signal.throwIfAborted();
-      this.#enter("dot", finalDotMs);
-    } catch (error) {
-      failure.reason = error;
-      throw error;
-    }
+  /** The message, then the hook, then the final dot, unless the caller wants it to end before. */
+  #bodyOf(message: Message, options: DeliverOptions, failure: { reason?: unknown }): MessageBody {
+    const { blockMs, finalDotMs } = this.#options.timeouts;
+    return new MessageBody(message, {
+      onPiece: () => this.#enter("body", blockMs),
+      beforeDot: async () => {
+        await options.beforeCommit?.();
+        options.signal.throwIfAborted();
+      },
+      onDot: () => this.#enter("dot", finalDotMs),
+      onFailure: (error) => {
+        failure.reason = error;
+        this.#giveUp?.(error);
+      },
+    });
   }
 
   #send(
     envelope: TrackedEnvelope,
-    body: Readable,
+    body: MessageBody,
     signal: AbortSignal,
     failure: { reason?: unknown },
   ): Promise<TransactionEnd> {
@@ -204,11 +201,11 @@ export class Session {
       this.#giveUp?.(signal.reason);
     };
     this.#giveUp = (reason) => {
-      body.destroy();
+      body.cut();
       resolve({ kind: "broken", reply: brokenReply(reason, this.#stage) });
     };
     signal.addEventListener("abort", abort, { once: true });
-    this.#connection.send(envelope, body, (error, info) => {
+    this.#connection.send(envelope, body as unknown as Readable, (error, info) => {
       resolve(error ? endOf(error as ConnectionError, this.#stage) : { kind: "answered", info });
     });
     return promise.finally(() => {
