@@ -69,6 +69,25 @@ test("a hook that fails hears again, later and later, and holds up nobody", asyn
   assert.equal(errors.length, 2);
 });
 
+test("what slow hooks leave no time for is given back, and nobody hears of it twice", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  for (let count = 0; count < 3; count += 1) {
+    await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  }
+  const heard: string[] = [];
+  const hooks = {
+    onDeadLetter({ deliveryId }: { deliveryId: string }) {
+      heard.push(deliveryId);
+      clock.advance(20_000);
+    },
+  };
+  const dispatcher = new EventDispatcher({ store, hooks, clock, leaseMs: 60_000 });
+  assert.equal(await dispatcher.tick(), 2, "half of the lease is over after two");
+  const another = new EventDispatcher({ store, hooks, clock });
+  assert.equal(await another.tick(), 1);
+  assert.equal(new Set(heard).size, 3);
+});
+
 test("a process that ends between hook and record makes the hook run again", async (t) => {
   const { store, clock } = await freshOutbox(t);
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);

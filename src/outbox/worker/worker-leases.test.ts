@@ -3,19 +3,29 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
 import type { Deliver } from "../../mail/index.ts";
+import type { ClaimRequest } from "../rows.ts";
 import type { WorkerOptions } from "./worker-options.ts";
 
 const hour = 3_600_000;
 
 type Lab = Awaited<ReturnType<typeof workerLab>>;
 
+/** The claim of another worker. */
+const thiefs: ClaimRequest = {
+  lane: "normal",
+  limit: 1,
+  leaseMs: hour,
+  worker: "thief",
+  inlineBytes: 1,
+  intents: true,
+  routeRoom: 9,
+  putOffMs: 1,
+};
+
 /** Lets the store's clock jump over the lease, and gives it to another worker. */
 function steal({ clock, watched }: Lab): Promise<unknown> {
   clock.stepWallTime(hour);
-  return watched.store.claim({
-    ...{ lane: "normal", limit: 1, leaseMs: hour, worker: "thief", inlineBytes: 1 },
-    ...{ intents: true, routeRoom: 9, putOffMs: 1 },
-  });
+  return watched.store.claim(thiefs);
 }
 
 interface Ask {
@@ -91,6 +101,21 @@ for (const intents of [true, false]) {
     assert.deepEqual(await dotOf(t, ask), refused);
   });
 }
+
+test("a heartbeat keeps the lease of a long send, of a worker that does nothing else", async (t) => {
+  let stolen = 0;
+  const lab: Lab = await workerLab(t, async () => {
+    for (let times = 0; times < 60; times += 1) {
+      await new Promise<void>((resolve) => lab.clock.setTimeout(resolve, 10_000));
+      const { deliveries } = await lab.watched.store.claim(thiefs);
+      stolen += deliveries.length;
+    }
+    return [ok];
+  });
+  await lab.store.enqueue([mail(["b@x.example"])]);
+  assert.equal((await lab.settled(lab.worker.tick())).sent, 1);
+  assert.equal(stolen, 0);
+});
 
 test("whoever was given a dot is waited for, though the lease runs out: the reply is on record", async (t) => {
   const lab = await workerLab(t, async (_, __, { beforeCommit }) => {
