@@ -54,6 +54,16 @@ test("a message shows its deliveries and what each recipient's server said, with
   assert.ok(!text.includes("\u001b"));
 });
 
+test("why mail waits that has had no attempt is told", () => {
+  const message = { id: "m", reversePath: "", messageIdHeader: "<m@x>", size: 10, hasBytes: true };
+  const textOf = (shown: DeliveryRow) =>
+    messageText({ ...message, createdAt: at, deliveries: [shown] });
+  const lastReply = { code: 451, enhanced: "4.4.1", text: "No route", phase: "connect" } as const;
+  assert.match(textOf({ ...delivery, lastReply }), /^Last reply +451 4\.4\.1 No route$/m);
+  assert.doesNotMatch(textOf({ ...delivery, lastReply, finishedAt: at }), /Last reply/);
+  assert.match(attemptTable([]), /postbag outbox stats/);
+});
+
 test("attempts are in order, with who answered, and the one under way", () => {
   const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAt: at };
   const lines = attemptTable([

@@ -37,13 +37,16 @@ export function messageText(message: MessageRow): string {
 
 function deliveryText(delivery: DeliveryRow): string[] {
   const { id, route, cycle, cycleAttempts, attempts, lastVia, reason } = delivery;
-  const { dueAt, expiresAt, finishedAt } = delivery;
+  const { dueAt, expiresAt, finishedAt, lastReply } = delivery;
   const facts = [
     ["Delivery", id],
     ["State", stateOf(delivery)],
     ["Route", plain(route)],
     ["Attempts", `${attempts}${cycle > 1 ? `, ${cycleAttempts} in cycle ${cycle}` : ""}`],
     ...(lastVia === undefined ? [] : [["Last by", plain(lastVia)]]),
+    ...(lastReply === undefined || finishedAt !== undefined
+      ? []
+      : [["Last reply", replyText(lastReply)]]),
     ...(dueAt === undefined ? [] : [["Due", instant(dueAt)]]),
     ...(finishedAt === undefined ? [["Expires", instant(expiresAt)]] : []),
     ...(finishedAt === undefined ? [] : [["Ended", instant(finishedAt)]]),
@@ -60,7 +63,9 @@ function deliveryText(delivery: DeliveryRow): string[] {
 
 /** One line for each attempt. */
 export function attemptTable(attempts: readonly AttemptRow[]): string {
-  if (attempts.length === 0) return "Nothing was tried yet.";
+  if (attempts.length === 0) {
+    return "No attempt yet. A route that fails spends none: postbag outbox stats names it.";
+  }
   const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply", "by"];
   const rows = attempts.map(({ startedAt, finishedAt, reply, outcome, ...attempt }) => [
     String(attempt.attemptNo),
