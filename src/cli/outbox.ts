@@ -122,7 +122,7 @@ export function outboxCommand(): Command {
 const cancelAnswers = {
   cancelled: "Cancelled: nothing of it will be sent from now on.",
   too_late: "Too late: it had come to an end before.",
-  unknown: "Not cancelled: it may be on its way at this moment, or is in doubt.",
+  unknown: "Not known: it may be on its way at this moment, or was sent perhaps; see outbox show.",
 } as const;
 
 const resolveAnswers = {

@@ -161,7 +161,8 @@ export interface OutboxStore {
   /**
    * Cancels one delivery, or all of a message, by public id. A leased delivery is cancelled exactly
    * too, as long as no intent is written: its worker will be refused the intent. Writes
-   * `delivery.cancelled`. Empty if the id is unknown.
+   * `delivery.cancelled`. Empty if the id is unknown. An attempt that somebody else closed, or nobody,
+   * makes the answer `unknown` in whichever state.
    */
   cancel(
     id: string,

@@ -91,7 +91,9 @@ export interface Page {
 /**
  * - `cancelled`: nothing of it will be sent from now on.
  * - `too_late`: it had come to an end before.
- * - `unknown`: its final dot may be on its way, or it is in doubt; nothing was changed.
+ * - `unknown`: its final dot may be on its way. A delivery that is being sent goes on, and one that is held
+ *   in doubt stays so; what waited to be sent again after a doubt is cancelled, but whoever vanished with
+ *   it may only be stopped, and send it yet.
  */
 export type CancelAnswer = "cancelled" | "too_late" | "unknown";
 

@@ -171,7 +171,17 @@ const people: readonly Case[] = [
   [
     "a lease without intents may send",
     "too late and unknown are told apart",
-    [manage, "row.blind === 1 ||", ""],
+    [manage, "isBlind || ", ""],
+  ],
+  [
+    "what its own worker never told of may still be sent",
+    "while the dot of a vanished worker may come",
+    [manage, "(outcome is null or (outcome = 'in_doubt' and reply is null))", "outcome is null"],
+  ],
+  [
+    "who vanished tells nothing more in time",
+    "while the dot of a vanished worker may come",
+    [manage, "token === null || Number(until) <= now", "token === null"],
   ],
   [
     "cancelled is not said of what was sent",

@@ -17,12 +17,17 @@ import { writeEvent } from "./events.ts";
 
 const LOCK_MESSAGE = `select id, public_id, bytes is not null as has_bytes
   from postbag.outbox_message where public_id = $1::uuid for update`;
-const LOCK_QUEUED = `select delivery_id, token, blind from postbag.outbox_queue
+const LOCK_QUEUED = `select delivery_id, token, blind, doubt,
+    token is not null and due_at > (select postbag.outbox_now()) as leased
+  from postbag.outbox_queue
   where delivery_id between $1 and $2 order by delivery_id for update`;
 const LOCK_DELIVERIES = `select id, state, cycle, lane, route from postbag.outbox_delivery
   where id between $1 and $2 order by id for update`;
-const OPEN_INTENT = `select 1 from postbag.outbox_attempt
-  where delivery_id = $1 and outcome is null limit 1`;
+const OWN_INTENT = `select 1 from postbag.outbox_attempt
+  where delivery_id = $1 and token = $2 and outcome is null limit 1`;
+// What its own worker never told of: that one may be stopped, and send its final dot however late.
+const UNTOLD = `select 1 from postbag.outbox_attempt
+  where delivery_id = $1 and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;
 const UNQUEUE = "delete from postbag.outbox_queue where delivery_id = $1";
 const QUEUE = `insert into postbag.outbox_queue (delivery_id, due_at, lane, route)
   values ($1, (select postbag.outbox_now()), $2, $3)`;
@@ -78,7 +83,7 @@ export async function cancel(query: Query, id: string, notify: boolean) {
   const answers: { id: string; answer: CancelAnswer }[] = [];
   for (const { key, id: own, row, queued } of (await lock(query, id))?.deliveries ?? []) {
     const answer = await cancelAnswer(query, key, row, queued);
-    if (answer === "cancelled" && row.state === "pending") {
+    if (row.state === "pending" && !(await isBeingSent(query, key, queued))) {
       await query(UNQUEUE, [key]);
       await query(CLOSE_DOUBT, [key]);
       await query(END, [key, "cancelled"]);
@@ -97,19 +102,24 @@ async function cancelAnswer(
   queued: Row | undefined,
 ): Promise<CancelAnswer> {
   switch (row.state as DeliveryState) {
-    case "cancelled":
-      return "cancelled";
     case "done":
     case "dead":
       return "too_late";
     case "in_doubt":
       return "unknown";
+    case "cancelled":
     case "pending": {
-      if (queued === undefined || queued.token === null) return "cancelled";
-      const maySend = queued.blind === true || (await query(OPEN_INTENT, [key])).length > 0;
+      const isBlind = queued !== undefined && queued.token !== null && queued.blind === true;
+      const maySend = isBlind || queued?.doubt === true || (await query(UNTOLD, [key])).length > 0;
       return maySend ? "unknown" : "cancelled";
     }
   }
+}
+
+/** Whether its holder will tell what became of it, or may: then it is not taken away. */
+async function isBeingSent(query: Query, key: number, queued: Row | undefined): Promise<boolean> {
+  if (!queued?.leased) return false;
+  return queued.blind === true || (await query(OWN_INTENT, [key, queued.token])).length > 0;
 }
 
 /** See `OutboxStore.redrive`. */

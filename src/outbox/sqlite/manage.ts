@@ -14,8 +14,11 @@ import { uuidText } from "./ids.ts";
 import { findDeliveries, findMessage } from "./read.ts";
 import type { Row, Statements } from "./statements.ts";
 
-const OPEN_INTENT = `select 1 from outbox_attempt
-  where delivery = ? and outcome is null limit 1`;
+const OWN_INTENT = `select 1 from outbox_attempt
+  where delivery = ? and token = ? and outcome is null limit 1`;
+// What its own worker never told of: that one may be stopped, and send its final dot however late.
+const UNTOLD = `select 1 from outbox_attempt
+  where delivery = ? and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;
 const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = null, token = null, blind = 0, doubt = 0,
   parked = 0, crashes = 0, finished_at = ? where id = ?`;
 const RESTART = `update outbox_delivery set state = 'pending', queue_lane = lane, due_at = ?, token = null,
@@ -44,7 +47,7 @@ export function cancel(
   return findDeliveries(db, id).map((row) => {
     const delivery = Number(row.id);
     const answer = cancelAnswer(db, row);
-    if (answer === "cancelled" && row.state === "pending") {
+    if (row.state === "pending" && !isBeingSent(db, now, row)) {
       db.run(CLOSE_DOUBT, now, delivery);
       db.run(END, "cancelled", now, delivery);
       const about = { delivery, cycle: Number(row.cycle) };
@@ -56,19 +59,24 @@ export function cancel(
 
 function cancelAnswer(db: Statements, row: Row): CancelAnswer {
   switch (row.state as DeliveryState) {
-    case "cancelled":
-      return "cancelled";
     case "done":
     case "dead":
       return "too_late";
     case "in_doubt":
       return "unknown";
+    case "cancelled":
     case "pending": {
-      if (row.token === null) return "cancelled";
-      const maySend = row.blind === 1 || db.get(OPEN_INTENT, Number(row.id)) !== undefined;
+      const isBlind = row.token !== null && row.blind === 1;
+      const maySend = isBlind || row.doubt === 1 || db.get(UNTOLD, Number(row.id)) !== undefined;
       return maySend ? "unknown" : "cancelled";
     }
   }
+}
+
+/** Whether its holder will tell what became of it, or may: then it is not taken away. */
+function isBeingSent(db: Statements, now: number, { id, token, blind, due_at: until }: Row) {
+  if (token === null || Number(until) <= now) return false;
+  return blind === 1 || db.get(OWN_INTENT, Number(id), Number(token)) !== undefined;
 }
 
 /** See `OutboxStore.redrive`. */

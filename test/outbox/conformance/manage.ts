@@ -1,7 +1,7 @@
 /** What people do: cancel, redrive, resolve a doubt, purge. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { OutboxStore } from "../../../src/outbox/index.ts";
+import type { Completion, OutboxStore } from "../../../src/outbox/index.ts";
 import {
   busy,
   claim,
@@ -88,7 +88,8 @@ export function manageSuite(name: string, open: OpenStore): void {
     const { id, delivery, token, inDoubt } = await claimOne(store);
     assert.equal(inDoubt, true);
     await store.release([{ delivery, token, delayMs: hour }]);
-    assert.deepEqual(await cancelOf(store, id), ["cancelled"]);
+    assert.deepEqual(await cancelOf(store, id), ["unknown"]);
+    assert.equal((await shown(store, id)).state, "cancelled");
     const [attempt] = await store.attempts(id);
     assert.equal(attempt?.outcome, "in_doubt");
     await store.redrive(id, undelivered);
@@ -96,6 +97,69 @@ export function manageSuite(name: string, open: OpenStore): void {
     await advance(minute + 1);
     const { crashes, inDoubt: again } = await claimOne(store);
     assert.deepEqual([crashes, again], [1, false]);
+  });
+
+  /** What became of a delivery whose holder vanished after its intent was written. */
+  const sinceThen: Record<string, (store: OutboxStore) => Promise<unknown>> = {
+    "nobody has looked": async () => {},
+    "it waits undecided": async (store) => {
+      const { delivery, token } = await claimOne(store);
+      await store.release([{ delivery, token, delayMs: hour }]);
+    },
+    "another has leased it": (store) => claimOne(store),
+    "another has tried and must wait": async (store) => {
+      await store.complete([deferred(await claimOne(store), hour, { closesDoubt: true })]);
+    },
+  };
+  for (const [since, happens] of Object.entries(sinceThen)) {
+    test(`${name}: while the dot of a vanished worker may come, cancelled is not said (${since})`, async (t) => {
+      const { store, advance } = await open(t);
+      const vanished = await leased(store);
+      await intend(store, vanished);
+      await advance(minute + 1);
+      await happens(store);
+      const { id } = vanished;
+      assert.deepEqual(await cancelOf(store, id), ["unknown"]);
+      assert.deepEqual(await cancelOf(store, id), ["unknown"], "asked again");
+      assert.equal((await shown(store, id)).state, "cancelled");
+      await advance(day);
+      assert.equal((await claim(store)).deliveries.length, 0, "no further copy is begun");
+      const [late] = await store.complete([sent(vanished)]);
+      assert.deepEqual([late?.kind, (await shown(store, id)).state], ["lost", "done"]);
+      const events = await store.claimEvents({ limit: 10, leaseMs: minute });
+      assert.deepEqual(
+        events.map(({ type }) => type),
+        ["delivery.cancelled", "delivery.late"],
+      );
+    });
+  }
+
+  test(`${name}: who takes up a doubt that is cancelled is refused the dot`, async (t) => {
+    const { store, advance } = await open(t);
+    await intend(store, await leased(store));
+    await advance(minute + 1);
+    const next = await claimOne(store);
+    assert.deepEqual(await cancelOf(store, next.id), ["unknown"]);
+    assert.equal(await intend(store, next), false);
+  });
+
+  test(`${name}: a lease without intents that ran out is cancelled, and in doubt`, async (t) => {
+    const { store, advance } = await open(t);
+    await store.enqueue([message()]);
+    const { id } = await claimOne(store, { intents: false });
+    await advance(minute + 1);
+    assert.deepEqual(await cancelOf(store, id), ["unknown"]);
+    await advance(minute);
+    assert.equal((await claim(store)).deliveries.length, 0);
+  });
+
+  test(`${name}: a doubt of which its own worker has told sends nothing more`, async (t) => {
+    const { store } = await open(t);
+    const lease = await leased(store);
+    await intend(store, lease);
+    const attempt = { worker: "w1", elapsedMs: 10, outcome: "in_doubt", spends: true, reply: busy };
+    await store.complete([deferred(lease, hour, { attempt } as Partial<Completion>)]);
+    assert.deepEqual(await cancelOf(store, lease.id), ["cancelled"]);
   });
 
   test(`${name}: a redrive leaves no attempt open that nobody answered for`, async (t) => {
