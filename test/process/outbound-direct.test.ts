@@ -1,77 +1,17 @@
 /** Mail to the hosts that the DNS names: `postbag serve --outbound direct` with a name server of the test. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
-import { type DnsZone, startDnsServer } from "../support/dns-server.ts";
-import { type SinkOptions, type SmtpSink, startSmtpSink } from "../support/smtp-sink.ts";
-import { Client, sendMessage } from "./support/client.ts";
-import { atEnd, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
-
-/** Starts sinks with one port on several addresses of this machine. */
-async function sinksOn<Address extends string>(
-  t: TestContext,
-  wanted: Record<Address, SinkOptions>,
-): Promise<{ readonly port: number; readonly at: Record<Address, SmtpSink> }> {
-  let port = 0;
-  const at = {} as Record<Address, SmtpSink>;
-  for (const [address, options] of Object.entries(wanted) as [Address, SinkOptions][]) {
-    const sink = await startSmtpSink({ ...options, address, port });
-    atEnd(t, () => sink[Symbol.asyncDispose]());
-    at[address] = sink;
-    port = sink.port;
-  }
-  return { port, at };
-}
-
-async function serveDirect(
-  t: TestContext,
-  zone: DnsZone,
-  port: number,
-  more: readonly string[] = [],
-): Promise<Server> {
-  const dns = await startDnsServer(zone);
-  atEnd(t, () => dns[Symbol.asyncDispose]());
-  return serve(t, join(temporaryFolder(t), "data"), [
-    ...["--outbound", "direct", "--name-servers", dns.address, "--direct-port", String(port)],
-    ...["--hostname", "here.example", ...more],
-  ]);
-}
-
-/** One message by SMTP: a delivery for each domain. */
-async function submit({ smtpPort }: Server, recipients: readonly string[]): Promise<string> {
-  const client = await Client.open(smtpPort);
-  await client.ask("EHLO test");
-  await client.ask("MAIL FROM:<me@here.example>");
-  for (const recipient of recipients) {
-    assert.match((await client.ask(`RCPT TO:<${recipient}>`)) ?? "", /^250/);
-  }
-  await client.ask("DATA");
-  const reply = (await client.finish("Subject: x\n\nIt works.\n")) ?? "";
-  client.end();
-  return /queued as (\S+)/.exec(reply)?.[1] ?? assert.fail(reply);
-}
-
-interface ShownDelivery {
-  readonly id: string;
-  readonly route: string;
-  readonly state: string;
-  readonly attempts: number;
-  readonly reason?: string;
-}
-
-async function deliveries({ data }: Server, id: string): Promise<Map<string, ShownDelivery>> {
-  const { stdout } = await run(["outbox", "show", id, "--data", data, "--json"]);
-  const shown: ShownDelivery[] = JSON.parse(stdout).deliveries;
-  return new Map(shown.map((delivery) => [delivery.route, delivery]));
-}
-
-async function restingRoutes({ data }: Server): Promise<Map<string, string>> {
-  const { stdout } = await run(["outbox", "stats", "--data", data, "--json"]);
-  const resting: { route: string; reason: string }[] = JSON.parse(stdout).blockedRoutes;
-  return new Map(resting.map(({ route, reason }) => [route, reason]));
-}
-
-const sentTo = ({ mails }: SmtpSink) => mails.flatMap(({ recipients }) => recipients).toSorted();
+import { test } from "node:test";
+import type { DnsZone } from "../support/dns-server.ts";
+import { sendMessage } from "./support/client.ts";
+import {
+  deliveries,
+  restingRoutes,
+  type ShownDelivery,
+  sentTo,
+  serveDirect,
+  sinksOn,
+  submit,
+} from "./support/direct.ts";
 
 test("each domain's mail goes to the host its DNS names, or is told why not", async (t) => {
   const { port, at } = await sinksOn(t, {

@@ -87,7 +87,8 @@ export function brokenReply(reason: unknown, stage: Stage): Reply {
 /** What the server said when it gave up, else what happened. */
 export function failureReply(reason: unknown, phase: ReplyPhase, encrypting = false): Reply {
   const { response, code, message = String(reason) } = reason as Partial<ConnectionError>;
-  if (response) return readReply(response, phase);
+  // A refused STARTTLS says little by itself: some servers call it an unknown command.
+  if (response && code !== "ETLS") return readReply(response, phase);
   const enhanced = encrypting || code === "ETLS" ? "4.7.5" : code === "EAUTH" ? "4.7.0" : "4.4.2";
   return { code: 451, enhanced, text: oneLine(message), phase };
 }

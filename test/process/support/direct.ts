@@ -1,0 +1,78 @@
+/** `postbag serve --outbound direct` with a name server and sinks of the test, and what became of its mail. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { type DnsZone, startDnsServer } from "../../support/dns-server.ts";
+import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../support/smtp-sink.ts";
+import { Client } from "./client.ts";
+import { atEnd, type RunOptions, run, type Server, serve, temporaryFolder } from "./postbag.ts";
+
+/** Starts sinks with one port on several addresses of this machine. */
+export async function sinksOn<Address extends string>(
+  t: TestContext,
+  wanted: Record<Address, SinkOptions>,
+): Promise<{ readonly port: number; readonly at: Record<Address, SmtpSink> }> {
+  let port = 0;
+  const at = {} as Record<Address, SmtpSink>;
+  for (const [address, options] of Object.entries(wanted) as [Address, SinkOptions][]) {
+    const sink = await startSmtpSink({ ...options, address, port });
+    atEnd(t, () => sink[Symbol.asyncDispose]());
+    at[address] = sink;
+    port = sink.port;
+  }
+  return { port, at };
+}
+
+export async function serveDirect(
+  t: TestContext,
+  zone: DnsZone,
+  port: number,
+  more: readonly string[] = [],
+  options: RunOptions = {},
+): Promise<Server> {
+  const dns = await startDnsServer(zone);
+  atEnd(t, () => dns[Symbol.asyncDispose]());
+  const direct = ["--outbound", "direct", "--name-servers", dns.address];
+  const args = [...direct, "--direct-port", String(port), "--hostname", "here.example", ...more];
+  return serve(t, join(temporaryFolder(t), "data"), args, options);
+}
+
+/** One message by SMTP: a delivery for each domain. */
+export async function submit({ smtpPort }: Server, recipients: readonly string[]): Promise<string> {
+  const client = await Client.open(smtpPort);
+  await client.ask("EHLO test");
+  await client.ask("MAIL FROM:<me@here.example>");
+  for (const recipient of recipients) {
+    assert.match((await client.ask(`RCPT TO:<${recipient}>`)) ?? "", /^250/);
+  }
+  await client.ask("DATA");
+  const reply = (await client.finish("Subject: x\n\nIt works.\n")) ?? "";
+  client.end();
+  return /queued as (\S+)/.exec(reply)?.[1] ?? assert.fail(reply);
+}
+
+export interface ShownDelivery {
+  readonly id: string;
+  readonly route: string;
+  readonly state: string;
+  readonly attempts: number;
+  readonly reason?: string;
+}
+
+export async function deliveries(
+  { data }: Server,
+  id: string,
+): Promise<Map<string, ShownDelivery>> {
+  const { stdout } = await run(["outbox", "show", id, "--data", data, "--json"]);
+  const shown: ShownDelivery[] = JSON.parse(stdout).deliveries;
+  return new Map(shown.map((delivery) => [delivery.route, delivery]));
+}
+
+export async function restingRoutes({ data }: Server): Promise<Map<string, string>> {
+  const { stdout } = await run(["outbox", "stats", "--data", data, "--json"]);
+  const resting: { route: string; reason: string }[] = JSON.parse(stdout).blockedRoutes;
+  return new Map(resting.map(({ route, reason }) => [route, reason]));
+}
+
+export const sentTo = ({ mails }: SmtpSink) =>
+  mails.flatMap(({ recipients }) => recipients).toSorted();
