@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTransport } from "nodemailer";
+import PostalMime from "postal-mime";
 import { type PostbagMailOptions, postbagTransport } from "../../src/outbox/index.ts";
 import { claim, claimOne } from "./conformance/support.ts";
 import { freshOutbox } from "./support.ts";
@@ -51,4 +52,29 @@ test("what cannot be enqueued is an error of sendMail", async (t) => {
   const transporter = createTransport(postbagTransport(outbox));
   const { to: _, bcc: __, ...nobody } = mail;
   await assert.rejects(transporter.sendMail(nobody), { code: "ERR_OUTBOX_MAIL" });
+});
+
+test("header fields of the application's and attachments arrive as they were given, either way in", async (t) => {
+  const { outbox, store } = await freshOutbox(t, { routeOf: () => "relay" });
+  const transporter = createTransport(postbagTransport(outbox));
+  const content = Buffer.from([...Array(256).keys()]);
+  const given = {
+    ...{ from: "shop@example.org", to: "a@one.example", subject: "Your order", text: "Thank you" },
+    headers: { "X-Order": "7", "List-Unsubscribe": "<https://example.org/u/7>" },
+    attachments: [{ filename: "bill.bin", content }],
+  };
+  await transporter.sendMail(given);
+  await outbox.enqueue(given);
+  const { deliveries } = await claim(store);
+  assert.equal(deliveries.length, 2);
+  for (const { bytes } of deliveries) {
+    const mail = await PostalMime.parse(bytes as Uint8Array);
+    const fields = new Map(mail.headers.map(({ key, value }) => [key, value]));
+    assert.equal(fields.get("x-order"), "7");
+    assert.equal(fields.get("list-unsubscribe"), "<https://example.org/u/7>");
+    assert.equal(mail.text?.trim(), "Thank you");
+    const [attachment] = mail.attachments;
+    assert.equal(attachment?.filename, "bill.bin");
+    assert.deepEqual(Buffer.from(attachment?.content as ArrayBuffer), content);
+  }
 });

@@ -49,3 +49,15 @@ test("a key that gives no signature is an error, not an unsigned message", async
   t.after(() => signer.close());
   await assert.rejects(signer.sign(messageOf(text)), { code: "ERR_SMTP_DKIM" });
 });
+
+test("signing costs the thread of the event loop next to nothing", async (t) => {
+  const { privateKey } = pair();
+  const signer = startSigner({ domain: "here.example", selector: "s1", privateKey });
+  t.after(() => signer.close());
+  await signer.sign(messageOf(text)); // Until it has started.
+  const [before, here] = [process.cpuUsage(), process.threadCpuUsage()];
+  await Promise.all(Array.from({ length: 300 }, () => signer.sign(messageOf(text))));
+  const [all, own] = [process.cpuUsage(before), process.threadCpuUsage(here)];
+  t.diagnostic(`${own.user + own.system} of ${all.user + all.system} µs of CPU time`);
+  assert.ok(4 * (own.user + own.system) < all.user + all.system);
+});
