@@ -59,7 +59,7 @@ onBothStores(({ name, newPlace, clockOf }) => {
     const before = await lab.store.now();
     const given = letters(30 * rounds);
     await lab.ledger.enqueue(...given);
-    const workers = [0, 1].map(() => lab.worker({ concurrency: 3, clock: own }));
+    const workers = [0, 1].map(() => lab.worker({ concurrency: 3, clock: own, leaseMs: 30_000 }));
     for (let round = 0; round < 50 * rounds && !(await lab.ledger.isOver()); round += 1) {
       await Promise.all(workers.map((worker) => worker.tick()));
     }

@@ -76,7 +76,7 @@ const wrongs: Readonly<Record<string, [wrong: (books: Books) => unknown, said: R
   ],
   "who was served is named again": [
     ({ lines, mails: [first] }) => lines.push(`RCPT TO:<${first?.recipients[1]}>`),
-    /named again after it was served/,
+    /named again/,
   ],
   "an octet changed on the way": [
     (books) => {

@@ -81,7 +81,7 @@ onPostgres(({ newPlace }, server) => {
     network.deed = () => ({ delayMs: 15 });
     const lab = await faultLab(t, { place });
     await lab.ledger.enqueue(...letters(20));
-    const worker = lab.worker({ store: network.store, concurrency: 4 });
+    const worker = lab.worker({ store: network.store, concurrency: 4, leaseMs: 30_000 });
     worker.start();
     await become("everything has ended", () => lab.ledger.isOver());
     await worker.stop();

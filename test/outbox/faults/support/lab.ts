@@ -53,7 +53,7 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
   const sink = await startSmtpSink(options.sink);
   atEnd(t, () => sink[Symbol.asyncDispose]());
   atEnd(t, () => store.close());
-  let workers = 0;
+  const ledger = new Ledger(store, sink);
 
   function worker(more: Partial<WorkerOptions> = {}, client: LabClient = {}): Worker {
     const { port = sink.port, relay: target, ...clientOptions } = client;
@@ -67,7 +67,7 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
       store,
       senderOf: () => relay.deliver,
       leaseMs,
-      name: `worker ${++workers}`,
+      name: `worker ${++ledger.workers}`,
       ...more,
     });
     atEnd(t, async () => {
@@ -78,7 +78,7 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
   }
 
   async function spawnWorker(more: Partial<WorkerProgramOptions> = {}): Promise<ChildProcess> {
-    const name = `process ${++workers}`;
+    const name = `process ${++ledger.workers}`;
     const given = { place, port: sink.port, name, leaseMs, concurrency: 1, ...more };
     const child = spawn(process.execPath, [program, JSON.stringify(given)], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -93,7 +93,7 @@ export async function faultLab(t: TestContext, options: LabOptions = {}): Promis
     await Promise.race([once(child.stdout as NonNullable<typeof child.stdout>, "data"), ended]);
     return child;
   }
-  return { place, store, sink, ledger: new Ledger(store, sink), worker, spawn: spawnWorker };
+  return { place, store, sink, ledger, worker, spawn: spawnWorker };
 }
 
 export function temporaryFile(t: TestContext): string {

@@ -5,5 +5,5 @@ export const quickWorker = {
   pollMs: [10, 50],
   retry: { kind: "steps", stepsMs: [20], jitter: 0, minMs: 20, maxMs: 20 },
   routePausesMs: [50],
-  putOffMs: 20,
+  putOffMs: 100,
 } as const satisfies Partial<WorkerOptions>;
