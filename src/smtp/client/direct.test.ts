@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { type TestContext, test } from "node:test";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
@@ -248,4 +249,21 @@ test("when all hosts break off, each is tried once, and the last one's words are
     assert.match(outcome.reply.text, /Leaving/);
     assert.equal(sink.sessions, sessions);
   }
+});
+
+test("a domain's limit of connections holds while its mail is being signed", async (t) => {
+  const { privateKey } = generateKeyPairSync("rsa", {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: "spki", format: "der" },
+    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  });
+  const { sink, client } = await lab(
+    t,
+    { "x.example": { "mx.x.example": "127.0.0.1" }, "y.example": { "mx.y.example": "127.0.0.1" } },
+    {},
+    { maxConnections: 1, dkim: { domain: "here.example", selector: "mail", privateKey } },
+  );
+  await Promise.all(["1@x.example", "2@y.example", "3@x.example"].map((to) => send(client, to)));
+  assert.equal(sink.mails.length, 3);
+  assert.equal(sink.sessions, 2);
 });

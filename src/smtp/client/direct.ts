@@ -79,8 +79,16 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
     given: DeliverOptions,
   ) {
     const { avoid } = search;
-    const keeper = keeperOf(domain);
-    const route = { kind: "direct", keeper, rules: allRules, signer, avoid } as const;
+    const route = {
+      kind: "direct" as const,
+      // Asked for at the last instant: one that nobody uses is forgotten.
+      get keeper() {
+        return keeperOf(domain);
+      },
+      rules: allRules,
+      signer,
+      avoid,
+    };
     return deliverOver(route, envelope, message, given);
   }
 
