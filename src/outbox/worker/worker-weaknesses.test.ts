@@ -1,4 +1,17 @@
-/** What small mail workers get wrong, one test for each, showing it gone. */
+/**
+ * What small mail workers get wrong, one test for each, showing it gone. Some are shown elsewhere:
+ *
+ * W4, a crash after the 250 is a silent duplicate: `test/outbox/faults/kill.test.ts`, at each point of a
+ *   delivery, and "a reply lost after the dot is held …" in `worker.test.ts`
+ * W5, told to stop in DATA, it forgets what was sent: "stop after the dot waits for its reply …" and
+ *   "stop ends, even if a sender does not …" in `worker-faults.test.ts`
+ * W7, polling only: "a started worker sends what is enqueued without waiting for a poll …" in
+ *   `worker.test.ts`
+ * W8, every address in To:, one bad recipient fails all: "Bcc is in the envelope and nowhere in the
+ *   bytes" in `../compose.test.ts`, "a retry carries only who is undecided …" in `worker.test.ts`
+ * W10, what a hook was to hear is lost in a crash: "a process that ends between hook and record makes the
+ *   hook run again" in `test/outbox/events.test.ts`, and `test/outbox/faults/hooks.test.ts`
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { byRoute, mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
@@ -10,7 +23,7 @@ const proper: Deliver = async ({ recipients }, _, { beforeCommit }) => {
   return recipients.map(() => ok);
 };
 
-test("no transaction is open while a mail server is talked to: others write meanwhile", async (t) => {
+test("W1: no transaction is open while a mail server is talked to: others write meanwhile", async (t) => {
   const lab = await workerLab(t, async (envelope, message, given) => {
     await given.beforeCommit?.();
     // A second connection that waits for nobody.
@@ -21,7 +34,7 @@ test("no transaction is open while a mail server is talked to: others write mean
   assert.equal((await lab.worker.tick()).sent, 1);
 });
 
-test("a reply that no database takes as it is does not undo what was sent", async (t) => {
+test("W2: a reply that no database takes as it is does not undo what was sent", async (t) => {
   const lab = await workerLab(t, async () => [refusal(550, "no\0 \ud800 \r\n such user")]);
   const message = mail(["b@x.example"]);
   await lab.store.enqueue([message]);
@@ -29,7 +42,7 @@ test("a reply that no database takes as it is does not undo what was sent", asyn
   assert.match((await lab.stateOf(message.id))?.reason ?? "", /^permanent: 550 no .* such user$/);
 });
 
-test("one delivery whose outcome the store never takes holds up no other, and is not sent again", async (t) => {
+test("W3: one delivery whose outcome the store never takes holds up no other, and is not sent again", async (t) => {
   const sent: string[] = [];
   const lab = await workerLab(t, async (envelope, message, given) => {
     sent.push(...envelope.recipients);
@@ -49,7 +62,7 @@ test("one delivery whose outcome the store never takes holds up no other, and is
   await lab.settled(lab.worker.stop({ drainMs: 0 }));
 });
 
-test("a delivery that no worker survives ends in quarantine, alone, and then as poison", async (t) => {
+test("W3: a delivery that no worker survives ends in quarantine, alone, and then as poison", async (t) => {
   const lab = await workerLab(t, proper);
   const poison = mail(["poison@x.example"]);
   await lab.store.enqueue([poison]);
@@ -69,7 +82,7 @@ test("a delivery that no worker survives ends in quarantine, alone, and then as 
   assert.match(row?.reason ?? "", /^poison: /);
 });
 
-test("quarantine is worked off under a full load of other mail, one at a time", async (t) => {
+test("W3: quarantine is worked off under a full load of other mail, one at a time", async (t) => {
   let alone = 0;
   const lab = await workerLab(
     t,
@@ -99,7 +112,7 @@ test("quarantine is worked off under a full load of other mail, one at a time", 
   for (const { id } of suspects) assert.equal((await lab.stateOf(id))?.state, "done");
 });
 
-test("many are sent at a time, and never more are held than that, however many are due", async (t) => {
+test("W6: many are sent at a time, and never more are held than that, however many are due", async (t) => {
   let underWay = 0;
   let most = 0;
   const leases: number[] = [];
@@ -123,7 +136,7 @@ test("many are sent at a time, and never more are held than that, however many a
   assert.ok(Math.max(...leases) <= 50);
 });
 
-test("every attempt sends the same bytes, Message-ID and Date with them", async (t) => {
+test("W9: every attempt sends the same bytes, Message-ID and Date with them", async (t) => {
   const sent: string[] = [];
   const lab = await workerLab(t, async (_, message) => {
     sent.push(Buffer.from(await message.bytes()).toString("latin1"));
@@ -138,7 +151,7 @@ test("every attempt sends the same bytes, Message-ID and Date with them", async 
   assert.deepEqual(sent, Array(3).fill(Buffer.from(message.bytes).toString("latin1")));
 });
 
-test("age ends the tries, not their number: four days of refusals are survived", async (t) => {
+test("W11: age ends the tries, not their number: four days of refusals are survived", async (t) => {
   let isOpen = false;
   const lab = await workerLab(t, async () => [isOpen ? ok : refusal(451, "greylisted")]);
   const message = mail(["b@x.example"]);
@@ -155,7 +168,7 @@ test("age ends the tries, not their number: four days of refusals are survived",
   assert.equal((await lab.worker.tick()).sent, 1);
 });
 
-test("a relay that is down for days spends nobody's attempts, and is tried by one at a time", async (t) => {
+test("W12: a relay that is down for days spends nobody's attempts, and is tried by one at a time", async (t) => {
   let isOpen = false;
   let tries = 0;
   const lab = await workerLab(
@@ -184,7 +197,7 @@ test("a relay that is down for days spends nobody's attempts, and is tried by on
   assert.equal((await lab.worker.tick()).sent, 30);
 });
 
-test("a backlog on a route that is down does not hide mail on one that works", async (t) => {
+test("W12: a backlog on a route that is down does not hide mail on one that works", async (t) => {
   const lab = await workerLab(t, async ({ recipients }) =>
     recipients[0]?.startsWith("down") ? [refusal(421, "down", "route")] : [ok],
   );
@@ -198,7 +211,7 @@ test("a backlog on a route that is down does not hide mail on one that works", a
   await lab.settled(lab.worker.stop());
 });
 
-test("a route whose oldest mail has expired is tried as soon as it may be", async (t) => {
+test("W12: a route whose oldest mail has expired is tried as soon as it may be", async (t) => {
   let isOpen = false;
   const lab = await workerLab(t, async () => [isOpen ? ok : refusal(421, "down", "route")]);
   const old = Array.from({ length: 5 }, () => mail(["old@x.example"], { expireAfterMs: hour }));
@@ -210,7 +223,7 @@ test("a route whose oldest mail has expired is tried as soon as it may be", asyn
   assert.deepEqual([report.dead, report.sent], [5, 1]);
 });
 
-test("a probe whose worker vanished is followed by another within its lease", async (t) => {
+test("W12: a probe whose worker vanished is followed by another within its lease", async (t) => {
   const lab = await workerLab(t, async () => [refusal(421, "down", "route")]);
   await lab.store.enqueue([mail(["b@x.example"]), mail(["c@x.example"])]);
   await lab.worker.tick();
@@ -226,7 +239,7 @@ test("a probe whose worker vanished is followed by another within its lease", as
   assert.equal((await open.tick()).sent, 2);
 });
 
-test("one slow domain takes no more than its share of what is sent at a time", async (t) => {
+test("W12: one slow domain takes no more than its share of what is sent at a time", async (t) => {
   let slow = 0;
   const lab = await workerLab(
     t,
