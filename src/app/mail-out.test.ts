@@ -69,6 +69,18 @@ test("between stop and close mail is still taken in, and found by the next start
   await next.close({ timeoutMs: 1_000 });
 });
 
+test("tables that a newer program changes meanwhile are an obstacle, and it is said why", async (t) => {
+  const { data, open } = lab(t);
+  mkdirSync(data);
+  const mailOut = await open();
+  assert.equal(await mailOut.obstacle(), undefined);
+  const database = new DatabaseSync(join(data, "outbox.db"));
+  database.exec("insert into outbox_migration (version) values (99)");
+  database.close();
+  assert.match((await mailOut.obstacle()) ?? "", /^the outbox cannot be used any more: .* 99, /);
+  await mailOut.close({ timeoutMs: 1_000 });
+});
+
 test("tables of a newer version are no fault that passes: the start fails with what to do", async (t) => {
   const { data, open } = lab(t);
   mkdirSync(data);

@@ -9,6 +9,7 @@ import {
   EventDispatcher,
   mtaRetry,
   type Outbox,
+  OutboxError,
   type OutboxHooks,
   referenceRetry,
   type StoreStats,
@@ -93,10 +94,12 @@ export class MailOut {
   async obstacle(): Promise<string | undefined> {
     if (this.#outbox === undefined) return `the outbox cannot be used: ${this.#obstacle}`;
     try {
-      await this.#outbox.store.nextDue("normal");
+      await this.#outbox.store.checkVersion();
       return undefined;
     } catch (error) {
-      return `the outbox does not answer: ${why(error).error}`;
+      const isForeign = error instanceof OutboxError && error.code === "ERR_OUTBOX_SCHEMA_VERSION";
+      const what = isForeign ? "cannot be used any more" : "does not answer";
+      return `the outbox ${what}: ${why(error).error}`;
     }
   }
 

@@ -229,7 +229,13 @@ export class Outbox {
     }
   }
 
-  stats(): Promise<StoreStats> {
+  /**
+   * What the store holds.
+   *
+   * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION when a newer program has changed the tables meanwhile.
+   */
+  async stats(): Promise<StoreStats> {
+    await this.store.checkVersion();
     return this.store.stats();
   }
 

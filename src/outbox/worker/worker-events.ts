@@ -36,6 +36,8 @@ export type WorkerEvent =
       readonly until?: Date;
     }
   | { readonly kind: "route-restored"; readonly route: string }
+  /** A newer program has changed the tables; the worker takes nothing more, and ends what it sends. */
+  | { readonly kind: "outdated"; readonly error: unknown }
   /** The store did not answer; the worker goes on as soon as it does. */
   | {
       readonly kind: "store-failed";
@@ -75,6 +77,14 @@ export function workerLogLine(event: WorkerEvent): LogLine {
       return { level: "warn", message: "mail route blocked", fields };
     case "route-restored":
       return { level: "info", message: "mail route restored", fields };
+    case "outdated": {
+      const fields = { err: event.error };
+      return {
+        level: "error",
+        message: "mail is sent no more, the outbox is a newer program's",
+        fields,
+      };
+    }
     case "store-failed": {
       const { doing, error } = event;
       return { level: "warn", message: `outbox store failed: ${doing}`, fields: { err: error } };

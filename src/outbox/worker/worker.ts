@@ -13,6 +13,7 @@ import { Claims, type Found } from "./claims.ts";
 import { Leases } from "./leases.ts";
 import { pause } from "./patience.ts";
 import { Routes } from "./routes.ts";
+import { isForeignSchema, SchemaWatch } from "./schema-watch.ts";
 import { carry, type Fate, giveBack, type Sending } from "./sending.ts";
 import { type WorkerOptions, type WorkerSettings, workerSettings } from "./worker-options.ts";
 
@@ -39,6 +40,7 @@ export class Worker {
   readonly #leases: Leases;
   readonly #routes: Routes;
   readonly #claims: Claims;
+  readonly #schema: SchemaWatch;
   readonly #sending: Sending;
   #givingUp = new AbortController();
   readonly #carried = noFates();
@@ -55,6 +57,7 @@ export class Worker {
     const onError = (error: unknown) => onEvent({ kind: "store-failed", doing: "renew", error });
     this.#leases = new Leases({ store, clock, leaseMs, onError });
     this.#routes = new Routes(this.settings);
+    this.#schema = new SchemaWatch(this.settings);
     this.#claims = new Claims({
       settings: this.settings,
       leases: this.#leases,
@@ -115,7 +118,10 @@ export class Worker {
     return { left: this.#inFlight };
   }
 
-  /** Works until the signal aborts and what was begun is done; never rejects. */
+  /**
+   * Works until the signal aborts and what was begun is done; never rejects. Ends as well, and says
+   * `outdated`, when a newer program has changed the tables.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const { store, intervalMs } = this.settings;
     if (intervalMs !== false) return this.#runByTicks(intervalMs, signal);
@@ -167,6 +173,7 @@ export class Worker {
       try {
         await this.tick(signal);
       } catch (error) {
+        if (isForeignSchema(error)) return onEvent({ kind: "outdated", error });
         onEvent({ kind: "store-failed", doing: "tick", error });
       }
       await pause(intervalMs, { clock, signal });
@@ -198,6 +205,10 @@ export class Worker {
           continue;
         }
       } catch (error) {
+        if (isForeignSchema(error)) {
+          onEvent({ kind: "outdated", error });
+          break;
+        }
         onEvent({ kind: "store-failed", doing: "claim", error });
       }
       if (signal.aborted) break;
@@ -207,7 +218,8 @@ export class Worker {
     while (this.#inFlight > 0) await this.#bell.heard(mostPauseMs);
   }
 
-  #look(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
+  async #look(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
+    await this.#schema.check();
     return this.#claims.look(room, this.#quarantined === 0, take);
   }
 
