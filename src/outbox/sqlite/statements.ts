@@ -8,12 +8,10 @@ export type { Row };
 /** The values of a row, in the order of its columns. */
 export type Values = readonly SQLInputValue[];
 
-/** Octets of a page: a message of one kilobyte and its row headers fit several times. */
-const PAGE_BYTES = 8192;
 /** Octets the write-ahead log grows to before it is copied into the database. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024;
 /** How many rows one statement inserts: few sizes, so that few statements have to be kept. */
-const ROWS_AT_ONCE = [64, 16, 4, 1];
+const ROWS_AT_ONCE = [32, 8, 2, 1];
 
 export class Statements {
   readonly database: DatabaseSync;
@@ -29,7 +27,6 @@ export class Statements {
    */
   constructor(file: string, busyTimeoutMs: number) {
     this.database = new DatabaseSync(file, { timeout: busyTimeoutMs });
-    this.database.exec(`pragma page_size = ${PAGE_BYTES}`); // Counts for a new file only.
     this.database.exec("pragma journal_mode = wal");
     this.database.exec("pragma synchronous = full");
     this.database.exec("pragma cache_size = -16384");

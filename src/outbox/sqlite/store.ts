@@ -22,9 +22,9 @@ export interface SqliteStoreOptions {
   readonly file: string;
   /** Longest wait for another process that writes, in milliseconds. @defaultValue 5000 */
   readonly busyTimeoutMs?: number;
-  /** Most calls in one commit. @defaultValue 256 */
+  /** Most calls in one commit. @defaultValue 128 */
   readonly maxBatch?: number;
-  /** Most octets of messages in one commit; a larger message goes alone. @defaultValue 16 MiB */
+  /** Most octets of messages in one commit, unless single messages are larger. @defaultValue 16 MiB */
   readonly maxBatchBytes?: number;
   /** Whether to bring the schema up to date when opening. @defaultValue true */
   readonly migrate?: boolean;
@@ -44,8 +44,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
     throw new OutboxError("ERR_OUTBOX_OPTION", `file must be a path; got ${JSON.stringify(file)}`);
   }
   wholeNumber("busyTimeoutMs", busyTimeoutMs, 0);
-  wholeNumber("maxBatch", options.maxBatch ?? 256, 1);
-  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? 16 * MiB, 1);
+  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH, 1);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? MAX_BATCH_BYTES, 1);
   const thread = await startDatabaseThread({ file, busyTimeoutMs });
   const store = new SqliteStore(thread, clock, options);
   try {
@@ -61,8 +61,13 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
 const MiB = 1024 * 1024;
 /** What a call counts at least, in octets, towards the size of a batch. */
 const CALL_BYTES = 256;
-/** So many calls that wait go to the thread while it is still busy, so that it need not wait for them. */
-const WORTHWHILE = 32;
+const MAX_BATCH = 128;
+const MAX_BATCH_BYTES = 16 * MiB;
+/**
+ * How many requests are with the thread at a time, so that it never waits for the event loop. What it
+ * finds waiting it commits together.
+ */
+const REQUESTS = 4;
 
 class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
@@ -76,13 +81,18 @@ class SqliteStore implements OutboxStore {
     this.#thread = thread;
     this.#clock = clock;
     this.#afterCommit = new AfterCommit(clock, (mail) => this.#tell(mail));
+    const { maxBatch = MAX_BATCH, maxBatchBytes = MAX_BATCH_BYTES } = options;
+    const requests = Math.min(REQUESTS, maxBatch);
+    const maxBatchItems = Math.floor(maxBatch / requests);
     this.#calls = new Batcher<Access, PackedCall, unknown>({
       name: "sqlite outbox",
       process: (batch) => this.#process(batch),
-      maxBatchItems: options.maxBatch ?? 256,
-      maxBatchBytes: options.maxBatchBytes ?? 16 * MiB,
-      keyConcurrency: 2,
-      minBatchItems: WORTHWHILE,
+      maxBatchItems,
+      maxBatchBytes: Math.ceil(maxBatchBytes / requests),
+      keyConcurrency: requests,
+      // Another request goes out while one is with the thread only when it is full: the fewer the
+      // commits, the better.
+      minBatchItems: maxBatchItems,
       sizeOf: sizeOfCall,
       maxItems: 100_000,
       onFull: "wait",

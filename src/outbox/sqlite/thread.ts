@@ -1,11 +1,16 @@
 /**
  * The database thread: takes whole batches of calls, runs them in one transaction, answers per call.
  *
- * Everything is synchronous here and blocks nobody else. If a call of a batch fails, the batch is
- * rolled back and each call runs again in a transaction of its own, so that one cannot fail another.
+ * Everything is synchronous here and blocks nobody else. What arrives while a commit runs shares the
+ * next one. If a call fails, all of its transaction is rolled back and each call runs again in one of
+ * its own, so that one cannot fail another.
  */
-import { parentPort, workerData } from "node:worker_threads";
-import { enqueue } from "./enqueue.ts";
+import {
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from "node:worker_threads";
 import { type OperationName, reads, writes } from "./operations.ts";
 import { checkVersion, migrate } from "./schema.ts";
 import { Statements } from "./statements.ts";
@@ -14,6 +19,7 @@ import {
   buffersOf,
   type Call,
   type CallResult,
+  type CallsRequest,
   packError,
   type ThreadAnswer,
   unpackBatch,
@@ -36,35 +42,51 @@ try {
 }
 
 function serve(db: Statements): void {
-  port?.on("message", (request: ThreadRequest) => {
-    if (request.kind === "close") {
-      db.close();
-      port?.close();
-      return;
+  port?.on("message", (first: ThreadRequest) => {
+    for (let request: ThreadRequest | undefined = first; request; ) {
+      const requests = [request];
+      request = received();
+      while (requests[0]?.kind === "write" && request?.kind === "write") {
+        requests.push(request);
+        request = received();
+      }
+      answer(db, requests);
     }
-    const calls = "text" in request ? unpackBatch(request) : [];
-    const results = answersTo(db, request, calls);
-    say({ kind: "answered", batch: request.batch, results }, buffersOf(calls, results));
-    // The database has its own copy. Large messages would fill memory before the collector comes by.
-    if ("bytes" in request) request.bytes.transfer(0);
   });
   say({ kind: "opened" });
 }
 
-function answersTo(
-  db: Statements,
-  request: Exclude<ThreadRequest, { kind: "close" }>,
-  calls: readonly Call[],
-) {
-  switch (request.kind) {
-    case "migrate":
-      return [attempt(() => migrate(db.database))];
-    case "checkVersion":
-      return [attempt(() => checkVersion(db.database))];
-    case "read":
-      return calls.map((call) => attempt(() => run(db, request.now, call)));
-    case "write":
-      return write(db, request.now, calls);
+/** What came while the thread was busy. */
+function received(): ThreadRequest | undefined {
+  return receiveMessageOnPort(port as MessagePort)?.message;
+}
+
+/** Answers one request, or several that write: these share a commit. */
+function answer(db: Statements, requests: readonly ThreadRequest[]): void {
+  const [request] = requests as [ThreadRequest];
+  if (request.kind === "close") {
+    db.close();
+    port?.close();
+  } else if ("text" in request) {
+    answerCalls(db, requests as readonly CallsRequest[]);
+  } else {
+    const work = request.kind === "migrate" ? migrate : checkVersion;
+    const results = [attempt(() => work(db.database))];
+    say({ kind: "answered", batch: request.batch, results });
+  }
+}
+
+function answerCalls(db: Statements, requests: readonly CallsRequest[]): void {
+  const callsOf = new Map(requests.map((request) => [request, unpackBatch(request)]));
+  const all = [...callsOf.values()].flat();
+  const { kind, now } = requests.at(-1) as CallsRequest;
+  const results =
+    kind === "write" ? write(db, now, all) : all.map((call) => attempt(() => run(db, now, call)));
+  for (const [{ batch, bytes }, calls] of callsOf) {
+    const own = results.splice(0, calls.length);
+    say({ kind: "answered", batch, results: own }, buffersOf(calls, own));
+    // The database has its own copy. Large messages would fill memory before the collector comes by.
+    bytes.transfer(0);
   }
 }
 
@@ -107,14 +129,20 @@ function codeOf(error: unknown): "ERR_OUTBOX_IN_DOUBT" | "ERR_OUTBOX_STORE" {
   return ioError ? "ERR_OUTBOX_IN_DOUBT" : "ERR_OUTBOX_STORE";
 }
 
-/** Runs the calls of a batch, all its enqueues first and together: their rows share statements. */
+/** Operations on lists, of which all calls of a batch are run as one: their rows share statements. */
+const listOperations = ["enqueue", "intend", "complete"] as const;
+
+/** Runs the calls of a batch. They are under way together, so in any order. */
 function runAll(db: Statements, now: number, calls: readonly Call[]): unknown[] {
-  const isEnqueue = (call: Call): call is Call<"enqueue"> => call.name === "enqueue";
-  const messages = calls.filter(isEnqueue).flatMap(({ argument }) => argument);
-  const stored = enqueue(db, now, messages);
-  return calls.map((call) =>
-    isEnqueue(call) ? stored.splice(0, call.argument.length) : run(db, now, call),
-  );
+  const answers = new Map<OperationName, unknown[]>();
+  for (const name of listOperations) {
+    const items = calls.flatMap((call) => (call.name === name ? (call.argument as unknown[]) : []));
+    if (items.length > 0) answers.set(name, operations[name](db, now, items) as unknown[]);
+  }
+  return calls.map((call) => {
+    const known = answers.get(call.name);
+    return known ? known.splice(0, (call.argument as unknown[]).length) : run(db, now, call);
+  });
 }
 
 function run(db: Statements, now: number, { name, argument }: Call): unknown {

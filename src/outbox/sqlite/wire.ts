@@ -20,15 +20,17 @@ export interface Call<Name extends OperationName = OperationName> {
 /** Calls that write share one transaction, durable when it is answered. */
 export type Access = "write" | "read";
 
+/** A batch of calls, as {@link packBatch} makes it. */
+export interface CallsRequest {
+  readonly kind: Access;
+  readonly batch: number;
+  readonly now: number;
+  readonly text: string;
+  readonly bytes: ArrayBuffer;
+}
+
 export type ThreadRequest =
-  | {
-      readonly kind: Access;
-      readonly batch: number;
-      readonly now: number;
-      /** The calls, see {@link packBatch}. */
-      readonly text: string;
-      readonly bytes: ArrayBuffer;
-    }
+  | CallsRequest
   | { readonly kind: "migrate"; readonly batch: number }
   | { readonly kind: "checkVersion"; readonly batch: number }
   | { readonly kind: "close" };
