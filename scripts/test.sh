@@ -14,6 +14,7 @@ run() {
   shift 2
   node --test --test-timeout="$limitMs" --test-concurrency="$atOnce" \
     --test-reporter=spec --test-reporter-destination=stdout \
+    --test-reporter=./test/support/ledger-time-reporter.ts --test-reporter-destination=stdout \
     --test-reporter=./test/support/skipped-reporter.ts --test-reporter-destination=stdout "$@"
 }
 
