@@ -74,7 +74,12 @@ const guards: readonly Case[] = [
   [
     "an outcome that was written is not written again",
     "completing twice is completing once",
-    [complete, "return made && isSame ?", "return made && isSame && !attempt ?"],
+    [complete, "reply !== jsonOf(attempt.reply)) return", "reply !== attempt) return"],
+  ],
+  [
+    "a late success is remembered as late",
+    "a late success told twice",
+    [complete, "await query(WAS_LATE, [delivery, attemptNo, finished !== undefined]);", ""],
   ],
   [
     "a late success is recorded",

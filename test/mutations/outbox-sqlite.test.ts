@@ -34,17 +34,17 @@ const leases: readonly Case[] = [
   [
     "the token is checked when an intent is written",
     "an intent is written once, and only by the holder",
-    [complete, "if (row?.token !== token) return false;", "if (row === undefined) return false;"],
+    [complete, "if (standing?.token !== token) return false;", "if (!standing) return false;"],
   ],
   [
     "the token is checked when an outcome is written",
     "a late failure changes nothing",
-    [complete, "row && row.token === completion.token", "row"],
+    [complete, "standing.token === completion.token", "standing"],
   ],
   [
     "an intent that was written is not written again",
     "an intent is written once, and only by the holder",
-    [complete, "if (db.get(ATTEMPT_OF_LEASE, delivery, token) !== undefined) return true;", ""],
+    [complete, "if (standing.begun) return true;", ""],
   ],
   [
     "a lease that ran out is counted as a crash",
@@ -59,12 +59,12 @@ const leases: readonly Case[] = [
   [
     "who leases without intents leaves a doubt",
     "without intents every lease",
-    [claim, "due.blind === 1 ||", ""],
+    [claim, "blind === 1 || db", "db"],
   ],
   [
     "a doubt outlives who does nothing about it",
     "a doubt outlives holders",
-    [claim, "due.doubt === 1 ||", ""],
+    [claim, "doubt === 1 || (crashed", "(crashed"],
   ],
   [
     "giving back closes the own intent",
@@ -77,7 +77,12 @@ const outcomes: readonly Case[] = [
   [
     "an outcome that was written is not written again",
     "completing twice is completing once",
-    [complete, "(settledBefore(db, completion) ?? recordLost", "(recordLost"],
+    [complete, "answeredBefore(completion, standing) ?? recordLost", "recordLost"],
+  ],
+  [
+    "a late success is remembered as late",
+    "a late success told twice",
+    [complete, "db.run(WAS_LATE, finished ? 1 : 0, delivery, attemptNo);", ""],
   ],
   [
     "a late success is recorded",
@@ -112,7 +117,7 @@ const outcomes: readonly Case[] = [
   [
     "numbers of attempts only grow",
     "a redrive starts a cycle anew",
-    [complete, "order by attempt_no desc limit 1", "order by attempt_no limit 1"],
+    [complete, "nextNo: (lastNo ?? 0) + 1", "nextNo: 1"],
   ],
   [
     "an outcome that does not end a delivery says when it is due again",

@@ -175,7 +175,7 @@ function linesOf(completion: Completion, n: number) {
 const LOCK_QUEUED = "select token from postbag.outbox_queue where delivery_id = $1 for update";
 const LOCK_DELIVERY = `select state, cycle, cycle_attempts from postbag.outbox_delivery
   where id = $1 for update`;
-const OWN_ATTEMPT = `select attempt_no, outcome, reply from postbag.outbox_attempt
+const OWN_ATTEMPT = `select attempt_no, outcome, reply, late_end from postbag.outbox_attempt
   where delivery_id = $1 and token = $2`;
 const INSERT_ATTEMPT = `insert into postbag.outbox_attempt (delivery_id, attempt_no, token, cycle,
     cycle_attempt, worker, started_at, finished_at, outcome, reply, via)
@@ -185,6 +185,8 @@ const INSERT_ATTEMPT = `insert into postbag.outbox_attempt (delivery_id, attempt
 const FINISH_ATTEMPT = `update postbag.outbox_attempt set cycle_attempt = $3,
     started_at = (select postbag.outbox_now()) - $4::bigint, finished_at = (select postbag.outbox_now()),
     outcome = $5, reply = $6, via = $7
+  where delivery_id = $1 and attempt_no = $2`;
+const WAS_LATE = `update postbag.outbox_attempt set late_end = $3
   where delivery_id = $1 and attempt_no = $2`;
 const DELIVERED_AFTER_ALL = `update postbag.outbox_recipient r set status = 'delivered',
     reply = c.reply::text
@@ -197,14 +199,18 @@ const END = `update postbag.outbox_delivery set state = $2, reason = $3,
   where id = $1`;
 
 /** The answer to a completion that was written before, and whose answer was lost. */
-export async function settledBefore(
+export async function answeredBefore(
   query: Query,
   { delivery, token, attempt }: Completion,
 ): Promise<CompletionResult | undefined> {
   if (attempt === undefined) return undefined;
   const [made] = await query(OWN_ATTEMPT, [delivery, token]);
-  const isSame = made?.outcome === attempt.outcome && made.reply === jsonOf(attempt.reply);
-  return made && isSame ? { kind: "settled", attemptNo: Number(made.attempt_no) } : undefined;
+  const { outcome, reply, attempt_no: no, late_end: lateEnd } = made ?? {};
+  if (outcome !== attempt.outcome || reply !== jsonOf(attempt.reply)) return undefined;
+  const attemptNo = Number(no);
+  return lateEnd === null
+    ? { kind: "settled", attemptNo }
+    : { kind: "lost", attemptNo, finished: lateEnd === true };
 }
 
 /** Whether it says of anybody that they were delivered: then it counts without a lease, too. */
@@ -230,6 +236,7 @@ export async function recordLost(query: Query, completion: Completion): Promise<
   );
   const before = row.state as DeliveryState;
   const finished = changed.length > 0 ? endByFacts(statuses, before) : undefined;
+  await query(WAS_LATE, [delivery, attemptNo, finished !== undefined]);
   if (finished === undefined) return { kind: "lost", attemptNo, finished: false };
   const reason = finished.state === "dead" ? "permanent: a recipient was refused before" : null;
   await query(UNQUEUE, [delivery]);

@@ -5,7 +5,8 @@
  * What every attempt changes is kept apart: `outbox_queue` is narrow, holds undecided deliveries only,
  * and is vacuumed often; all else is written when mail comes in and once per outcome, so that updates
  * stay on their page (HOT). A delivery's key is made of that of its message, which saves an index.
- * `ascii` says that the bytes can travel as text, which costs half of what hexadecimal does.
+ * `ascii` says that the bytes can travel as text, which costs half of what hexadecimal does. `late_end` of
+ * an attempt says that its lease was lost by then, and whether it ended its delivery all the same.
  * Replies and the data of events are JSON that nobody looks into here, so they are kept as text.
  * Instants are milliseconds since 1970 UTC by `outbox_now()`, the one clock that decides.
  *
@@ -84,6 +85,7 @@ create table postbag.outbox_attempt (
   outcome text,
   reply text,
   via text,
+  late_end boolean,
   primary key (delivery_id, attempt_no)
 ) with (fillfactor = 50);
 create table postbag.outbox_idempotency (

@@ -12,7 +12,7 @@ import { OutboxError } from "../errors.ts";
 import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
 import type { OutboxStore, TransactionHandle } from "../store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
-import { intend, isSuccess, recordLost, settle, settledBefore } from "./complete.ts";
+import { answeredBefore, intend, isSuccess, recordLost, settle } from "./complete.ts";
 import { Database, isOwnFault, KEEP_PLANS, type PostgresPool, type Query } from "./database.ts";
 import { DueSignal } from "./due-signal.ts";
 import { enqueue, needsTransaction } from "./enqueue.ts";
@@ -318,7 +318,7 @@ class PostgresStore implements OutboxStore {
   }
 
   async #answerLost(completion: Completion): Promise<CompletionResult> {
-    const before = await settledBefore(this.#db.read, completion);
+    const before = await answeredBefore(this.#db.read, completion);
     if (before) return before;
     if (!isSuccess(completion)) return { kind: "lost", finished: false };
     return this.#db.transaction((query) => recordLost(query, completion));

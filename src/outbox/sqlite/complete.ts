@@ -11,7 +11,7 @@ import type {
 import { EVENT, eventValues } from "./events.ts";
 import type { Statements, Values } from "./statements.ts";
 
-const STANDING = `select d.state, d.token, d.cycle, d.cycle_attempts, a.attempt_no, a.outcome, a.reply,
+const STANDING = `select d.state, d.token, d.cycle, d.cycle_attempts, a.attempt_no, a.outcome, a.reply, a.late_end,
   (select max(attempt_no) from outbox_attempt where delivery = d.id)
   from outbox_delivery d left join outbox_attempt a on a.delivery = d.id and a.token = ?
   where d.id = ?`;
@@ -21,6 +21,7 @@ const WHOLE_ATTEMPT = `insert into outbox_attempt (delivery, attempt_no, token, 
   worker, started_at, finished_at, outcome, reply, via)`;
 const FINISH_ATTEMPT = `update outbox_attempt set cycle_attempt = ?, started_at = ?, finished_at = ?,
   outcome = ?, reply = ?, via = ? where delivery = ? and attempt_no = ?`;
+const WAS_LATE = "update outbox_attempt set late_end = ? where delivery = ? and attempt_no = ?";
 const CLOSE_DOUBT = `update outbox_attempt set outcome = 'in_doubt', finished_at = ?
   where delivery = ? and token <> ? and outcome is null`;
 const DECIDE = `update outbox_recipient set status = ?, reply = ?
@@ -47,7 +48,12 @@ interface Standing {
   readonly cycleAttempts: number;
   /** The attempt that was begun under the lease that is shown. */
   readonly begun:
-    | { readonly no: number; readonly outcome: string | null; readonly reply: string | null }
+    | {
+        readonly no: number;
+        readonly outcome: string | null;
+        readonly reply: string | null;
+        readonly lateEnd: number | null;
+      }
     | undefined;
   readonly nextNo: number;
 }
@@ -62,12 +68,13 @@ function standingOf(db: Statements, { delivery, token }: Lease): Standing | unde
       no: number | null,
       outcome: string | null,
       reply: string | null,
+      lateEnd: number | null,
       lastNo: number | null,
     ]
   >(STANDING, token, delivery);
   if (row === undefined) return undefined;
-  const [state, holder, cycle, cycleAttempts, no, outcome, reply, lastNo] = row;
-  const begun = no === null ? undefined : { no, outcome, reply };
+  const [state, holder, cycle, cycleAttempts, no, outcome, reply, lateEnd, lastNo] = row;
+  const begun = no === null ? undefined : { no, outcome, reply, lateEnd };
   return { state, token: holder, cycle, cycleAttempts, begun, nextNo: (lastNo ?? 0) + 1 };
 }
 
@@ -98,16 +105,25 @@ export function complete(
     const standing = standingOf(db, completion);
     if (standing === undefined) return { kind: "lost", finished: false };
     if (standing.token === completion.token) return settle(db, now, completion, standing, events);
-    return settledBefore(completion, standing) ?? recordLost(db, now, completion, standing, events);
+    return (
+      answeredBefore(completion, standing) ?? recordLost(db, now, completion, standing, events)
+    );
   });
   db.insert(EVENT, events);
   return results;
 }
 
 /** The answer to a completion that was written before, and whose answer was lost. */
-function settledBefore({ attempt }: Completion, { begun }: Standing): CompletionResult | undefined {
-  const isSame = begun?.outcome === attempt?.outcome && begun?.reply === jsonOf(attempt?.reply);
-  return attempt && begun && isSame ? { kind: "settled", attemptNo: begun.no } : undefined;
+function answeredBefore(
+  { attempt }: Completion,
+  { begun }: Standing,
+): CompletionResult | undefined {
+  if (attempt === undefined || begun === undefined) return undefined;
+  const { no: attemptNo, outcome, reply, lateEnd } = begun;
+  if (outcome !== attempt.outcome || reply !== jsonOf(attempt.reply)) return undefined;
+  return lateEnd === null
+    ? { kind: "settled", attemptNo }
+    : { kind: "lost", attemptNo, finished: lateEnd === 1 };
 }
 
 function settle(
@@ -156,6 +172,7 @@ function recordLost(
     changed += db.run(DELIVERED_AFTER_ALL, JSON.stringify(reply), delivery, ordinal);
   }
   const finished = changed > 0 ? endByFacts(statusesOf(db, delivery), state) : undefined;
+  db.run(WAS_LATE, finished ? 1 : 0, delivery, attemptNo);
   if (finished === undefined) return { kind: "lost", attemptNo, finished: false };
   const lastReply = jsonOf(attempt.reply);
   const reason = finished.state === "dead" ? "permanent: a recipient was refused before" : null;

@@ -5,7 +5,8 @@
  * Kept narrow, because every row and every index is paid on every message: the key of a delivery is
  * made of that of its message (no index is needed to find one from the other), the queue is two
  * columns of the delivery and a partial index (SQLite updates in place, so a table of its own would
- * only cost), and a public id is 16 octets. Instants are milliseconds since 1970 UTC.
+ * only cost), and a public id is 16 octets. `late_end` of
+ * an attempt says that its lease was lost by then, and whether it ended its delivery all the same. Instants are milliseconds since 1970 UTC.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { checkSchemaVersion } from "../stored.ts";
@@ -68,6 +69,7 @@ create table outbox_attempt (
   outcome text,
   reply text,
   via text,
+  late_end integer,
   primary key (delivery, attempt_no)
 ) without rowid;
 create table outbox_idempotency (

@@ -269,6 +269,21 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     assert.deepEqual(await store.complete([sent(next)]), [{ kind: "settled", attemptNo: 2 }]);
   });
 
+  for (const finished of [true, false]) {
+    test(`${name}: a late success told twice is lost both times, the last of all: ${finished}`, async (t) => {
+      const { store, stale } = await stolen(t, {
+        deliveries: [to("relay", "a@x.example", "b@x.example")],
+      });
+      const { recipients } = sent(stale);
+      const late = sent(stale, { recipients: finished ? recipients : recipients.slice(1) });
+      const answer = await store.complete([late]);
+      assert.deepEqual(answer, [{ kind: "lost", attemptNo: 1, finished }]);
+      const before = [await store.get(stale.id), await store.attempts(stale.id)];
+      assert.deepEqual(await store.complete([late]), answer, "as the first time");
+      assert.deepEqual([await store.get(stale.id), await store.attempts(stale.id)], before);
+    });
+  }
+
   test(`${name}: another outcome under a lease that was completed is lost`, async (t) => {
     const { store } = await open(t);
     const lease = await leased(store);
