@@ -53,7 +53,7 @@ const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "messag
 const CR = 13;
 const LF = 10;
 
-/** Octets of messages on their way into the outbox at once; one that is larger goes alone. */
+/** Octets of spooled messages on their way into the outbox at once; one that is larger goes alone. */
 const maxMemoryBytes = 16 * 1024 * 1024;
 
 /** The most recipients that one message in the outbox has. */
@@ -68,8 +68,12 @@ export function submission(options: SubmissionOptions): Submission {
   const inMemory = new MemoryBudget(maxMemoryBytes);
 
   /** Puts mail into the outbox in one commit: one outcome for all of it. */
-  const enqueue: Enqueue = (envelope, message, { signal }) =>
-    inMemory.hold(message.size, signal, () => enqueueNow(envelope, message));
+  const enqueue: Enqueue = (envelope, message, { signal }) => {
+    const now = () => enqueueNow(envelope, message);
+    // What is not in a file is in memory already, and counted where it came in.
+    if (message.file === undefined) return now();
+    return inMemory.hold(message.size, untilGone(signal), now);
+  };
 
   async function enqueueNow(envelope: Envelope, message: Message): Promise<RecipientOutcome> {
     const open = outbox();
@@ -190,6 +194,20 @@ function withCrlf(stored: Buffer): Uint8Array | undefined {
   }
   stored.copy(sent, at, from);
   return sent;
+}
+
+/**
+ * Aborts when the client has gone, not when it has waited long: it waits for others' mail, which goes
+ * forward, its own is on the disk meanwhile, and RFC 5321 §4.5.3.2.6 has it wait ten minutes.
+ */
+function untilGone(signal: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  const onAbort = () => {
+    if (signal.reason?.name !== "TimeoutError") gone.abort(signal.reason);
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  return gone.signal;
 }
 
 /** Gives memory back at once: large messages would fill it before the collector comes by. */

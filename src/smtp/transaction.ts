@@ -133,6 +133,7 @@ export class Transaction {
     const { recipients } = envelope;
     if (recipients.length === 0) return [];
     const { signal } = this.#admission;
+    let isLate = false;
     const timer = clock.setTimeout(
       () => this.#admission.abort(timedOut),
       limits.admissionTimeoutMs,
@@ -143,13 +144,16 @@ export class Transaction {
         const text = `deliver returned ${outcomes.length} outcomes for ${recipients.length} recipients`;
         throw new SmtpError("ERR_SMTP_OUTCOME_COUNT", text);
       }
+      // What was taken in spite of the wait is taken.
+      isLate = signal.reason === timedOut && outcomes.some(({ kind }) => kind === "deferred");
       return signal.aborted ? outcomes.map(asNotAdmitted) : outcomes;
     } catch (error) {
+      isLate = signal.reason === timedOut;
       if (!signal.aborted) this.#tell("deliver", error);
       return recipients.map(() => refused(signal.aborted ? notAdmitted : ourFault, "route"));
     } finally {
       clock.clearTimeout(timer);
-      if (signal.reason === timedOut) {
+      if (isLate) {
         const session = this.#session.info();
         onEvent({ kind: "limit", limit: "admissionTimeoutMs", reply: notAdmitted, session });
       }
