@@ -21,6 +21,21 @@ export function checkedKey(key: string): string {
   );
 }
 
+/** Labels of an application: text by name, and nothing that a database could not keep. */
+export function checkedTags(tags: Readonly<Record<string, string>>): typeof tags {
+  const isRecord = typeof tags === "object" && tags !== null && !Array.isArray(tags);
+  const wrong = isRecord && Object.entries(tags).find(([, value]) => typeof value !== "string");
+  if (isRecord && !wrong) return tags;
+  const got = wrong ? `${typeof wrong[1]} in ${wrong[0]}` : typeof tags;
+  throw new OutboxError("ERR_OUTBOX_OPTION", `tags must be texts by their names; got ${got}`);
+}
+
+export function checkedTemplate(template: string): string {
+  if (typeof template === "string") return template;
+  const text = `template must be a text; got ${typeof template}`;
+  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+}
+
 export function checkDoubt(doubt: unknown): void {
   if (doubt === "resend" || doubt === "hold") return;
   throw new OutboxError(

@@ -4,7 +4,15 @@
  */
 import type { Address } from "../mail/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
-import { atMost, checkDoubt, checkedKey, instant, wholeNumber } from "./checks.ts";
+import {
+  atMost,
+  checkDoubt,
+  checkedKey,
+  checkedTags,
+  checkedTemplate,
+  instant,
+  wholeNumber,
+} from "./checks.ts";
 import { type ComposedMail, compose, type MailContent } from "./compose.ts";
 import { contentHash } from "./content-hash.ts";
 import { OutboxError } from "./errors.ts";
@@ -63,7 +71,7 @@ export type Mail = MailContent & {
   readonly tags?: Readonly<Record<string, string>>;
   readonly doubt?: DoubtPolicy;
   /** @defaultValue "normal" */
-  readonly lane?: Exclude<Lane, "quarantine">;
+  readonly lane?: Exclude<Lane, "quarantine" | "local">;
 };
 
 export interface EnqueueOptions {
@@ -264,8 +272,8 @@ export class Outbox {
       bytes: composed.bytes,
       messageIdHeader: composed.messageIdHeader,
       ...(composed.subject === undefined ? {} : { subject: composed.subject.slice(0, 200) }),
-      ...(template === undefined ? {} : { template }),
-      ...(tags === undefined ? {} : { tags }),
+      ...(template === undefined ? {} : { template: checkedTemplate(template) }),
+      ...(tags === undefined ? {} : { tags: checkedTags(tags) }),
       doubt: doubt ?? this.#options.doubt,
       lane: lane ?? "normal",
       ...(sendAt === undefined ? {} : { sendAt: instant("sendAt", sendAt) }),

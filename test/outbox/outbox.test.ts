@@ -35,6 +35,29 @@ test("recipients of one route travel together, by domain unless said otherwise",
   );
 });
 
+test("what no database can keep is the fault of its own mail alone", async (t) => {
+  const { outbox } = await freshOutbox(t);
+  const tags = { campaign: (() => "spring") as never };
+  const results = await Promise.allSettled([
+    outbox.enqueue(mail),
+    outbox.enqueue({ ...mail, tags }),
+    outbox.enqueue({ ...mail, template: 7 as never }),
+    outbox.enqueue({ ...mail, tags: { campaign: "spring" } }),
+  ]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "rejected", "fulfilled"],
+  );
+  const refused = results.flatMap((result) => (result.status === "rejected" ? result.reason : []));
+  assert.deepEqual(
+    refused.map(({ code, message }) => [code, message]),
+    [
+      ["ERR_OUTBOX_OPTION", "tags must be texts by their names; got function in campaign"],
+      ["ERR_OUTBOX_OPTION", "template must be a text; got number"],
+    ],
+  );
+});
+
 test("every attempt sends the same bytes", async (t) => {
   const { outbox, store, clock } = await freshOutbox(t, { routeOf: () => "relay" });
   await outbox.enqueue({ ...mail, html: "<p>Thank you</p>" });

@@ -134,6 +134,44 @@ test("calls that share a commit wait for a busy file together, not one after the
   assert.equal(stored.length, 0, "some waited behind the others, and for longer");
 });
 
+test("what cannot be handed to the thread is refused alone", async (t) => {
+  const store = await openSqliteStore({ file: temporaryFile(t) });
+  t.after(() => store.close());
+  const circle: Record<string, unknown> = {};
+  circle.itself = circle;
+  const results = await Promise.allSettled([
+    store.enqueue([message()]),
+    store.enqueue([message({ tags: circle as never })]),
+    store.enqueue([message()]),
+  ]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
+  const { code, message: text } = (results[1] as PromiseRejectedResult).reason;
+  assert.equal(code, "ERR_OUTBOX_OPTION");
+  assert.match(text, /enqueue .* cannot be handed to the database: .*circular/);
+  assert.equal((await claim(store)).deliveries.length, 2);
+});
+
+test("more calls than fit into one request are answered each by its own result", async (t) => {
+  for (const maxBatch of [1, 3, 128]) {
+    const store = await openSqliteStore({ file: temporaryFile(t), maxBatch });
+    t.after(() => store.close());
+    const given = Array.from({ length: 300 }, () => message());
+    const stored = await Promise.all(given.map(async (one) => (await store.enqueue([one]))[0]?.id));
+    assert.deepEqual(
+      stored,
+      given.map(({ id }) => id),
+    );
+    const { deliveries } = await claim(store, { limit: 1000 });
+    const byId = new Map(deliveries.map(({ messageId, bytes }) => [messageId, bytes]));
+    for (const { id, bytes } of given) {
+      assert.deepEqual(Buffer.from(byId.get(id) as Uint8Array), bytes);
+    }
+  }
+});
+
 test("options that cannot be meant are refused with the value received", async () => {
   for (const [options, message] of [
     [{ file: "" }, /file must be a path; got ""/],
