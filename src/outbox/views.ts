@@ -57,7 +57,10 @@ export interface AttemptRow {
   /** From 1, without gaps, over the whole life of the delivery. */
   readonly attemptNo: number;
   readonly cycle: number;
-  /** Number within the cycle; an attempt that spends nothing has that of the one before it. */
+  /**
+   * Number within the cycle; an attempt that spends nothing has that of the one before it, and one of
+   * which nobody told the outcome that of the next.
+   */
   readonly cycleAttempt: number;
   readonly worker: string;
   readonly startedAt: number;

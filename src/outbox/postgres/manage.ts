@@ -33,10 +33,11 @@ const QUEUE = `insert into postbag.outbox_queue (delivery_id, due_at, lane, rout
   values ($1, (select postbag.outbox_now()), $2, $3)`;
 const END = `update postbag.outbox_delivery set state = $2, finished_at = (select postbag.outbox_now())
   where id = $1`;
-const RESTART = `update postbag.outbox_delivery set state = 'pending', cycle = cycle + $2,
-    cycle_attempts = 0, reason = null, finished_at = null,
-    expires_at = greatest(expires_at, (select postbag.outbox_now()) + $3::bigint),
-    message_id_header = coalesce($4, message_id_header)
+const RESTART = `update postbag.outbox_delivery set state = 'pending', reason = null, finished_at = null,
+    expires_at = greatest(expires_at, (select postbag.outbox_now()) + $2::bigint)`;
+const RESEND = `${RESTART} where id = $1`;
+const REDRIVE = `${RESTART}, cycle = cycle + 1, cycle_attempts = 0,
+    message_id_header = coalesce($3, message_id_header)
   where id = $1`;
 const REOPEN =
   "update postbag.outbox_recipient set status = 'pending', reply = null where delivery_id = $1";
@@ -133,7 +134,8 @@ export async function redrive(query: Query, id: string, options: RedriveOptions)
       const all = options.recipients === "all";
       await query(all ? REOPEN : `${REOPEN} and ${UNDELIVERED}`, [key]);
       const { expireAfterMs, messageIdHeader = null } = options;
-      await restart(query, row, { cycles: 1, expireAfterMs, messageIdHeader });
+      await query(REDRIVE, [key, Math.round(expireAfterMs), messageIdHeader]);
+      await query(QUEUE, [key, row.lane, row.route]);
     }
     answers.push({ id: own, answer });
   }
@@ -153,16 +155,6 @@ async function redriveAnswer(
   return someone ? "redriven" : "nobody";
 }
 
-async function restart(
-  query: Query,
-  { id, lane, route }: Row,
-  change: { cycles: number; expireAfterMs: number; messageIdHeader: string | null },
-): Promise<void> {
-  const { cycles, expireAfterMs, messageIdHeader } = change;
-  await query(RESTART, [id, cycles, Math.round(expireAfterMs), messageIdHeader]);
-  await query(QUEUE, [id, lane, route]);
-}
-
 /** See `OutboxStore.resolveDoubt`. */
 export async function resolveDoubt(
   query: Query,
@@ -176,8 +168,8 @@ export async function resolveDoubt(
   if (row.state !== "in_doubt" || another !== undefined) return "not_in_doubt";
   await query(CLOSE_DOUBT, [key]);
   if (truth === "resend") {
-    const change = { cycles: 0, expireAfterMs: RESEND_GRACE_MS, messageIdHeader: null };
-    await restart(query, row, change);
+    await query(RESEND, [key, RESEND_GRACE_MS]);
+    await query(QUEUE, [key, row.lane, row.route]);
     return "resolved";
   }
   await query(SAY_DELIVERED, [key]);

@@ -22,8 +22,10 @@ const UNTOLD = `select 1 from outbox_attempt
 const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = null, token = null, blind = 0, doubt = 0,
   parked = 0, crashes = 0, finished_at = ? where id = ?`;
 const RESTART = `update outbox_delivery set state = 'pending', queue_lane = lane, due_at = ?, token = null,
-  blind = 0, doubt = 0, parked = 0, crashes = 0, cycle = cycle + ?, cycle_attempts = 0, reason = null,
-  finished_at = null, expires_at = max(expires_at, ?),
+  blind = 0, doubt = 0, parked = 0, crashes = 0, reason = null, finished_at = null,
+  expires_at = max(expires_at, ?)`;
+const RESEND = `${RESTART} where id = ?`;
+const REDRIVE = `${RESTART}, cycle = cycle + 1, cycle_attempts = 0,
   message_id_header = coalesce(?, message_id_header) where id = ?`;
 const REOPEN = "update outbox_recipient set status = 'pending', reply = null where delivery = ?";
 const REOPEN_UNDELIVERED = `${REOPEN} and status not in ('delivered', 'suppressed')`;
@@ -93,7 +95,7 @@ export function redrive(
       db.run(CLOSE_DOUBT, now, delivery);
       db.run(options.recipients === "all" ? REOPEN : REOPEN_UNDELIVERED, delivery);
       const header = options.messageIdHeader ?? null;
-      db.run(RESTART, now, 1, now + options.expireAfterMs, header, delivery);
+      db.run(REDRIVE, now, now + options.expireAfterMs, header, delivery);
     }
     return { id: deliveryId(uuidText(message?.public_id), delivery), answer };
   });
@@ -123,7 +125,7 @@ export function resolveDoubt(
   const delivery = Number(row.id);
   db.run(CLOSE_DOUBT, now, delivery);
   if (truth === "resend") {
-    db.run(RESTART, now, 0, now + RESEND_GRACE_MS, null, delivery);
+    db.run(RESEND, now, now + RESEND_GRACE_MS, delivery);
     return "resolved";
   }
   db.run(SAY_DELIVERED, delivery);

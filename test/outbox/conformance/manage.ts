@@ -309,6 +309,23 @@ export function manageSuite(name: string, open: OpenStore): void {
     assert.ok(again.expiresInMs > 0);
   });
 
+  test(`${name}: what is sent again after a doubt goes on counting the attempts of its cycle`, async (t) => {
+    const { store } = await open(t);
+    const lease = await leased(store, { doubt: "hold" });
+    await store.complete([sent(lease, { recipients: [], next: { kind: "in_doubt" } })]);
+    await store.resolveDoubt(lease.id, "resend", { notify: true });
+    const again = await claimOne(store);
+    assert.deepEqual([again.cycle, again.cycleAttempts], [1, 1]);
+    await store.complete([sent(again)]);
+    assert.deepEqual(
+      (await store.attempts(lease.id)).map(({ cycle, cycleAttempt }) => [cycle, cycleAttempt]),
+      [
+        [1, 1],
+        [1, 2],
+      ],
+    );
+  });
+
   const purge = { bytesAfterMs: 7 * day, rowsAfterMs: 30 * day, deadAfterMs: 90 * day };
   const all = { ...purge, eventsAfterMs: 30 * day, limit: 100 };
 
