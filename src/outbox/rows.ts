@@ -17,11 +17,14 @@ export type RecipientStatus = "pending" | "delivered" | "deferred" | "failed" | 
 /** `pending` has a row in the queue; `in_doubt` waits for somebody who knows whether it was sent. */
 export type DeliveryState = "pending" | "done" | "dead" | "cancelled" | "in_doubt";
 
-/** `quarantine` holds what its worker did not survive several times; it is leased alone. */
-export type Lane = "critical" | "normal" | "bulk" | "quarantine";
+/**
+ * `quarantine` holds what its worker did not survive several times; it is leased alone. `local` holds what
+ * some workers may not take, where those that have the mailboxes find it. Neither is asked for at enqueue.
+ */
+export type Lane = "critical" | "normal" | "bulk" | "quarantine" | "local";
 
 /** The number of each lane in the database. */
-export const laneNumbers = { critical: 0, normal: 1, bulk: 2, quarantine: 3 } as const;
+export const laneNumbers = { critical: 0, normal: 1, bulk: 2, quarantine: 3, local: 4 } as const;
 
 /** Where an address stood in the mail; the envelope makes no difference between them. */
 export type RecipientKind = "to" | "cc" | "bcc";
@@ -119,6 +122,8 @@ export interface ClaimRequest {
   readonly routeRoom: number;
   /** Routes with less room than that, because deliveries of theirs are in flight; 0 for none. */
   readonly busyRoutes?: readonly { readonly route: string; readonly room: number }[];
+  /** Routes to leave to others: what is due there goes to the lane `local`. @defaultValue none */
+  readonly exceptRoutes?: readonly string[];
   /** How long what exceeds the room of its route is put off. */
   readonly putOffMs: number;
 }
@@ -126,7 +131,7 @@ export interface ClaimRequest {
 export interface Claim {
   /** In order of due time. */
   readonly deliveries: readonly ClaimedDelivery[];
-  /** Due rows that were put off for want of room, or until their blocked route is tried again. */
+  /** Due rows that were left to others, or put off for want of room or until their route is tried again. */
   readonly putOff: number;
 }
 

@@ -76,6 +76,7 @@ export interface OutboxStore {
    * are leased,
    *
    * - what has expired is leased to be closed, also while its route is blocked, and never as a probe;
+   * - those of `exceptRoutes` go to the lane `local`, where they are as due as before;
    * - those of a blocked route are put off until `blockedUntil`; once that is past, one is leased as
    *   `probe`, the route counts as blocked for `leaseMs` more, and the others are put off until then;
    * - those beyond the room of their route are put off for `putOffMs`;

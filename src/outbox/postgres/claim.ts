@@ -40,7 +40,8 @@ troubled as materialized (
 blocked as materialized (select jsonb_object_agg(route, blocked_until) as until from troubled),
 known as (
   select d.*, (select (until ->> d.route)::bigint from blocked) as blocked_until,
-    coalesce(($4::jsonb ->> d.route)::integer, $3::integer) as room
+    case when d.route = any ($10::text[]) then 0
+      else coalesce(($4::jsonb ->> d.route)::integer, $3::integer) end as room
   from due d),
 placed as (
   select k.*, row_number() over (
@@ -52,6 +53,7 @@ placed as (
 judged as (
   select p.*, case
     when expired then 'lease'
+    when route = any ($10::text[]) then 'local'
     when blocked_until > (select postbag.outbox_now()) then 'blocked'
     when room <= 0 then 'full'
     when blocked_until is not null and nth = 1 then 'probe'
@@ -78,11 +80,13 @@ leased as (
   from fated f where f.fate in ('lease', 'probe') and ${isOne("q.delivery_id", "f.delivery_id")}
   returning q.delivery_id, q.token, q.crashes, q.doubt, q.route, f.due_at, f.fate),
 put_off as (
-  update postbag.outbox_queue q set parked = f.fate <> 'full', due_at = case f.fate
+  update postbag.outbox_queue q set parked = f.fate in ('blocked', 'behind'),
+    lane = case f.fate when 'local' then ${laneNumbers.local} else q.lane end, due_at = case f.fate
+    when 'local' then f.due_at
     when 'blocked' then f.blocked_until
     when 'behind' then (select postbag.outbox_now()) + $5::bigint
     else (select postbag.outbox_now()) + $6::bigint end
-  from fated f where f.fate in ('blocked', 'behind', 'full')
+  from fated f where f.fate in ('blocked', 'behind', 'full', 'local')
     and ${isOne("q.delivery_id", "f.delivery_id")}
   returning 1)
 select l.*, (select postbag.outbox_now()) - l.due_at as late,
@@ -103,6 +107,7 @@ left join postbag.outbox_message m on ${isOne("m.id", "l.delivery_id / 1024")}`;
 /** See `OutboxStore.claim`. */
 export async function claim(query: Query, request: ClaimRequest): Promise<Claim> {
   const { lane, limit, leaseMs, inlineBytes, intents, routeRoom, busyRoutes, putOffMs } = request;
+  const { look = limit, exceptRoutes = [] } = request;
   const rows = await query(CLAIM, [
     laneNumbers[lane],
     limit,
@@ -112,7 +117,8 @@ export async function claim(query: Query, request: ClaimRequest): Promise<Claim>
     Math.round(putOffMs),
     intents,
     inlineBytes,
-    request.look ?? limit,
+    look,
+    exceptRoutes,
   ]);
   const deliveries = rows
     .filter((row) => row.delivery_id !== null)

@@ -24,6 +24,7 @@ const NEXT_TOKEN =
   "update outbox_counter set value = value + 1 where name = 'token' returning value";
 // The token stays: that its holder vanished is still to be found out.
 const PUT_OFF = "update outbox_delivery set due_at = ?, parked = ? where id = ?";
+const LEAVE = "update outbox_delivery set queue_lane = ? where id = ?";
 const PROBE = "update outbox_route set blocked_until = ? where route = ?";
 const LEASE = `update outbox_delivery set due_at = ?, token = ?, blind = ?, doubt = ?, parked = 0, crashes = ?
   where id = ?`;
@@ -70,6 +71,7 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
   const blockedUntil = new Map(
     db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),
   );
+  const excepted = new Set(request.exceptRoutes);
   const room = new Map(request.busyRoutes?.map((busy) => [busy.route, busy.room]));
   const token = Number(db.get(NEXT_TOKEN)?.value);
   const deliveries: ClaimedDelivery[] = [];
@@ -80,7 +82,10 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
     const isExpired = expiresAt <= now;
     const until = isExpired ? undefined : blockedUntil.get(route);
     const left = room.get(route) ?? request.routeRoom;
-    if (until !== undefined && until > now) {
+    if (excepted.has(route) && !isExpired) {
+      db.run(LEAVE, laneNumbers.local, id);
+      putOff += 1;
+    } else if (until !== undefined && until > now) {
       db.run(PUT_OFF, until, 1, id);
       putOff += 1;
     } else if (left <= 0 && !isExpired) {

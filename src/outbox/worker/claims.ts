@@ -11,7 +11,7 @@ import type { Routes } from "./routes.ts";
 import type { WorkerSettings } from "./worker-options.ts";
 
 /** In the order in which they are looked at. Of quarantine one at a time is taken, so it starves nobody. */
-const lanes: readonly Lane[] = ["quarantine", "critical", "normal", "bulk"];
+const lanes: readonly Lane[] = ["quarantine", "critical", "local", "normal", "bulk"];
 
 /** Longest time a delivery is put off because its route has no room, in milliseconds. */
 const longestPutOffMs = 60_000;
@@ -84,6 +84,7 @@ export class Claims {
       if ((this.#emptyUntilMs.get(lane) ?? 0) > clock.now()) continue;
       // What its workers did not survive is carried alone.
       if (lane === "quarantine" && !quarantine) continue;
+      if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;
       const limit = lane === "quarantine" ? 1 : room - found;
       const look = this.#passed > 0 ? Math.max(limit, farLook) : limit;
       let claim: Claim;
@@ -120,6 +121,7 @@ export class Claims {
       inlineBytes,
       intents,
       routeConcurrency,
+      exceptRoutes,
       putOffMs,
     } = this.#settings;
     this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
@@ -135,6 +137,8 @@ export class Claims {
       intents,
       routeRoom: routeConcurrency,
       busyRoutes: this.#routes.busy(),
+      // What is in quarantine stays there, and has no room here.
+      ...(lane !== "quarantine" && { exceptRoutes }),
       putOffMs: Math.min(longer, Math.max(putOffMs, longestPutOffMs)),
     });
   }

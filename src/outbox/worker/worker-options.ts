@@ -27,7 +27,10 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** Of these, most on one route. @defaultValue concurrency */
   readonly routeConcurrency?: number;
-  /** Routes left to other workers, because only they have the mailboxes behind them. @defaultValue none */
+  /**
+   * Routes left to the workers that have the mailboxes behind them: those must be given none here.
+   * @defaultValue none
+   */
   readonly exceptRoutes?: readonly string[];
   /** Most deliveries of one claim; in a tick, of the tick. @defaultValue 100; reference: 16 */
   readonly batchSize?: number;

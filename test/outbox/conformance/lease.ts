@@ -230,6 +230,64 @@ export function leaseSuite(name: string, open: OpenStore): void {
     assert.deepEqual(next.deliveries.map(({ route }) => route).sort(), ["busy", "slow", "slow"]);
   });
 
+  test(`${name}: what a worker may not take it leaves in the lane for others, as due as it was`, async (t) => {
+    const { store, advance } = await open(t);
+    const theirs = () => message({ deliveries: [to("here", "a@here.example")] });
+    await store.enqueue([theirs(), theirs(), theirs(), message()]);
+    await advance(minute);
+    const exceptRoutes = ["here", "elsewhere"];
+    const { deliveries, putOff } = await claim(store, { exceptRoutes });
+    assert.deepEqual(
+      deliveries.map(({ route }) => route),
+      ["relay"],
+    );
+    assert.equal(putOff, 3);
+    const again = await claim(store, { exceptRoutes });
+    assert.deepEqual(again, { deliveries: [], putOff: 0 }, "they are not met again");
+    assert.equal(await store.nextDue("local"), 0);
+    const stats = (await store.stats()).lanes.find(({ lane }) => lane === "local");
+    assert.deepEqual([stats?.queued, stats?.due], [3, 3]);
+    const found = await claim(store, { lane: "local" });
+    assert.equal(found.deliveries.length, 3, "at once, whatever others have looked");
+    for (const { lane, lateMs, crashes } of found.deliveries) {
+      assert.deepEqual([lane, crashes], ["local", 0]);
+      assert.ok(lateMs >= minute, `late by ${lateMs} ms`);
+    }
+    const [first] = found.deliveries;
+    assert.ok(first);
+    await store.complete([...deliveries.map((one) => sent(one)), deferred(first, hour)]);
+    await advance(hour);
+    assert.equal((await claimOne(store)).id, first.id, "back in its own lane");
+  });
+
+  test(`${name}: a worker neither tries nor crashes a route it may not take`, async (t) => {
+    const { store, advance } = await open(t);
+    const theirs = (more = {}) => message({ deliveries: [to("here", "a@here.example")], ...more });
+    await store.enqueue([theirs(), theirs({ expireAfterMs: 1 })]);
+    const block = { route: "here", reason: "452 disk full", delaysMs: [1], probe: false };
+    await store.blockRoute({ ...block, notify: false });
+    await advance(minute);
+    const { deliveries, putOff } = await claim(store, { exceptRoutes: ["here"] });
+    assert.equal(putOff, 1);
+    assert.deepEqual(
+      deliveries.map(({ expiresInMs, probe }) => [expiresInMs <= 0, probe]),
+      [[true, false]],
+      "what has expired is closed by whoever meets it",
+    );
+    assert.equal((await claimOne(store, { lane: "local" })).probe, true);
+  });
+
+  test(`${name}: rows left to others do not keep the rest from their turn`, async (t) => {
+    const { store } = await open(t);
+    const theirs = () => message({ deliveries: [to("here", "a@here.example")] });
+    await store.enqueue(Array.from({ length: 50 }, theirs));
+    await store.enqueue([message()]);
+    const request = { limit: 30, exceptRoutes: ["here"] };
+    assert.deepEqual(await claim(store, request), { deliveries: [], putOff: 30 });
+    assert.equal((await claim(store, request)).deliveries.length, 1);
+    assert.equal((await claim(store, { lane: "local" })).deliveries.length, 50);
+  });
+
   test(`${name}: rows without room do not keep others from their turn`, async (t) => {
     const { store } = await open(t);
     const slow = () => message({ deliveries: [to("slow", "a@slow.example")] });
