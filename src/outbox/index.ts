@@ -46,6 +46,7 @@ export type {
   PostgresPool,
   PostgresQuery,
 } from "./postgres/database.ts";
+export { KEEP_PLANS } from "./postgres/database.ts";
 export { postgresMigrationSql } from "./postgres/schema.ts";
 export { openPostgresStore, type PostgresStoreOptions } from "./postgres/store.ts";
 export {

@@ -1,9 +1,13 @@
 /** What PostgreSQL does to those who use it: it is killed, throws people out, and keeps them waiting. */
 import assert from "node:assert/strict";
 import pg from "pg";
-import { type OutboxStore, openPostgresStore } from "../../src/outbox/index.ts";
+import {
+  type ClaimedDelivery,
+  type OutboxStore,
+  openPostgresStore,
+} from "../../src/outbox/index.ts";
 import { type Postgres, withPostgres } from "../support/postgres.ts";
-import { claim, claimOne, day, leased, message, sent } from "./conformance/support.ts";
+import { claim, claimOne, day, deferred, leased, message, sent } from "./conformance/support.ts";
 
 const test = withPostgres();
 
@@ -163,6 +167,57 @@ test("postgres: two processes that claim at once never lease a delivery twice", 
   assert.equal(taken.length, count);
   assert.equal(new Set(taken).size, count);
 });
+
+/** Everything that is written under a lease, each with whether its lease was found valid. */
+const underLease: Readonly<
+  Record<string, (store: OutboxStore, leases: readonly ClaimedDelivery[]) => Promise<boolean[]>>
+> = {
+  renew: async (store, leases) => [...(await store.renew(leases, 60_000))],
+  intend: async (store, leases) => [
+    ...(await store.intend(leases.map((lease) => ({ ...lease, worker: "w1", elapsedMs: 0 })))),
+  ],
+  release: async (store, leases) => [
+    ...(await store.release(leases.map((lease) => ({ ...lease, delayMs: 0 })))),
+  ],
+  complete: async (store, leases) => {
+    const results = await store.complete(leases.map((lease) => deferred(lease, 0)));
+    return results.map(({ kind }) => kind === "settled");
+  },
+};
+
+for (const [call, write] of Object.entries(underLease)) {
+  for (const [change, isHeld] of [
+    ["due_at = due_at + 1", true],
+    ["token = token + 1000", false],
+  ] as const) {
+    const found = isHeld ? "still held" : "lost";
+    test(`postgres: ${call} waits for whoever changes a row of the queue, and then finds the lease ${found}`, async (t, server) => {
+      const { store, connectionString } = await opened(server);
+      const client = new pg.Client({ connectionString });
+      await client.connect();
+      t.after(() => Promise.all([store.close(), client.end()]));
+      await store.enqueue(Array.from({ length: 3 }, () => message()));
+      const { deliveries } = await claim(store);
+      await client.query("begin");
+      await client.query(`update postbag.outbox_queue set ${change} where delivery_id = $1`, [
+        deliveries[1]?.delivery,
+      ]);
+      const writing = write(store, deliveries);
+      const waits = "select from pg_stat_activity where wait_event_type = 'Lock'";
+      while ((await server.sql(waits, connectionString)).length === 0);
+      await client.query("commit");
+      assert.deepEqual(await writing, [true, isHeld, true]);
+      const { rows } = await client.query(
+        "select token is null as free from postbag.outbox_queue order by delivery_id",
+      );
+      const isFreed = call === "release" || call === "complete";
+      assert.deepEqual(
+        rows.map(({ free }) => free),
+        [isFreed, isFreed && isHeld, isFreed],
+      );
+    });
+  }
+}
 
 test("postgres: one lease that is completed, renewed and given back at once ends once", async (t, server) => {
   const { store, connectionString } = await opened(server);

@@ -5,8 +5,7 @@
  */
 import assert from "node:assert/strict";
 import pg from "pg";
-import { type OutboxStore, openPostgresStore } from "../../src/outbox/index.ts";
-import { KEEP_PLANS } from "../../src/outbox/postgres/database.ts";
+import { KEEP_PLANS, type OutboxStore, openPostgresStore } from "../../src/outbox/index.ts";
 import { withPostgres } from "../support/postgres.ts";
 import { intend, leased, message, sent } from "./conformance/support.ts";
 

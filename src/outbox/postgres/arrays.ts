@@ -5,31 +5,41 @@
  * @see https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
  */
 
-/** Columns by name, with their SQL type, in the order of their parameters. */
-export type Columns = Readonly<
-  Record<string, "integer" | "smallint" | "bigint" | "text" | "boolean">
->;
+/** Columns by name, with their SQL type, in the order of their parameters; `json` is kept as text. */
+export type Columns = Readonly<Record<string, keyof typeof literals>>;
 
-type Value = string | number | boolean | null | undefined;
+type Value = string | number | boolean | object | null | undefined;
 type RowOf<C extends Columns> = { readonly [name in keyof C]?: Value };
 
-/** `unnest($1::…, $2::…) as name (…)`; the first parameter has the number `first`. */
-export function unnest(name: string, columns: Columns, first = 1): string {
-  const parameters = Object.values(columns).map((type, index) => `$${first + index}::${type}[]`);
+/** How a value of each type stands in an array. */
+const literals = {
+  integer: String,
+  smallint: String,
+  bigint: String,
+  boolean: String,
+  text: (value: Value) => `"${String(value).replace(/["\\]/g, "\\$&")}"`,
+  // JSON has nothing that an array must escape and JSON itself does not: so it is escaped as a string.
+  json: (value: Value) => JSON.stringify(JSON.stringify(value)),
+};
+
+/** `unnest($1::…, $2::…) as name (…)`. */
+export function unnest(name: string, columns: Columns): string {
+  const types = Object.values(columns).map((type) => (type === "json" ? "text" : type));
+  const parameters = types.map((type, index) => `$${1 + index}::${type}[]`);
   return `unnest(${parameters.join(", ")}) as ${name} (${Object.keys(columns).join(", ")})`;
 }
 
 /** The parameters for {@link unnest}. */
 export function arraysOf<C extends Columns>(columns: C, rows: readonly RowOf<C>[]): string[] {
   return Object.entries(columns).map(([column, type]) => {
-    const values = rows.map((row) => row[column] ?? null);
-    return `{${(type === "text" ? values.map(quoted) : values.map(String)).join(",")}}`;
+    const literal = literals[type];
+    let list = "";
+    for (const row of rows) {
+      const value = row[column];
+      list += value == null ? ",null" : `,${literal(value)}`;
+    }
+    return `{${list.slice(1)}}`;
   });
-}
-
-function quoted(value: Value): string {
-  if (typeof value !== "string") return "null";
-  return `"${/["\\]/.test(value) ? value.replace(/["\\]/g, "\\$&") : value}"`;
 }
 
 /**

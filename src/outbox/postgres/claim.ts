@@ -39,7 +39,7 @@ troubled as materialized (
   where r.failures > 0 order by asked.route for no key update of r),
 blocked as materialized (select jsonb_object_agg(route, blocked_until) as until from troubled),
 known as (
-  select d.*, (select (until ->> d.route)::bigint from blocked) as blocked_until,
+  select d.*, ((select until from blocked) ->> d.route)::bigint as blocked_until,
     case when d.route = any ($10::text[]) then 0
       else coalesce(($4::jsonb ->> d.route)::integer, $3::integer) end as room
   from due d),
@@ -200,7 +200,7 @@ const RENEW = `with held as materialized (select h.* ${fromHeldLeases(renewColum
 update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.lease
 from held h where ${isOne("q.delivery_id", "h.delivery")} returning h.delivery, h.token`;
 
-const releaseColumns = leaseColumns({ delay: "bigint", lane: "smallint", reply: "text" });
+const releaseColumns = leaseColumns({ delay: "bigint", lane: "smallint", reply: "json" });
 const RELEASE = `with held as materialized (select h.* ${fromHeldLeases(releaseColumns)}),
 closed as (
   update postbag.outbox_attempt a set outcome = 'deferred', reply = h.reply,
@@ -252,7 +252,7 @@ export async function release(query: Query, releases: readonly Release[]): Promi
     token,
     delay: Math.round(delayMs),
     lane: lane && laneNumbers[lane],
-    reply: reply && JSON.stringify(reply),
+    reply,
   }));
   const done = new Set(
     (await query(RELEASE, arraysOf(releaseColumns, rows))).map(({ n }) => Number(n)),

@@ -51,9 +51,9 @@ const lineColumns = leaseColumns({
   worker: "text",
   via: "text",
   reason: "text",
-  reply: "text",
-  own_reply: "text",
-  data: "text",
+  reply: "json",
+  own_reply: "json",
+  data: "json",
 });
 
 const SETTLE = `with known as materialized (
@@ -136,9 +136,10 @@ export async function settle(
   return results;
 }
 
+/** The first says what became of the delivery; each has a recipient and an event, as long as there are any. */
 function linesOf(completion: Completion, n: number) {
   const { delivery, token, attempt, recipients, next, closesDoubt = false, events } = completion;
-  const facts = {
+  const first = {
     n,
     delivery,
     token,
@@ -147,29 +148,36 @@ function linesOf(completion: Completion, n: number) {
     elapsed: attempt && Math.round(attempt.elapsedMs),
     outcome: attempt?.outcome,
     spends: attempt?.spends ?? false,
-    reply: attempt?.reply && JSON.stringify(attempt.reply),
+    reply: attempt?.reply,
     via: attempt?.via,
     next: next.kind,
     delay: next.kind === "retry" ? Math.round(next.delayMs) : undefined,
     reason: next.kind === "dead" ? next.reason : undefined,
     closes_doubt: closesDoubt,
     ordinals: `{${recipients.map(({ ordinal }) => ordinal).join(",")}}`,
+    ...partOf(completion, 0),
   };
-  const length = Math.max(1, recipients.length, events.length);
-  return Array.from({ length }, (_, line) => {
-    const [change, event] = [recipients[line], events[line]];
-    const reply = change?.reply === attempt?.reply ? undefined : change?.reply;
-    return {
-      ...facts,
-      line,
-      ordinal: change?.ordinal,
-      status: change?.status,
-      own_reply: reply && JSON.stringify(reply),
-      event: event?.type,
-      data: event && JSON.stringify(event.data),
-      notify: event?.notify,
-    };
-  });
+  const others = Math.max(0, recipients.length - 1, events.length - 1);
+  if (others === 0) return [first];
+  const { reply } = first;
+  const rest = Array.from({ length: others }, (_, index) => ({
+    ...{ n, delivery, token, next: next.kind, reply },
+    ...partOf(completion, index + 1),
+  }));
+  return [first, ...rest];
+}
+
+function partOf({ attempt, recipients, events }: Completion, line: number) {
+  const [change, event] = [recipients[line], events[line]];
+  return {
+    line,
+    ordinal: change?.ordinal,
+    status: change?.status,
+    own_reply: change?.reply === attempt?.reply ? undefined : change?.reply,
+    event: event?.type,
+    data: event?.data,
+    notify: event?.notify,
+  };
 }
 
 const LOCK_QUEUED = "select token from postbag.outbox_queue where delivery_id = $1 for update";

@@ -57,9 +57,11 @@ export interface DatabaseOptions {
 }
 
 /**
- * Settings of a connection on which a plan may be kept. The statements look up rows of a table by its
- * key, one for each row of a list; with these that is the only plan there is, so that one which was made
- * when a table was empty is right when it holds a million rows.
+ * Settings of a connection on which plans may be kept, as `options` of a pool. The store's statements look
+ * up rows of a table by its key, one for each row of a list; with these that is the only plan there is, so
+ * that one which was made when a table was empty is right when it holds a million rows.
+ *
+ * @see https://www.postgresql.org/docs/current/runtime-config-query.html
  */
 export const KEEP_PLANS =
   "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";

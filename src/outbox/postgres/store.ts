@@ -25,7 +25,10 @@ import { inSchema } from "./schema.ts";
 export interface PostgresStoreOptions {
   /** Where the server is, as `postgres://user:password@host/database`; the store makes its own pool. */
   readonly connectionString?: string;
-  /** A `Pool` of pg instead, of at least two connections; it stays open when the store closes. */
+  /**
+   * A `Pool` of pg instead, of at least two connections; it stays open when the store closes. If its
+   * connections do nothing else, give it {@link KEEP_PLANS} as `options`: small batches cost half.
+   */
   readonly pool?: PostgresPool & { readonly options?: { readonly max?: number } };
   /** The schema that holds the tables; made if it is not there. @defaultValue "postbag" */
   readonly schema?: string;
