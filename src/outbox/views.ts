@@ -136,9 +136,12 @@ export interface StoreStats {
 export interface PurgeRequest {
   /** Bytes of messages whose last delivery ended so long ago. */
   readonly bytesAfterMs: number;
-  /** Messages with all their history, unless one of their deliveries is dead. */
+  /**
+   * Messages with all their history, unless one of their deliveries is dead, or hooks have yet to hear
+   * of an event of theirs.
+   */
   readonly rowsAfterMs: number;
-  /** Messages with a dead delivery. */
+  /** Messages with a dead delivery, as far as hooks have heard of it. */
   readonly deadAfterMs: number;
   /**
    * Events that hooks have heard of, or were not to hear of. Those that no hook ever asked for go after

@@ -149,6 +149,11 @@ const guards: readonly Case[] = [
     "a purge never takes what is undecided",
     [manage, "(d.finished_at is null", "(false"],
   ],
+  [
+    "a purge leaves what hooks have yet to hear of",
+    "a purge leaves a message until hooks",
+    [manage, "where e.due_at is not null and", "where false and"],
+  ],
 ];
 
 testMutations(

@@ -228,6 +228,11 @@ const people: readonly Case[] = [
     [manage, "d.finished_at is null or ", ""],
   ],
   [
+    "a purge leaves what hooks have yet to hear of",
+    "a purge leaves a message until hooks",
+    [manage, "where due_at is not null and delivery > 0", "where false"],
+  ],
+  [
     "a purge keeps the dead longer",
     "a purge takes bytes first",
     [manage, "(d.state = 'dead' and d.finished_at > ?)", "d.finished_at < -?"],

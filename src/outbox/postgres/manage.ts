@@ -188,12 +188,16 @@ const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
 const OLD = `m.created_at <= (select postbag.outbox_now()) - $1::bigint and ${ENDED_BEFORE}`;
 const LOCK_OLD = `select m.id from postbag.outbox_message m where ${OLD}
   order by m.id limit $3 for update skip locked`;
+// An event tells hooks by whose mail it is: that one stays until they have heard.
+const IS_TOLD = `not exists (select 1 from postbag.outbox_event e
+  where e.due_at is not null and e.delivery_id / 1024 = m.id)`;
+const LOCK_OLD_TOLD = LOCK_OLD.replace("where ", `where ${IS_TOLD} and `);
 const LOCK_OLD_BYTES = LOCK_OLD.replace("where ", "where m.bytes is not null and ");
 // Looked at once more: somebody may have started it anew before it was locked.
 const STILL_OLD = `select m.id from postbag.outbox_message m where m.id = any ($3::bigint[]) and ${OLD}`;
 const REMOVE_BYTES = `update postbag.outbox_message set bytes = null
   where id in (${STILL_OLD}) returning 1`;
-const REMOVE = `with old as materialized (${STILL_OLD}),
+const REMOVE = `with old as materialized (${STILL_OLD} and ${IS_TOLD}),
 attempts as (delete from postbag.outbox_attempt a using old
   where a.delivery_id between old.id * 1024 and old.id * 1024 + 1023),
 recipients as (delete from postbag.outbox_recipient r using old
@@ -222,7 +226,7 @@ export async function purge(query: Query, request: PurgeRequest): Promise<PurgeR
     return (await query(REMOVE_EVENTS, [...ages, limit])).length;
   }
   return {
-    messages: await remove(LOCK_OLD, REMOVE, rowsAfterMs, deadAfterMs),
+    messages: await remove(LOCK_OLD_TOLD, REMOVE, rowsAfterMs, deadAfterMs),
     bytes: await remove(LOCK_OLD_BYTES, REMOVE_BYTES, bytesAfterMs, bytesAfterMs),
     events: await removeEvents(),
     idempotencyKeys: (await query(REMOVE_KEYS, [limit])).length,

@@ -141,8 +141,11 @@ const ENDED_BEFORE = `not exists (select 1 from outbox_delivery d
   and (d.finished_at is null or d.finished_at > ? or (d.state = 'dead' and d.finished_at > ?)))`;
 const OLD_BYTES = `select m.id from outbox_message m
   where m.bytes is not null and m.created_at <= ? and ${ENDED_BEFORE} order by m.id limit ?`;
+// An event tells hooks by whose mail it is: that one stays until they have heard.
 const OLD_MESSAGES = `select m.id from outbox_message m
-  where m.created_at <= ? and ${ENDED_BEFORE} order by m.id limit ?`;
+  where m.created_at <= ? and ${ENDED_BEFORE}
+  and m.id not in (select delivery / 1024 from outbox_event where due_at is not null and delivery > 0)
+  order by m.id limit ?`;
 const OF_DELIVERIES = "between ? * 1024 and ? * 1024 + 1023";
 
 /** See `OutboxStore.purge`. */

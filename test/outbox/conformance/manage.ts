@@ -332,9 +332,9 @@ export function manageSuite(name: string, open: OpenStore): void {
   test(`${name}: a purge takes bytes first, then rows, the dead last`, async (t) => {
     const { store, advance } = await open(t);
     const done = await leased(store);
-    await store.complete([sent(done)]);
+    await store.complete([sent(done, { events: [] })]);
     const dead = await leased(store);
-    await store.complete([refusedForGood(dead)]);
+    await store.complete([refusedForGood(dead, { events: [] })]);
     assert.deepEqual(await store.purge(all), {
       bytes: 0,
       messages: 0,
@@ -367,7 +367,7 @@ export function manageSuite(name: string, open: OpenStore): void {
       keepMs: 400 * day,
     };
     const keyed = await leased(store, { idempotency });
-    await store.complete([sent(keyed)]);
+    await store.complete([sent(keyed, { events: [] })]);
     await store.enqueue([partly]);
     await store.complete([sent(await claimOne(store, { limit: 1 }))]);
     await advance(200 * day);
@@ -379,6 +379,22 @@ export function manageSuite(name: string, open: OpenStore): void {
     assert.deepEqual(again, { kind: "duplicate", id: keyed.messageId });
     await advance(201 * day);
     assert.equal((await store.purge(all)).idempotencyKeys, 1);
+  });
+
+  test(`${name}: a purge leaves a message until hooks have heard how it ended`, async (t) => {
+    const { store } = await open(t);
+    const told = await leased(store);
+    const done = await leased(store);
+    await store.complete([sent(told, { events: [] }), sent(done)]);
+    const now = { bytesAfterMs: 0, rowsAfterMs: 0, deadAfterMs: 90 * day, eventsAfterMs: 0 };
+    assert.equal((await store.purge({ ...now, limit: 10 })).messages, 1);
+    assert.equal(await store.get(told.id), undefined);
+    const [event] = await store.claimEvents({ limit: 10, leaseMs: minute });
+    assert.ok(event);
+    assert.deepEqual([event.deliveryId, event.messageId], [done.id, done.messageId]);
+    assert.equal((await store.purge({ ...now, limit: 10 })).messages, 0, "it is being told");
+    await store.acknowledgeEvents([event.seq]);
+    assert.equal((await store.purge({ ...now, limit: 10 })).messages, 1);
   });
 
   test(`${name}: a purge goes no further than its limit`, async (t) => {
