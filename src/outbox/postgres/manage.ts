@@ -12,6 +12,7 @@ import type {
   RedriveAnswer,
   RedriveOptions,
 } from "../views.ts";
+import { isOne } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";
 
@@ -205,13 +206,15 @@ recipients as (delete from postbag.outbox_recipient r using old
 deliveries as (delete from postbag.outbox_delivery d using old
   where d.id between old.id * 1024 and old.id * 1024 + 1023)
 delete from postbag.outbox_message m using old where m.id = old.id returning 1`;
-const REMOVE_EVENTS = `delete from postbag.outbox_event where seq in (
+const REMOVE_EVENTS = `delete from postbag.outbox_event where seq = any (array(
   select seq from postbag.outbox_event
   where at <= (select postbag.outbox_now()) - case when due_at is null then $1::bigint else $2::bigint end
-  order by seq limit $3) returning 1`;
-const REMOVE_KEYS = `delete from postbag.outbox_idempotency where (scope, key) in (
+  order by seq limit $3)) returning 1`;
+const REMOVE_KEYS = `with old as materialized (
   select scope, key from postbag.outbox_idempotency where expires_at <= (select postbag.outbox_now())
-  order by expires_at limit $1 for update skip locked) returning 1`;
+  order by expires_at limit $1 for update skip locked)
+delete from postbag.outbox_idempotency i using old
+where ${isOne("i.scope", "old.scope")} and ${isOne("i.key", "old.key")} returning 1`;
 
 /** See `OutboxStore.purge`. */
 export async function purge(query: Query, request: PurgeRequest): Promise<PurgeResult> {
