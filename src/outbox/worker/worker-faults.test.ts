@@ -292,6 +292,25 @@ test("a worker can be started again after it was stopped the hard way", async (t
   await lab.settled(lab.worker.stop());
 });
 
+test("what a hard stop broke off is given back for now, though the worker works again", async (t) => {
+  const end = Promise.withResolvers<never>();
+  const lab = await workerLab(t, () => end.promise);
+  const message = mail(["b@x.example"]);
+  await lab.store.enqueue([message]);
+  lab.worker.start();
+  await lab.until(() => lab.worker.stats().inFlight === 1);
+  assert.deepEqual(await lab.settled(lab.worker.stop({ drainMs: 0, replyMs: 1 })), { left: 1 });
+  const releases: unknown[] = [];
+  lab.watched.onCall = (name, argument) => {
+    if (name === "release") releases.push(...(argument as unknown[]));
+  };
+  lab.worker.start();
+  end.reject(new Error("broken off"));
+  await lab.until(() => releases.length > 0);
+  assert.equal((releases[0] as { delayMs: number }).delayMs, 0);
+  await lab.settled(lab.worker.stop({ drainMs: 0 }));
+});
+
 test("mail that comes while a claim is under way is not left lying until the next poll", async (t) => {
   const lab = await workerLab(t, async () => [ok], { pollMs: [hour, hour] });
   const late = mail(["b@x.example"]);

@@ -41,7 +41,8 @@ export class Worker {
   readonly #routes: Routes;
   readonly #claims: Claims;
   readonly #schema: SchemaWatch;
-  readonly #sending: Sending;
+  /** Of this start; what was sent before has its own, which was given up. */
+  #sending: Sending;
   #givingUp = new AbortController();
   readonly #carried = noFates();
   readonly #bell: Bell;
@@ -63,15 +64,12 @@ export class Worker {
       leases: this.#leases,
       routes: this.#routes,
     });
-    const givingUp = () => this.#givingUp.signal;
     this.#sending = {
       settings: this.settings,
       leases: this.#leases,
       routes: this.#routes,
       bodies: new MemoryBudget(this.settings.bodyMemoryBytes),
-      get givingUp() {
-        return givingUp();
-      },
+      givingUp: this.#givingUp.signal,
     };
   }
 
@@ -84,6 +82,7 @@ export class Worker {
     if (this.#running) return;
     const stop = new AbortController();
     this.#givingUp = new AbortController();
+    this.#sending = { ...this.#sending, givingUp: this.#givingUp.signal };
     this.#running = { stop, ended: this.run(stop.signal) };
   }
 
