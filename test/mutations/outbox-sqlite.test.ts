@@ -163,6 +163,19 @@ const keys: readonly Case[] = [
   ],
 ];
 
+const left: readonly Case[] = [
+  [
+    "what a worker may not take goes where others find it",
+    "what a worker may not take it leaves",
+    [claim, "db.run(LEAVE, laneNumbers.local, id);", ""],
+  ],
+  [
+    "what has expired is closed by whoever meets it",
+    "a worker neither tries nor crashes a route",
+    [claim, "excepted.has(route) && !isExpired", "excepted.has(route)"],
+  ],
+];
+
 const people: readonly Case[] = [
   [
     "cancelled is not said when a dot may be on its way",
@@ -293,10 +306,12 @@ const routes: readonly Case[] = [
 ];
 
 testMutations(
-  [...leases, ...outcomes, ...keys, ...people, ...routes].map(([guard, only, ...edits]) => ({
-    guard: `SQLite: ${guard}`,
-    edits,
-    test: "test/outbox/sqlite.test.ts",
-    only,
-  })),
+  [...leases, ...outcomes, ...keys, ...left, ...people, ...routes].map(
+    ([guard, only, ...edits]) => ({
+      guard: `SQLite: ${guard}`,
+      edits,
+      test: "test/outbox/sqlite.test.ts",
+      only,
+    }),
+  ),
 );

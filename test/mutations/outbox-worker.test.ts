@@ -321,6 +321,24 @@ const judged: readonly Case[] = [
     "^what slow hooks leave no time for",
     [hooks, "if (clock.now() >= until || this.#isStopping) {", "if (this.#isStopping) {"],
   ],
+  [
+    "stopping calls no other hook",
+    eventTests,
+    "^stopping waits a while for the hook that runs",
+    [hooks, "if (clock.now() >= until || this.#isStopping) {", "if (clock.now() >= until) {"],
+  ],
+  [
+    "a worker that may not take some mail does not look where it lies",
+    `${folder}/routes.test.ts`,
+    "^routes left to others",
+    [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
+  ],
+  [
+    "a worker looks whether a newer program has changed the tables",
+    "test/outbox/faults/schema.test.ts",
+    "^a tick claims nothing",
+    [worker, "    await this.#schema.check();\n", ""],
+  ],
 ];
 
 testMutations(

@@ -23,10 +23,17 @@ test("routes left to others are not taken up, and are there at once for whoever 
     return deliveries.map(({ route, state }) => `${route} ${state}`).toSorted();
   };
 
+  const asked: string[] = [];
+  const { claim } = store;
+  store.claim = (request) => {
+    asked.push(request.lane);
+    return claim(request);
+  };
   const away = new Worker({ store, senderOf, exceptRoutes: ["here.example"] });
   assert.equal((await away.tick()).sent, 1);
   assert.equal((await away.tick()).claimed, 0);
   assert.deepEqual(await stateOf(), ["here.example pending", "there.example done"]);
+  assert.ok(!asked.includes("local"), "where it could take nothing");
   const home = new Worker({ store, senderOf });
   assert.equal((await home.tick()).sent, 1, "however often others have looked");
   assert.deepEqual(await stateOf(), ["here.example done", "there.example done"]);
