@@ -26,6 +26,7 @@ import { listenForHttp, listenForMail } from "./listeners.ts";
 import { policyOf } from "./local-mailboxes.ts";
 import type { Logger } from "./log.ts";
 import { MailOut } from "./mail-out.ts";
+import { wayOut } from "./mail-out-check.ts";
 import { ownDomains } from "./open-outbox.ts";
 import { createOutboxMetrics } from "./outbox-metrics.ts";
 import { openSenders } from "./senders.ts";
@@ -44,6 +45,8 @@ export interface ServeOptions {
 export interface RunningServer {
   readonly data: DataDirectory;
   readonly listeners: readonly Listener[];
+  /** Where mail for other domains goes, such as `sent to the hosts of each domain`. */
+  readonly wayOut: string;
   /**
    * Takes no more mail, answers for what was taken, and lets everything go. Idempotent.
    *
@@ -127,6 +130,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   return {
     data,
     listeners,
+    wayOut: wayOut(settings),
     close: ({ timeoutMs }) => {
       closing ??= stop(timeoutMs);
       return closing;

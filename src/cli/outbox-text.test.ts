@@ -36,6 +36,13 @@ test("deliveries are a table, and a further page is named", () => {
   assert.equal(deliveryTable({ deliveries: [] }), "There is nothing.");
 });
 
+test("mail that was captured is told from mail that was sent", () => {
+  const lineOf = (lastVia: string) =>
+    deliveryTable({ deliveries: [{ ...delivery, state: "done", lastVia }] }).split("\n")[1] ?? "";
+  assert.match(lineOf("captured"), /^m\.1 +done, captured +3 /);
+  assert.match(lineOf("mx.one.example [192.0.2.1]:25"), /^m\.1 +done +3 /);
+});
+
 test("a message shows its deliveries and what each recipient's server said, without its tricks", () => {
   const text = messageText({
     id: "m",

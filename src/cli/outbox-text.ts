@@ -121,8 +121,9 @@ export function statsText({ lanes, dead, inDoubt, blockedRoutes, eventsWaiting }
   return [...queue, "", ...table(facts)].join("\n");
 }
 
-function stateOf({ state, leased }: DeliveryRow): string {
+function stateOf({ state, leased, lastVia }: DeliveryRow): string {
   if (state === "in_doubt") return "in doubt";
+  if (state === "done" && lastVia === "captured") return "done, captured";
   return leased ? "being sent" : state;
 }
 

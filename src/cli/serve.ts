@@ -45,7 +45,7 @@ async function serve(options: Record<string, unknown>): Promise<void> {
 }
 
 function banner(
-  { data, listeners }: RunningServer,
+  { data, listeners, wayOut }: RunningServer,
   { outbound }: Settings,
   dataFlag: string,
 ): string {
@@ -53,11 +53,11 @@ function banner(
   const addresses = listeners.map(
     ({ protocol, address }) => `  ${protocol.toUpperCase().padEnd(8)} ${linkOf(protocol, address)}`,
   );
-  const mailOut =
-    outbound === "capture"
-      ? ["", `Mail for other domains is kept in ${data.captured} and never sent.`]
-      : [];
-  const lines = [`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ...mailOut, ""];
+  const way = outbound === "capture" ? `kept in ${data.captured} and never sent` : wayOut;
+  const lines = [
+    ...[`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ""],
+    ...[`Mail for other domains is ${way}.`, ""],
+  ];
   if (smtp === undefined) return lines.join("\n");
   return [
     ...lines,

@@ -88,6 +88,13 @@ test("a first server sends nothing: what was sent before it ran and beside it is
 test("SMTP from this machine: those here have their copies, those elsewhere are sent once", async (t) => {
   const sink = await sinkFor(t);
   const server = await serve(t, join(temporaryFolder(t), "data"), through(sink));
+  assert.match(
+    server.stdout(),
+    new RegExp(
+      `^Mail for other domains is sent by the relay smtp://127\\.0\\.0\\.1:${sink.port}\\.$`,
+      "m",
+    ),
+  );
   const client = await Client.open(server.smtpPort);
   await client.ask("EHLO test");
   await client.ask("MAIL FROM:<me@example.org>");
