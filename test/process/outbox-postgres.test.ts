@@ -70,7 +70,7 @@ pgTest(
     await worker.says(new RegExp(`${there}[^\\n]*mail delivery sent`));
     const metrics = await (await fetch(worker.metrics)).text();
     assert.match(metrics, /^postbag_outbox_results_total\{result="sent"\} 1$/m);
-    assert.match(metrics, /^postbag_outbox_queued\{lane="normal"\} 1$/m);
+    assert.match(metrics, /^postbag_outbox_queued\{lane="local"\} 1$/m);
 
     const server = await serve(t, join(temporaryFolder(t), "data"), ["--store", store]);
     await server.logged(new RegExp(`${here}[^\\n]*mail delivery sent`));
