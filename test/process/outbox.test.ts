@@ -5,7 +5,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { createTransport } from "nodemailer";
-import { createOutbox, openSqliteStore, postbagTransport } from "../../src/outbox/index.ts";
+import {
+  createOutbox,
+  type DeliveryRow,
+  openSqliteStore,
+  postbagTransport,
+} from "../../src/outbox/index.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../support/smtp-sink.ts";
 import { Client, sendMessage } from "./support/client.ts";
 import { atEnd, filesIn, inParallel, run, serve, temporaryFolder } from "./support/postbag.ts";
@@ -114,6 +119,23 @@ test("SMTP from this machine: those here have their copies, those elsewhere are 
   assert.deepEqual(sink.mails[0]?.recipients, ["a@one.example", "b@two.example"]);
   assert.match(sink.mails[0]?.data ?? "", /^Received: from test /m);
   assert.match(sink.mails[0]?.data ?? "", /^Message-ID: </m);
+});
+
+test("with the settings of a server that has a relay, mail from the command line takes its route", async (t) => {
+  const folder = temporaryFolder(t);
+  const config = join(folder, "postbag.json");
+  writeFileSync(config, JSON.stringify({ outbound: "relay", relay: "smtps://relay.example" }));
+  const to = ["--to", "other@two.example", "--to", "me@localhost"];
+  const data = join(folder, "data");
+  const id = await send(data, ["--config", config, ...to]);
+  const { deliveries } = (await outbox(data, "show", id)).answer;
+  assert.deepEqual(
+    deliveries.map(({ route, recipients }: DeliveryRow) => [route, recipients.length]),
+    [
+      ["relay.example:465", 2],
+      ["localhost", 1],
+    ],
+  );
 });
 
 test("never an open relay: LMTP, an unlisted client and a listener beyond loopback are refused", async (t) => {
