@@ -93,6 +93,20 @@ test("a retry that is due again at once does not spend its attempts in one tick"
   assert.equal((await lab.stateOf(message.id))?.cycleAttempts, 1);
 });
 
+test("nor does a tick go on without end on a store slower than what is given back waits", async (t) => {
+  const atOnce = { kind: "steps", stepsMs: [0], jitter: 0, minMs: 0, maxMs: 0 } as const;
+  const lab = await workerLab(t, async () => [refusal(451, "later")], {
+    ...reference,
+    retry: atOnce,
+  });
+  lab.watched.onCall = (name) => {
+    if (name === "claim") lab.clock.stepWallTime(hour);
+  };
+  await lab.store.enqueue([mail(["b@x.example"]), mail(["c@x.example"])]);
+  const { claimed, retry } = await lab.worker.tick();
+  assert.deepEqual({ claimed, retry }, { claimed: 2, retry: 2 });
+});
+
 test("eight attempts and no more; the dead letter says the last error, without a prefix", async (t) => {
   const lab = await workerLab(t, async () => [refusal(451, "busy")], reference);
   const message = mail(["b@x.example"]);

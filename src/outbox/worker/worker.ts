@@ -146,6 +146,7 @@ export class Worker {
     const { batchSize, concurrency } = this.settings;
     const fates = noFates();
     const seen = new Set<number>();
+    const declined = new Set<number>();
     while (seen.size < batchSize && !signal?.aborted) {
       // What was carried may have made more due: a route that works again.
       this.#claims.expect();
@@ -154,14 +155,18 @@ export class Worker {
       const deliveries: ClaimedDelivery[] = [];
       const { more } = await this.#look(room, (claimed) => deliveries.push(claimed));
       if (deliveries.length === 0 && !more) break;
+      // Due again already: a tick must not spend a delivery's attempts in a row.
+      const again = deliveries.filter(({ delivery }) => seen.has(delivery));
       const carried = deliveries.map((claimed) =>
-        // Due again already: a tick must not spend a delivery's attempts in a row.
-        seen.has(claimed.delivery) || signal?.aborted
+        again.includes(claimed) || signal?.aborted
           ? this.#decline(claimed, signal)
           : this.#carry(claimed, claimedMs),
       );
       for (const { delivery } of deliveries) seen.add(delivery);
       for (const fate of await Promise.all(carried)) fates[fate] += 1;
+      // With a store slower than `putOffMs` it would be given back without end.
+      if (again.some(({ delivery }) => declined.has(delivery))) break;
+      for (const { delivery } of again) declined.add(delivery);
     }
     return { claimed: seen.size, ...fates };
   }
