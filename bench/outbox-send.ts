@@ -4,7 +4,7 @@
  *
  *   node bench/outbox-send.ts             a backlog is drained
  *   node bench/outbox-send.ts --latency   one mail at a time, at a low rate, in the application's process
- *   … --count 5000 --connections 16 --runs 3 --seconds 5 --repeats 4 --only Postbag
+ *   … --count 10000 --connections 16 --runs 3 --seconds 5 --repeats 4 --only Postbag
  *
  * Ready-made mails of 4 KB to a minimal sink in a process of its own. Every system sends with the same
  * client of the project (nodemailer's SMTPConnection, sessions reused for 100 mails). Postbag with its
@@ -39,7 +39,7 @@ import { medianOf, printTable, quantile } from "./support/table.ts";
 const { values } = parseArgs({
   options: {
     latency: { type: "boolean", default: false },
-    count: { type: "string", default: "5000" },
+    count: { type: "string", default: "10000" },
     connections: { type: "string", default: "16" },
     runs: { type: "string", default: "3" },
     seconds: { type: "string", default: "5" },

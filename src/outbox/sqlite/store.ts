@@ -65,9 +65,11 @@ const MAX_BATCH = 128;
 const MAX_BATCH_BYTES = 16 * MiB;
 /**
  * How many requests are with the thread at a time, so that it never waits for the event loop. What it
- * finds waiting it commits together.
+ * finds waiting it commits together, unless a commit is cheap.
  */
 const REQUESTS = 4;
+/** Calls that are worth a request of their own while another one is with the thread. */
+const WORTH_A_REQUEST = 8;
 
 class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
@@ -90,9 +92,7 @@ class SqliteStore implements OutboxStore {
       maxBatchItems,
       maxBatchBytes: Math.ceil(maxBatchBytes / requests),
       keyConcurrency: requests,
-      // Another request goes out while one is with the thread only when it is full: the fewer the
-      // commits, the better.
-      minBatchItems: maxBatchItems,
+      minBatchItems: Math.min(WORTH_A_REQUEST, maxBatchItems),
       sizeOf: sizeOfCall,
       maxItems: 100_000,
       onFull: "wait",
