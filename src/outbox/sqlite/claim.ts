@@ -112,8 +112,20 @@ function lease(
   token: number,
   probe: boolean,
 ): ClaimedDelivery {
-  const [delivery, route, dueAt, expiresAt, lastToken, blind, doubt, cycle, cycleAttempts] = due;
-  const [, , , , , , , , , lastCrashes, messageIdHeader, lastReply] = due;
+  const [
+    delivery,
+    route,
+    dueAt,
+    expiresAt,
+    lastToken,
+    blind,
+    doubt,
+    cycle,
+    cycleAttempts,
+    lastCrashes,
+    messageIdHeader,
+    lastReply,
+  ] = due;
   const crashed = lastToken !== null;
   const crashes = lastCrashes + (crashed ? 1 : 0);
   // A doubt that its last holder gave back undecided is still one.
