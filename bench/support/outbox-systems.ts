@@ -103,7 +103,11 @@ function startWorker(store: OutboxStore, deliver: Deliver, settings: PostbagSett
   return { stop };
 }
 
-function described({ concurrency = 100, batchSize = 100, intents = true }: PostbagSettings): string {
+function described({
+  concurrency = 100,
+  batchSize = 100,
+  intents = true,
+}: PostbagSettings): string {
   const words = [`${concurrency} in flight`, `claims of ${batchSize}`];
   return [...words, ...(intents ? [] : ["no intents"])].join(", ");
 }
