@@ -7,6 +7,7 @@ const collect = (item: string, items: readonly string[] = []) => [...items, ...i
 
 export function sendCommand(): Command {
   const command = new Command("send")
+    .summary("send a message, with its text from standard input")
     .description("send a message, with its text from standard input; prints its id")
     .option("--from <ADDRESS>", "who sends it")
     .option("--to <ADDRESS>", "who gets it; may be given several times", collect)
