@@ -205,7 +205,7 @@ const holding: readonly Case[] = [
     "a tick takes each delivery once",
     reference,
     "^a retry that is due again at once",
-    [worker, "seen.has(claimed.delivery) || signal?.aborted", "signal?.aborted"],
+    [worker, "again.includes(claimed) || signal?.aborted", "signal?.aborted"],
   ],
   [
     "a route takes no more than its share",
