@@ -47,8 +47,9 @@ export type {
   PostgresQuery,
 } from "./postgres/database.ts";
 export { KEEP_PLANS } from "./postgres/database.ts";
+export { openPostgresStore } from "./postgres/open-store.ts";
+export type { PostgresStoreOptions } from "./postgres/options.ts";
 export { postgresMigrationSql } from "./postgres/schema.ts";
-export { openPostgresStore, type PostgresStoreOptions } from "./postgres/store.ts";
 export {
   GREYLIST_MIN_MS,
   mtaRetry,

@@ -6,113 +6,22 @@
  * Instants are those of the server: the clocks of workers do not matter.
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
-import { type Clock, systemClock } from "../../system/index.ts";
-import { wholeNumber } from "../checks.ts";
+import { systemClock } from "../../system/index.ts";
 import { OutboxError } from "../errors.ts";
 import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
 import type { OutboxStore, TransactionHandle } from "../store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
 import { answeredBefore, intend, isSuccess, recordLost, settle } from "./complete.ts";
-import { Database, isOwnFault, KEEP_PLANS, type PostgresPool, type Query } from "./database.ts";
+import { type Database, isOwnFault, type Query } from "./database.ts";
 import { DueSignal } from "./due-signal.ts";
 import { enqueue, needsTransaction } from "./enqueue.ts";
 import { acknowledgeEvents, blockRoute, claimEvents, deferEvents, restoreRoute } from "./events.ts";
 import { cancel, purge, redrive, resolveDoubt } from "./manage.ts";
 import { checkVersion, migrate } from "./migrate.ts";
+import { MAX_BATCH, MAX_BATCH_BYTES, type PostgresStoreOptions } from "./options.ts";
 import { attempts, get, list, stats } from "./read.ts";
 import { inSchema } from "./schema.ts";
 
-export interface PostgresStoreOptions {
-  /** Where the server is, as `postgres://user:password@host/database`; the store makes its own pool. */
-  readonly connectionString?: string;
-  /**
-   * A `Pool` of pg instead, of at least two connections; it stays open when the store closes. If its
-   * connections do nothing else, give it {@link KEEP_PLANS} as `options`: small batches cost half.
-   */
-  readonly pool?: PostgresPool & { readonly options?: { readonly max?: number } };
-  /** The schema that holds the tables; made if it is not there. @defaultValue "postbag" */
-  readonly schema?: string;
-  /** Most connections of the store's own pool. @defaultValue 10 */
-  readonly maxConnections?: number;
-  /**
-   * Whether other processes are told at once of new mail, by NOTIFY; without, they find it when they
-   * poll. Costs a connection to listen on, and a statement every 100 ms. @defaultValue false
-   */
-  readonly notify?: boolean;
-  /**
-   * Longest wait for a connection, and for the answer to a statement, in milliseconds; a write that has
-   * no answer by then is in doubt. @defaultValue 30000
-   */
-  readonly timeoutMs?: number;
-  /** Whether to use prepared statements; off for a pooler that does not know them. @defaultValue true */
-  readonly prepare?: boolean;
-  /** Most calls in one statement. @defaultValue 500 */
-  readonly maxBatch?: number;
-  /** Most octets of messages in one statement; a larger message goes alone. @defaultValue 16 MiB */
-  readonly maxBatchBytes?: number;
-  /** Whether to bring the schema up to date when opening. @defaultValue true */
-  readonly migrate?: boolean;
-  /** For timers only: the instants are those of the server. @defaultValue the machine's */
-  readonly clock?: Clock;
-}
-
-/**
- * Opens the store, and makes or updates its tables. Needs the package `pg`.
- *
- * @throws {OutboxError} ERR_OUTBOX_OPTION, ERR_OUTBOX_STORE when the server cannot be reached,
- *   ERR_OUTBOX_SCHEMA_VERSION when a newer program made the tables.
- */
-export async function openPostgresStore(options: PostgresStoreOptions): Promise<OutboxStore> {
-  const { schema = "postbag", timeoutMs = 30_000, prepare = true, maxConnections = 10 } = options;
-  const connections = options.pool?.options?.max ?? maxConnections;
-  if (typeof schema !== "string" || !/^[^\0]{1,40}$/.test(schema)) {
-    const text = `schema must have 1 to 40 characters; got ${JSON.stringify(schema)}`;
-    throw new OutboxError("ERR_OUTBOX_OPTION", text);
-  }
-  wholeNumber("timeoutMs", timeoutMs);
-  wholeNumber(options.pool ? "pool.options.max" : "maxConnections", connections, 2);
-  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH);
-  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? 16 * MiB);
-  const pool = await poolOf(options, connections, timeoutMs);
-  const ownsPool = options.pool === undefined;
-  const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
-  const store = new PostgresStore(db, { ...options, schema }, connections);
-  try {
-    await db.open();
-    if (options.migrate ?? true) await store.migrate();
-    await store.checkVersion();
-    return store;
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
-}
-
-async function poolOf(
-  { pool, connectionString, prepare = true }: PostgresStoreOptions,
-  max: number,
-  timeoutMs: number,
-): Promise<PostgresPool> {
-  if ((pool === undefined) === (connectionString === undefined)) {
-    throw new OutboxError("ERR_OUTBOX_OPTION", "give either connectionString or pool");
-  }
-  if (pool !== undefined) return pool;
-  const pg = await import("pg").catch((cause) => {
-    const text = "PostgreSQL needs the package pg: npm install pg";
-    throw new OutboxError("ERR_OUTBOX_OPTION", text, { cause });
-  });
-  return new pg.default.Pool({
-    connectionString,
-    max,
-    connectionTimeoutMillis: timeoutMs,
-    keepAlive: true,
-    application_name: "postbag",
-    ...(prepare && { options: KEEP_PLANS }),
-  });
-}
-
-const MiB = 1024 * 1024;
-const MAX_BATCH = 500;
 /** What a call counts at least, in octets, towards the size of a batch. */
 const CALL_BYTES = 256;
 /** Statements of one kind at a time: one is prepared while the other commits. */
@@ -122,7 +31,7 @@ type Kind = "enqueue" | "intend" | "complete" | "renew" | "release";
 /** A call is a list, and is answered by a list. */
 type Call = readonly unknown[];
 
-class PostgresStore implements OutboxStore {
+export class PostgresStore implements OutboxStore {
   readonly #db: Database;
   readonly #schema: string;
   readonly #signal: DueSignal;
@@ -141,7 +50,7 @@ class PostgresStore implements OutboxStore {
       name: "postgres outbox",
       process: (batch) => this.#flush(batch),
       maxBatchItems: options.maxBatch ?? MAX_BATCH,
-      maxBatchBytes: options.maxBatchBytes ?? 16 * MiB,
+      maxBatchBytes: options.maxBatchBytes ?? MAX_BATCH_BYTES,
       sizeOf: sizeOfCall,
       keyConcurrency: FLUSHES_AT_ONCE,
       ...patient,

@@ -1,0 +1,62 @@
+/** Opens the store in PostgreSQL: checks what it was given, makes the pool of connections and the tables. */
+import { wholeNumber } from "../checks.ts";
+import { OutboxError } from "../errors.ts";
+import type { OutboxStore } from "../store.ts";
+import { Database, KEEP_PLANS, type PostgresPool } from "./database.ts";
+import { MAX_BATCH, MAX_BATCH_BYTES, type PostgresStoreOptions } from "./options.ts";
+import { PostgresStore } from "./store.ts";
+
+/**
+ * Opens the store, and makes or updates its tables. Needs the package `pg`.
+ *
+ * @throws {OutboxError} ERR_OUTBOX_OPTION, ERR_OUTBOX_STORE when the server cannot be reached,
+ *   ERR_OUTBOX_SCHEMA_VERSION when a newer program made the tables.
+ */
+export async function openPostgresStore(options: PostgresStoreOptions): Promise<OutboxStore> {
+  const { schema = "postbag", timeoutMs = 30_000, prepare = true, maxConnections = 10 } = options;
+  const connections = options.pool?.options?.max ?? maxConnections;
+  if (typeof schema !== "string" || !/^[^\0]{1,40}$/.test(schema)) {
+    const text = `schema must have 1 to 40 characters; got ${JSON.stringify(schema)}`;
+    throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  }
+  wholeNumber("timeoutMs", timeoutMs);
+  wholeNumber(options.pool ? "pool.options.max" : "maxConnections", connections, 2);
+  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? MAX_BATCH_BYTES);
+  const pool = await poolOf(options, connections, timeoutMs);
+  const ownsPool = options.pool === undefined;
+  const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
+  const store = new PostgresStore(db, { ...options, schema }, connections);
+  try {
+    await db.open();
+    if (options.migrate ?? true) await store.migrate();
+    await store.checkVersion();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function poolOf(
+  { pool, connectionString, prepare = true }: PostgresStoreOptions,
+  max: number,
+  timeoutMs: number,
+): Promise<PostgresPool> {
+  if ((pool === undefined) === (connectionString === undefined)) {
+    throw new OutboxError("ERR_OUTBOX_OPTION", "give either connectionString or pool");
+  }
+  if (pool !== undefined) return pool;
+  const pg = await import("pg").catch((cause) => {
+    const text = "PostgreSQL needs the package pg: npm install pg";
+    throw new OutboxError("ERR_OUTBOX_OPTION", text, { cause });
+  });
+  return new pg.default.Pool({
+    connectionString,
+    max,
+    connectionTimeoutMillis: timeoutMs,
+    keepAlive: true,
+    application_name: "postbag",
+    ...(prepare && { options: KEEP_PLANS }),
+  });
+}
