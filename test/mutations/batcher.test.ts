@@ -1,30 +1,30 @@
 /**
- * Does every guard of the batcher have a test that misses it?
- *
- * The room and its tests are copied to a temporary folder, one guard at a time is taken out, and the
- * tests must go red. Each change must match the source exactly once, so that this list cannot rot
- * unnoticed. It prints which guard was taken out and which test noticed.
+ * Takes one guard of the batcher out at a time and requires that a test fails: the unit tests first, the
+ * simulation for the guards that only it covers.
  */
-import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { globSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { testMutations } from "../support/mutation.ts";
 
-interface Mutation {
+interface Removal {
   readonly guard: string;
   readonly file: string;
   readonly find: string;
   readonly replace: string;
 }
 
+const root = join(import.meta.dirname, "../..");
+const suites = [
+  ...globSync("src/batcher/*.test.ts", { cwd: root }),
+  "test/simulation/batcher.test.ts",
+];
+
 /** Lists the changes to one file: guard, text to find, text to put there. */
 function mutate(file: string, ...changes: [guard: string, find: string, replace: string][]) {
-  return changes.map(([guard, find, replace]): Mutation => ({ guard, file, find, replace }));
+  return changes.map(([guard, find, replace]): Removal => ({ guard, file, find, replace }));
 }
 
-const mutations: readonly Mutation[] = [
+const mutations: readonly Removal[] = [
   ...mutate(
     "dispatcher.ts",
     ["the hop", "this.#settings.clock.setImmediate(this.#onHop);", "queueMicrotask(this.#onHop);"],
@@ -234,101 +234,15 @@ const mutations: readonly Mutation[] = [
   ),
 ];
 
-const root = join(import.meta.dirname, "../..");
-const copies: string[] = [];
-let folder: string;
-
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), "batcher-mutations-"));
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
-
-function freshCopy(): string {
-  const copy = join(folder, String(copies.length));
-  copies.push(copy);
-  for (const part of ["src/batcher", "src/system", "test/support", "test/simulation"]) {
-    cpSync(join(root, part), join(copy, part), {
-      recursive: true,
-      filter: (path) => !/[/](peers|recorded-disk)$/.test(path),
-    });
-  }
-  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-  writeFileSync(join(copy, "package.json"), '{ "type": "module" }\n');
-  return copy;
-}
-
-/** Runs tests of a copy in one process, up to the first that fails; resolves with its name. */
-function firstFailure(copy: string, files: readonly string[]): Promise<string | undefined> {
-  const flags = ["--test", "--test-isolation=none", "--test-reporter=tap"];
-  // These two start programs of their own; what they watch is watched by others as well.
-  const skipped = "--test-skip-pattern=/hundred thousand|keep the process alive/";
-  const env: NodeJS.ProcessEnv = {
-    ...process.env,
-    BATCHER_RUNS: "1000",
-    BATCHER_SEED: "1", // The same histories for every mutation, or chance would decide.
-  };
-  delete env.NODE_TEST_CONTEXT;
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [...flags, skipped, ...files],
-      { cwd: copy, encoding: "utf8", env, timeout: 60_000, maxBuffer: 1 << 26 },
-      (error, stdout) => {
-        resolve(failureIn(stdout) ?? (error ? "the run hung or crashed" : undefined));
-      },
-    );
-    let seen = "";
-    child.stdout?.on("data", (chunk: string) => {
-      seen += chunk;
-      if (failureIn(seen)) child.kill("SIGKILL");
-    });
-  });
-}
-
-function failureIn(report: string): string | undefined {
-  return /^\s*not ok \d+ - (.*)$/m.exec(report)?.[1];
-}
-
-/** The quick tests first; the simulation only for what they miss. */
-async function whoNotices(copy: string): Promise<string | undefined> {
-  return (
-    (await firstFailure(copy, ["src/batcher/*.test.ts"])) ??
-    (await firstFailure(copy, ["test/simulation/batcher.test.ts"]))
-  );
-}
-
-async function tryOut({ guard, file, find, replace }: Mutation): Promise<string | undefined> {
-  const copy = freshCopy();
-  const path = join(copy, "src/batcher", file);
-  const source = readFileSync(path, "utf8");
-  const matches = source.split(find).length - 1;
-  if (matches !== 1) return `${file}: "${guard}" matches ${matches} times, not once`;
-  writeFileSync(
-    path,
-    source.replace(find, () => replace),
-  );
-  const noticed = await whoNotices(copy);
-  rmSync(copy, { recursive: true, force: true });
-  if (noticed === undefined) return `${file}: without "${guard}" no test goes red`;
-  console.log(`${guard} (${file}): noticed by: ${noticed}`);
-  return undefined;
-}
-
-test("the copy itself is green", async () => {
-  const copy = freshCopy();
-  assert.equal(await firstFailure(copy, ["src/batcher/*.test.ts"]), undefined);
-  assert.equal(await firstFailure(copy, ["test/simulation/batcher.test.ts"]), undefined);
-});
-
-test("without any one guard a test goes red", async () => {
-  const queue = [...mutations];
-  const faults: string[] = [];
-  const worker = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const fault = await tryOut(next);
-      if (fault) faults.push(fault);
-    }
-  };
-  await Promise.all([worker(), worker()]);
-  assert.deepEqual(faults, []);
-});
+testMutations(
+  mutations.map(({ guard, file, find, replace }) => {
+    return { guard, edits: [[`src/batcher/${file}`, find, replace]], test: suites };
+  }),
+  {
+    inOneProcess: true,
+    // These start programs of their own; the same is checked by others as well.
+    except: "/hundred thousand|keep the process alive/",
+    // The same histories for every mutation, or chance would decide.
+    env: { BATCHER_RUNS: "1000", BATCHER_SEED: "1" },
+  },
+);

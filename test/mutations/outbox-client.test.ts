@@ -3,17 +3,16 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
 
-const folder = "src/smtp/client";
-const session = `${folder}/session.ts`;
-const body = `${folder}/message-body.ts`;
-const client = `${folder}/client.ts`;
-const end = `${folder}/transaction-end.ts`;
-const search = `${folder}/host-search.ts`;
-const keeper = `${folder}/keeper.ts`;
+const session = "src/smtp/client/session.ts";
+const body = "src/smtp/client/message-body.ts";
+const client = "src/smtp/client/client.ts";
+const end = "src/smtp/client/transaction-end.ts";
+const search = "src/smtp/client/host-search.ts";
+const keeper = "src/smtp/client/keeper.ts";
 
-const relay = `${folder}/relay.test.ts`;
-const direct = `${folder}/direct.test.ts`;
-const limits = `${folder}/client-limits.test.ts`;
+const relay = "src/smtp/client/relay.test.ts";
+const direct = "src/smtp/client/direct.test.ts";
+const limits = "src/smtp/client/client-limits.test.ts";
 
 const mistakes: readonly Case[] = [
   [
@@ -92,7 +91,7 @@ const mistakes: readonly Case[] = [
     "the wait for a connection ends",
     limits,
     "^a server that does not take the connection",
-    [`${folder}/open-socket.ts`, 'fail("no answer in time")', 'void "no answer in time"'],
+    ["src/smtp/client/open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
   ],
   [
     "what refuses the intent keeps captured mail back",

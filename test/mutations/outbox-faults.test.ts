@@ -1,51 +1,53 @@
 /** Makes one mistake at a time in what keeps the outbox honest under faults, and requires that a test goes red. */
 import { type Mutation, testMutations } from "../support/mutation.ts";
 
-const faults = "test/outbox/faults";
-const worker = "src/outbox/worker";
-const sqlite = "src/outbox/sqlite";
-
 const mutations: readonly Mutation[] = [
   {
     guard: "the intent is durable before the final dot",
-    edits: [[`${worker}/attempt.ts`, "if (!intents) return;", "return;"]],
-    test: `${faults}/kill.test.ts`,
+    edits: [["src/outbox/worker/attempt.ts", "if (!intents) return;", "return;"]],
+    test: "test/outbox/faults/kill.test.ts",
     only: "killed after 250: it is held",
   },
   {
     guard: "a dot is not sent when too little of the lease is left",
     edits: [
       [
-        `${worker}/leases.ts`,
+        "src/outbox/worker/leases.ts",
         "return untilMs - clock.now() >= leaseMs * freshPart;",
         "return true;",
       ],
     ],
-    test: `${worker}/worker-faults.test.ts`,
+    test: "src/outbox/worker/worker-faults.test.ts",
     only: "with too little left of its lease",
   },
   {
     guard: "an intent that the store did not take keeps the dot back",
-    edits: [[`${worker}/attempt.ts`, 'if (!valid) throw new LeaseLost("the lease was lost");', ""]],
-    test: `${worker}/worker.test.ts`,
+    edits: [
+      [
+        "src/outbox/worker/attempt.ts",
+        'if (!valid) throw new LeaseLost("the lease was lost");',
+        "",
+      ],
+    ],
+    test: "src/outbox/worker/worker.test.ts",
     only: "cancelled meanwhile",
   },
   {
     guard: "an outcome is written however long the store takes",
     edits: [
       [
-        `${worker}/sending.ts`,
+        "src/outbox/worker/sending.ts",
         "return untilDone(write, { clock, signal: givingUp, onFailure });",
         "return write();",
       ],
     ],
-    test: `${worker}/worker-faults.test.ts`,
+    test: "src/outbox/worker/worker-faults.test.ts",
     only: "a store that fails before complete",
   },
   {
     guard: "before it claims a worker renews what may have run out",
-    edits: [[`${worker}/claims.ts`, "await this.#leases.makeCertain();", ""]],
-    test: `${worker}/worker-faults.test.ts`,
+    edits: [["src/outbox/worker/claims.ts", "await this.#leases.makeCertain();", ""]],
+    test: "src/outbox/worker/worker-faults.test.ts",
     only: "an outage longer than the lease",
   },
   {
@@ -57,7 +59,7 @@ const mutations: readonly Mutation[] = [
         "const recipients = claimed.recipients;",
       ],
     ],
-    test: `${faults}/sink.test.ts`,
+    test: "test/outbox/faults/sink.test.ts",
     only: "4yz to one recipient",
   },
   {
@@ -69,19 +71,19 @@ const mutations: readonly Mutation[] = [
         'outcome.kind !== "delivered" && !outcome);',
       ],
     ],
-    test: `${faults}/proxy.test.ts`,
+    test: "test/outbox/faults/proxy.test.ts",
     only: "drop of the reply to the dot",
   },
   {
     guard: "an open attempt of a holder that vanished is a doubt",
     edits: [
       [
-        `${sqlite}/claim.ts`,
+        "src/outbox/sqlite/claim.ts",
         "db.get(OPEN_ATTEMPT, delivery) !== undefined",
         "delivery === undefined",
       ],
     ],
-    test: `${faults}/kill.test.ts`,
+    test: "test/outbox/faults/kill.test.ts",
     only: "killed after 250: it is held",
   },
   {
@@ -93,7 +95,7 @@ const mutations: readonly Mutation[] = [
         'if (access === "write" && !error) {',
       ],
     ],
-    test: `${faults}/postgres-network.test.ts`,
+    test: "test/outbox/faults/postgres-network.test.ts",
     only: "an enqueue that gets no answer",
   },
   {
@@ -105,7 +107,7 @@ const mutations: readonly Mutation[] = [
         ": { reply, accepted: true };",
       ],
     ],
-    test: `${faults}/sink.test.ts`,
+    test: "test/outbox/faults/sink.test.ts",
     only: "breaks off in its reply at dot",
   },
   {
@@ -117,7 +119,7 @@ const mutations: readonly Mutation[] = [
         "requireTLS: false,",
       ],
     ],
-    test: `${faults}/tls.test.ts`,
+    test: "test/outbox/faults/tls.test.ts",
     only: "takes STARTTLS out of its offers",
   },
   {
@@ -129,7 +131,7 @@ const mutations: readonly Mutation[] = [
         "rejectUnauthorized: false",
       ],
     ],
-    test: `${faults}/tls.test.ts`,
+    test: "test/outbox/faults/tls.test.ts",
     only: "whose certificate",
   },
 ];

@@ -3,20 +3,19 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
 
-const folder = "src/outbox/worker";
-const attempt = `${folder}/attempt.ts`;
-const claims = `${folder}/claims.ts`;
-const held = `${folder}/leases.ts`;
-const sending = `${folder}/sending.ts`;
-const worker = `${folder}/worker.ts`;
+const attempt = "src/outbox/worker/attempt.ts";
+const claims = "src/outbox/worker/claims.ts";
+const held = "src/outbox/worker/leases.ts";
+const sending = "src/outbox/worker/sending.ts";
+const worker = "src/outbox/worker/worker.ts";
 const entry = "src/outbox/entry.ts";
 const hooks = "src/outbox/events.ts";
 
-const faults = `${folder}/worker-faults.test.ts`;
-const leases = `${folder}/worker-leases.test.ts`;
-const weaknesses = `${folder}/worker-weaknesses.test.ts`;
-const reference = `${folder}/worker-reference.test.ts`;
-const units = `${folder}/worker.test.ts`;
+const faults = "src/outbox/worker/worker-faults.test.ts";
+const leases = "src/outbox/worker/worker-leases.test.ts";
+const weaknesses = "src/outbox/worker/worker-weaknesses.test.ts";
+const reference = "src/outbox/worker/worker-reference.test.ts";
+const units = "src/outbox/worker/worker.test.ts";
 const states = "src/outbox/entry.test.ts";
 const eventTests = "test/outbox/events.test.ts";
 
@@ -211,7 +210,7 @@ const holding: readonly Case[] = [
     "a route takes no more than its share",
     weaknesses,
     "one slow domain",
-    [`${folder}/routes.ts`, "room: Math.max(0, most - count)", "room: most + 0 * count"],
+    ["src/outbox/worker/routes.ts", "room: Math.max(0, most - count)", "room: most + 0 * count"],
   ],
   [
     "quarantine is carried alone",
@@ -329,7 +328,7 @@ const judged: readonly Case[] = [
   ],
   [
     "a worker that may not take some mail does not look where it lies",
-    `${folder}/routes.test.ts`,
+    "src/outbox/worker/routes.test.ts",
     "^routes left to others",
     [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
   ],

@@ -1,62 +1,107 @@
 /**
- * Makes one mistake at a time in a copy of the sources, and requires that a test goes red: a guard that
- * nobody would miss need not be there.
+ * The mutation harness: takes one guard out of a copy of the sources and requires that a test fails.
+ * A guard whose absence no test notices need not be there.
  *
- * Each mistake replaces texts that must occur exactly once, so that a guard that is rewritten is noticed.
+ * Sources and tests are named by the end of their path, as much of it as is unique: `claims.ts`,
+ * `sqlite/claim.ts`. A move therefore changes no mutation. Each edit replaces a text that occurs exactly
+ * once, so that a reworded guard is noticed.
+ *
+ * Environment: POSTBAG_MUTATIONS=check only checks that every edit still fits its source and that every
+ * test file exists (a second instead of minutes; `test/repo/mutations.test.ts` does this every time).
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { after, test } from "node:test";
+
+export type Edit = readonly [file: string, from: string, to: string];
 
 export interface Mutation {
   readonly guard: string;
-  readonly edits: readonly (readonly [file: string, from: string, to: string])[];
-  /** The test file that must go red, and which of its tests are worth running. */
-  readonly test: string;
-  readonly only?: string;
+  readonly edits: readonly Edit[];
+  /** The test file that must fail, or several, of which one must. */
+  readonly test: string | readonly string[];
+  /** Pattern of the test names to run. @defaultValue all */
+  readonly only?: string | undefined;
+}
+
+export interface MutationRunOptions {
+  /** Pattern of test names that are never run, because they start programs of their own. */
+  readonly except?: string;
+  /** Environment of the test run. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Runs the test files in one process, which is quicker when there are many. @defaultValue false */
+  readonly inOneProcess?: boolean;
 }
 
 const root = join(import.meta.dirname, "../..");
 
-/** What the tests that are run there need. */
-const parts = [
-  "src",
-  "test/simulation",
-  "test/outbox",
-  "test/process",
-  "test/process-root",
-  "test/support",
-  "package.json",
-];
+/** The folders that the tests need. */
+const parts = ["src", "test", "package.json"];
 
-/** Declares one test for each mistake; it prints which guard was removed and which test went red. */
-export function testMutations(mutations: readonly Mutation[]): void {
-  for (const { guard, edits, test: file, only } of mutations) {
-    test(`without this a test goes red: ${guard}`, async (t) => {
-      const copy = copyOfTheHouse(t);
+const isCheckOnly = process.env.POSTBAG_MUTATIONS === "check";
+const sources = globSync(["src/**/*.ts", "test/**/*.ts"], { cwd: root });
+
+/** Declares one test for each mutation; it prints which guard was removed and which test failed. */
+export function testMutations(
+  mutations: readonly Mutation[],
+  options: MutationRunOptions = {},
+): void {
+  const copy = isCheckOnly ? root : copyOfTheSources();
+  for (const mutation of mutations) {
+    const { guard, only } = mutation;
+    const edits = mutation.edits.map(([file, ...texts]) => [pathOf(file), ...texts] as const);
+    const tests = [mutation.test].flat().map(pathOf);
+    test(`a test fails without: ${guard}`, async (t) => {
+      const originals = new Map<string, string>();
+      const changed = new Map<string, string>();
       for (const [path, from, to] of edits) {
-        const source = readFileSync(join(copy, path), "utf8");
+        const source = changed.get(path) ?? readFileSync(join(root, path), "utf8");
         assert.equal(source.split(from).length, 2, `exactly one place in ${path} reads: ${from}`);
-        writeFileSync(
-          join(copy, path),
+        if (!originals.has(path)) originals.set(path, source);
+        changed.set(
+          path,
           source.replace(from, () => to),
         );
       }
-      const { code, red } = await run(copy, file, only);
-      assert.notEqual(code, 0, `${file} stayed green without: ${guard}`);
-      assert.ok(red.length > 0, "a test went red, and did not merely fail to start");
-      t.diagnostic(`removed: ${guard}; red: ${red[0]} (${file})`);
+      if (isCheckOnly) return;
+      try {
+        for (const [path, source] of changed) writeFileSync(join(copy, path), source);
+        const red = await firstFailure(copy, tests, only, options);
+        assert.ok(red !== undefined, `no test of ${tests.join(", ")} failed without: ${guard}`);
+        t.diagnostic(`removed: ${guard}; failed: ${red}`);
+      } finally {
+        for (const [path, source] of originals) writeFileSync(join(copy, path), source);
+      }
     });
   }
 }
 
-function copyOfTheHouse(t: TestContext): string {
+/** The one file whose path ends with these segments. */
+function pathOf(name: string): string {
+  const found = sources.filter((path) => path === name || path.endsWith(`/${name}`));
+  assert.equal(
+    found.length,
+    1,
+    `one source is called ${name}; found ${found.join(", ") || "none"}`,
+  );
+  return found[0]!;
+}
+
+function copyOfTheSources(): string {
   const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
-  t.after(() => rmSync(copy, { recursive: true }));
+  after(() => rmSync(copy, { recursive: true }));
   for (const part of parts) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }
@@ -64,34 +109,53 @@ function copyOfTheHouse(t: TestContext): string {
   return copy;
 }
 
-/** Runs one test file, and lists the tests that failed by an assertion or an error of their own. */
-async function run(
+/**
+ * Runs test files up to the first test that fails by an assertion or an error of its own, and resolves
+ * with its name. A file that cannot start is no failed test, but a fault of the mutation.
+ */
+async function firstFailure(
   directory: string,
-  file: string,
+  files: readonly string[],
   only: string | undefined,
-): Promise<{ readonly code: number; readonly red: readonly string[] }> {
-  const pattern = only === undefined ? [] : [`--test-name-pattern=${only}`];
-  const child = spawn(
-    process.execPath,
-    [
-      "--test",
-      "--test-reporter=tap",
-      "--test-timeout=60000",
-      "--test-force-exit",
-      ...pattern,
-      file,
-    ],
-    { cwd: directory, stdio: ["ignore", "pipe", "ignore"], env: cleanEnvironment() },
-  );
+  { except, env, inOneProcess = false }: MutationRunOptions,
+): Promise<string | undefined> {
+  const flags = [
+    "--test-reporter=tap",
+    "--test-timeout=60000",
+    "--test-force-exit",
+    ...(inOneProcess ? ["--test-isolation=none"] : []),
+    ...(only === undefined ? [] : [`--test-name-pattern=${only}`]),
+    ...(except === undefined ? [] : [`--test-skip-pattern=${except}`]),
+  ];
+  const child = spawn(process.execPath, ["--test", ...flags, ...files], {
+    cwd: directory,
+    stdio: ["ignore", "pipe", "ignore"],
+    env: { ...cleanEnvironment(), ...env },
+  });
   let output = "";
+  let ended: "killed" | "late" | undefined;
+  const end = (reason: "killed" | "late") => {
+    ended ??= reason;
+    child.kill("SIGKILL");
+  };
+  const limit = setTimeout(() => end("late"), 90_000);
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
+    // Other tests than these may have started programs, which only the tests themselves can end.
+    if (inOneProcess && failureIn(output) !== undefined) end("killed");
   });
-  const tooLong = setTimeout(() => child.kill("SIGKILL"), 90_000);
-  const [code] = (await once(child, "close")) as [number];
-  clearTimeout(tooLong);
-  const red = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name]) => name!);
-  return { code, red: red.filter((name) => !name.endsWith(".test.ts")) };
+  const [code] = (await once(child, "close")) as [number | null];
+  clearTimeout(limit);
+  if (ended === "late") return "a run that did not end";
+  const failed = failureIn(output);
+  assert.ok(code === 0 || failed !== undefined, "a test failed, and did not merely fail to start");
+  return failed;
+}
+
+function failureIn(report: string): string | undefined {
+  return [...report.matchAll(/^ *not ok \d+ - (.*)$/gm)]
+    .map(([, name]) => name!)
+    .find((name) => !name.endsWith(".test.ts"));
 }
 
 /** A test runner started by a test runner would report to it instead of to its output. */
