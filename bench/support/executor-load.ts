@@ -7,10 +7,10 @@ import {
   type BenchMeasured,
   measureExecutor,
   openExecutor,
-} from "../../src/app/bench-load.ts";
+} from "../../src/app/commands/bench/load.ts";
 import { flushCounter } from "./flushes.ts";
 
-export type { BenchCommit, BenchCommitment, BenchLoad } from "../../src/app/bench-load.ts";
+export type { BenchCommit, BenchCommitment, BenchLoad } from "../../src/app/commands/bench/load.ts";
 
 export interface Measured extends Omit<BenchMeasured, "visible" | "messages"> {
   /** Flushes of the disk for one message; undefined where they are not counted. */

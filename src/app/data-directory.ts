@@ -18,7 +18,7 @@ import {
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { AppError, errnoOf } from "./errors.ts";
-import type { Settings } from "./settings-table.ts";
+import type { Settings } from "./settings/table.ts";
 
 export interface DataDirectory {
   readonly path: string;

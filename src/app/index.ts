@@ -5,16 +5,16 @@
  * each message and has no use for a server.
  */
 import type { Outbox } from "../outbox/index.ts";
-import type { BenchOptions, BenchReport } from "./bench.ts";
-import type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
-import type { DoctorReport } from "./doctor.ts";
-import type { Logger, LogOptions } from "./log.ts";
-import type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
-import type { RecoverOptions, RecoverResult } from "./recover.ts";
-import type { SendOptions, Sent } from "./send.ts";
-import type { RunningServer, ServeOptions } from "./serve.ts";
-import type { Settings } from "./settings-table.ts";
-import type { RunningWorker, WorkerOptions } from "./worker.ts";
+import type { BenchOptions, BenchReport } from "./commands/bench/bench.ts";
+import type { DeliverPipedOptions, PipedDelivery } from "./commands/deliver.ts";
+import type { MailboxSummary, ShownMessage } from "./commands/mailbox.ts";
+import type { RecoverOptions, RecoverResult } from "./commands/recover.ts";
+import type { SendOptions, Sent } from "./commands/send.ts";
+import type { DoctorReport } from "./doctor/doctor.ts";
+import type { Logger, LogOptions } from "./observe/log.ts";
+import type { RunningServer, ServeOptions } from "./server/serve.ts";
+import type { RunningWorker, WorkerOptions } from "./server/worker.ts";
+import type { Settings } from "./settings/table.ts";
 
 export type {
   AttemptRow,
@@ -24,17 +24,20 @@ export type {
   Outbox,
   StoreStats,
 } from "../outbox/index.ts";
-export type { BenchOptions, BenchReport } from "./bench.ts";
-export type { Check } from "./check.ts";
-export type { DeliverPipedOptions, PipedDelivery } from "./deliver-piped.ts";
-export type { DoctorReport } from "./doctor.ts";
+export type { BenchOptions, BenchReport } from "./commands/bench/bench.ts";
+export type { DeliverPipedOptions, PipedDelivery } from "./commands/deliver.ts";
+export type { MailboxSummary, ShownMessage } from "./commands/mailbox.ts";
+export type { RecoverOptions, RecoverResult } from "./commands/recover.ts";
+export type { SendOptions, Sent } from "./commands/send.ts";
+export type { Check } from "./doctor/check.ts";
+export type { DoctorReport } from "./doctor/doctor.ts";
 export { AppError, type AppErrorCode } from "./errors.ts";
-export type { Logger, LogOptions } from "./log.ts";
-export type { MailboxSummary, ShownMessage } from "./mailboxes.ts";
-export type { RecoverOptions, RecoverResult } from "./recover.ts";
-export type { SendOptions, Sent } from "./send.ts";
-export type { Leftover, RunningServer, ServeOptions } from "./serve.ts";
-export { type LoadedSettings, loadSettings, type Origin } from "./settings.ts";
+export type { Logger, LogOptions } from "./observe/log.ts";
+export type { Listener } from "./observe/status-figures.ts";
+export { version } from "./observe/version.ts";
+export type { Leftover, RunningServer, ServeOptions } from "./server/serve.ts";
+export type { RunningWorker, WorkerOptions } from "./server/worker.ts";
+export { type LoadedSettings, loadSettings, type Origin } from "./settings/settings.ts";
 export {
   defaultTextOf,
   flagOf,
@@ -44,34 +47,31 @@ export {
   settingNames,
   settingOf,
   variableOf,
-} from "./settings-table.ts";
-export type { Listener } from "./status-figures.ts";
-export { version } from "./version.ts";
-export type { RunningWorker, WorkerOptions } from "./worker.ts";
+} from "./settings/table.ts";
 
 /** Starts the server; see `serve.ts`. */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
-  return (await import("./serve.ts")).startServer(options);
+  return (await import("./server/serve.ts")).startServer(options);
 }
 
 /** Opens the log; see `log.ts`. */
 export async function openLog(options: LogOptions): Promise<Logger> {
-  return (await import("./log.ts")).openLog(options);
+  return (await import("./observe/log.ts")).openLog(options);
 }
 
 /** Delivers a message that was piped in; see `deliver-piped.ts`. */
 export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedDelivery> {
-  return (await import("./deliver-piped.ts")).deliverPiped(options);
+  return (await import("./commands/deliver.ts")).deliverPiped(options);
 }
 
 /** Creates a mailbox; see `mailboxes.ts`. */
 export async function createMailbox(address: string, settings: Settings): Promise<string> {
-  return (await import("./mailboxes.ts")).createMailbox(address, settings);
+  return (await import("./commands/mailbox.ts")).createMailbox(address, settings);
 }
 
 /** Lists the mailboxes; see `mailboxes.ts`. */
 export async function listMailboxes(settings: Settings): Promise<readonly MailboxSummary[]> {
-  return (await import("./mailboxes.ts")).listMailboxes(settings);
+  return (await import("./commands/mailbox.ts")).listMailboxes(settings);
 }
 
 /** Reads the messages of a mailbox; see `mailboxes.ts`. */
@@ -79,17 +79,17 @@ export async function* readMailbox(
   address: string,
   settings: Settings,
 ): AsyncGenerator<ShownMessage> {
-  yield* (await import("./mailboxes.ts")).readMailbox(address, settings);
+  yield* (await import("./commands/mailbox.ts")).readMailbox(address, settings);
 }
 
 /** Examines this machine; see `doctor.ts`. */
 export async function examine(settings: Settings): Promise<DoctorReport> {
-  return (await import("./doctor.ts")).examine(settings);
+  return (await import("./doctor/doctor.ts")).examine(settings);
 }
 
 /** Puts a message into the outbox; see `send.ts`. */
 export async function sendMessage(options: SendOptions): Promise<Sent> {
-  return (await import("./send.ts")).sendMessage(options);
+  return (await import("./commands/send.ts")).sendMessage(options);
 }
 
 /** Does something with an outbox that is there; see `open-outbox.ts`. */
@@ -97,7 +97,7 @@ export async function withOutbox<Result>(
   settings: Settings,
   use: (outbox: Outbox) => Promise<Result>,
 ): Promise<Result> {
-  const { openExistingOutbox, explained } = await import("./open-outbox.ts");
+  const { openExistingOutbox, explained } = await import("./outbound/open-outbox.ts");
   await using outbox = await openExistingOutbox(settings);
   try {
     return await use(outbox);
@@ -108,25 +108,25 @@ export async function withOutbox<Result>(
 
 /** Makes or updates the tables of the outbox, or only writes how; see `migrate-outbox.ts`. */
 export async function migrateOutbox(settings: Settings): Promise<string> {
-  return (await import("./migrate-outbox.ts")).migrateOutbox(settings);
+  return (await import("./commands/migrate-outbox.ts")).migrateOutbox(settings);
 }
 
 /** The statements that make the tables of the outbox; see `migrate-outbox.ts`. */
 export async function outboxMigrationSql(settings: Settings): Promise<string> {
-  return (await import("./migrate-outbox.ts")).outboxMigrationSql(settings);
+  return (await import("./commands/migrate-outbox.ts")).outboxMigrationSql(settings);
 }
 
 /** Starts a worker without a server; see `worker.ts`. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  return (await import("./worker.ts")).startWorker(options);
+  return (await import("./server/worker.ts")).startWorker(options);
 }
 
 /** Recovers the journal without a server; see `recover.ts`. */
 export async function recoverJournal(options: RecoverOptions): Promise<RecoverResult> {
-  return (await import("./recover.ts")).recoverJournal(options);
+  return (await import("./commands/recover.ts")).recoverJournal(options);
 }
 
 /** Measures the disk under the data directory; see `bench.ts`. */
 export async function runBench(options: BenchOptions): Promise<BenchReport> {
-  return (await import("./bench.ts")).runBench(options);
+  return (await import("./commands/bench/bench.ts")).runBench(options);
 }

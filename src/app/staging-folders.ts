@@ -5,7 +5,7 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { isAbsent } from "./local-mailboxes.ts";
+import { isAbsent } from "./inbound/local-mailboxes.ts";
 
 /** Paths of all staging directories below a mail root. */
 export async function stagingFolders(mailRoot: string): Promise<string[]> {

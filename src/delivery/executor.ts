@@ -9,8 +9,7 @@
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
-import type { Disk, JournalDiskEvent, RecoveryReport } from "./contract.ts";
-import { type DiskListener, startDiskThread } from "./disk.ts";
+import type { Disk, JournalDiskEvent, RecoveryReport } from "./committer.ts";
 import { DeliveryError, errnoOf } from "./errors.ts";
 import {
   checkArguments,
@@ -20,7 +19,8 @@ import {
   type Tuning,
   tuningOf,
 } from "./options.ts";
-import { sizeInMemory } from "./wire.ts";
+import { sizeInMemory } from "./thread/protocol.ts";
+import { type DiskListener, startDiskThread } from "./thread/start-disk-thread.ts";
 
 export interface DeliveryExecutorOptions extends DeliveryTuning {
   /**

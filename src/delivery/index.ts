@@ -1,4 +1,4 @@
-export type { Disk, RecoveryReport } from "./contract.ts";
+export type { Disk, RecoveryReport } from "./committer.ts";
 export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
 export {
   type DeliverRequest,
@@ -8,12 +8,6 @@ export {
   type DeliveryStats,
   type Receipt,
 } from "./executor.ts";
-export {
-  type InspectedVolume,
-  type InspectJournalOptions,
-  inspectJournal,
-  type JournalInspection,
-} from "./inspect.ts";
 export {
   type LocalDeliveryEvent,
   type LocalDeliveryOptions,
@@ -28,3 +22,9 @@ export {
   type JournalCommit,
   referenceTuning,
 } from "./options.ts";
+export {
+  type InspectedVolume,
+  type InspectJournalOptions,
+  inspectJournal,
+  type JournalInspection,
+} from "./recovery/inspect.ts";

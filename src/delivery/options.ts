@@ -4,7 +4,7 @@
  * A value out of range is refused with the value received; nothing is clamped, because a silently
  * changed limit is found only on the day it matters. docs/tuning.md says what each one trades.
  */
-import type { JournalSettings } from "./contract.ts";
+import type { JournalSettings } from "./committer.ts";
 import { DeliveryError } from "./errors.ts";
 
 /** Most messages in one batch, unless set. */

@@ -9,6 +9,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import type { FoundFrame, LiveSegment } from "./contents.ts";
 import { JournalError, type JournalErrorCode } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
@@ -17,7 +18,6 @@ import { Log } from "./log.ts";
 import type { LogStats, OlderSegment } from "./log-state.ts";
 import { checkedOptions, type JournalOptions, optionError } from "./options.ts";
 import { type ReadLog, type Recovery, readLog, readPayload, recoveredFrame } from "./read-log.ts";
-import type { FoundFrame, LiveSegment } from "./replay.ts";
 import { makeDirectoryDurably, SegmentFiles } from "./segment-files.ts";
 
 export interface AppendOptions {

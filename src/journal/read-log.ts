@@ -1,9 +1,10 @@
 /** Reads a log from the disk without touching it: each segment on its own, one in memory at a time. */
+
+import { type FoundFrame, type FoundSegment, type Replay, replay } from "./contents.ts";
 import { JournalError } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { headBytes, readRecord, recordBytes } from "./format.ts";
 import type { Marks } from "./info.ts";
-import { type FoundFrame, type FoundSegment, type Replay, replay } from "./replay.ts";
 import { scanSegment } from "./scan.ts";
 import type { SegmentFiles } from "./segment-files.ts";
 

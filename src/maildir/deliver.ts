@@ -8,9 +8,9 @@
  * States, windows and assumptions: docs/durability.md.
  */
 import { MaildirError } from "./errors.ts";
-import { type Bundle, fail, type Letter, letterOf, living, resultOf } from "./letter.ts";
 import { type Mailbox, prepareMailbox } from "./mailbox.ts";
-import { publish } from "./publish.ts";
+import { type Bundle, fail, type Letter, letterOf, living, resultOf } from "./pending-delivery.ts";
+import { publish } from "./rename.ts";
 import type { DeliverTools, Delivery, DeliveryResult } from "./tools.ts";
 import { keepData } from "./write.ts";
 

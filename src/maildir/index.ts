@@ -1,9 +1,8 @@
 export { type Body, bodySizes, type SpooledBody, writeBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
+export { keepMailboxes } from "./ensure-mailboxes.ts";
 export { MaildirError, type MaildirErrorCode, type MaildirErrorFacts } from "./errors.ts";
 export { addFlags, type Flags, parseFlags, removeFlags, serializeFlags } from "./flags.ts";
-export { keepMailboxes } from "./keep-mailboxes.ts";
-export { type Letter, letterOf } from "./letter.ts";
 export type { Entry } from "./lookup.ts";
 export { createKnownMailboxes, type KnownMailboxes, type Mailbox } from "./mailbox.ts";
 export { type DeliverOptions, Maildir, type MaildirOptions } from "./maildir.ts";
@@ -14,4 +13,5 @@ export {
   type NameSourceOptions,
   sizesInName,
 } from "./name.ts";
+export { type Letter, letterOf } from "./pending-delivery.ts";
 export type { DeliverTools, Delivery, DeliveryResult, SyncPlan } from "./tools.ts";

@@ -19,13 +19,13 @@ import {
 } from "../system/index.ts";
 import type { Body } from "./body.ts";
 import { deliverAll } from "./deliver.ts";
+import { keepMailboxes } from "./ensure-mailboxes.ts";
 import { MaildirError } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
-import { heldDirectories } from "./held-directories.ts";
-import { keepMailboxes } from "./keep-mailboxes.ts";
 import { type Entry, listEntries, withMessage } from "./lookup.ts";
 import { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
 import { createNameSource, joinName, type MessageId, type NameSource } from "./name.ts";
+import { heldDirectories } from "./open-directories.ts";
 import type { DeliverTools, DeliveryResult, SyncPlan } from "./tools.ts";
 
 export interface MaildirOptions {

@@ -1,5 +1,5 @@
 /** How the flushes of a batch are grouped: by file system, and each or in bulk. */
-import type { Bundle } from "./letter.ts";
+import type { Bundle } from "./pending-delivery.ts";
 import type { DeliverTools } from "./tools.ts";
 
 /** Parts the bundles by the file system they lie on; one bulk flush reaches only one. */

@@ -11,8 +11,8 @@ import { join } from "node:path";
 import { type Descriptor, errnoOf } from "../system/index.ts";
 import { writeBody } from "./body.ts";
 import { MaildirError } from "./errors.ts";
-import { type Bundle, fail, type Letter, living } from "./letter.ts";
 import type { Mailbox } from "./mailbox.ts";
+import { type Bundle, fail, type Letter, living } from "./pending-delivery.ts";
 import { byDevice, planOf } from "./plan.ts";
 import type { DeliverTools } from "./tools.ts";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { captureMail } from "./capture.ts";
-import { outgoingMessage } from "./worker/outgoing.ts";
+import { outgoingMessage } from "./worker/outgoing-message.ts";
 
 let data = "";
 beforeEach(() => {

@@ -9,7 +9,15 @@ export {
   type MailEnvelope,
   type MailFields,
   type RawMail,
-} from "./compose.ts";
+} from "./compose/compose.ts";
+export {
+  type DeadLetter,
+  type DispatcherOptions,
+  EventDispatcher,
+  type HookOptions,
+  type OutboxHooks,
+  wantedBy,
+} from "./hooks.ts";
 export {
   isUndecided,
   type Judgement,
@@ -23,16 +31,31 @@ export {
   QUARANTINE_CRASHES,
   replyLine,
   type Verdict,
-} from "./entry.ts";
-export { OutboxError, type OutboxErrorCode } from "./errors.ts";
+} from "./model/delivery-state.ts";
+export { OutboxError, type OutboxErrorCode } from "./model/errors.ts";
 export {
-  type DeadLetter,
-  type DispatcherOptions,
-  EventDispatcher,
-  type HookOptions,
-  type OutboxHooks,
-  wantedBy,
-} from "./events.ts";
+  GREYLIST_MIN_MS,
+  mtaRetry,
+  type Random,
+  type RetryPolicy,
+  referenceRetry,
+  retryDelayMs,
+} from "./model/retry.ts";
+export type * from "./model/rows.ts";
+export type {
+  DueListener,
+  OutboxStore,
+  PrepareHandle,
+  QueryHandle,
+  TransactionHandle,
+} from "./model/store.ts";
+export { uuidv7 } from "./model/uuid.ts";
+export type * from "./model/views.ts";
+export {
+  type PostbagInfo,
+  type PostbagMailOptions,
+  postbagTransport,
+} from "./nodemailer-transport.ts";
 export {
   createOutbox,
   type Enqueued,
@@ -50,32 +73,13 @@ export { KEEP_PLANS } from "./postgres/database.ts";
 export { openPostgresStore } from "./postgres/open-store.ts";
 export type { PostgresStoreOptions } from "./postgres/options.ts";
 export { postgresMigrationSql } from "./postgres/schema.ts";
-export {
-  GREYLIST_MIN_MS,
-  mtaRetry,
-  type Random,
-  type RetryPolicy,
-  referenceRetry,
-  retryDelayMs,
-} from "./retry.ts";
-export type * from "./rows.ts";
 export { migrationSql as sqliteMigrationSql } from "./sqlite/schema.ts";
 export { openSqliteStore, type SqliteStoreOptions } from "./sqlite/store.ts";
-export type {
-  DueListener,
-  OutboxStore,
-  PrepareHandle,
-  QueryHandle,
-  TransactionHandle,
-} from "./store.ts";
-export { type PostbagInfo, type PostbagMailOptions, postbagTransport } from "./transport.ts";
-export { uuidv7 } from "./uuid.ts";
-export type * from "./views.ts";
-export { type TickReport, Worker, type WorkerStats } from "./worker/worker.ts";
 export {
   type DeliveryFacts,
   type LogLine,
   type WorkerEvent,
   workerLogLine,
-} from "./worker/worker-events.ts";
-export type { WorkerOptions, WorkerProfile } from "./worker/worker-options.ts";
+} from "./worker/events.ts";
+export type { WorkerOptions, WorkerProfile } from "./worker/options.ts";
+export { type TickReport, Worker, type WorkerStats } from "./worker/worker.ts";

@@ -4,6 +4,8 @@
  */
 import type { Address } from "../mail/index.ts";
 import { type Clock, systemClock } from "../system/index.ts";
+import { type ComposedMail, compose, type MailContent } from "./compose/compose.ts";
+import { contentHash } from "./compose/content-hash.ts";
 import {
   atMost,
   checkDoubt,
@@ -12,13 +14,11 @@ import {
   checkedTemplate,
   instant,
   wholeNumber,
-} from "./checks.ts";
-import { type ComposedMail, compose, type MailContent } from "./compose.ts";
-import { contentHash } from "./content-hash.ts";
-import { OutboxError } from "./errors.ts";
-import type { DoubtPolicy, EnqueueResult, Lane, NewDelivery, NewMessage } from "./rows.ts";
-import type { OutboxStore, TransactionHandle } from "./store.ts";
-import { uuidv7 } from "./uuid.ts";
+} from "./model/checks.ts";
+import { OutboxError } from "./model/errors.ts";
+import type { DoubtPolicy, EnqueueResult, Lane, NewDelivery, NewMessage } from "./model/rows.ts";
+import type { OutboxStore, TransactionHandle } from "./model/store.ts";
+import { uuidv7 } from "./model/uuid.ts";
 import type {
   AttemptRow,
   CancelAnswer,
@@ -30,7 +30,7 @@ import type {
   RedriveAnswer,
   RedriveOptions,
   StoreStats,
-} from "./views.ts";
+} from "./model/views.ts";
 
 export interface OutboxOptions {
   readonly store: OutboxStore;

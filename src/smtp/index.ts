@@ -5,12 +5,12 @@ export {
   type RouteKind,
   replyRules,
 } from "./client/classify.ts";
-export type { SmtpClient, SmtpClientStats } from "./client/client.ts";
 export { type DirectClientOptions, directClient } from "./client/direct.ts";
 export type { DkimKey } from "./client/dkim.ts";
 export type { MailResolver } from "./client/mx.ts";
 export type { ClientOptions } from "./client/options.ts";
 export { type RelayClientOptions, relayClient } from "./client/relay.ts";
+export type { SmtpClient, SmtpClientStats } from "./client/route-delivery.ts";
 export {
   type ClientTimeouts,
   rfcTimeouts,
@@ -19,11 +19,11 @@ export {
 } from "./client/target.ts";
 export type { PolicyLookup, TransportPolicy } from "./client/transport-policy.ts";
 export { SmtpError, type SmtpErrorCode } from "./errors.ts";
-export type { SessionInfo, SmtpEvent } from "./events.ts";
+export type { SessionInfo, SmtpEvent } from "./server/events.ts";
 export {
   defaultLimits,
   type ListenAddress,
   type MailServerOptions,
   type SmtpLimits,
-} from "./options.ts";
-export { type MailServer, type MailServerStats, startMailServer } from "./server.ts";
+} from "./server/options.ts";
+export { type MailServer, type MailServerStats, startMailServer } from "./server/server.ts";

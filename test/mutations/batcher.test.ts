@@ -14,10 +14,7 @@ interface Removal {
 }
 
 const root = join(import.meta.dirname, "../..");
-const suites = [
-  ...globSync("src/batcher/*.test.ts", { cwd: root }),
-  "test/simulation/batcher.test.ts",
-];
+const suites = [...globSync("src/batcher/*.test.ts", { cwd: root }), "simulation/batcher.test.ts"];
 
 /** Lists the changes to one file: guard, text to find, text to put there. */
 function mutate(file: string, ...changes: [guard: string, find: string, replace: string][]) {
@@ -201,7 +198,7 @@ const mutations: readonly Removal[] = [
     ["acquire fails its items", "    failAcquire(slot, failure, settings, guests, ledger);\n", ""],
   ),
   ...mutate(
-    "hooks.ts",
+    "batcher/hooks.ts",
     [
       "a hook that throws is contained",
       "    } catch (error) {\n      this.warn(hookName, error);\n    }",

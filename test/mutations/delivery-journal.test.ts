@@ -1,13 +1,13 @@
 /** Makes one mistake at a time in delivery through the journal, and requires that a test goes red. */
 import { type Mutation, testMutations } from "../support/mutation.ts";
 
-const sweep = "test/simulation/journal-delivery.test.ts";
+const sweep = "journal-delivery.test.ts";
 const eachCut = "^each file flushed, names any: a cut";
 const eachKill = "^each file flushed, names any: a kill";
 const bulkCut = "^whole file systems flushed, names any: a cut";
-const cases = "test/simulation/journal-delivery-cases.test.ts";
-const recovery = "test/simulation/journal-delivery-recovery.test.ts";
-const strangers = "test/simulation/journal-delivery-strangers.test.ts";
+const cases = "journal-delivery-cases.test.ts";
+const recovery = "journal-delivery-recovery.test.ts";
+const strangers = "journal-delivery-strangers.test.ts";
 const lostBulk = "^staged data lost in the write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
@@ -15,7 +15,7 @@ const mutations: readonly Mutation[] = [
     guard: "absence is interpreted only where the right identity was read",
     edits: [
       [
-        "src/delivery/volumes.ts",
+        "volumes.ts",
         "    if (recognises(found, expected, journal.starts)) return",
         "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
       ],
@@ -25,7 +25,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "an older copy of a mail file system is known by its start counter",
-    edits: [["src/delivery/zones.ts", "    found.starts >= expected.starts &&\n", ""]],
+    edits: [["next-step.ts", "    found.starts >= expected.starts &&\n", ""]],
     test: strangers,
     only: "^an older copy",
   },
@@ -33,34 +33,34 @@ const mutations: readonly Mutation[] = [
     guard: "mail is published by descriptor, not by path",
     edits: [
       [
-        "src/delivery/publish.ts",
+        "publish-round.ts",
         "directory, name: fileName }",
         "directory, name: join(directoryOf(one), fileName) }",
       ],
       [
-        "src/delivery/porter.ts",
+        "file-worker.ts",
         "fileSystem.renameInto(from, directory, name);",
         "void directory;\n    fileSystem.rename(from, name);",
       ],
     ],
-    test: "src/delivery/publish.test.ts",
+    test: "publish-round.test.ts",
   },
   {
     guard: "the directory opened is the mailbox's",
     edits: [
       [
-        "src/delivery/publish.ts",
+        "publish-round.ts",
         "if (meant === undefined || found === meant) return",
         'if (meant === undefined || found !== "") return',
       ],
     ],
-    test: "src/delivery/publish.test.ts",
+    test: "publish-round.test.ts",
   },
   {
     guard: "what cannot be published is written to the log again before PUBLISHED passes it",
     edits: [
       [
-        "src/delivery/publisher.ts",
+        "publisher.ts",
         "const numbers = await this.#tools.logAgain(records);",
         "const numbers = records.map(() => this.#reach + 1n);",
       ],
@@ -72,25 +72,25 @@ const mutations: readonly Mutation[] = [
     guard: "what is written to the log again need not fit into one frame",
     edits: [
       [
-        "src/delivery/frame-log.ts",
+        "frame-log.ts",
         "if (!isTooLarge(error) || records.length < 2) throw error;",
         "throw error;",
       ],
     ],
-    test: "src/delivery/held-mail.test.ts",
+    test: "held-mail.test.ts",
     only: "^more than a segment",
   },
   {
     guard: "what waits for its next attempt moves on in the log",
-    edits: [["src/delivery/publisher.ts", "    await this.#carryForward();\n", ""]],
-    test: "src/delivery/held-mail.test.ts",
+    edits: [["publisher.ts", "    await this.#carryForward();\n", ""]],
+    test: "held-mail.test.ts",
     only: "^while it waits",
   },
   {
     guard: "names the disk did not keep are published again",
     edits: [
       [
-        "src/delivery/publish.ts",
+        "publish-round.ts",
         '      one.state = "logged";\n      one.obstacle = cause;',
         "      void cause;",
       ],
@@ -102,7 +102,7 @@ const mutations: readonly Mutation[] = [
     guard: "the data of staged files is flushed before DURABLE",
     edits: [
       [
-        "src/delivery/staging.ts",
+        "staging.ts",
         "return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);",
         "return record.receivedMs === undefined ? undefined : file;",
       ],
@@ -114,7 +114,7 @@ const mutations: readonly Mutation[] = [
     guard: "the names of staged files are flushed before DURABLE",
     edits: [
       [
-        "src/delivery/staging.ts",
+        "staging.ts",
         "this.#keepSlice(slice));\n      await fileSystem.sync(directory);",
         "this.#keepSlice(slice));",
       ],
@@ -124,7 +124,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "many staged files are flushed with their file system",
-    edits: [["src/delivery/staging.ts", "    await sync.sync();\n", ""]],
+    edits: [["staging.ts", "    await sync.sync();\n", ""]],
     test: sweep,
     only: bulkCut,
   },
@@ -132,7 +132,7 @@ const mutations: readonly Mutation[] = [
     guard: "the helper that flushes is older than the files it vouches for",
     edits: [
       [
-        "src/delivery/staging.ts",
+        "staging.ts",
         "    await sync.sync();\n",
         "    await (await this.#tools.openFileSystemSync(this.path))?.sync();\n    void sync;\n",
       ],
@@ -143,20 +143,14 @@ const mutations: readonly Mutation[] = [
   {
     guard: "what was not kept is staged again to new files",
     edits: [
-      [
-        "src/delivery/staging.ts",
-        "      await this.#keepEach(mailings);\n    }\n    for",
-        "    }\n    for",
-      ],
+      ["staging.ts", "      await this.#keepEach(mailings);\n    }\n    for", "    }\n    for"],
     ],
     test: cases,
     only: lostBulk,
   },
   {
     guard: "DURABLE is written before the first rename",
-    edits: [
-      ["src/delivery/publisher.ts", "      await mark({ durable: reach }, this.#mayWaitMs);\n", ""],
-    ],
+    edits: [["publisher.ts", "      await mark({ durable: reach }, this.#mayWaitMs);\n", ""]],
     test: sweep,
     only: eachKill,
   },
@@ -164,16 +158,16 @@ const mutations: readonly Mutation[] = [
     guard: "DURABLE is on the disk before the first rename",
     edits: [
       [
-        "src/delivery/publisher.ts",
+        "publisher.ts",
         "      await mark({ durable: reach }, this.#mayWaitMs);\n",
         "      void mark({ durable: reach }, this.#mayWaitMs);\n",
       ],
     ],
-    test: "src/delivery/publisher.test.ts",
+    test: "publisher.test.ts",
   },
   {
     guard: "every touched new/ is flushed before PUBLISHED",
-    edits: [["src/delivery/publish.ts", "    await fileSystem.sync(directory);\n", ""]],
+    edits: [["publish-round.ts", "    await fileSystem.sync(directory);\n", ""]],
     test: sweep,
     only: eachCut,
   },
@@ -181,7 +175,7 @@ const mutations: readonly Mutation[] = [
     guard: "what recovery finds published is flushed before PUBLISHED",
     edits: [
       [
-        "src/delivery/replay.ts",
+        "replay.ts",
         '    case "flush names":\n      return todo("renamed");',
         '    case "flush names":\n      return { step, todo: undefined };',
       ],
@@ -193,7 +187,7 @@ const mutations: readonly Mutation[] = [
     guard: "PUBLISHED does not pass what is not published",
     edits: [
       [
-        "src/delivery/publisher.ts",
+        "publisher.ts",
         "const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
         "const done = open === undefined ? this.#reach : this.#reach;",
       ],
@@ -205,7 +199,7 @@ const mutations: readonly Mutation[] = [
     guard: "staging is swept after the log was read, not before",
     edits: [
       [
-        "src/delivery/recoverer.ts",
+        "recovery/recovery.ts",
         "      const owed = ",
         "      sweep(staging, new Set(), true, fileSystem);\n      const owed = ",
       ],
@@ -217,7 +211,7 @@ const mutations: readonly Mutation[] = [
     guard: "a message that a reader consumed is not made again",
     edits: [
       [
-        "src/delivery/replay.ts",
+        "replay.ts",
         '    case "flush names":\n      return todo("renamed");',
         '    case "flush names":\n      return todo("logged");',
       ],
@@ -228,20 +222,14 @@ const mutations: readonly Mutation[] = [
   {
     guard: "a file that has another name is not renamed over it",
     edits: [
-      [
-        "src/delivery/replay.ts",
-        '.links > 1 ? "one of several names"',
-        '.links > 99 ? "one of several names"',
-      ],
+      ["replay.ts", '.links > 1 ? "one of several names"', '.links > 99 ? "one of several names"'],
     ],
     test: sweep,
     only: eachCut,
   },
   {
     guard: "the mailbox's directories are durable before the log has the message",
-    edits: [
-      ["src/maildir/keep-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""],
-    ],
+    edits: [["ensure-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""]],
     test: sweep,
     only: eachCut,
   },
@@ -249,7 +237,7 @@ const mutations: readonly Mutation[] = [
     guard: "a large body is durable before a frame refers to it",
     edits: [
       [
-        "src/delivery/large-bodies.ts",
+        "large-bodies.ts",
         "      await this.#fileSystem.syncData(file);\n      await staging.syncNames();\n",
         "",
       ],
@@ -261,7 +249,7 @@ const mutations: readonly Mutation[] = [
     guard: "a large body stays until PUBLISHED",
     edits: [
       [
-        "src/delivery/publisher.ts",
+        "publisher.ts",
         "    if (reach > this.#marks.durable) {\n",
         "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
       ],
@@ -271,13 +259,13 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "a log older than the mail file system is known by the start counter",
-    edits: [["src/delivery/zones.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
+    edits: [["next-step.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
     test: strangers,
     only: "^an identity of a later start",
   },
   {
     guard: "the identity of a file system is compared",
-    edits: [["src/delivery/zones.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
+    edits: [["next-step.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
     test: strangers,
     only: "^an identity of another file system",
   },
@@ -285,7 +273,7 @@ const mutations: readonly Mutation[] = [
     guard: "a staging directory is locked",
     edits: [
       [
-        "src/delivery/volumes.ts",
+        "volumes.ts",
         'this.#unlocks.set(staging, fileSystem.lock(join(staging, "lock")));',
         "this.#unlocks.set(staging, () => undefined);",
       ],
@@ -295,25 +283,21 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "staging is swept only after a log without an anomaly",
-    edits: [["src/delivery/recoverer.ts", "damage.length === 0", "damage.length >= 0"]],
+    edits: [["recovery/recovery.ts", "damage.length === 0", "damage.length >= 0"]],
     test: strangers,
     only: "^damage in the middle",
   },
   {
     guard: "a probe is renamed into the mailbox before it may use the journal",
     edits: [
-      [
-        "src/delivery/volumes.ts",
-        "probe(volume.staging, mailbox, this.#tools.fileSystem)",
-        "(probe, true)",
-      ],
+      ["volumes.ts", "probe(volume.staging, mailbox, this.#tools.fileSystem)", "(probe, true)"],
     ],
     test: cases,
     only: "^a mailbox in a quota tree",
   },
   {
     guard: "staging is flushed before PUBLISHED",
-    edits: [["src/delivery/publish.ts", "    await staging.syncNames();\n", ""]],
+    edits: [["publish-round.ts", "    await staging.syncNames();\n", ""]],
     test: sweep,
     only: "^each file flushed, names any: a (cut|kill)",
   },

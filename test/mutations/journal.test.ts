@@ -3,14 +3,14 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Edit = Mutation["edits"][number];
 
-const sweep = "test/simulation/journal-log.test.ts";
-const units = "src/journal/journal.test.ts";
+const sweep = "journal-log.test.ts";
+const units = "journal/journal.test.ts";
 const goodCut = "a cut at any instant on a good";
 const goodKill = "kills at any instant on a good";
 const badKill = "kills at any instant on a failing";
 const many = "many short runs";
 
-const log = "src/journal/log.ts";
+const log = "journal/log.ts";
 const twoInFlight: readonly Edit[] = [
   [
     log,
@@ -62,14 +62,14 @@ const mutations: readonly Mutation[] = [
   {
     guard: "nothing is appended to a segment of another process",
     edits: [
-      ["src/journal/log.ts", "  opened(): void {", adopt],
+      ["journal/log.ts", "  opened(): void {", adopt],
       [
-        "src/journal/journal.ts",
+        "journal.ts",
         "const { replay } = readLog(files);",
         "const { replay, found } = readLog(files);",
       ],
       [
-        "src/journal/journal.ts",
+        "journal.ts",
         "        const frames = await writeDown",
         "        log.adopt(found);\n        const frames = await writeDown",
       ],
@@ -79,7 +79,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "nothing is appended to a segment whose write failed",
-    edits: [["src/journal/log.ts", "      this.#abandon(segment);\n", ""]],
+    edits: [["journal/log.ts", "      this.#abandon(segment);\n", ""]],
     test: sweep,
     only: many,
   },
@@ -87,7 +87,7 @@ const mutations: readonly Mutation[] = [
     guard: "a segment whose write failed is never used again",
     edits: [
       [
-        "src/journal/log.ts",
+        "journal/log.ts",
         "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#state.retire(segment, false);",
         "    if (segment.count > 0) this.#state.retire(segment, true);",
       ],
@@ -112,13 +112,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "the directory is flushed before the first record of a new segment",
-    edits: [
-      [
-        "src/journal/segment-files.ts",
-        "      await syncDirectory(fileSystem, this.directory);\n",
-        "",
-      ],
-    ],
+    edits: [["segment-files.ts", "      await syncDirectory(fileSystem, this.directory);\n", ""]],
     test: sweep,
     only: goodCut,
   },
@@ -126,7 +120,7 @@ const mutations: readonly Mutation[] = [
     guard: "the parents that were made are flushed",
     edits: [
       [
-        "src/journal/segment-files.ts",
+        "segment-files.ts",
         "    fileSystem.makeDirectory(path, 0o700);\n    await syncDirectory(fileSystem, parent);\n",
         "    fileSystem.makeDirectory(path, 0o700);\n",
       ],
@@ -137,18 +131,14 @@ const mutations: readonly Mutation[] = [
   {
     guard: "the parents that were there are flushed: a killed process may have made them",
     edits: [
-      [
-        "src/journal/segment-files.ts",
-        "    await syncDirectory(fileSystem, parent);\n  } catch",
-        "  } catch",
-      ],
+      ["segment-files.ts", "    await syncDirectory(fileSystem, parent);\n  } catch", "  } catch"],
     ],
     test: sweep,
     only: goodKill,
   },
   {
     guard: "ABORT is written",
-    edits: [["src/journal/log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
+    edits: [["log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
     test: sweep,
     only: many,
   },
@@ -156,7 +146,7 @@ const mutations: readonly Mutation[] = [
     guard: "ABORT is honoured",
     edits: [
       [
-        "src/journal/replay.ts",
+        "contents.ts",
         "const records = scan.records.filter(({ count }) => count < end);",
         "const { records } = scan;",
       ],
@@ -168,7 +158,7 @@ const mutations: readonly Mutation[] = [
     guard: "ABORT precedes anything else: nothing is accepted before it is written",
     edits: [
       [
-        "src/journal/log.ts",
+        "journal/log.ts",
         "    if (this.#isFailing) return this.#repairIsDue",
         "    this.#isFailing = false;\n    if (this.#isFailing) return this.#repairIsDue",
       ],
@@ -180,59 +170,49 @@ const mutations: readonly Mutation[] = [
     guard: "the random bits of a segment are compared",
     edits: [
       [
-        "src/journal/format.ts",
+        "format.ts",
         "head.generation === header.generation && Buffer.compare(head.random, header.random) === 0",
         "head.generation === header.generation",
       ],
     ],
-    test: "src/journal/scan.test.ts",
+    test: "scan.test.ts",
   },
   {
     guard: "the generation of a record is compared",
-    edits: [["src/journal/format.ts", "head.generation === header.generation && Buffer", "Buffer"]],
-    test: "src/journal/format.test.ts",
+    edits: [["format.ts", "head.generation === header.generation && Buffer", "Buffer"]],
+    test: "format.test.ts",
   },
   {
     guard: "the checksum of the head is checked",
     edits: [
       [
-        "src/journal/format.ts",
+        "format.ts",
         '  if (head.readUInt32BE(8) !== crc32(head.subarray(12))) return { state: "none" };\n',
         "",
       ],
     ],
-    test: "src/journal/format.test.ts",
+    test: "format.test.ts",
   },
   {
     guard: "the checksum of the body is checked",
-    edits: [["src/journal/format.ts", "crc32(body) === head.readUInt32BE(72)", "body.length >= 0"]],
-    test: "src/journal/format.test.ts",
+    edits: [["format.ts", "crc32(body) === head.readUInt32BE(72)", "body.length >= 0"]],
+    test: "format.test.ts",
   },
   {
     guard: "a version that is not understood is refused",
-    edits: [
-      ["src/journal/read-log.ts", 'if (scan.state === "foreign")', 'if (scan.state === "never")'],
-    ],
+    edits: [["read-log.ts", 'if (scan.state === "foreign")', 'if (scan.state === "never")']],
     test: units,
     only: "a later version",
   },
   {
     guard: "the last frame of every older segment is copied before anybody acts on it",
-    edits: [
-      [
-        "src/journal/journal.ts",
-        "if (!doubtful || copies.has(doubtful.lsn)) continue;",
-        "continue;",
-      ],
-    ],
+    edits: [["journal.ts", "if (!doubtful || copies.has(doubtful.lsn)) continue;", "continue;"]],
     test: sweep,
     only: `${badKill}|${goodKill}|${many}`,
   },
   {
     guard: "the log is written down as understood before anybody acts on it",
-    edits: [
-      ["src/journal/journal.ts", "  await log.writeState();\n  const copies", "  const copies"],
-    ],
+    edits: [["journal.ts", "  await log.writeState();\n  const copies", "  const copies"]],
     test: sweep,
     only: goodCut,
   },
@@ -240,7 +220,7 @@ const mutations: readonly Mutation[] = [
     guard: "a mark resolves when it is on the disk",
     edits: [
       [
-        "src/journal/mark-waiters.ts",
+        "mark-waiters.ts",
         "      this.#waiters.push({ resolve, reject });\n",
         "      this.#waiters.push({ resolve, reject });\n      resolve();\n",
       ],
@@ -251,35 +231,27 @@ const mutations: readonly Mutation[] = [
   {
     guard: "a generation is higher than every one before",
     edits: [
-      [
-        "src/journal/log-state.ts",
-        "this.#generation = options.highestGeneration;",
-        "this.#generation = 0n;",
-      ],
+      ["log-state.ts", "this.#generation = options.highestGeneration;", "this.#generation = 0n;"],
     ],
     test: sweep,
     only: goodCut,
   },
   {
     guard: "new mail never gets the reserved spare",
-    edits: [["src/journal/place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
+    edits: [["journal/place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
     test: units,
     only: "only the reserved spare",
   },
   {
     guard: "a hole in front of valid frames is damage",
-    edits: [["src/journal/scan.ts", "if (count > expected) holes.push([expected, count]);", ""]],
+    edits: [["scan.ts", "if (count > expected) holes.push([expected, count]);", ""]],
     test: units,
     only: "damage is reported",
   },
   {
     guard: "a segment cut short behind what was acknowledged is damage",
     edits: [
-      [
-        "src/journal/replay.ts",
-        "    if (found < wanted) damage.push",
-        "    if (found < 0) damage.push",
-      ],
+      ["contents.ts", "    if (found < wanted) damage.push", "    if (found < 0) damage.push"],
     ],
     test: units,
     only: "a missing segment",
@@ -288,7 +260,7 @@ const mutations: readonly Mutation[] = [
     guard: "a listed segment that is missing is damage",
     edits: [
       [
-        "src/journal/replay.ts",
+        "contents.ts",
         "for (const wanted of missing)",
         "for (const wanted of missing.slice(missing.length))",
       ],
@@ -298,7 +270,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "segments of a damaged log stay",
-    edits: [["src/journal/journal.ts", "    !isDamaged && frames.every(", "    frames.every("]],
+    edits: [["journal.ts", "    !isDamaged && frames.every(", "    frames.every("]],
     test: units,
     only: "damage is reported",
   },
@@ -306,7 +278,7 @@ const mutations: readonly Mutation[] = [
     guard: "the lock is taken",
     edits: [
       [
-        "src/journal/journal.ts",
+        "journal.ts",
         'async () => fileSystem.lock(join(directory, "lock"))',
         'async () => { join(directory, "lock"); return () => undefined; }',
       ],

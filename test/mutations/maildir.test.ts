@@ -7,13 +7,13 @@ interface Removal extends Omit<Mutation, "edits"> {
   readonly to: string;
 }
 
-const sweep = "test/simulation/powercut.test.ts";
-const faults = "test/simulation/faults-maildir.test.ts";
+const sweep = "simulation/powercut.test.ts";
+const faults = "faults-maildir.test.ts";
 
 const removals: readonly Removal[] = [
   {
     guard: "the data of each file is flushed",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "await (letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));",
     to: "",
     test: sweep,
@@ -21,7 +21,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "the data of a batch is flushed in bulk",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "await tools.syncFileSystem?.(written[0]!.mailbox.path);",
     to: "",
     test: sweep,
@@ -29,7 +29,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "a received date is flushed with the file",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file)",
     to: "fileSystem.syncData(file)",
     test: sweep,
@@ -37,7 +37,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "new/ and cur/, and the directories above them, are flushed",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "await directories.flushAll(beforeTmp);",
     to: "void beforeTmp;",
     test: sweep,
@@ -45,7 +45,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "new/ itself is flushed, not only what lies above it",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "const first = [...targets, ...mailbox.unflushed]",
     to: "const first = [...targets.slice(targets.length), ...mailbox.unflushed]",
     test: sweep,
@@ -53,7 +53,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "tmp/ is flushed after them",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "await directories.flushAll([mailbox.tmp]);",
     to: "",
     test: sweep,
@@ -61,7 +61,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "the names of a batch are flushed in bulk",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "await syncFileSystem?.(path);",
     to: "void syncFileSystem;",
     test: sweep,
@@ -69,7 +69,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "the directories above the mailbox are flushed",
-    file: "src/maildir/mailbox.ts",
+    file: "maildir/mailbox.ts",
     from: "unflushed: [places.new, places.cur, places.tmp, ...upward]",
     to: "unflushed: [places.new, places.cur, places.tmp, ...upward.slice(upward.length)]",
     test: sweep,
@@ -77,7 +77,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "the mail root is flushed as well",
-    file: "src/maildir/mailbox.ts",
+    file: "maildir/mailbox.ts",
     from: "return [...below(root, mailbox.path).reverse(), followed(resolve(root))];",
     to: "return below(root, mailbox.path).reverse();",
     test: sweep,
@@ -85,7 +85,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "directories are flushed whether or not this process made them",
-    file: "src/maildir/mailbox.ts",
+    file: "maildir/mailbox.ts",
     from: "if (known.has(mailbox)) return mailbox;",
     to: "if (known.has(mailbox) || !isNew) return mailbox;",
     test: sweep,
@@ -93,21 +93,21 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "a mailbox counts as known only after its directories were flushed",
-    file: "src/maildir/mailbox.ts",
+    file: "maildir/mailbox.ts",
     from: "if (known.has(mailbox)) return mailbox;",
     to: "if (known.has(mailbox)) return mailbox;\n  known.remember(mailbox);",
-    test: "src/maildir/deliver.test.ts",
+    test: "deliver.test.ts",
   },
   {
     guard: "a failed flush is never repeated on the same file",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "return cause ?? new Error",
     to: "return undefined ?? new Error",
     test: faults,
   },
   {
     guard: "a second flush of a damaged file is not believed",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "fileSystem.syncData(file));",
     to: "fileSystem.syncData(file).catch(() => fileSystem.syncData(file)));",
     test: sweep,
@@ -115,7 +115,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "after a failed bulk flush every message is written again",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: 'await keepEach(written, tools, "again");',
     to: "",
     test: sweep,
@@ -123,7 +123,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "after a failed bulk flush of names every directory is asked",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "    return false;\n  }\n}\n\nasync function keepNamesOf",
     to: "    return true;\n  }\n}\n\nasync function keepNamesOf",
     test: sweep,
@@ -131,7 +131,7 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "directories are opened before anything is renamed",
-    file: "src/maildir/held-directories.ts",
+    file: "open-directories.ts",
     from: "fileSystem.sync(descriptors.get(path)!)",
     to: "syncedLate(path, fileSystem)",
     test: faults,
@@ -139,80 +139,80 @@ const removals: readonly Removal[] = [
   },
   {
     guard: "what cannot be kept is taken back",
-    file: "src/maildir/publish.ts",
+    file: "rename.ts",
     from: "const mayRemain = !unlinked(path, tools.fileSystem);",
     to: "const mayRemain = false;",
     test: faults,
   },
   {
     guard: "a failed draft is removed, and its descriptor closed",
-    file: "src/maildir/write.ts",
+    file: "write.ts",
     from: "if (file !== undefined) closeQuietly(file, tools);",
     to: "",
     test: faults,
   },
   {
     guard: "a file is made only where there is none (O_EXCL)",
-    file: "src/system/node-file-system.ts",
+    file: "node-file-system.ts",
     from: "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW",
     to: "O_WRONLY | O_CREAT | O_NOFOLLOW",
-    test: "src/maildir/deliver.test.ts",
+    test: "deliver.test.ts",
   },
   {
     guard: "links are not followed below the mail root",
-    file: "src/maildir/mailbox.ts",
+    file: "maildir/mailbox.ts",
     from: 'if (status.kind === "symlink") {',
     to: 'if (status.kind === "symlink") {\n    return fileSystem.status(followed(path));',
-    test: "src/maildir/deliver.test.ts",
+    test: "deliver.test.ts",
   },
   {
     guard: "names differ from one start of the process to the next",
-    file: "src/maildir/name.ts",
+    file: "name.ts",
     from: "random ?? randomBytes(8)",
     to: "random ?? new Uint8Array(8)",
-    test: "src/maildir/name.test.ts",
+    test: "name.test.ts",
   },
   {
     guard: "names differ within one instant",
-    file: "src/maildir/name.ts",
+    file: "name.ts",
     from: "count += 1;",
     to: "",
-    test: "src/maildir/name.test.ts",
+    test: "name.test.ts",
   },
   {
     guard: "tmp/ is not cleaned of work under way",
-    file: "src/maildir/maildir.ts",
+    file: "maildir/maildir.ts",
     from: " || this.#tools.names.isOwn(name)) return false;",
     to: ") return false;",
-    test: "src/maildir/maildir.test.ts",
+    test: "maildir/maildir.test.ts",
   },
   {
     guard: "who comes during a file system flush waits for the next",
-    file: "src/system/share-next.ts",
+    file: "share-next.ts",
     from: "next ??= current.then(start, start);\n    return next;",
     to: "return current;",
-    test: "src/system/share-next.test.ts",
+    test: "share-next.test.ts",
   },
   {
     guard: "a file system flush that failed once is spent",
-    file: "src/system/file-system-sync.ts",
+    file: "file-system-sync.ts",
     from: "failure = error;",
     to: "",
-    test: "src/system/file-system-sync.test.ts",
+    test: "file-system-sync.test.ts",
   },
   {
     guard: "a durable write flushes the file before it takes the name",
-    file: "src/system/durable-write.ts",
+    file: "system/durable-write.ts",
     from: "await fileSystem.sync(file);\n      open = false;",
     to: "open = false;",
-    test: "src/system/durable-write.test.ts",
+    test: "durable-write.test.ts",
   },
   {
     guard: "a durable write flushes the directory",
-    file: "src/system/durable-write.ts",
+    file: "system/durable-write.ts",
     from: "await fileSystem.sync(directory);",
     to: "",
-    test: "src/system/durable-write.test.ts",
+    test: "durable-write.test.ts",
   },
 ];
 

@@ -3,16 +3,16 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
 
-const session = "src/smtp/client/session.ts";
-const body = "src/smtp/client/message-body.ts";
-const client = "src/smtp/client/client.ts";
-const end = "src/smtp/client/transaction-end.ts";
-const search = "src/smtp/client/host-search.ts";
-const keeper = "src/smtp/client/keeper.ts";
+const session = "client/session.ts";
+const body = "message-body.ts";
+const client = "route-delivery.ts";
+const end = "transaction-end.ts";
+const search = "host-search.ts";
+const keeper = "session-pool.ts";
 
-const relay = "src/smtp/client/relay.test.ts";
-const direct = "src/smtp/client/direct.test.ts";
-const limits = "src/smtp/client/client-limits.test.ts";
+const relay = "relay.test.ts";
+const direct = "direct.test.ts";
+const limits = "client-limits.test.ts";
 
 const mistakes: readonly Case[] = [
   [
@@ -91,14 +91,14 @@ const mistakes: readonly Case[] = [
     "the wait for a connection ends",
     limits,
     "^a server that does not take the connection",
-    ["src/smtp/client/open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
+    ["open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
   ],
   [
     "what refuses the intent keeps captured mail back",
-    "src/outbox/capture.test.ts",
+    "capture.test.ts",
     "^when the intent is refused",
     [
-      "src/outbox/capture.ts",
+      "capture.ts",
       "await options.beforeCommit?.();",
       "await options.beforeCommit?.().catch(() => {});",
     ],

@@ -4,134 +4,112 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 const mutations: readonly Mutation[] = [
   {
     guard: "the intent is durable before the final dot",
-    edits: [["src/outbox/worker/attempt.ts", "if (!intents) return;", "return;"]],
-    test: "test/outbox/faults/kill.test.ts",
+    edits: [["attempt.ts", "if (!intents) return;", "return;"]],
+    test: "kill.test.ts",
     only: "killed after 250: it is held",
   },
   {
     guard: "a dot is not sent when too little of the lease is left",
-    edits: [
-      [
-        "src/outbox/worker/leases.ts",
-        "return untilMs - clock.now() >= leaseMs * freshPart;",
-        "return true;",
-      ],
-    ],
-    test: "src/outbox/worker/worker-faults.test.ts",
+    edits: [["leases.ts", "return untilMs - clock.now() >= leaseMs * freshPart;", "return true;"]],
+    test: "worker-faults.test.ts",
     only: "with too little left of its lease",
   },
   {
     guard: "an intent that the store did not take keeps the dot back",
-    edits: [
-      [
-        "src/outbox/worker/attempt.ts",
-        'if (!valid) throw new LeaseLost("the lease was lost");',
-        "",
-      ],
-    ],
-    test: "src/outbox/worker/worker.test.ts",
+    edits: [["attempt.ts", 'if (!valid) throw new LeaseLost("the lease was lost");', ""]],
+    test: "worker.test.ts",
     only: "cancelled meanwhile",
   },
   {
     guard: "an outcome is written however long the store takes",
     edits: [
       [
-        "src/outbox/worker/sending.ts",
+        "process-delivery.ts",
         "return untilDone(write, { clock, signal: givingUp, onFailure });",
         "return write();",
       ],
     ],
-    test: "src/outbox/worker/worker-faults.test.ts",
+    test: "worker-faults.test.ts",
     only: "a store that fails before complete",
   },
   {
     guard: "before it claims a worker renews what may have run out",
-    edits: [["src/outbox/worker/claims.ts", "await this.#leases.makeCertain();", ""]],
-    test: "src/outbox/worker/worker-faults.test.ts",
+    edits: [["claims.ts", "await this.#leases.makeCertain();", ""]],
+    test: "worker-faults.test.ts",
     only: "an outage longer than the lease",
   },
   {
     guard: "only who is undecided is sent to",
     edits: [
       [
-        "src/outbox/entry.ts",
+        "delivery-state.ts",
         "const recipients = claimed.recipients.filter(isUndecided);",
         "const recipients = claimed.recipients;",
       ],
     ],
-    test: "test/outbox/faults/sink.test.ts",
+    test: "sink.test.ts",
     only: "4yz to one recipient",
   },
   {
     guard: "a lost reply is a doubt",
     edits: [
       [
-        "src/outbox/entry.ts",
+        "delivery-state.ts",
         'outcome.kind !== "delivered" && outcome.inDoubt);',
         'outcome.kind !== "delivered" && !outcome);',
       ],
     ],
-    test: "test/outbox/faults/proxy.test.ts",
+    test: "proxy.test.ts",
     only: "drop of the reply to the dot",
   },
   {
     guard: "an open attempt of a holder that vanished is a doubt",
     edits: [
-      [
-        "src/outbox/sqlite/claim.ts",
-        "db.get(OPEN_ATTEMPT, delivery) !== undefined",
-        "delivery === undefined",
-      ],
+      ["sqlite/claim.ts", "db.get(OPEN_ATTEMPT, delivery) !== undefined", "delivery === undefined"],
     ],
-    test: "test/outbox/faults/kill.test.ts",
+    test: "kill.test.ts",
     only: "killed after 250: it is held",
   },
   {
     guard: "PostgreSQL: a write without an answer is in doubt",
     edits: [
       [
-        "src/outbox/postgres/database.ts",
+        "database.ts",
         'if (access === "write" && isInDoubt(error)) {',
         'if (access === "write" && !error) {',
       ],
     ],
-    test: "test/outbox/faults/postgres-network.test.ts",
+    test: "postgres-network.test.ts",
     only: "an enqueue that gets no answer",
   },
   {
     guard: "what is no reply to the dot is no delivery",
     edits: [
       [
-        "src/smtp/client/transaction-end.ts",
+        "transaction-end.ts",
         ": { reply, accepted: false, inDoubt: true };",
         ": { reply, accepted: true };",
       ],
     ],
-    test: "test/outbox/faults/sink.test.ts",
+    test: "sink.test.ts",
     only: "breaks off in its reply at dot",
   },
   {
     guard: "required encryption is required",
-    edits: [
-      [
-        "src/smtp/client/session.ts",
-        'requireTLS: target.tls === "required",',
-        "requireTLS: false,",
-      ],
-    ],
-    test: "test/outbox/faults/tls.test.ts",
+    edits: [["client/session.ts", 'requireTLS: target.tls === "required",', "requireTLS: false,"]],
+    test: "tls.test.ts",
     only: "takes STARTTLS out of its offers",
   },
   {
     guard: "a certificate is checked where encryption is required",
     edits: [
       [
-        "src/smtp/client/session.ts",
+        "client/session.ts",
         'rejectUnauthorized: target.tls !== "opportunistic"',
         "rejectUnauthorized: false",
       ],
     ],
-    test: "test/outbox/faults/tls.test.ts",
+    test: "tls.test.ts",
     only: "whose certificate",
   },
 ];

@@ -7,11 +7,11 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, only: string, ...edits: Mutation["edits"]];
 
-const claim = "src/outbox/postgres/claim.ts";
-const complete = "src/outbox/postgres/complete.ts";
-const enqueue = "src/outbox/postgres/enqueue.ts";
-const events = "src/outbox/postgres/events.ts";
-const manage = "src/outbox/postgres/manage.ts";
+const claim = "postgres/claim.ts";
+const complete = "postgres/complete.ts";
+const enqueue = "postgres/enqueue.ts";
+const events = "postgres/events.ts";
+const manage = "postgres/manage.ts";
 
 const noToken = [claim, "and q.token = h.token for update", "for update"] as const;
 
@@ -160,7 +160,7 @@ testMutations(
   guards.map(([guard, only, ...edits]) => ({
     guard: `PostgreSQL: ${guard}`,
     edits,
-    test: "test/outbox/postgres.test.ts",
+    test: "outbox/postgres.test.ts",
     only,
   })),
 );

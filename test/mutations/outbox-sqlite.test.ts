@@ -3,12 +3,12 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, only: string, ...edits: Mutation["edits"]];
 
-const claim = "src/outbox/sqlite/claim.ts";
-const complete = "src/outbox/sqlite/complete.ts";
-const enqueue = "src/outbox/sqlite/enqueue.ts";
-const events = "src/outbox/sqlite/events.ts";
-const manage = "src/outbox/sqlite/manage.ts";
-const thread = "src/outbox/sqlite/thread.ts";
+const claim = "sqlite/claim.ts";
+const complete = "sqlite/complete.ts";
+const enqueue = "sqlite/enqueue.ts";
+const events = "sqlite/events.ts";
+const manage = "sqlite/manage.ts";
+const thread = "database-thread.ts";
 
 const leases: readonly Case[] = [
   [
@@ -310,7 +310,7 @@ testMutations(
     ([guard, only, ...edits]) => ({
       guard: `SQLite: ${guard}`,
       edits,
-      test: "test/outbox/sqlite.test.ts",
+      test: "sqlite.test.ts",
       only,
     }),
   ),

@@ -3,21 +3,21 @@ import { type Mutation, testMutations } from "../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
 
-const attempt = "src/outbox/worker/attempt.ts";
-const claims = "src/outbox/worker/claims.ts";
-const held = "src/outbox/worker/leases.ts";
-const sending = "src/outbox/worker/sending.ts";
-const worker = "src/outbox/worker/worker.ts";
-const entry = "src/outbox/entry.ts";
-const hooks = "src/outbox/events.ts";
+const attempt = "attempt.ts";
+const claims = "claims.ts";
+const held = "leases.ts";
+const sending = "process-delivery.ts";
+const worker = "worker/worker.ts";
+const entry = "delivery-state.ts";
+const hooks = "outbox/hooks.ts";
 
-const faults = "src/outbox/worker/worker-faults.test.ts";
-const leases = "src/outbox/worker/worker-leases.test.ts";
-const weaknesses = "src/outbox/worker/worker-weaknesses.test.ts";
-const reference = "src/outbox/worker/worker-reference.test.ts";
-const units = "src/outbox/worker/worker.test.ts";
-const states = "src/outbox/entry.test.ts";
-const eventTests = "test/outbox/events.test.ts";
+const faults = "worker-faults.test.ts";
+const leases = "worker-leases.test.ts";
+const weaknesses = "worker-weaknesses.test.ts";
+const reference = "worker-reference.test.ts";
+const units = "worker.test.ts";
+const states = "delivery-state.test.ts";
+const eventTests = "outbox/events.test.ts";
 
 const fresh =
   'if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");\n';
@@ -210,7 +210,7 @@ const holding: readonly Case[] = [
     "a route takes no more than its share",
     weaknesses,
     "one slow domain",
-    ["src/outbox/worker/routes.ts", "room: Math.max(0, most - count)", "room: most + 0 * count"],
+    ["worker/routes.ts", "room: Math.max(0, most - count)", "room: most + 0 * count"],
   ],
   [
     "quarantine is carried alone",
@@ -328,13 +328,13 @@ const judged: readonly Case[] = [
   ],
   [
     "a worker that may not take some mail does not look where it lies",
-    "src/outbox/worker/routes.test.ts",
+    "routes.test.ts",
     "^routes left to others",
     [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
   ],
   [
     "a worker looks whether a newer program has changed the tables",
-    "test/outbox/faults/schema.test.ts",
+    "schema.test.ts",
     "^a tick claims nothing",
     [worker, "    await this.#schema.check();\n", ""],
   ],

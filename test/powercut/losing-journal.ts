@@ -1,7 +1,7 @@
 /** Journals that leave out one flush each. The rig must catch every one, or its verdict means nothing. */
 import { constants, openSync } from "node:fs";
+import { JournalDisk } from "../../src/delivery/commit/journal-committer.ts";
 import type { Disk, JournalCommit } from "../../src/delivery/index.ts";
-import { JournalDisk } from "../../src/delivery/journal-disk.ts";
 import { createKnownMailboxes, createNameSource } from "../../src/maildir/index.ts";
 import { type FileSystem, nodeFileSystem, systemClock } from "../../src/system/index.ts";
 

@@ -1,6 +1,6 @@
 /** What the single schedules of delivery through the journal are written in. */
 import assert from "node:assert/strict";
-import type { JournalDisk } from "../../src/delivery/journal-disk.ts";
+import type { JournalDisk } from "../../src/delivery/commit/journal-committer.ts";
 import type { FileSystem } from "../../src/system/index.ts";
 import type { Operation } from "../support/sim-disk/disk.ts";
 import type { World } from "./journal-delivery-world.ts";

@@ -2,8 +2,9 @@
  * A post office with a journal on a simulated disk: two senders, a reader who moves, flags and deletes,
  * and somewhere the power is cut, the process killed, or a call fails. Every life begins with recovery.
  */
-import type { JournalDiskEvent } from "../../src/delivery/contract.ts";
-import { JournalDisk, type JournalDiskTools } from "../../src/delivery/journal-disk.ts";
+
+import { JournalDisk, type JournalDiskTools } from "../../src/delivery/commit/journal-committer.ts";
+import type { JournalDiskEvent } from "../../src/delivery/committer.ts";
 import { createKnownMailboxes, createNameSource, type Delivery } from "../../src/maildir/index.ts";
 import type { Clock, FileSystem, FileSystemSync } from "../../src/system/index.ts";
 import { SeededRandom } from "../support/seeded-random.ts";

@@ -1,6 +1,6 @@
 /** Leases: claim, renew, release, the body of a message, and when the next one is due. */
 
-import { deliveryId, messageOf } from "../ids.ts";
+import { deliveryId, messageOf } from "../model/ids.ts";
 import type {
   Claim,
   ClaimedDelivery,
@@ -10,9 +10,9 @@ import type {
   Lease,
   RecipientRow,
   Release,
-} from "../rows.ts";
-import { laneNumbers } from "../rows.ts";
-import { replyOf } from "../stored.ts";
+} from "../model/rows.ts";
+import { laneNumbers } from "../model/rows.ts";
+import { replyOf } from "../model/stored-rows.ts";
 import { arraysOf, type Columns, isOne, unnest } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 

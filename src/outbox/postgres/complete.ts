@@ -1,12 +1,12 @@
 /** Intents and outcomes: what is written before the final dot, and after the reply to it. */
-import { endByFacts } from "../entry.ts";
+import { endByFacts } from "../model/delivery-state.ts";
 import type {
   Completion,
   CompletionResult,
   DeliveryState,
   Lease,
   RecipientStatus,
-} from "../rows.ts";
+} from "../model/rows.ts";
 import { arraysOf, isOne } from "./arrays.ts";
 import { eachOnce, fromHeldLeases, leaseColumns, validOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";

@@ -9,8 +9,8 @@
  * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
 
-import { OutboxError } from "../errors.ts";
-import type { Row } from "../stored.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { Row } from "../model/stored-rows.ts";
 import { inSchema } from "./schema.ts";
 
 export type { Row };

@@ -9,10 +9,10 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Clock, TimerHandle } from "../../system/index.ts";
-import { AfterCommit } from "../after-commit.ts";
-import type { Lane, NewMessage } from "../rows.ts";
-import type { DueListener } from "../store.ts";
-import { laneNames } from "../stored.ts";
+import { AfterCommit } from "../model/after-commit.ts";
+import type { Lane, NewMessage } from "../model/rows.ts";
+import type { DueListener } from "../model/store.ts";
+import { laneNames } from "../model/stored-rows.ts";
 import type { Database, PostgresClient } from "./database.ts";
 
 const NOTIFY_EVERY_MS = 100;

@@ -7,7 +7,12 @@
  * winner in a statement of its own, because only that sees what was committed while the first waited.
  */
 import { isAscii } from "node:buffer";
-import { type EnqueueResult, type IdempotencyKey, laneNumbers, type NewMessage } from "../rows.ts";
+import {
+  type EnqueueResult,
+  type IdempotencyKey,
+  laneNumbers,
+  type NewMessage,
+} from "../model/rows.ts";
 import { isOne } from "./arrays.ts";
 import type { Query } from "./database.ts";
 

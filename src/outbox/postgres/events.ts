@@ -1,8 +1,8 @@
 /** Events and routes. */
 
-import { deliveryId } from "../ids.ts";
-import type { EventRow, EventType, NewEvent, RouteRow } from "../rows.ts";
-import { routeRow } from "../stored.ts";
+import { deliveryId } from "../model/ids.ts";
+import type { EventRow, EventType, NewEvent, RouteRow } from "../model/rows.ts";
+import { routeRow } from "../model/stored-rows.ts";
 import { isOne } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 

@@ -3,15 +3,15 @@
  * statements that first locks what it decides about, the queue before the delivery as everywhere.
  */
 
-import { deliveryId, deliveryKeys, readId } from "../ids.ts";
-import { type DeliveryState, RESEND_GRACE_MS } from "../rows.ts";
+import { deliveryId, deliveryKeys, readId } from "../model/ids.ts";
+import { type DeliveryState, RESEND_GRACE_MS } from "../model/rows.ts";
 import type {
   CancelAnswer,
   PurgeRequest,
   PurgeResult,
   RedriveAnswer,
   RedriveOptions,
-} from "../views.ts";
+} from "../model/views.ts";
 import { isOne } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";

@@ -1,5 +1,5 @@
 /** Brings the schema up to date, one process at a time, and says whether this program understands it. */
-import { checkSchemaVersion } from "../stored.ts";
+import { checkSchemaVersion } from "../model/stored-rows.ts";
 import type { Database, Query } from "./database.ts";
 import { MIGRATION_TABLE, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, stepFrom } from "./schema.ts";
 

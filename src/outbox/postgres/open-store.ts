@@ -1,7 +1,7 @@
 /** Opens the store in PostgreSQL: checks what it was given, makes the pool of connections and the tables. */
-import { wholeNumber } from "../checks.ts";
-import { OutboxError } from "../errors.ts";
-import type { OutboxStore } from "../store.ts";
+import { wholeNumber } from "../model/checks.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { OutboxStore } from "../model/store.ts";
 import { Database, KEEP_PLANS, type PostgresPool } from "./database.ts";
 import { MAX_BATCH, MAX_BATCH_BYTES, type PostgresStoreOptions } from "./options.ts";
 import { PostgresStore } from "./store.ts";

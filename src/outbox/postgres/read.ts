@@ -1,6 +1,6 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
-import { deliveryId, readId } from "../ids.ts";
-import type { DeliveryState, Lane } from "../rows.ts";
+import { deliveryId, readId } from "../model/ids.ts";
+import type { DeliveryState, Lane } from "../model/rows.ts";
 import {
   attemptRow,
   cursorAfter,
@@ -9,7 +9,7 @@ import {
   readCursor,
   replyOf,
   routeRow,
-} from "../stored.ts";
+} from "../model/stored-rows.ts";
 import type {
   AttemptRow,
   DeliveryRow,
@@ -18,7 +18,7 @@ import type {
   MessageRow,
   Page,
   StoreStats,
-} from "../views.ts";
+} from "../model/views.ts";
 import { recipientsOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
 

@@ -7,9 +7,9 @@
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { systemClock } from "../../system/index.ts";
-import { OutboxError } from "../errors.ts";
-import type { Completion, CompletionResult, NewMessage } from "../rows.ts";
-import type { OutboxStore, TransactionHandle } from "../store.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { Completion, CompletionResult, NewMessage } from "../model/rows.ts";
+import type { OutboxStore, TransactionHandle } from "../model/store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
 import { answeredBefore, intend, isSuccess, recordLost, settle } from "./complete.ts";
 import { type Database, isOwnFault, type Query } from "./database.ts";

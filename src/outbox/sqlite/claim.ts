@@ -1,6 +1,6 @@
 /** Leases: claim, renew, release, the body of a message, and when the next one is due. */
 
-import { deliveryId, messageOf } from "../ids.ts";
+import { deliveryId, messageOf } from "../model/ids.ts";
 import type {
   Claim,
   ClaimedDelivery,
@@ -9,9 +9,9 @@ import type {
   Lane,
   Lease,
   Release,
-} from "../rows.ts";
-import { laneNumbers } from "../rows.ts";
-import { replyOf } from "../stored.ts";
+} from "../model/rows.ts";
+import { laneNumbers } from "../model/rows.ts";
+import { replyOf } from "../model/stored-rows.ts";
 import { uuidText } from "./ids.ts";
 import { readRecipients } from "./read.ts";
 import type { Statements } from "./statements.ts";

@@ -1,5 +1,5 @@
 /** Intents and outcomes: what is written before the final dot, and after the reply to it. */
-import { endByFacts } from "../entry.ts";
+import { endByFacts } from "../model/delivery-state.ts";
 import type {
   Completion,
   CompletionResult,
@@ -7,7 +7,7 @@ import type {
   Lease,
   NewAttempt,
   RecipientStatus,
-} from "../rows.ts";
+} from "../model/rows.ts";
 import { EVENT, eventValues } from "./events.ts";
 import type { Statements, Values } from "./statements.ts";
 

@@ -3,9 +3,9 @@
  * synchronously, an application's handle in its own transaction, synchronously or not.
  */
 import type { SQLInputValue } from "node:sqlite";
-import { DELIVERIES_PER_MESSAGE } from "../ids.ts";
-import { type EnqueueResult, laneNumbers, type NewMessage } from "../rows.ts";
-import type { PrepareHandle, QueryHandle } from "../store.ts";
+import { DELIVERIES_PER_MESSAGE } from "../model/ids.ts";
+import { type EnqueueResult, laneNumbers, type NewMessage } from "../model/rows.ts";
+import type { PrepareHandle, QueryHandle } from "../model/store.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
 import type { Row, Statements, Values } from "./statements.ts";
 

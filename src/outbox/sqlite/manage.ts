@@ -1,14 +1,14 @@
 /** What people do to deliveries: cancel, redrive, resolve a doubt, purge. */
 
-import { deliveryId } from "../ids.ts";
-import { type DeliveryState, RESEND_GRACE_MS } from "../rows.ts";
+import { deliveryId } from "../model/ids.ts";
+import { type DeliveryState, RESEND_GRACE_MS } from "../model/rows.ts";
 import type {
   CancelAnswer,
   PurgeRequest,
   PurgeResult,
   RedriveAnswer,
   RedriveOptions,
-} from "../views.ts";
+} from "../model/views.ts";
 import { writeEvent } from "./events.ts";
 import { uuidText } from "./ids.ts";
 import { findDeliveries, findMessage } from "./read.ts";

@@ -1,6 +1,12 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. */
-import { deliveryId, deliveryKeys, messageOf, readId } from "../ids.ts";
-import type { DeliveryState, Lane, RecipientKind, RecipientRow, RecipientStatus } from "../rows.ts";
+import { deliveryId, deliveryKeys, messageOf, readId } from "../model/ids.ts";
+import type {
+  DeliveryState,
+  Lane,
+  RecipientKind,
+  RecipientRow,
+  RecipientStatus,
+} from "../model/rows.ts";
 import {
   attemptRow,
   cursorAfter,
@@ -9,7 +15,7 @@ import {
   readCursor,
   replyOf,
   routeRow,
-} from "../stored.ts";
+} from "../model/stored-rows.ts";
 import type {
   AttemptRow,
   DeliveryRow,
@@ -18,7 +24,7 @@ import type {
   MessageRow,
   Page,
   StoreStats,
-} from "../views.ts";
+} from "../model/views.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
 import type { Row, Statements } from "./statements.ts";
 

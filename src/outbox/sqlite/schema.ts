@@ -9,7 +9,7 @@
  * an attempt says that its lease was lost by then, and whether it ended its delivery all the same. Instants are milliseconds since 1970 UTC.
  */
 import type { DatabaseSync } from "node:sqlite";
-import { checkSchemaVersion } from "../stored.ts";
+import { checkSchemaVersion } from "../model/stored-rows.ts";
 
 const steps: readonly string[] = [
   `create table outbox_message (

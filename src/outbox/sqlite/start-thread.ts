@@ -4,7 +4,7 @@
  * If the thread ends by itself, what it held is in doubt and everything after is refused.
  */
 import { Worker } from "node:worker_threads";
-import { OutboxError } from "../errors.ts";
+import { OutboxError } from "../model/errors.ts";
 import {
   type Access,
   type CallResult,
@@ -14,7 +14,7 @@ import {
   type ThreadOptions,
   type ThreadRequest,
   unpackError,
-} from "./wire.ts";
+} from "./protocol.ts";
 
 export interface DatabaseThread {
   run(kind: Access, now: number, calls: readonly PackedCall[]): Promise<readonly CallResult[]>;
@@ -24,7 +24,7 @@ export interface DatabaseThread {
 
 // In the published package this file is JavaScript, and so is the thread's.
 const threadEntry = new URL(
-  import.meta.url.endsWith(".ts") ? "./thread.ts" : "./thread.js",
+  import.meta.url.endsWith(".ts") ? "./database-thread.ts" : "./database-thread.js",
   import.meta.url,
 );
 

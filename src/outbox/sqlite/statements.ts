@@ -1,7 +1,7 @@
 /** One SQLite connection of ours with its prepared statements, each prepared once. */
 
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
-import type { Row } from "../stored.ts";
+import type { Row } from "../model/stored-rows.ts";
 
 export type { Row };
 

@@ -7,15 +7,21 @@
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
-import { AfterCommit } from "../after-commit.ts";
-import { wholeNumber } from "../checks.ts";
-import { OutboxError } from "../errors.ts";
-import type { NewMessage } from "../rows.ts";
-import type { DueListener, OutboxStore, TransactionHandle } from "../store.ts";
+import { AfterCommit } from "../model/after-commit.ts";
+import { wholeNumber } from "../model/checks.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { NewMessage } from "../model/rows.ts";
+import type { DueListener, OutboxStore, TransactionHandle } from "../model/store.ts";
 import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
 import type { Answer, Argument, OperationName } from "./operations.ts";
+import {
+  type Access,
+  type CallResult,
+  type PackedCall,
+  packCall,
+  unpackError,
+} from "./protocol.ts";
 import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
-import { type Access, type CallResult, type PackedCall, packCall, unpackError } from "./wire.ts";
 
 export interface SqliteStoreOptions {
   /** The database file; made if it is not there. May hold other tables, such as the application's. */

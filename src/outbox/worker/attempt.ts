@@ -7,10 +7,10 @@
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
-import type { ClaimedDelivery, RecipientRow } from "../rows.ts";
+import type { ClaimedDelivery, RecipientRow } from "../model/rows.ts";
 import { type HeldLease, LeaseLost } from "./leases.ts";
-import { outgoingMessage } from "./outgoing.ts";
-import type { Sending } from "./sending.ts";
+import { outgoingMessage } from "./outgoing-message.ts";
+import type { Sending } from "./process-delivery.ts";
 
 /** How long a sender that was told to end is waited for, in milliseconds. */
 const graceMs = 10_000;

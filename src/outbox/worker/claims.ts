@@ -5,10 +5,10 @@
  * otherwise, or a poll's time has passed. So an idle worker asks once per poll, one enqueue costs one
  * claim, and what comes while an answer is on its way is not overlooked.
  */
-import type { Claim, ClaimedDelivery, Lane } from "../rows.ts";
+import type { Claim, ClaimedDelivery, Lane } from "../model/rows.ts";
 import type { Leases } from "./leases.ts";
+import type { WorkerSettings } from "./options.ts";
 import type { Routes } from "./routes.ts";
-import type { WorkerSettings } from "./worker-options.ts";
 
 /** In the order in which they are looked at. Of quarantine one at a time is taken, so it starves nobody. */
 const lanes: readonly Lane[] = ["quarantine", "critical", "local", "normal", "bulk"];

@@ -6,8 +6,8 @@
  * renewed it, so the worker always believes in less time than the store does.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
-import type { Lease } from "../rows.ts";
-import type { OutboxStore } from "../store.ts";
+import type { Lease } from "../model/rows.ts";
+import type { OutboxStore } from "../model/store.ts";
 
 /** The lease is somebody else's now, or too little is left of it. */
 export class LeaseLost extends Error {

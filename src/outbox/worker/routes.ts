@@ -4,9 +4,9 @@
  * delivery tries it.
  */
 
-import { replyLine } from "../entry.ts";
-import type { ClaimedDelivery, KeptReply } from "../rows.ts";
-import type { WorkerSettings } from "./worker-options.ts";
+import { replyLine } from "../model/delivery-state.ts";
+import type { ClaimedDelivery, KeptReply } from "../model/rows.ts";
+import type { WorkerSettings } from "./options.ts";
 
 /** Rows made due at a time when a route works again. */
 const restoreStep = 1_000;

@@ -3,8 +3,8 @@
  * one works. Asked now and then, which costs one small read.
  */
 import type { Clock } from "../../system/index.ts";
-import { OutboxError } from "../errors.ts";
-import type { OutboxStore } from "../store.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { OutboxStore } from "../model/store.ts";
 
 /** Time between two looks, in milliseconds. */
 const everyMs = 30_000;

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
 import type { Deliver } from "../../mail/index.ts";
-import type { ClaimRequest } from "../rows.ts";
-import type { WorkerOptions } from "./worker-options.ts";
+import type { ClaimRequest } from "../model/rows.ts";
+import type { WorkerOptions } from "./options.ts";
 
 const hour = 3_600_000;
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
-import { EventDispatcher } from "../events.ts";
+import { EventDispatcher } from "../hooks.ts";
 
 const reference = { profile: "reference" } as const;
 const hour = 3_600_000;

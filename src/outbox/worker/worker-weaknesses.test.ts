@@ -8,7 +8,7 @@
  * W7, polling only: "a started worker sends what is enqueued without waiting for a poll …" in
  *   `worker.test.ts`
  * W8, every address in To:, one bad recipient fails all: "Bcc is in the envelope and nowhere in the
- *   bytes" in `../compose.test.ts`, "a retry carries only who is undecided …" in `worker.test.ts`
+ *   bytes" in `../compose/compose.test.ts`, "a retry carries only who is undecided …" in `worker.test.ts`
  * W10, what a hook was to hear is lost in a crash: "a process that ends between hook and record makes the
  *   hook run again" in `test/outbox/events.test.ts`, and `test/outbox/faults/hooks.test.ts`
  */

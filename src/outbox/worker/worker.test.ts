@@ -7,9 +7,9 @@ import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.t
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { openSqliteStore } from "../sqlite/store.ts";
+import type { WorkerEvent } from "./events.ts";
+import type { WorkerOptions } from "./options.ts";
 import { Worker } from "./worker.ts";
-import type { WorkerEvent } from "./worker-events.ts";
-import type { WorkerOptions } from "./worker-options.ts";
 
 async function lab(t: TestContext, send: Deliver, options: Partial<WorkerOptions> = {}) {
   const folder = mkdtempSync(join(tmpdir(), "postbag-worker-"));

@@ -7,15 +7,15 @@
  */
 
 import { MemoryBudget } from "../../mail/index.ts";
-import type { ClaimedDelivery } from "../rows.ts";
-import { Bell } from "./bell.ts";
+import type { ClaimedDelivery } from "../model/rows.ts";
 import { Claims, type Found } from "./claims.ts";
 import { Leases } from "./leases.ts";
-import { pause } from "./patience.ts";
+import { type WorkerOptions, type WorkerSettings, workerSettings } from "./options.ts";
+import { carry, type Fate, giveBack, type Sending } from "./process-delivery.ts";
+import { pause } from "./retry-until-done.ts";
 import { Routes } from "./routes.ts";
 import { isForeignSchema, SchemaWatch } from "./schema-watch.ts";
-import { carry, type Fate, giveBack, type Sending } from "./sending.ts";
-import { type WorkerOptions, type WorkerSettings, workerSettings } from "./worker-options.ts";
+import { Bell } from "./wake-signal.ts";
 
 /** What became of the deliveries of one tick. */
 export type TickReport = { readonly claimed: number } & Readonly<Record<Fate, number>>;

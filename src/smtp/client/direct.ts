@@ -9,13 +9,13 @@ import {
 } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { replyRules } from "./classify.ts";
-import { deliverOver, type SmtpClient, type SmtpClientStats } from "./client.ts";
 import { startSigner } from "./dkim.ts";
 import { hostSearch } from "./host-search.ts";
-import { SessionKeeper } from "./keeper.ts";
 import type { MailResolver } from "./mx.ts";
 import { type ClientOptions, checkedClientOptions, invalid } from "./options.ts";
 import { oneLine } from "./reply-text.ts";
+import { deliverOver, type SmtpClient, type SmtpClientStats } from "./route-delivery.ts";
+import { SessionKeeper } from "./session-pool.ts";
 import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./transport-policy.ts";
 
 export interface DirectClientOptions extends ClientOptions {

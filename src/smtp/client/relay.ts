@@ -1,11 +1,11 @@
 /** The client for one relay: every message goes to the same server, the owner's choice. */
 import { systemClock } from "../../system/index.ts";
 import { replyRules } from "./classify.ts";
-import { deliverOver, type SmtpClient } from "./client.ts";
 import { startSigner } from "./dkim.ts";
-import { SessionKeeper } from "./keeper.ts";
 import { type ClientOptions, checkedClientOptions } from "./options.ts";
+import { deliverOver, type SmtpClient } from "./route-delivery.ts";
 import { openSession } from "./session.ts";
+import { SessionKeeper } from "./session-pool.ts";
 import type { SessionTarget } from "./target.ts";
 
 export interface RelayClientOptions extends ClientOptions {

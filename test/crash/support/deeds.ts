@@ -4,7 +4,7 @@
  * point, at which a process can be killed.
  */
 import { basename, dirname } from "node:path";
-import { decodeBatch } from "../../../src/delivery/records.ts";
+import { decodeBatch } from "../../../src/delivery/volumes/records.ts";
 import {
   generationOf,
   headBytes,

@@ -18,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { JournalDisk } from "../../../src/delivery/journal-disk.ts";
+import { JournalDisk } from "../../../src/delivery/commit/journal-committer.ts";
 import {
   createKnownMailboxes,
   createNameSource,

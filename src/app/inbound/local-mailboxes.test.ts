@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { loadSettings } from "../settings/settings.ts";
+import { localMailboxes, policyOf } from "./local-mailboxes.ts";
+
+const domains = ["localhost", "example.org"];
+
+test("our domains have mailboxes in any spelling, all others are refused as relaying", async () => {
+  const { mailboxOf, checkRecipient } = localMailboxes({
+    mailRoot: "/mail",
+    domains,
+    policy: "create",
+  });
+  assert.equal(mailboxOf("You@EXAMPLE.org"), "/mail/example.org/you");
+  for (const address of ["you@example.com", "you@sub.example.org", "you@[127.0.0.1]"]) {
+    assert.equal((await checkRecipient(address))?.code, 550, address);
+    assert.equal((await checkRecipient(address))?.enhanced, "5.7.1", address);
+  }
+  assert.equal(await checkRecipient("anyone@example.org"), undefined);
+});
+
+test("with existing mailboxes only, the unknown is refused for good and the unreadable for now", async (t) => {
+  const mailRoot = mkdtempSync(join(tmpdir(), "postbag-mailboxes-"));
+  t.after(() => rmSync(mailRoot, { recursive: true }));
+  mkdirSync(join(mailRoot, "localhost/you/new"), { recursive: true });
+  writeFileSync(join(mailRoot, "localhost/file"), "");
+  const { checkRecipient } = localMailboxes({ mailRoot, domains, policy: "existing" });
+  assert.equal(await checkRecipient("you@localhost"), undefined);
+  for (const address of ["nobody@localhost", "file@localhost", "you@example.org"]) {
+    assert.equal((await checkRecipient(address))?.enhanced, "5.1.1", address);
+  }
+  // A name too long for any file cannot be looked up; whose fault that is, is not decided here.
+  const unreadable = localMailboxes({
+    mailRoot: join(mailRoot, "x".repeat(300)),
+    domains,
+    policy: "existing",
+  });
+  assert.equal((await unreadable.checkRecipient("you@localhost"))?.code, 451);
+});
+
+test("new addresses are welcome only while nobody else can reach the listeners", () => {
+  const policy = (flags: Record<string, string>) =>
+    policyOf(loadSettings({ flags, environment: {} }).settings);
+  assert.equal(policy({}), "create");
+  assert.equal(policy({ smtp: "[::1]:25", lmtp: "/run/lmtp" }), "create");
+  assert.equal(policy({ smtp: "off", lmtp: "off" }), "create");
+  assert.equal(policy({ smtp: "0.0.0.0:25" }), "existing");
+  assert.equal(policy({ lmtp: "[::]:24" }), "existing");
+  assert.equal(policy({ smtp: "0.0.0.0:25", mailboxes: "create" }), "create");
+});

@@ -1,0 +1,111 @@
+/**
+ * Opens the outbox that the settings ask for, and says in plain words what keeps it from opening.
+ *
+ * The route of mail is its domain, so that whoever sends decides at that moment what becomes of it; only
+ * with a relay all mail for other domains has one route, and travels together.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type Address, addressParts } from "../../mail/index.ts";
+import {
+  createOutbox,
+  type Outbox,
+  OutboxError,
+  type OutboxErrorCode,
+  type OutboxStore,
+  openPostgresStore,
+  openSqliteStore,
+} from "../../outbox/index.ts";
+import { AppError, type AppErrorCode, why } from "../errors.ts";
+import type { StoreAddress } from "../settings/outbound-kinds.ts";
+import type { Settings } from "../settings/table.ts";
+
+/** Where the outbox is kept. */
+export function storeAddressOf({ store, data }: Pick<Settings, "store" | "data">): StoreAddress {
+  return store ?? { kind: "sqlite", file: join(data, "outbox.db") };
+}
+
+/** The domains whose mail is put into mailboxes here. */
+export function ownDomains({ domain }: Pick<Settings, "domain">): readonly string[] {
+  return [...new Set(["localhost", ...domain])];
+}
+
+/** Finds the route of a recipient. */
+export function routeOf(settings: Settings): (recipient: Address) => string {
+  const ours = new Set(ownDomains(settings));
+  const { outbound, relay } = settings;
+  const relayRoute = outbound === "relay" && relay ? `${relay.host}:${relay.port}` : undefined;
+  return (recipient) => {
+    const domain = addressParts(recipient)?.domain ?? recipient;
+    return ours.has(domain) ? domain : (relayRoute ?? domain);
+  };
+}
+
+export interface StoreOptions {
+  /** Whether processes tell each other at once of new mail, where a store can. @defaultValue false */
+  readonly notify?: boolean;
+}
+
+/**
+ * Opens the store, and makes or updates its tables.
+ *
+ * @throws {AppError} `ERR_APP_OUTBOX`, or `ERR_APP_OUTBOX_NOT_NOW` when it may pass by itself.
+ */
+export async function openStore(
+  settings: Pick<Settings, "store" | "data">,
+  options: StoreOptions = {},
+): Promise<OutboxStore> {
+  const address = storeAddressOf(settings);
+  try {
+    if (address.kind === "sqlite") return await openSqliteStore({ file: address.file });
+    return await openPostgresStore({ connectionString: address.url, ...options });
+  } catch (cause) {
+    throw explained(cause);
+  }
+}
+
+/** Opens the outbox; whoever opened it closes it. @throws {AppError} as {@link openStore} does. */
+export async function openOutbox(settings: Settings, options?: StoreOptions): Promise<Outbox> {
+  return outboxOn(await openStore(settings, options), settings);
+}
+
+/** Opens an outbox that must be there already. @throws {AppError} also `ERR_APP_NOT_FOUND`. */
+export async function openExistingOutbox(settings: Settings): Promise<Outbox> {
+  requireOutbox(settings);
+  return openOutbox(settings);
+}
+
+/** Refuses to go on where no outbox was made yet. A database server is asked when it is opened. */
+export function requireOutbox(settings: Pick<Settings, "store" | "data">): void {
+  const address = storeAddressOf(settings);
+  if (address.kind === "postgres" || existsSync(address.file)) return;
+  throw new AppError(
+    "ERR_APP_NOT_FOUND",
+    `There is no outbox at ${address.file} yet; postbag serve or postbag send makes one`,
+  );
+}
+
+/** An outbox as the settings want it. */
+export function outboxOn(store: OutboxStore, settings: Settings): Outbox {
+  const { expireAfterMs, doubt } = settings;
+  // What was received is a little longer when it goes on: trace, Message-ID, Date.
+  const maxMessageBytes = settings.maxMessageBytes + maxAddedBytes;
+  return createOutbox({ store, routeOf: routeOf(settings), expireAfterMs, doubt, maxMessageBytes });
+}
+
+const maxAddedBytes = 65_536;
+
+const codes: Readonly<Partial<Record<OutboxErrorCode, AppErrorCode>>> = {
+  ERR_OUTBOX_OPTION: "ERR_APP_USAGE",
+  ERR_OUTBOX_MAIL: "ERR_APP_MESSAGE",
+  ERR_OUTBOX_IDEMPOTENCY_CONFLICT: "ERR_APP_CONFLICT",
+  ERR_OUTBOX_NOT_FOUND: "ERR_APP_NOT_FOUND",
+  ERR_OUTBOX_SCHEMA_VERSION: "ERR_APP_OUTBOX",
+};
+
+/** An error of the outbox in words for its user; any other as it is. */
+export function explained(error: unknown): unknown {
+  if (!(error instanceof OutboxError)) return error;
+  const code = codes[error.code] ?? "ERR_APP_OUTBOX_NOT_NOW";
+  return new AppError(code, why(error).error, { cause: error });
+}

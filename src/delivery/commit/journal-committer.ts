@@ -1,0 +1,243 @@
+/**
+ * Commits batches through the journal: one write, one flush, for any number of mailboxes.
+ *
+ * The way of a batch: refuse what can be refused, write one frame, answer. From there the publisher of
+ * each mail file system takes the messages into their mailboxes (publisher.ts), and after a crash
+ * recovery does (replay.ts). What cannot go this way is committed in its mailbox before it is answered.
+ */
+import { Journal, JournalError } from "../../journal/index.ts";
+import {
+  type DeliverTools,
+  type Delivery,
+  deliverAll,
+  type Letter,
+  letterOf,
+} from "../../maildir/index.ts";
+import type { FileSystemSync } from "../../system/index.ts";
+import type {
+  CommitResult,
+  Disk,
+  JournalDiskEvent,
+  JournalSettings,
+  RecoveryReport,
+} from "../committer.ts";
+import { localPorter, type Porter } from "../publishing/file-worker.ts";
+import { FrameLog, isTooLarge } from "../publishing/frame-log.ts";
+import { orphansIn } from "../publishing/orphans.ts";
+import { type Mailing, mailing } from "../publishing/publication.ts";
+import type { PublisherEvent } from "../publishing/publisher.ts";
+import { type Branch, Branches } from "../publishing/volume-publishers.ts";
+import { Recoverer } from "../recovery/recovery.ts";
+import { Volumes } from "../volumes/volumes.ts";
+import { type AdmissionTools, type Admitted, admit, refuseFor } from "./admission.ts";
+import { Backlog } from "./backlog.ts";
+import { RecentMailboxes } from "./mailbox-cache.ts";
+
+export interface JournalDiskTools extends DeliverTools {
+  readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
+  /** Commits what cannot go through the journal. @defaultValue file by file */
+  readonly commitSynced?: Disk["commit"];
+  /** Carries files into staging and mailboxes. @defaultValue in this thread */
+  readonly porter?: Porter;
+  readonly onEvent: (event: JournalDiskEvent) => void;
+}
+
+const mostInlineBytes = 1024 * 1024;
+
+export class JournalDisk implements Disk {
+  readonly #parts: Parts;
+  #turn: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  /**
+   * Opens the journal and carries out what it still owes.
+   *
+   * @throws {JournalError}; {DeliveryError} ERR_DELIVERY_JOURNAL when a frame is not understood.
+   */
+  static async open(settings: JournalSettings, tools: JournalDiskTools): Promise<JournalDisk> {
+    const parts = await openParts(settings, tools);
+    try {
+      await parts.recoverer.run((report) => tools.onEvent({ kind: "recovered", report }));
+      if (parts.isSound) await parts.journal.recovered();
+      return new JournalDisk(parts);
+    } catch (error) {
+      await closeParts(parts);
+      throw error;
+    }
+  }
+
+  private constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /** What recovery found and did, up to now. */
+  get recovered(): RecoveryReport {
+    return this.#parts.recoverer.report;
+  }
+
+  /** Whether the journal takes new mail: not after its disk has refused two writes. */
+  get accepting(): boolean {
+    return this.#parts.journal.accepting;
+  }
+
+  /** Messages in the journal that are not published yet. */
+  get pending(): number {
+    return this.#parts.branches.pending.messages;
+  }
+
+  async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
+    const { tools, admission } = this.#parts;
+    const letters = deliveries.map((delivery) => letterOf(delivery, tools));
+    // One batch after the other, so that what came first is in the log first.
+    const admitted = this.#turn.then(() => admit(letters, admission));
+    this.#turn = admitted.catch(() => undefined);
+    const { logged, synced } = await admitted;
+    const [mailings] = await Promise.all([
+      this.#log(logged),
+      this.#commitSynced(
+        synced,
+        synced.map((letter) => deliveries[letters.indexOf(letter)]!),
+      ),
+    ]);
+    const unpublished = new Set(
+      mailings.filter(({ state }) => state !== "published").map(({ record }) => record.id),
+    );
+    return letters.map(({ id, failure }) =>
+      failure ? { ok: false, error: failure } : { ok: true, id, unpublished: unpublished.has(id) },
+    );
+  }
+
+  /** Publishes what is left, as far as the disk lets it; the rest is for recovery. */
+  close(): Promise<void> {
+    this.#closing ??= closeParts(this.#parts);
+    return this.#closing;
+  }
+
+  /** Writes one frame for all of them; more than one only when it would not fit into a segment. */
+  async #log(admitted: readonly Admitted[]): Promise<Mailing[]> {
+    if (admitted.length === 0) return [];
+    const branches = [...new Set(admitted.map(({ branch }) => branch))];
+    const volumes = branches.map(({ volume }) => volume);
+    const mailings: Mailing[] = [];
+    try {
+      const records = admitted.map(({ record }) => record);
+      await this.#parts.log.write(records, volumes, false, (lsn) => {
+        const logged = admitted.map(({ record, letter }) => mailing(lsn, record, letter.maildir));
+        mailings.push(...logged);
+        for (const { publisher, volume } of branches) {
+          publisher.add(
+            logged.filter(({ record }) => record.volume === volume.id),
+            lsn,
+          );
+        }
+      });
+    } catch (error) {
+      if (isTooLarge(error) && admitted.length > 1) {
+        const half = Math.ceil(admitted.length / 2);
+        const first = await this.#log(admitted.slice(0, half));
+        return [...first, ...(await this.#log(admitted.slice(half)))];
+      }
+      for (const { letter, branch, record } of admitted) {
+        refuseFor(asErrno(error), letter, "the journal did not take the message");
+        // After a failed write a crash may bring the frame back: then its large body must be there.
+        if (record.large && !isInDoubt(error)) branch.staging.remove(record.large.name);
+      }
+    }
+    return mailings;
+  }
+
+  async #commitSynced(letters: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
+    if (letters.length === 0) return;
+    const { tools } = this.#parts;
+    const commit = tools.commitSynced ?? ((batch) => deliverAll(batch, tools));
+    const named = deliveries.map((delivery, position) => ({
+      ...delivery,
+      id: letters[position]!.id,
+    }));
+    for (const [position, result] of (await commit(named)).entries()) {
+      if (!result.ok) letters[position]!.failure = result.error;
+    }
+  }
+}
+
+interface Parts {
+  readonly journal: Journal;
+  readonly isSound: boolean;
+  readonly tools: JournalDiskTools;
+  readonly volumes: Volumes;
+  readonly branches: Branches;
+  readonly log: FrameLog;
+  readonly recoverer: Recoverer;
+  readonly admission: AdmissionTools;
+}
+
+async function openParts(settings: JournalSettings, tools: JournalDiskTools): Promise<Parts> {
+  const { fileSystem, clock, known, root, onEvent, openFileSystemSync } = tools;
+  const porter = tools.porter ?? localPorter(fileSystem, clock);
+  const { directory, segmentBytes, maxSegments, publishWithinMs } = settings;
+  const { journal, recovery } = await Journal.open({
+    ...{ directory, fileSystem, clock },
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(maxSegments === undefined ? {} : { maxSegments }),
+  });
+  const volumes = new Volumes({ fileSystem, clock, journal, root });
+  const log = new FrameLog(journal, volumes);
+  const isSound = recovery.damage.length === 0;
+  const branches: Branches = new Branches({
+    ...{ fileSystem, clock, known, root, journal, log, isSound, publishWithinMs },
+    ...{ openFileSystemSync, porter, marks: recovery.marks },
+    onEvent: (branch, event) => {
+      backlog.shrunk();
+      onEvent(told(branch, event));
+    },
+  });
+  const backlog = new Backlog(
+    clock,
+    { maxBytes: settings.maxBacklogBytes, maxWaitMs: settings.maxBacklogWaitMs },
+    () => branches.pending.bytes,
+  );
+  const recoverer = new Recoverer(recovery, { fileSystem, clock, root, volumes, branches });
+  const maxInlineBytes = Math.min(mostInlineBytes, (segmentBytes ?? Number.POSITIVE_INFINITY) / 4);
+  const recent = new RecentMailboxes(fileSystem, clock);
+  const admission = { fileSystem, known, root, volumes, branches, backlog, recent, maxInlineBytes };
+  return { journal, isSound, tools, volumes, branches, log, recoverer, admission };
+}
+
+async function closeParts({ journal, recoverer, branches, volumes }: Parts): Promise<void> {
+  recoverer.close();
+  await branches.close();
+  await journal.close();
+  volumes.close();
+}
+
+function told({ volume }: Branch, event: PublisherEvent): JournalDiskEvent {
+  switch (event.kind) {
+    case "published":
+      return { kind: "published", ids: event.mailings.map(({ record }) => record.id) };
+    case "orphaned":
+      return {
+        kind: "orphaned",
+        ids: event.mailings.map(({ record }) => record.id),
+        mailboxes: event.mailings.map(({ mailbox }) => mailbox),
+        orphans: orphansIn(volume.staging),
+        reason: String(event.mailings[0]?.obstacle),
+      };
+    case "trouble":
+      return {
+        kind: "publishing",
+        home: volume.home,
+        reason: event.cause === undefined ? undefined : String(event.cause),
+      };
+  }
+}
+
+function isInDoubt(error: unknown): boolean {
+  return error instanceof JournalError && error.code === "ERR_JOURNAL_WRITE_FAILED";
+}
+
+/** What the journal refused, as the errno of a system call: a full log is a full disk to a client. */
+function asErrno(error: unknown): unknown {
+  if (!(error instanceof JournalError) || error.errno !== undefined) return error;
+  const code = error.code === "ERR_JOURNAL_FULL" ? "ENOSPC" : "EIO";
+  return Object.assign(new Error(error.message, { cause: error }), { code });
+}

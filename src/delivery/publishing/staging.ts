@@ -1,0 +1,156 @@
+/**
+ * The staging directory of one mail file system: files are made there, and made durable, before any
+ * reader can see them.
+ *
+ * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the next
+ * flush succeeds. So what was not kept is written once more, each message to a new file that is flushed
+ * on a descriptor held since it was made. A flush of the whole file system counts only when its
+ * descriptor is older than the files (system/file-system-sync.ts).
+ */
+import { writeBody } from "../../maildir/index.ts";
+import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../../system/index.ts";
+import { syncPlan } from "../bulk-sync.ts";
+import { errnoOf } from "../errors.ts";
+import type { StoredRecord } from "../volumes/records.ts";
+import { createNew, type Porter } from "./file-worker.ts";
+import type { Mailing } from "./publication.ts";
+import { inSlices } from "./slices.ts";
+
+export interface StagingTools {
+  readonly fileSystem: FileSystem;
+  readonly clock: Clock;
+  readonly porter: Porter;
+  /** Opens a flush of the file system a directory lies on; `undefined` where there is none. */
+  readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
+}
+
+export class Staging {
+  readonly path: string;
+  readonly #tools: StagingTools;
+  #helper: FileSystemSync | undefined;
+  #helperTried = false;
+
+  constructor(path: string, tools: StagingTools) {
+    this.path = path;
+    this.#tools = tools;
+  }
+
+  /**
+   * Writes these messages and makes data and names durable; then they are `"staged"`.
+   *
+   * @throws the errno error when the disk did not keep them, at the second try. They may be kept by a
+   *   later call.
+   */
+  async keep(mailings: readonly Mailing[]): Promise<void> {
+    if (mailings.length === 0) return;
+    const sync = await this.bulkSync();
+    try {
+      if (sync && syncPlan("data", mailings.length) === "bulk") {
+        await this.#keepTogether(mailings, sync);
+      } else await this.#keepEach(mailings);
+    } catch {
+      // Whose data was lost is not known, or cannot be put right: all of it again, to new files.
+      await this.#keepEach(mailings);
+    }
+    for (const mailing of mailings) mailing.state = "staged";
+  }
+
+  /** A flush of this file system, opened now if there is none: before what it shall vouch for. */
+  async bulkSync(): Promise<FileSystemSync | undefined> {
+    if (this.#helper?.usable) return this.#helper;
+    const spent = this.#helper;
+    if (this.#helperTried && spent === undefined) return undefined;
+    this.#helperTried = true;
+    this.#helper = await this.#tools.openFileSystemSync(this.path).catch(() => undefined);
+    await spent?.close();
+    return this.#helper;
+  }
+
+  /** Makes what was renamed away from here durable: else btrfs may keep both names. */
+  async syncNames(): Promise<void> {
+    const directory = this.#tools.fileSystem.openDirectory(this.path);
+    try {
+      await this.#tools.fileSystem.sync(directory);
+    } finally {
+      this.#tools.fileSystem.close(directory);
+    }
+  }
+
+  pathOf(name: string): string {
+    return `${this.path}/${name}`;
+  }
+
+  /** Removes a file of staging if it is there. */
+  remove(name: string): void {
+    try {
+      this.#tools.fileSystem.unlink(this.pathOf(name));
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT") throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#helper?.close();
+  }
+
+  async #keepTogether(mailings: readonly Mailing[], sync: FileSystemSync): Promise<void> {
+    const { fileSystem, porter } = this.#tools;
+    const { small = [], large = [] } = Object.groupBy(mailings, ({ record }) =>
+      record.large ? "large" : "small",
+    );
+    await porter.write(
+      small.map(({ record: { id, head, receivedMs } }) => ({
+        path: this.pathOf(id),
+        bytes: head,
+        modifiedMs: receivedMs,
+      })),
+    );
+    for (const { record } of large) fileSystem.close(this.#write(record));
+    await sync.sync();
+  }
+
+  async #keepEach(mailings: readonly Mailing[]): Promise<void> {
+    const { fileSystem, clock } = this.#tools;
+    const directory = fileSystem.openDirectory(this.path);
+    try {
+      await inSlices(mailings, clock, (slice) => this.#keepSlice(slice));
+      await fileSystem.sync(directory);
+    } finally {
+      fileSystem.close(directory);
+    }
+  }
+
+  async #keepSlice(mailings: readonly Mailing[]): Promise<void> {
+    const { fileSystem } = this.#tools;
+    const files: Descriptor[] = [];
+    try {
+      for (const { record } of mailings) files.push(this.#write(record));
+      const flushes = mailings.map(({ record }, position) => {
+        const file = files[position]!;
+        // fdatasync(2) may leave out the modification time, which matters only where we set it.
+        return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);
+      });
+      for (const outcome of await Promise.allSettled(flushes)) {
+        if (outcome.status === "rejected") throw outcome.reason;
+      }
+    } finally {
+      for (const file of files) fileSystem.close(file);
+    }
+  }
+
+  /** Writes one message to a new file, which stays open. */
+  #write({ id, head, large, receivedMs }: StoredRecord): Descriptor {
+    const { fileSystem } = this.#tools;
+    const file = createNew(this.pathOf(id), fileSystem);
+    try {
+      const size = head.length + (large?.size ?? 0);
+      writeBody(large ? { head, file: this.pathOf(large.name), size } : head, file, fileSystem);
+      if (receivedMs !== undefined) fileSystem.setModified(file, receivedMs);
+      return file;
+    } catch (error) {
+      fileSystem.close(file);
+      this.remove(id);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/** Looking at a journal on a real disk, beside an executor that owes mail. */
+import assert from "node:assert/strict";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { DeliveryExecutor, inspectJournal } from "../index.ts";
+
+/** An executor that has published one message and owes three. */
+async function owing(t: TestContext) {
+  const directory = mkdtempSync(join(tmpdir(), "postbag-inspect-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const mailRoot = join(directory, "mail");
+  const journal = join(directory, "journal");
+  mkdirSync(mailRoot);
+  const executor = await DeliveryExecutor.open({
+    mailRoot,
+    commit: { journal, segmentBytes: 1024 * 1024 },
+    publishWithinMs: 3_600_000,
+  });
+  t.after(() => executor.close());
+  const body = new TextEncoder().encode("four\n");
+  await executor.published(await executor.deliver(join(mailRoot, "ann"), body));
+  for (const box of ["ann", "bob", "bob"]) await executor.deliver(join(mailRoot, box), body);
+  return { mailRoot, journal, executor };
+}
+
+test("what is owed is told by what recovery would do with it, and nothing is touched", async (t) => {
+  const { mailRoot, journal, executor } = await owing(t);
+  const before = picture(journal);
+  const { id, volumes, damage, segments } = await inspectJournal({ journal, mailRoot });
+  assert.deepEqual(picture(journal), before);
+  assert.deepEqual(damage, []);
+  assert.ok(segments.some(({ state }) => state === "live"));
+  const staging = join(mailRoot, `.postbag-${id}`);
+  assert.deepEqual(volumes, [
+    {
+      ...{ home: mailRoot, staging, isRecognised: true },
+      ...{ toRestore: 3, toFinish: 0, toSkip: 0, toKeep: 0, owedBytes: 15 },
+      mailboxes: [join(mailRoot, "ann"), join(mailRoot, "bob")],
+    },
+  ]);
+  await executor.close();
+  assert.deepEqual((await inspectJournal({ journal, mailRoot })).volumes, []);
+});
+
+test("for a mail file system that is not there everything is kept", async (t) => {
+  const { mailRoot, journal } = await owing(t);
+  const elsewhere = `${mailRoot}-elsewhere`;
+  const { volumes } = await inspectJournal({ journal, mailRoot: elsewhere });
+  assert.deepEqual(
+    volumes.map(({ home, isRecognised, toRestore, toKeep }) => [
+      ...[home, isRecognised, toRestore, toKeep],
+    ]),
+    [[elsewhere, false, 0, 3]],
+  );
+  renameSync(mailRoot, elsewhere);
+  const found = await inspectJournal({ journal, mailRoot: elsewhere });
+  assert.equal(found.volumes[0]?.toRestore, 3, "moved with its staging directory it is recognised");
+  renameSync(elsewhere, mailRoot);
+});
+
+test("an executor that cannot open its journal says what the journal said", async (t) => {
+  const { mailRoot, journal } = await owing(t);
+  const second = DeliveryExecutor.open({ mailRoot, commit: { journal } });
+  await assert.rejects(second, {
+    code: "ERR_DELIVERY_JOURNAL",
+    journalCode: "ERR_JOURNAL_LOCKED",
+    errno: "EAGAIN",
+  });
+});
+
+/** Names, times and contents of the files in a folder; the lock is let go by whoever closes it. */
+function picture(folder: string): unknown[] {
+  return readdirSync(folder).map((name) => {
+    const path = join(folder, name);
+    const content = name === "lock" ? "" : readFileSync(path).toString("base64");
+    return [name, statSync(path).mtimeMs, content];
+  });
+}

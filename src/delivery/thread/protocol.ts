@@ -1,0 +1,157 @@
+/**
+ * What the event loop and the disk thread say to each other: one request and one answer per batch.
+ *
+ * All bodies of a batch are copied once into one buffer, and that buffer is moved, not copied, to the
+ * thread: the caller's own bytes stay untouched, and a small slice of a large pool does not drag the
+ * pool along. Errors cross as plain facts, because structured cloning drops an error's own fields.
+ */
+import type { JournalErrorCode } from "../../journal/index.ts";
+import {
+  type Body,
+  type Delivery,
+  MaildirError,
+  type MaildirErrorCode,
+  type SpooledBody,
+} from "../../maildir/index.ts";
+import type {
+  CommitResult,
+  JournalDiskEvent,
+  JournalSettings,
+  RecoveryReport,
+} from "../committer.ts";
+import { errorOf, type Facts, factsOf } from "../facts.ts";
+
+export interface ThreadOptions {
+  readonly mailRoot?: string | undefined;
+  /** Commits through this journal instead of in each mailbox. */
+  readonly journal?: JournalSettings | undefined;
+}
+
+export type ThreadRequest =
+  | {
+      readonly kind: "commit";
+      readonly batch: number;
+      readonly bytes: ArrayBuffer;
+      readonly items: readonly PackedDelivery[];
+    }
+  | { readonly kind: "close" };
+
+export type ThreadAnswer =
+  | { readonly kind: "started"; readonly recovered: RecoveryReport | undefined }
+  /** The journal could not be opened; the thread ends. */
+  | {
+      readonly kind: "failed";
+      readonly message: string;
+      readonly code: JournalErrorCode | undefined;
+      readonly cause: Facts | undefined;
+    }
+  | { readonly kind: "event"; readonly event: JournalDiskEvent }
+  | {
+      readonly kind: "committed";
+      readonly batch: number;
+      readonly results: readonly PackedResult[];
+    }
+  /** The commit itself threw, which it never should: nothing is known of the batch. */
+  | { readonly kind: "broken"; readonly batch: number; readonly message: string };
+
+interface PackedDelivery {
+  readonly maildir: string;
+  /** Where the body, or the head of a spooled body, lies in the batch's buffer. */
+  readonly offset: number;
+  readonly length: number;
+  readonly spooled: Omit<SpooledBody, "head"> | undefined;
+  readonly flags: string | undefined;
+  readonly receivedMs: number | undefined;
+}
+
+type PackedResult =
+  | { readonly ok: true; readonly id: string; readonly unpublished: boolean }
+  | { readonly ok: false; readonly error: PackedError };
+
+interface PackedError {
+  readonly code: string;
+  readonly message: string;
+  readonly path: string | undefined;
+  readonly mayRemain: boolean;
+  readonly cause: Facts | undefined;
+}
+
+/** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
+export function sizeInMemory(body: Body): number {
+  return inMemory(body).length;
+}
+
+function inMemory(body: Body): Uint8Array {
+  return body instanceof Uint8Array ? body : body.head;
+}
+
+export function packBatch(
+  batch: number,
+  deliveries: readonly Delivery[],
+): { request: ThreadRequest; transfer: ArrayBuffer[] } {
+  let total = 0;
+  for (const { body } of deliveries) total += sizeInMemory(body);
+  const bytes = new Uint8Array(total);
+  let offset = 0;
+  const items = deliveries.map(({ maildir, body, flags, receivedAt }): PackedDelivery => {
+    const part = inMemory(body);
+    bytes.set(part, offset);
+    const item = {
+      maildir,
+      offset,
+      length: part.length,
+      spooled: body instanceof Uint8Array ? undefined : spooledPart(body),
+      flags,
+      receivedMs: receivedAt?.getTime(),
+    };
+    offset += part.length;
+    return item;
+  });
+  return {
+    request: { kind: "commit", batch, bytes: bytes.buffer, items },
+    transfer: [bytes.buffer],
+  };
+}
+
+function spooledPart({ head: _, ...rest }: SpooledBody): Omit<SpooledBody, "head"> {
+  return rest;
+}
+
+export function unpackBatch(bytes: ArrayBuffer, items: readonly PackedDelivery[]): Delivery[] {
+  return items.map(({ maildir, offset, length, spooled, flags, receivedMs }) => {
+    const part = new Uint8Array(bytes, offset, length);
+    const body: Body = spooled === undefined ? part : { head: part, ...spooled };
+    return {
+      maildir,
+      body,
+      ...(flags === undefined ? {} : { flags }),
+      ...(receivedMs === undefined ? {} : { receivedAt: new Date(receivedMs) }),
+    };
+  });
+}
+
+export function packResults(results: readonly CommitResult[]): PackedResult[] {
+  return results.map((result) => {
+    if (result.ok) return { ok: true, id: result.id, unpublished: result.unpublished === true };
+    const { code, message, path, mayRemain, cause } = result.error;
+    return { ok: false, error: { code, message, path, mayRemain, cause: factsOf(cause) } };
+  });
+}
+
+export function unpackResults(results: readonly PackedResult[]): CommitResult[] {
+  return results.map((result) => {
+    if (result.ok) return result;
+    const { code, message, path, mayRemain, cause } = result.error;
+    const error = new MaildirError(code as MaildirErrorCode, message, {
+      mayRemain,
+      ...(path === undefined ? {} : { path }),
+      ...(cause === undefined ? {} : { cause: errorOf(cause) }),
+    });
+    return { ok: false, error };
+  });
+}
+
+/** The messages of a batch that are durable and not yet visible. */
+export function unpublishedOf(results: readonly PackedResult[]): string[] {
+  return results.flatMap((result) => (result.ok && result.unpublished ? [result.id] : []));
+}

@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { MaildirError, type SpooledBody } from "../../maildir/index.ts";
+import { packBatch, packResults, sizeInMemory, unpackBatch, unpackResults } from "./protocol.ts";
+import { startDiskThread } from "./start-disk-thread.ts";
+
+const body = new TextEncoder().encode("x\n");
+
+test("a disk thread that dies leaves its batch in doubt, says so first, and takes no more", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "postbag-thread-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const entry = join(directory, "thread.mjs");
+  writeFileSync(
+    entry,
+    `import { parentPort } from "node:worker_threads";
+     parentPort.on("message", () => process.exit(7));
+     parentPort.postMessage({ kind: "started" });`,
+  );
+  const order: string[] = [];
+  const disk = await startDiskThread({}, { died: () => order.push("death") }, pathToFileURL(entry));
+  const refused = disk.commit([{ maildir: directory, body }]).catch((error) => {
+    order.push("answer");
+    return error;
+  });
+  assert.equal((await refused).code, "ERR_DELIVERY_IN_DOUBT");
+  assert.deepEqual(order, ["death", "answer"]);
+  await assert.rejects(disk.commit([{ maildir: directory, body }]), {
+    code: "ERR_DELIVERY_CLOSED",
+  });
+  await disk.close();
+});
+
+test("a batch survives the way to the thread: bodies, spool files, flags and dates", () => {
+  const receivedAt = new Date("2020-01-02T03:04:05Z");
+  const pool = Buffer.from("...first...second");
+  const deliveries = [
+    { maildir: "/a", body: pool.subarray(3, 8) },
+    { maildir: "/b", body: { head: pool.subarray(11), file: "/spool", size: 99, crlfSize: 101 } },
+    { maildir: "/c", body: new Uint8Array(), flags: "S", receivedAt },
+  ];
+  const { request, transfer } = packBatch(1, deliveries);
+  assert.ok(request.kind === "commit");
+  assert.deepEqual(transfer, [request.bytes]);
+  assert.equal(request.bytes.byteLength, "firstsecond".length);
+  const [first, second, third] = unpackBatch(request.bytes, request.items);
+  assert.equal(Buffer.from(first?.body as Uint8Array).toString(), "first");
+  const { head, ...spooled } = second!.body as SpooledBody;
+  assert.equal(Buffer.from(head).toString(), "second");
+  assert.deepEqual(spooled, { file: "/spool", size: 99, crlfSize: 101 });
+  assert.deepEqual(third, { maildir: "/c", body: new Uint8Array(), flags: "S", receivedAt });
+  assert.equal(sizeInMemory(deliveries[1]!.body), "second".length);
+});
+
+test("an error keeps its code, path and original cause on the way back", () => {
+  const original = Object.assign(new Error("ENOSPC: no space left on device, write"), {
+    code: "ENOSPC",
+    errno: -28,
+    syscall: "write",
+  });
+  const error = new MaildirError("ERR_MAILDIR_WRITE_FAILED", "cannot write", {
+    path: "/m/tmp/x",
+    cause: original,
+  });
+  const sent = structuredClone(
+    packResults([
+      { ok: true, id: "a" },
+      { ok: false, error },
+    ]),
+  );
+  const [good, bad] = unpackResults(sent);
+  assert.deepEqual(good, { ok: true, id: "a", unpublished: false });
+  assert.ok(bad && !bad.ok);
+  assert.equal(bad.error.code, "ERR_MAILDIR_WRITE_FAILED");
+  assert.equal(bad.error.path, "/m/tmp/x");
+  assert.equal(bad.error.errno, "ENOSPC");
+  const { code, errno, syscall } = bad.error.cause as NodeJS.ErrnoException;
+  assert.deepEqual({ code, errno, syscall }, { code: "ENOSPC", errno: -28, syscall: "write" });
+});
+
+test("an idle executor that nobody closed lets the process end", async () => {
+  const door = new URL("../index.ts", import.meta.url).href;
+  const program = `
+    const { DeliveryExecutor } = await import(${JSON.stringify(door)});
+    await DeliveryExecutor.open();
+    console.log("opened");`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  child.stdout.on("data", (chunk) => {
+    said += chunk;
+  });
+  const [code] = await once(child, "exit");
+  assert.equal(code, 0);
+  assert.equal(said, "opened\n");
+});

@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { SimClock } from "../../../test/support/sim-clock.ts";
+import { mail } from "../../../test/support/worker-lab.ts";
+import { AfterCommit } from "./after-commit.ts";
+
+const normal = mail(["b@x.example"]);
+const bulk = mail(["b@x.example"], { lane: "bulk" });
+
+test("mail is told of three times, with all lanes, and then no more", () => {
+  const clock = new SimClock();
+  const told: string[] = [];
+  const soon = new AfterCommit(clock, (lanes) =>
+    told.push(`${clock.now()} ${lanes.map(({ lane }) => lane)}`),
+  );
+  soon.expect([normal, bulk]);
+  clock.advance(10_000);
+  soon.expect([normal]);
+  clock.advance(5);
+  soon.close();
+  assert.deepEqual(told, ["5 normal,bulk", "55 normal,bulk", "305 normal,bulk", "10005 normal"]);
+  assert.equal(clock.pendingTimers, 0);
+});
+
+test("however fast transactions follow each other, none puts off what is to be told", () => {
+  const clock = new SimClock();
+  let told = 0;
+  const soon = new AfterCommit(clock, () => (told += 1));
+  for (let ms = 0; ms < 100; ms += 1) {
+    soon.expect([normal]);
+    clock.advance(1);
+  }
+  assert.ok(told >= 15 && told <= 20, `told ${told} times`);
+  soon.close();
+});

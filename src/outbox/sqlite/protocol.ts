@@ -1,0 +1,152 @@
+/**
+ * What the event loop and the database thread say to each other: one request and one answer per
+ * batch of calls. The calls cross as one text, the bytes of their messages, copied once, in one buffer
+ * that changes hands. Errors cross as plain facts, because structured cloning drops their own fields.
+ */
+import { OutboxError, type OutboxErrorCode } from "../model/errors.ts";
+import type { Claim, IdempotencyKey, NewMessage } from "../model/rows.ts";
+import type { Answer, Argument, OperationName } from "./operations.ts";
+
+export interface ThreadOptions {
+  readonly file: string;
+  readonly busyTimeoutMs: number;
+}
+
+export interface Call<Name extends OperationName = OperationName> {
+  readonly name: Name;
+  readonly argument: Argument<Name>;
+}
+
+/** Calls that write share one transaction, durable when it is answered. */
+export type Access = "write" | "read";
+
+/** A batch of calls, as {@link packBatch} makes it. */
+export interface CallsRequest {
+  readonly kind: Access;
+  readonly batch: number;
+  readonly now: number;
+  readonly text: string;
+  readonly bytes: ArrayBuffer;
+}
+
+export type ThreadRequest =
+  | CallsRequest
+  | { readonly kind: "migrate"; readonly batch: number }
+  | { readonly kind: "checkVersion"; readonly batch: number }
+  | { readonly kind: "close" };
+
+export type ThreadAnswer =
+  | { readonly kind: "opened" }
+  | { readonly kind: "failed"; readonly error: PackedError }
+  | { readonly kind: "answered"; readonly batch: number; readonly results: readonly CallResult[] };
+
+export type CallResult =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: PackedError };
+
+export interface PackedError {
+  readonly code: OutboxErrorCode;
+  readonly message: string;
+  readonly cause?: Readonly<Record<string, unknown>>;
+}
+
+/** A call ready to cross: what it says as JSON, and the bytes of its messages beside it. */
+export interface PackedCall {
+  readonly name: OperationName;
+  readonly json: string;
+  readonly bodies: readonly Uint8Array[];
+}
+
+/** A message in JSON: how many of the octets beside it are its own, and its hash in hexadecimal. */
+type MessageInJson = Omit<NewMessage, "bytes" | "idempotency"> & {
+  readonly bytes: number;
+  readonly idempotency?: Omit<IdempotencyKey, "contentSha256"> & { readonly contentSha256: string };
+};
+
+/**
+ * Packs a call; JSON crosses at half the price of a structured clone.
+ *
+ * @throws {OutboxError} ERR_OUTBOX_OPTION for an argument that JSON cannot express.
+ */
+export function packCall<Name extends OperationName>(
+  name: Name,
+  argument: Argument<Name>,
+): PackedCall {
+  try {
+    if (name !== "enqueue") return { name, json: JSON.stringify({ name, argument }), bodies: [] };
+    const messages = argument as readonly NewMessage[];
+    const json = JSON.stringify({ name, argument: messages.map(inJson) });
+    return { name, json, bodies: messages.map(({ bytes }) => bytes) };
+  } catch (cause) {
+    const text = `What ${name} was given cannot be handed to the database: ${String(cause)}`;
+    throw new OutboxError("ERR_OUTBOX_OPTION", text, { cause });
+  }
+}
+
+function inJson(message: NewMessage) {
+  const { bytes, idempotency } = message;
+  if (idempotency === undefined) return { ...message, bytes: bytes.length };
+  const contentSha256 = Buffer.from(idempotency.contentSha256).toString("hex");
+  return { ...message, bytes: bytes.length, idempotency: { ...idempotency, contentSha256 } };
+}
+
+/** Puts the calls of a batch into one text, and copies their bytes into one buffer. */
+export function packBatch(calls: readonly PackedCall[]): { text: string; bytes: ArrayBuffer } {
+  const bodies = calls.flatMap((call) => call.bodies);
+  const bytes = new Uint8Array(bodies.reduce((total, { length }) => total + length, 0));
+  let offset = 0;
+  for (const body of bodies) {
+    bytes.set(body, offset);
+    offset += body.length;
+  }
+  return { text: `[${calls.map(({ json }) => json).join(",")}]`, bytes: bytes.buffer };
+}
+
+/** The calls of a batch as they were before they were packed. */
+export function unpackBatch({ text, bytes }: { text: string; bytes: ArrayBuffer }): Call[] {
+  const calls = JSON.parse(text) as { name: OperationName; argument: unknown }[];
+  let offset = 0;
+  const messageOf = ({ bytes: length, idempotency, ...rest }: MessageInJson): NewMessage => {
+    const message = { ...rest, bytes: new Uint8Array(bytes, offset, length) };
+    offset += length;
+    if (idempotency === undefined) return message;
+    const contentSha256 = Buffer.from(idempotency.contentSha256, "hex");
+    return { ...message, idempotency: { ...idempotency, contentSha256 } };
+  };
+  for (const call of calls) {
+    if (call.name === "enqueue") call.argument = (call.argument as MessageInJson[]).map(messageOf);
+  }
+  return calls as Call[];
+}
+
+/** The buffers in the results of a batch, which change hands instead of being copied. */
+export function buffersOf(calls: readonly Call[], results: readonly CallResult[]): ArrayBuffer[] {
+  return results.flatMap((result, index) => {
+    if (!result.ok) return [];
+    const name = calls[index]?.name;
+    if (name === "body") return bufferOf(result.value as Answer<"body">);
+    if (name !== "claim") return [];
+    return (result.value as Claim).deliveries.flatMap(({ bytes }) => bufferOf(bytes));
+  });
+}
+
+function bufferOf(bytes: Uint8Array | undefined): ArrayBuffer[] {
+  return bytes && bytes.length > 0 ? [bytes.buffer as ArrayBuffer] : [];
+}
+
+export function packError(code: OutboxErrorCode, error: unknown): PackedError {
+  if (error instanceof OutboxError) return { code: error.code, message: error.message };
+  if (!(error instanceof Error)) return { code, message: String(error) };
+  const { message, name } = error;
+  const { code: kind, errcode, errstr } = error as Error & Record<string, unknown>;
+  return {
+    code,
+    message: `The database refused: ${message}.`,
+    cause: { message, name, code: kind, errcode, errstr },
+  };
+}
+
+export function unpackError({ code, message, cause }: PackedError): OutboxError {
+  const original = cause && Object.assign(new Error(String(cause.message)), cause);
+  return new OutboxError(code, message, original ? { cause: original } : {});
+}

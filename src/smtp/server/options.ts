@@ -1,0 +1,177 @@
+/** The options of a mail server: what each means, its default, and the check at the door. */
+import { type Address, type Deliver, normaliseDomain, type Reply } from "../../mail/index.ts";
+import { type Clock, systemClock } from "../../system/index.ts";
+import { SmtpError } from "../errors.ts";
+import type { SessionInfo, SmtpEvent } from "./events.ts";
+
+export type ListenAddress =
+  | { readonly host: string /** 0 takes any free port. */; readonly port: number }
+  /** A UNIX socket. `mode` is given to the socket file; absent, the process's umask decides. */
+  | { readonly path: string; readonly mode?: number };
+
+export interface SmtpLimits {
+  /** Largest message, announced as SIZE; past it `552 5.3.4`. @defaultValue 50 MiB */
+  readonly maxMessageBytes: number;
+  /** Most recipients of one message; past it `452 4.5.3`. @defaultValue 1,000 */
+  readonly maxRecipients: number;
+  /** Most sessions at a time; past it `421 4.7.0`. @defaultValue 1,000 */
+  readonly maxConnections: number;
+  /** Most sessions from one IP address off loopback; past it `421 4.7.0`. @defaultValue 50 */
+  readonly maxConnectionsPerIp: number;
+  /** Longest wait for a whole command, in milliseconds; then `421 4.4.2`. @defaultValue 300,000 */
+  readonly commandTimeoutMs: number;
+  /** Longest time from `354` to the final dot, in milliseconds; then `421 4.4.2`. @defaultValue 600,000 */
+  readonly dataTimeoutMs: number;
+  /**
+   * Longest wait until `deliver` admits a message, in milliseconds; then its signal aborts, and what it
+   * refuses after that is answered `452 4.3.1`. @defaultValue 5,000
+   */
+  readonly admissionTimeoutMs: number;
+  /** Largest message held in memory; past it a spool file. @defaultValue 1 MiB */
+  readonly maxMemoryMessageBytes: number;
+  /** Most octets of all messages held in memory together; past it spool files. @defaultValue 64 MiB */
+  readonly maxMemoryBytes: number;
+  /** Longest command line in octets; past it `421 4.5.2`. @defaultValue 2,048 */
+  readonly maxCommandBytes: number;
+}
+
+export const defaultLimits: SmtpLimits = {
+  maxMessageBytes: 50 * 1024 * 1024,
+  maxRecipients: 1_000,
+  maxConnections: 1_000,
+  maxConnectionsPerIp: 50,
+  commandTimeoutMs: 300_000,
+  dataTimeoutMs: 600_000,
+  admissionTimeoutMs: 5_000,
+  maxMemoryMessageBytes: 1024 * 1024,
+  maxMemoryBytes: 64 * 1024 * 1024,
+  maxCommandBytes: 2_048,
+};
+
+export interface MailServerOptions {
+  readonly protocol: "smtp" | "lmtp";
+  readonly listen: ListenAddress;
+  /** This host's name, in the greeting and in `Received`. */
+  readonly hostname: string;
+  /** Takes responsibility for each message; see {@link Deliver}. */
+  readonly deliver: Deliver;
+  /**
+   * Decides about one recipient when it is named: `undefined` accepts it, a reply refuses it. When it
+   * throws or rejects, the client is told `451 4.3.0`.
+   */
+  readonly checkRecipient: (
+    recipient: Address,
+    session: SessionInfo,
+  ) => Promise<Reply | undefined> | Reply | undefined;
+  readonly limits?: Partial<SmtpLimits>;
+  /** Line endings of the messages given to `deliver`. @defaultValue "lf" */
+  readonly storedLineEndings?: "lf" | "crlf";
+  /**
+   * What becomes of a message with a CR or LF on its own: refused with `550 5.6.0`, or each made a line
+   * ending. @defaultValue "normalise" for LMTP and for clients on loopback, else "reject"
+   */
+  readonly bareNewlines?: "reject" | "normalise";
+  /**
+   * How long the greeting is held back, in milliseconds; who talks before it is turned away, which
+   * catches senders of bulk mail. @defaultValue 0 for LMTP and for clients on loopback, else 100
+   */
+  readonly greetingDelayMs?: number;
+  /**
+   * A directory of its own for messages too large for memory; made if missing (0700). What a crash left
+   * in it is removed at start: its messages were never acknowledged.
+   */
+  readonly spoolDirectory: string;
+  /** The domain of `RCPT TO:<postmaster>` (RFC 5321 §4.1.1.3). @defaultValue `hostname` */
+  readonly postmasterDomain?: string;
+  /** @defaultValue the machine's clock */
+  readonly clock?: Clock;
+  /** Told what happens. What it throws becomes a process warning. */
+  readonly onEvent?: (event: SmtpEvent) => void;
+}
+
+/** The options with their defaults filled in. */
+export interface Settings extends Omit<MailServerOptions, "limits" | "clock" | "onEvent"> {
+  readonly limits: SmtpLimits;
+  readonly storedLineEndings: "lf" | "crlf";
+  readonly postmasterDomain: string;
+  readonly clock: Clock;
+  readonly onEvent: (event: SmtpEvent) => void;
+}
+
+/** Checks the options and fills in the defaults; throws `ERR_SMTP_OPTION_INVALID`. */
+export function checkedOptions(options: MailServerOptions): Settings {
+  const { protocol, listen, hostname, greetingDelayMs, bareNewlines, storedLineEndings } = options;
+  oneOf("protocol", protocol, ["smtp", "lmtp"]);
+  oneOf("storedLineEndings", storedLineEndings, ["lf", "crlf", undefined]);
+  oneOf("bareNewlines", bareNewlines, ["reject", "normalise", undefined]);
+  if (normaliseDomain(hostname) === undefined) throw invalid("hostname", "a domain name", hostname);
+  if ("path" in listen) {
+    if (listen.path === "") throw invalid("listen.path", "a path", listen.path);
+  } else if (!Number.isInteger(listen.port) || listen.port < 0 || listen.port > 65_535) {
+    throw invalid("listen.port", "a port from 0 to 65535", listen.port);
+  }
+  if (greetingDelayMs !== undefined && !(greetingDelayMs >= 0)) {
+    throw invalid("greetingDelayMs", "0 or more milliseconds", greetingDelayMs);
+  }
+  return {
+    ...options,
+    limits: checkedLimits(options.limits ?? {}),
+    storedLineEndings: storedLineEndings ?? "lf",
+    postmasterDomain: options.postmasterDomain ?? hostname,
+    clock: options.clock ?? systemClock,
+    onEvent: guarded(options.onEvent),
+  };
+}
+
+/** LMTP clients and clients on this machine are hosts of the owner's own. */
+const isTrusted = ({ protocol }: Pick<Settings, "protocol">, isLocal: boolean) =>
+  protocol === "lmtp" || isLocal;
+
+/** What becomes of bare newlines in a message of this client. */
+export function bareNewlinesFor(
+  settings: Pick<Settings, "protocol" | "bareNewlines">,
+  isLocal: boolean,
+): "reject" | "normalise" {
+  return settings.bareNewlines ?? (isTrusted(settings, isLocal) ? "normalise" : "reject");
+}
+
+/** How long this client waits for its greeting, in milliseconds. */
+export function greetingDelayFor(
+  settings: Pick<Settings, "protocol" | "greetingDelayMs">,
+  isLocal: boolean,
+): number {
+  return settings.greetingDelayMs ?? (isTrusted(settings, isLocal) ? 0 : 100);
+}
+
+/** A fault in the owner's log must not become a lost reply. */
+function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: SmtpEvent) => void {
+  return (event) => {
+    try {
+      onEvent(event);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
+  };
+}
+
+function checkedLimits(given: Partial<SmtpLimits>): SmtpLimits {
+  for (const [name, value] of Object.entries(given)) {
+    if (!(name in defaultLimits)) throw invalid(`limits.${name}`, "a known limit", value);
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+      throw invalid(`limits.${name}`, "a whole number of at least 1", value);
+    }
+  }
+  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { ...defaultLimits, ...set };
+}
+
+function oneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
+  if (!allowed.includes(value)) {
+    throw invalid(name, allowed.filter((each) => each !== undefined).join(" or "), value);
+  }
+}
+
+function invalid(name: string, wanted: string, value: unknown): SmtpError {
+  const text = `${name} must be ${wanted}, but is ${JSON.stringify(value) ?? String(value)}`;
+  return new SmtpError("ERR_SMTP_OPTION_INVALID", text);
+}

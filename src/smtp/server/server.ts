@@ -1,0 +1,188 @@
+/**
+ * The mail server: listens for SMTP or LMTP, and gives every message to a `Deliver`.
+ *
+ * Invariant: a 2yz after the final dot is sent only for recipients whose outcome is `delivered`; every
+ * number that can grow has a limit in `SmtpLimits`.
+ *
+ * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/rfc-coverage.md has the sections.
+ */
+import { chmod } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { type Reply, reply } from "../../mail/index.ts";
+import { SmtpError } from "../errors.ts";
+import { isLoopback, OpenSessions } from "./open-sessions.ts";
+import { checkedOptions, type MailServerOptions, type Settings } from "./options.ts";
+import { replyOctets } from "./session/replies.ts";
+import { removeStaleSocket } from "./unix-socket.ts";
+import { Connection } from "./wire/connection.ts";
+import { Spool } from "./wire/spool.ts";
+
+export interface MailServerStats {
+  /** Sessions open now. */
+  readonly connections: number;
+  /** Messages being received or delivered now. */
+  readonly messages: number;
+  /** Octets of messages in memory now. */
+  readonly memoryBytes: number;
+}
+
+export interface MailServer {
+  /** Where it listens; a port asked for as 0 is the one given. */
+  readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
+  stats(): MailServerStats;
+  /**
+   * Stops accepting, tells idle sessions `421 4.3.2`, lets messages under way be answered, and resolves
+   * when every session has ended. After `timeoutMs` (10,000 by default) the rest is cut off; their
+   * messages were not acknowledged.
+   */
+  close(options?: { readonly timeoutMs?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Starts a mail server; resolves when it accepts connections.
+ *
+ * Rejects with an {@link SmtpError}: `ERR_SMTP_OPTION_INVALID`, `ERR_SMTP_LISTEN_FAILED`,
+ * `ERR_SMTP_SOCKET_IN_USE` or `ERR_SMTP_SPOOL_UNUSABLE`.
+ */
+export async function startMailServer(options: MailServerOptions): Promise<MailServer> {
+  const settings = checkedOptions(options);
+  const spool = await Spool.open(settings.spoolDirectory, settings.limits);
+  const sessions = new Sessions(settings, spool);
+  // Who closes the sending side after QUIT, as `nc` can, still reads our replies.
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+    sessions.begin(socket),
+  );
+  await listen(server, settings);
+  server.on("error", (error) => settings.onEvent({ kind: "error", during: "listen", error }));
+  let closing: Promise<void> | undefined;
+  const close: MailServer["close"] = ({ timeoutMs = 10_000 } = {}) => {
+    closing ??= closeServer(server, sessions, timeoutMs);
+    return closing;
+  };
+  return {
+    address: addressOf(server, settings),
+    stats: () => ({
+      connections: sessions.connections.size,
+      messages: spool.messages,
+      memoryBytes: spool.memoryBytes,
+    }),
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  };
+}
+
+/** The sessions of one server: lets clients in, and knows who is there. */
+class Sessions {
+  readonly settings: Settings;
+  readonly spool: Spool;
+  readonly connections = new Set<Connection>();
+  isClosing = false;
+  readonly #open: OpenSessions;
+  #onEmpty: () => void = () => {};
+
+  constructor(settings: Settings, spool: Spool) {
+    this.settings = settings;
+    this.spool = spool;
+    this.#open = new OpenSessions(settings.limits);
+  }
+
+  begin(socket: Socket): void {
+    const { onEvent } = this.settings;
+    const clientAddress = socket.remoteAddress?.replace(/^::ffff:/i, "") ?? "";
+    if (this.isClosing) {
+      turnAway(socket, shuttingDown);
+      return;
+    }
+    const limit = this.#open.limitFor(clientAddress);
+    if (limit) {
+      const refusal = limit === "maxConnections" ? tooManyConnections : tooManyFromIp;
+      onEvent({ kind: "limit", limit, reply: refusal, clientAddress });
+      turnAway(socket, refusal);
+      return;
+    }
+    sessionCount += 1;
+    const connection = new Connection(
+      socket,
+      {
+        id: `${idPrefix}${sessionCount.toString(36)}`,
+        isLocal: isLoopback(clientAddress),
+        ...(clientAddress && { clientAddress, clientPort: socket.remotePort ?? 0 }),
+      },
+      this,
+    );
+    this.connections.add(connection);
+    this.#open.add(clientAddress);
+    onEvent({ kind: "connected", session: connection.session.info() });
+    connection.start();
+  }
+
+  disconnected(connection: Connection): void {
+    const { session, startedMs } = connection;
+    const { clock, onEvent } = this.settings;
+    this.connections.delete(connection);
+    this.#open.remove(session.peer.clientAddress ?? "");
+    const durationMs = clock.now() - startedMs;
+    onEvent({ kind: "disconnected", session: session.info(), durationMs });
+    if (this.connections.size === 0) this.#onEmpty();
+  }
+
+  /** Resolves when no session is open. */
+  async empty(): Promise<void> {
+    if (this.connections.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+  }
+}
+
+const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
+let sessionCount = 0;
+
+/** Says why, and closes without a session. */
+function turnAway(socket: Socket, given: Reply): void {
+  socket.on("error", () => {});
+  socket.write(replyOctets(given));
+  socket.destroySoon();
+}
+
+const shuttingDown = reply(421, "4.3.2", "Shutting down, try again later", "connect");
+const tooManyConnections = reply(421, "4.7.0", "Too many connections, try again later", "connect");
+const tooManyFromIp = reply(421, "4.7.0", "Too many connections from your address", "connect");
+
+async function listen(server: Server, { listen: where }: Settings): Promise<void> {
+  if ("path" in where) await removeStaleSocket(where.path);
+  await new Promise<void>((resolve, reject) => {
+    const fail = (cause: Error) => {
+      const place = "path" in where ? where.path : `${where.host}:${where.port}`;
+      const text = `cannot listen on ${place}: ${cause.message}`;
+      reject(new SmtpError("ERR_SMTP_LISTEN_FAILED", text, { cause }));
+    };
+    server.once("error", fail);
+    server.listen("path" in where ? { path: where.path } : where, () => {
+      server.off("error", fail);
+      resolve();
+    });
+  });
+  if ("path" in where && where.mode !== undefined) await chmod(where.path, where.mode);
+}
+
+function addressOf(server: Server, { listen: where }: Settings): MailServer["address"] {
+  if ("path" in where) return { path: where.path };
+  const bound = server.address();
+  return { host: where.host, port: bound && typeof bound === "object" ? bound.port : where.port };
+}
+
+async function closeServer(server: Server, sessions: Sessions, timeoutMs: number): Promise<void> {
+  const { clock } = sessions.settings;
+  sessions.isClosing = true;
+  const ended = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  for (const connection of sessions.connections) connection.hangUp(shuttingDown);
+  const timer = clock.setTimeout(() => {
+    for (const connection of sessions.connections) connection.destroy();
+  }, timeoutMs);
+  await Promise.all([ended, sessions.empty()]);
+  clock.clearTimeout(timer);
+}

@@ -1,0 +1,35 @@
+/**
+ * Clears the way for a UNIX socket: a socket file nobody listens on is what a crash left, and is removed;
+ * one that answers belongs to a running program and is never touched.
+ */
+import { lstat, unlink } from "node:fs/promises";
+import { connect } from "node:net";
+import { SmtpError } from "../errors.ts";
+
+/** Removes a stale socket file; rejects with `ERR_SMTP_SOCKET_IN_USE` when something is in the way. */
+export async function removeStaleSocket(path: string): Promise<void> {
+  const status = await lstat(path).catch(() => undefined);
+  if (!status) return;
+  if (!status.isSocket()) {
+    throw new SmtpError(
+      "ERR_SMTP_SOCKET_IN_USE",
+      `${path} exists and is not a socket; move it away`,
+    );
+  }
+  if (await answers(path)) {
+    const text = `another program listens on ${path}; stop it or choose another path`;
+    throw new SmtpError("ERR_SMTP_SOCKET_IN_USE", text);
+  }
+  await unlink(path);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code !== "ECONNREFUSED"));
+  });
+}
