@@ -206,6 +206,6 @@ console.log(`
 if (!values.sweep) {
   console.log(`* "one by one" writes, flushes and renames each message by itself: durable, no group commit.
 * "unsafe batch" writes all, flushes \`tmp/\`, renames all, flushes \`new/\`: no data is flushed, and a power
-  cut leaves empty files (test/powercut shows it). Not durable; here for its speed alone.
+  cut leaves empty files (test/slow/powercut shows it). Not durable; here for its speed alone.
 * Latencies of rows without callers are those of a whole batch; two batches are under way at once.`);
 }

@@ -18,16 +18,16 @@
 import { execFileSync } from "node:child_process";
 import { arch, cpus, release } from "node:os";
 import { parseArgs } from "node:util";
-import type { Method } from "../test/powercut/methods.ts";
+import type { Method } from "../test/slow/powercut/methods.ts";
 import {
   chooseBusyCuts,
   chooseCuts,
   cutAtEnd,
   cutPower,
   cutRecovery,
-} from "../test/powercut/power-cut.ts";
-import { recordRun } from "../test/powercut/record-run.ts";
-import { broken, sumOf, type Tally, tally } from "../test/powercut/report.ts";
+} from "../test/slow/powercut/power-cut.ts";
+import { recordRun } from "../test/slow/powercut/record-run.ts";
+import { broken, sumOf, type Tally, tally } from "../test/slow/powercut/report.ts";
 import { type FileSystemName, fileSystems, missing } from "../test/support/recorded-disk/index.ts";
 
 interface Way {

@@ -21,14 +21,14 @@ run() {
 if [ "${1:-}" = all ]; then
   shift
   failed=0
-  run 1200000 "$(nproc)" "test/mutations/**/*.test.ts" "test/package/**/*.test.ts" || failed=1
+  run 1200000 "$(nproc)" "test/slow/mutations/**/*.test.ts" "test/slow/package/**/*.test.ts" || failed=1
   # Suites that mount disks or run other mail programs have the machine to themselves.
-  run 1200000 1 "test/process-root/**/*.test.ts" "test/powercut/**/*.test.ts" \
-    "test/crash/**/*.test.ts" "test/peers/**/*.test.ts" "$@" || failed=1
+  run 1200000 1 "test/slow/root/**/*.test.ts" "test/slow/powercut/**/*.test.ts" \
+    "test/slow/crash/**/*.test.ts" "test/slow/peers/**/*.test.ts" "$@" || failed=1
   exit "$failed"
 fi
 tsc --noEmit
 biome check --error-on-warnings .
-run 300000 "$(nproc)" "src/**/*.test.ts" "bench/**/*.test.ts" "test/*.test.ts" \
-  "test/simulation/**/*.test.ts" "test/outbox/**/*.test.ts" "test/dialogues/**/*.test.ts" \
-  "test/process/**/*.test.ts" "$@"
+run 300000 "$(nproc)" "src/**/*.test.ts" "bench/**/*.test.ts" "test/repo/**/*.test.ts" \
+  "test/smtp/**/*.test.ts" "test/outbox/**/*.test.ts" "test/simulation/**/*.test.ts" \
+  "test/process/**/*.test.ts" "test/support/**/*.test.ts" "$@"

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 
 /** An `acquire` that ends by hand, and a `release` that takes notes. */
 function pool() {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 
 test("past maxItems an add is refused, and accepted again once something is settled", async () => {
   const lab = new BatcherLab({ maxItems: 2, maxBatchItems: 2 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 import { Batcher, BatcherError, fail } from "./index.ts";
 
 test("items added in one turn travel in one batch, and each gets its own output", async () => {

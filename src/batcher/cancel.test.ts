@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 
 test("aborting a queued item removes it at once and rejects with the reason", async () => {
   const lab = new BatcherLab({ maxItems: 100, maxBatchItems: 3 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { test } from "node:test";
-import { BatcherLab } from "../../test/support/batcher-lab.ts";
+import { BatcherLab } from "../../test/support/batcher-harness.ts";
 import { Batcher, fail } from "./index.ts";
 
 test("hooks tell of every batch: why it started, how long things took, what failed", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BatcherLab } from "../../test/support/batcher-lab.ts";
+import { BatcherLab } from "../../test/support/batcher-harness.ts";
 
 test("a batch with room waits until its oldest item is lingerMs old, and no longer", async () => {
   const lab = new BatcherLab({ lingerMs: 10 });

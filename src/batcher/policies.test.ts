@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 import { policies } from "./index.ts";
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);

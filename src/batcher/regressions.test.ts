@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-lab.ts";
+import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
 import { Batcher, BatcherError, policies } from "./index.ts";
 
 const door = new URL("./index.ts", import.meta.url).href;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { createOutbox, type Mail, type OutboxStore } from "../../src/outbox/index.ts";
-import { claim, claimOne, deferred, refusedForGood, sent } from "./conformance/support.ts";
+import { claim, claimOne, deferred, refusedForGood, sent } from "./contract/support.ts";
 import { freshOutbox } from "./support.ts";
 
 const day = 24 * 60 * 60 * 1000;

@@ -6,7 +6,7 @@ import type { Descriptor } from "../../src/system/index.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import type { Deed } from "./mail-ledger.ts";
+import type { Deed } from "./mail-expectations.ts";
 
 /** Where a reader notes what it saw and did. */
 export interface ReaderNotes {

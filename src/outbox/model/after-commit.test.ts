@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SimClock } from "../../../test/support/sim-clock.ts";
-import { mail } from "../../../test/support/worker-lab.ts";
+import { mail } from "../../../test/support/worker-harness.ts";
 import { AfterCommit } from "./after-commit.ts";
 
 const normal = mail(["b@x.example"]);

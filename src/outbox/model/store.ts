@@ -1,6 +1,6 @@
 /**
  * The one interface both stores implement. Everything a worker or an application may rely on is said
- * here, and test/outbox/conformance.ts holds each store to it.
+ * here, and test/outbox/contract/contract.ts holds each store to it.
  *
  * Rules that hold for every call:
  * - What a call has answered is durable. A call that rejects with ERR_OUTBOX_STORE has changed

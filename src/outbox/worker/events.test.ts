@@ -1,7 +1,7 @@
 /** What the worker tells, as the log lines that people and their alarms look for. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";
 import { workerLogLine } from "./events.ts";
 
 test("sent, put off and given up are a line each, with the delivery, its label and its attempt", async (t) => {

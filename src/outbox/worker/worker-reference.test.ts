@@ -1,7 +1,7 @@
 /** The reference profile does what a small mail worker of few promises does, and no less. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";
 import { EventDispatcher } from "../hooks.ts";
 
 const reference = { profile: "reference" } as const;

@@ -10,11 +10,11 @@
  * W8, every address in To:, one bad recipient fails all: "Bcc is in the envelope and nowhere in the
  *   bytes" in `../compose/compose.test.ts`, "a retry carries only who is undecided …" in `worker.test.ts`
  * W10, what a hook was to hear is lost in a crash: "a process that ends between hook and record makes the
- *   hook run again" in `test/outbox/events.test.ts`, and `test/outbox/faults/hooks.test.ts`
+ *   hook run again" in `test/outbox/hooks.test.ts`, and `test/outbox/faults/hooks.test.ts`
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { byRoute, mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import { byRoute, mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";
 import type { Deliver } from "../../mail/index.ts";
 
 const hour = 3_600_000;

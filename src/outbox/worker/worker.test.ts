@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../../test/support/worker-lab.ts";
+import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { openSqliteStore } from "../sqlite/store.ts";

@@ -7,8 +7,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SeededRandom } from "../../support/seeded-random.ts";
-import { faultLab, MovedClock, rounds, temporaryFile } from "./support/lab.ts";
-import { letter, letters } from "./support/ledger.ts";
+import { faultLab, MovedClock, rounds, temporaryFile } from "./support/fault-harness.ts";
+import { letter, letters } from "./support/outbox-expectations.ts";
 import { openStoreAt } from "./support/place.ts";
 import { onBothStores } from "./support/stores.ts";
 

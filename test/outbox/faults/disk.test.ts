@@ -12,10 +12,10 @@ import {
   type WorkerEvent,
 } from "../../../src/outbox/index.ts";
 import { atEnd, temporaryFolder } from "../../process/support/postbag.ts";
-import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../../process-root/small-disk.ts";
+import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../../slow/root/small-disk.ts";
 import { Postgres, postgresBinaries } from "../../support/postgres.ts";
-import { become, faultLab, type Lab } from "./support/lab.ts";
-import { letter, letters } from "./support/ledger.ts";
+import { become, faultLab, type Lab } from "./support/fault-harness.ts";
+import { letter, letters } from "./support/outbox-expectations.ts";
 import { openStoreAt } from "./support/place.ts";
 
 /** Registers a test that needs a disk of its own. */

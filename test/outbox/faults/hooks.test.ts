@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type DeadLetter, EventDispatcher, type EventRow } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
-import { message, shown } from "../conformance/support.ts";
+import { message, shown } from "../contract/support.ts";
 import type { HookProgramOptions } from "./support/hook-program.ts";
 import { openStoreAt } from "./support/place.ts";
 import { onBothStores } from "./support/stores.ts";

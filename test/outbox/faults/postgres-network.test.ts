@@ -12,8 +12,8 @@ import {
   type ProxyDirection,
   startTcpProxy,
 } from "../../support/tcp-proxy.ts";
-import { become, faultLab } from "./support/lab.ts";
-import { letter, letters } from "./support/ledger.ts";
+import { become, faultLab } from "./support/fault-harness.ts";
+import { letter, letters } from "./support/outbox-expectations.ts";
 import type { Place } from "./support/place.ts";
 import { onPostgres } from "./support/stores.ts";
 

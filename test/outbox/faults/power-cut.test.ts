@@ -1,15 +1,15 @@
 /**
  * What a power cut at any instant leaves of the SQLite store: the database and its log as they are then.
  * The log only grows here, so a copy of both is the disk of some instant between the copy's start and end.
- * Cuts of a real disk, with what it had not flushed, are in test/powercut/outbox.test.ts.
+ * Cuts of a real disk, with what it had not flushed, are in test/slow/powercut/outbox.test.ts.
  */
 import assert from "node:assert/strict";
 import { copyFile, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { NewMessage } from "../../../src/outbox/index.ts";
-import { become, faultLab, temporaryFile } from "./support/lab.ts";
-import { letter } from "./support/ledger.ts";
+import { become, faultLab, temporaryFile } from "./support/fault-harness.ts";
+import { letter } from "./support/outbox-expectations.ts";
 import { openStoreAt } from "./support/place.ts";
 
 interface Cut {

@@ -11,8 +11,8 @@ import {
 } from "../../../src/outbox/index.ts";
 import { systemClock } from "../../../src/system/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
-import { message, shown } from "../conformance/support.ts";
-import { MovedClock } from "./support/lab.ts";
+import { message, shown } from "../contract/support.ts";
+import { MovedClock } from "./support/fault-harness.ts";
 import { openStoreAt, type Place } from "./support/place.ts";
 import { quickWorker } from "./support/quick-worker.ts";
 import { onBothStores } from "./support/stores.ts";

@@ -9,8 +9,8 @@ import { test } from "node:test";
 import pg from "pg";
 import type { NewMessage, OutboxStore, TransactionHandle } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
-import { become, faultLab, rounds } from "./support/lab.ts";
-import { letter, letters } from "./support/ledger.ts";
+import { become, faultLab, rounds } from "./support/fault-harness.ts";
+import { letter, letters } from "./support/outbox-expectations.ts";
 import { openStoreAt, type Place } from "./support/place.ts";
 import { onBothStores } from "./support/stores.ts";
 

@@ -4,8 +4,8 @@ import type { ChildProcess } from "node:child_process";
 import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../../src/outbox/index.ts";
 import type { SinkStep } from "../../../support/smtp-sink.ts";
-import { become, faultLab, killed } from "./lab.ts";
-import { letter } from "./ledger.ts";
+import { become, faultLab, killed } from "./fault-harness.ts";
+import { letter } from "./outbox-expectations.ts";
 import type { Place } from "./place.ts";
 import type { OwnPoint } from "./worker-program.ts";
 

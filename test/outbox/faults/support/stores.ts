@@ -3,7 +3,7 @@ import { after, before, describe, type TestContext, test } from "node:test";
 import { openPostgresStore } from "../../../../src/outbox/index.ts";
 import type { Clock } from "../../../../src/system/index.ts";
 import { Postgres, postgresBinaries } from "../../../support/postgres.ts";
-import { MovedClock, temporaryFile } from "./lab.ts";
+import { MovedClock, temporaryFile } from "./fault-harness.ts";
 import type { Place } from "./place.ts";
 
 export interface StoreKind {

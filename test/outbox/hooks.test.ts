@@ -1,0 +1,228 @@
+/** Events reach hooks at least once. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  EventDispatcher,
+  type EventRow,
+  type HookOptions,
+  wantedBy,
+} from "../../src/outbox/index.ts";
+import { leased, refusedForGood, sent } from "./contract/support.ts";
+import { freshOutbox } from "./support.ts";
+
+const dead = {
+  type: "delivery.dead",
+  data: { template: "login", error: "550 gone", reason: "permanent: 550 gone" },
+  notify: true,
+} as const;
+
+test("a dead letter reaches its hook once, with ids, template, error and reason", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  const lease = await leased(store);
+  await store.complete([refusedForGood(lease, { events: [dead] })]);
+  const letters: unknown[] = [];
+  const hooks = { onDeadLetter: (letter: unknown) => letters.push(letter) };
+  const dispatcher = new EventDispatcher({ store, hooks, clock });
+  assert.equal(await dispatcher.tick(), 1);
+  assert.equal(await dispatcher.tick(), 0);
+  assert.deepEqual(letters, [
+    {
+      deliveryId: lease.id,
+      messageId: lease.messageId,
+      template: "login",
+      error: "550 gone",
+      reason: "permanent: 550 gone",
+      at: clock.wallTimeMs(),
+    },
+  ]);
+});
+
+test("a hook that fails hears again, later and later, and holds up nobody", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  const first = await leased(store);
+  await store.complete([refusedForGood(first, { events: [dead] })]);
+  await store.complete([sent(await leased(store))]);
+  const heard: string[] = [];
+  const errors: unknown[] = [];
+  const hooks = {
+    onEvent({ type, tries }: EventRow) {
+      heard.push(`${type} ${tries}`);
+      if (type === "delivery.dead" && tries < 2) throw new Error("not yet");
+    },
+  };
+  const onError = (error: unknown) => errors.push(error);
+  const dispatcher = new EventDispatcher({ store, hooks, clock, onError });
+  assert.equal(await dispatcher.tick(), 1);
+  assert.equal(await dispatcher.tick(), 0);
+  clock.advance(2000);
+  assert.equal(await dispatcher.tick(), 0);
+  clock.advance(3999);
+  assert.equal(await dispatcher.tick(), 0, "four seconds after the second failure");
+  clock.advance(1);
+  assert.equal(await dispatcher.tick(), 1);
+  assert.deepEqual(heard, [
+    "delivery.dead 0",
+    "delivery.done 0",
+    "delivery.dead 1",
+    "delivery.dead 2",
+  ]);
+  assert.equal(errors.length, 2);
+});
+
+test("what slow hooks leave no time for is given back, and nobody hears of it twice", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  for (let count = 0; count < 3; count += 1) {
+    await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  }
+  const heard: string[] = [];
+  const hooks = {
+    onDeadLetter({ deliveryId }: { deliveryId: string }) {
+      heard.push(deliveryId);
+      clock.advance(20_000);
+    },
+  };
+  const dispatcher = new EventDispatcher({ store, hooks, clock, leaseMs: 60_000 });
+  assert.equal(await dispatcher.tick(), 2, "half of the lease is over after two");
+  const another = new EventDispatcher({ store, hooks, clock });
+  assert.equal(await another.tick(), 1);
+  assert.equal(new Set(heard).size, 3);
+});
+
+test("a process that ends between hook and record makes the hook run again", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  let calls = 0;
+  const hooks = { onDeadLetter: () => (calls += 1) };
+  const killed = { ...store, acknowledgeEvents: () => new Promise<never>(() => {}) };
+  Object.setPrototypeOf(killed, store);
+  killed.claimEvents = (request) => store.claimEvents(request);
+  void new EventDispatcher({ store: killed, hooks, clock }).tick();
+  while (calls === 0) await store.stats();
+  clock.advance(60_000);
+  await new EventDispatcher({ store, hooks, clock }).tick();
+  assert.equal(calls, 2);
+});
+
+test("hooks are told only of what they want", () => {
+  const types = ["delivery.dead", "delivery.done", "route.blocked"] as const;
+  const wanted = (hooks: object) => types.map(wantedBy(hooks));
+  assert.deepEqual(wanted({}), [false, false, false]);
+  assert.deepEqual(wanted({ onDeadLetter() {} }), [true, false, false]);
+  assert.deepEqual(wanted({ onEvent() {} }), [true, true, true]);
+});
+
+test("a started dispatcher looks by itself, also after the store failed, until it is stopped", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  let letters = 0;
+  let looks = 0;
+  const failing = Object.create(store, {
+    claimEvents: {
+      value: (request: Parameters<typeof store.claimEvents>[0]) => {
+        looks += 1;
+        if (looks === 1) return Promise.reject(new Error("the store is away"));
+        return store.claimEvents(request);
+      },
+    },
+    acknowledgeEvents: { value: (seqs: readonly number[]) => store.acknowledgeEvents(seqs) },
+  });
+  const errors: unknown[] = [];
+  const dispatcher = new EventDispatcher({
+    store: failing,
+    hooks: { onDeadLetter: () => (letters += 1) },
+    clock,
+    onError: (error) => errors.push(error),
+  });
+  await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  dispatcher.start();
+  while (clock.pendingTimers === 0) await store.stats();
+  assert.equal(errors.length, 1);
+  clock.advance(1000);
+  while (letters === 0) await store.stats();
+  await dispatcher.stop();
+  clock.advance(60_000);
+  assert.equal(clock.pendingTimers, 0);
+});
+
+test("a hook that hangs is told to end and hears again later; what comes behind it is heard", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
+  await store.complete([sent(await leased(store))]);
+  const heard: string[] = [];
+  const errors: unknown[] = [];
+  const signals: AbortSignal[] = [];
+  const hooks = {
+    onDeadLetter(_letter: unknown, { signal }: HookOptions) {
+      signals.push(signal);
+      return signals.length === 1 ? new Promise(() => {}) : undefined;
+    },
+    onEvent: ({ type }: EventRow) => heard.push(type),
+  };
+  const onError = (error: unknown) => errors.push(String(error));
+  const dispatcher = new EventDispatcher({ store, hooks, clock, onError, timeoutMs: 5_000 });
+  const ticking = dispatcher.tick();
+  while (signals.length === 0) await store.stats();
+  clock.advance(4_999);
+  assert.equal(signals[0]?.aborted, false);
+  clock.advance(1);
+  assert.equal(signals[0]?.aborted, true);
+  assert.equal(await ticking, 1);
+  assert.deepEqual(heard, ["delivery.done"]);
+  assert.deepEqual(errors, ["Error: The hook took longer than 5000 ms"]);
+  assert.equal(await dispatcher.tick(), 0);
+  clock.advance(2_000);
+  assert.equal(await dispatcher.tick(), 1);
+  assert.deepEqual(heard, ["delivery.done", "delivery.dead"]);
+  assert.equal(clock.pendingTimers, 0);
+});
+
+test("stopping waits a while for the hook that runs, calls no other, and loses no event", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  for (let count = 0; count < 3; count += 1) await store.complete([sent(await leased(store))]);
+  let calls = 0;
+  const hooks = {
+    onEvent(_event: EventRow, { signal }: HookOptions) {
+      calls += 1;
+      if (calls > 1) return;
+      return new Promise((_, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason)),
+      );
+    },
+  };
+  const dispatcher = new EventDispatcher({ store, hooks, clock });
+  dispatcher.start();
+  while (calls === 0) await store.stats();
+  const stopped = dispatcher.stop({ drainMs: 3_000 });
+  clock.advance(3_000);
+  await stopped;
+  assert.equal(calls, 1);
+  assert.equal(clock.pendingTimers, 0);
+  const next = new EventDispatcher({ store, hooks, clock });
+  assert.equal(await next.tick(), 2, "given back at once");
+  clock.advance(2_000);
+  assert.equal(await next.tick(), 1, "the one whose hook was broken off");
+});
+
+test("stopping does not wait for ever for a store that does not answer", async (t) => {
+  const { store, clock } = await freshOutbox(t);
+  const silent = Object.create(store, {
+    claimEvents: { value: () => new Promise<never>(() => {}) },
+  });
+  const dispatcher = new EventDispatcher({ store: silent, hooks: {}, clock });
+  dispatcher.start();
+  const stopped = dispatcher.stop({ drainMs: 1 });
+  clock.advance(5_001);
+  await stopped;
+});
+
+test("options of a dispatcher that cannot be used are refused with the value received", async (t) => {
+  const { store } = await freshOutbox(t);
+  const refused = (options: object, message: RegExp) =>
+    assert.throws(() => new EventDispatcher({ store, hooks: {}, ...options }), {
+      code: "ERR_OUTBOX_OPTION",
+      message,
+    });
+  refused({ timeoutMs: 60_000 }, /timeoutMs must be .* 1 to 30000; got 60000/);
+  refused({ pollMs: 0 }, /pollMs .* got 0/);
+  refused({ batchSize: 1.5 }, /batchSize .* got 1.5/);
+  refused({ leaseMs: Number.NaN }, /leaseMs .* got NaN/);
+});

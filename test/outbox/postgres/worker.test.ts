@@ -1,0 +1,42 @@
+/** A worker on PostgreSQL: what it must not do to the server, and how little it asks of it. */
+import assert from "node:assert/strict";
+import { openPostgresStore, Worker } from "../../../src/outbox/index.ts";
+import { withPostgres } from "../../support/postgres.ts";
+import { mail, ok } from "../../support/worker-harness.ts";
+
+const test = withPostgres();
+
+test("postgres: fifty mails are sent at a time over three connections, none of them in a transaction", async (t, server) => {
+  const connectionString = await server.database();
+  const store = await openPostgresStore({ connectionString, maxConnections: 3 });
+  t.after(() => store.close());
+  await store.enqueue(Array.from({ length: 50 }, () => mail(["b@x.example"])));
+
+  const allUnderWay = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  let underWay = 0;
+  const worker = new Worker({
+    store,
+    concurrency: 50,
+    senderOf: () => async (_, __, given) => {
+      await given.beforeCommit?.();
+      underWay += 1;
+      if (underWay === 50) allUnderWay.resolve();
+      await goOn.promise;
+      return [ok];
+    },
+  });
+  const ticking = worker.tick();
+  await allUnderWay.promise;
+  const seen = await server.sql(
+    `select state, xact_start, backend_xmin from pg_stat_activity
+     where application_name = 'postbag' and datname = current_database()`,
+    connectionString,
+  );
+  assert.ok(seen.length > 0 && seen.length <= 3, `${seen.length} connections`);
+  for (const connection of seen) {
+    assert.deepEqual({ ...connection }, { state: "idle", xact_start: null, backend_xmin: null });
+  }
+  goOn.resolve();
+  assert.equal((await ticking).sent, 50);
+});

@@ -1,0 +1,187 @@
+/** What holds for the file of the SQLite store: its versions, two processes on it, sudden ends. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { type TestContext, test } from "node:test";
+import { openSqliteStore, sqliteMigrationSql } from "../../../src/outbox/index.ts";
+import { claim, message } from "../contract/support.ts";
+
+function temporaryFile(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return join(folder, "outbox.db");
+}
+
+test("a schema that is missing or too new is refused, and named", async (t) => {
+  const file = temporaryFile(t);
+  await assert.rejects(openSqliteStore({ file, migrate: false }), {
+    code: "ERR_OUTBOX_SCHEMA_VERSION",
+    message: /version 0.*migrate it first/s,
+  });
+  await (await openSqliteStore({ file })).close();
+  using database = new DatabaseSync(file);
+  database.exec("insert into outbox_migration (version) values (999)");
+  await assert.rejects(openSqliteStore({ file }), {
+    code: "ERR_OUTBOX_SCHEMA_VERSION",
+    message: /version 999.*a newer program/s,
+  });
+});
+
+test("the printed SQL makes the schema that migrating makes", async (t) => {
+  const [byHand, byItself] = [temporaryFile(t), temporaryFile(t)];
+  const database = new DatabaseSync(byHand);
+  database.exec(sqliteMigrationSql());
+  database.close();
+  await (await openSqliteStore({ file: byHand, migrate: false })).close();
+  await (await openSqliteStore({ file: byItself })).close();
+  const schemaOf = (file: string) => {
+    using opened = new DatabaseSync(file);
+    return opened.prepare("select name, sql from sqlite_schema order by name").all();
+  };
+  assert.deepEqual(schemaOf(byHand), schemaOf(byItself));
+});
+
+test("stores that open one new file at the same time make one schema", async (t) => {
+  const file = temporaryFile(t);
+  const stores = await Promise.all(Array.from({ length: 4 }, () => openSqliteStore({ file })));
+  await Promise.all(stores.map((store) => store.enqueue([message()])));
+  assert.equal((await claim(stores[0] as (typeof stores)[0])).deliveries.length, 4);
+  await Promise.all(stores.map((store) => store.close()));
+});
+
+test("a commit is flushed: write-ahead log, synchronous full", async (t) => {
+  const file = temporaryFile(t);
+  const { Statements } = await import("../../../src/outbox/sqlite/statements.ts");
+  const statements = new Statements(file, 0);
+  t.after(() => statements.close());
+  assert.deepEqual({ ...statements.get("pragma journal_mode") }, { journal_mode: "wal" });
+  assert.deepEqual({ ...statements.get("pragma synchronous") }, { synchronous: 2 });
+});
+
+test("what one process was told is stored, another finds after it was killed", async (t) => {
+  const file = temporaryFile(t);
+  const program = `
+    import { openSqliteStore } from ${JSON.stringify(join(import.meta.dirname, "../../../src/outbox/index.ts"))};
+    import { message } from ${JSON.stringify(join(import.meta.dirname, "../contract/support.ts"))};
+    const store = await openSqliteStore({ file: process.argv[1] });
+    const one = async () => {
+      for (;;) {
+        const given = message({ id: crypto.randomUUID() });
+        await store.enqueue([given]);
+        process.stdout.write(given.id + "\\n");
+      }
+    };
+    for (let callers = 0; callers < 8; callers += 1) one();
+  `;
+  const args = ["--input-type=module-typescript", "-e", program, "--", file];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "exit");
+  let said = "";
+  for await (const piece of child.stdout) {
+    said += piece;
+    if (said.length > 37 * 200) child.kill("SIGKILL");
+  }
+  await ended;
+  const told = said.split("\n").slice(0, -1); // The last line may be cut.
+  const store = await openSqliteStore({ file });
+  t.after(() => store.close());
+  const found = new Set<string>();
+  for (;;) {
+    const { deliveries } = await claim(store, { limit: 1000 });
+    if (deliveries.length === 0) break;
+    for (const { messageId, recipients } of deliveries) {
+      found.add(messageId);
+      assert.equal(recipients.length, 1);
+    }
+  }
+  assert.ok(told.length >= 200);
+  assert.deepEqual(
+    told.filter((id) => !found.has(id)),
+    [],
+  );
+});
+
+test("a busy file is waited for, then refused, and the store goes on", async (t) => {
+  const file = temporaryFile(t);
+  const store = await openSqliteStore({ file, busyTimeoutMs: 20 });
+  t.after(() => store.close());
+  using other = new DatabaseSync(file);
+  other.exec("begin immediate");
+  await assert.rejects(store.enqueue([message()]), { code: "ERR_OUTBOX_STORE", message: /locked/ });
+  other.exec("rollback");
+  assert.equal((await store.enqueue([message()]))[0]?.kind, "stored");
+});
+
+test("calls that share a commit wait for a busy file together, not one after the other", async (t) => {
+  const file = temporaryFile(t);
+  // One after the other: on a busy machine making the tables takes longer than this timeout.
+  const store = await openSqliteStore({ file, busyTimeoutMs: 200 });
+  const witness = await openSqliteStore({ file, busyTimeoutMs: 200 });
+  t.after(() => Promise.all([store.close(), witness.close()]));
+  using other = new DatabaseSync(file);
+  other.exec("begin immediate");
+  const calls = Promise.allSettled(Array.from({ length: 50 }, () => store.enqueue([message()])));
+  // The file is free again when somebody else has been refused three times.
+  for (let times = 0; times < 3; times += 1) {
+    await assert.rejects(async () => witness.enqueue([message()]), { code: "ERR_OUTBOX_STORE" });
+  }
+  other.exec("rollback");
+  const stored = (await calls).filter(({ status }) => status === "fulfilled");
+  assert.equal(stored.length, 0, "some waited behind the others, and for longer");
+});
+
+test("what cannot be handed to the thread is refused alone", async (t) => {
+  const store = await openSqliteStore({ file: temporaryFile(t) });
+  t.after(() => store.close());
+  const circle: Record<string, unknown> = {};
+  circle.itself = circle;
+  const results = await Promise.allSettled([
+    store.enqueue([message()]),
+    store.enqueue([message({ tags: circle as never })]),
+    store.enqueue([message()]),
+  ]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
+  const { code, message: text } = (results[1] as PromiseRejectedResult).reason;
+  assert.equal(code, "ERR_OUTBOX_OPTION");
+  assert.match(text, /enqueue .* cannot be handed to the database: .*circular/);
+  assert.equal((await claim(store)).deliveries.length, 2);
+});
+
+test("more calls than fit into one request are answered each by its own result", async (t) => {
+  for (const maxBatch of [1, 3, 128]) {
+    const store = await openSqliteStore({ file: temporaryFile(t), maxBatch });
+    t.after(() => store.close());
+    const given = Array.from({ length: 300 }, () => message());
+    const stored = await Promise.all(given.map(async (one) => (await store.enqueue([one]))[0]?.id));
+    assert.deepEqual(
+      stored,
+      given.map(({ id }) => id),
+    );
+    const { deliveries } = await claim(store, { limit: 1000 });
+    const byId = new Map(deliveries.map(({ messageId, bytes }) => [messageId, bytes]));
+    for (const { id, bytes } of given) {
+      assert.deepEqual(Buffer.from(byId.get(id) as Uint8Array), bytes);
+    }
+  }
+});
+
+test("options that cannot be meant are refused with the value received", async () => {
+  for (const [options, message] of [
+    [{ file: "" }, /file must be a path; got ""/],
+    [{ file: ":memory:" }, /file must be a path/],
+    [{ file: "x", maxBatch: 0 }, /maxBatch .* got 0/],
+    [{ file: "x", busyTimeoutMs: -1 }, /busyTimeoutMs .* got -1/],
+  ] as const) {
+    await assert.rejects(openSqliteStore(options), { code: "ERR_OUTBOX_OPTION", message });
+  }
+  await assert.rejects(openSqliteStore({ file: "/nowhere/at/all.db" }), {
+    code: "ERR_OUTBOX_STORE",
+  });
+});

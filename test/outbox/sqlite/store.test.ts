@@ -1,0 +1,61 @@
+/** The store on SQLite under the suite of all stores. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { TestContext } from "node:test";
+import { type OutboxStore, openSqliteStore, type QueryHandle } from "../../../src/outbox/index.ts";
+import { systemClock } from "../../../src/system/index.ts";
+import { conformance } from "../contract/contract.ts";
+import type { ApplicationTransaction, StoreUnderTest } from "../contract/support.ts";
+
+async function open(t: TestContext): Promise<StoreUnderTest> {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
+  const file = join(folder, "outbox.db");
+  const stores: OutboxStore[] = [];
+  let offsetMs = 0;
+  const clock = { ...systemClock, wallTimeMs: () => Date.now() + offsetMs };
+  async function another(): Promise<OutboxStore> {
+    const store = await openSqliteStore({ file, clock });
+    stores.push(store);
+    return store;
+  }
+  t.after(async () => {
+    await Promise.all(stores.map((store) => store.close()));
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function begin(handleOf: (database: DatabaseSync) => ApplicationTransaction["handle"]) {
+    return async (): Promise<ApplicationTransaction> => {
+      const database = new DatabaseSync(file, { timeout: 5000 });
+      database.exec("begin immediate");
+      const end = (sql: string) => async () => {
+        database.exec(sql);
+        database.close();
+      };
+      return { handle: handleOf(database), commit: end("commit"), rollback: end("rollback") };
+    };
+  }
+  return {
+    store: await another(),
+    another,
+    advance(ms) {
+      offsetMs += ms;
+    },
+    transactions: {
+      "node:sqlite": begin((database) => database),
+      query: begin(queryOf),
+    },
+  };
+}
+
+/** The documented interface over a synchronous connection. */
+function queryOf(database: DatabaseSync): QueryHandle {
+  return {
+    async query(text, values) {
+      return { rows: database.prepare(text).all(...(values as never[])) };
+    },
+  };
+}
+
+conformance("sqlite", open);

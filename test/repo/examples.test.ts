@@ -1,0 +1,80 @@
+/**
+ * The examples, as a user has them: run against the built package, each in an empty folder. The README,
+ * or the page about the outbox, shows the same text, letter by letter.
+ */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, "../..");
+const folder = mkdtempSync(join(tmpdir(), "postbag-examples-"));
+
+const expected: Record<string, string> = {
+  "batcher.ts": "order 1 stored\norder 2 stored\nno order -3\n",
+  "maildir.ts": "S Subject: Lunch\n",
+  "delivery.ts": "3 messages in 1 batch, 3 names\n",
+  "durable-write.ts": 'not yet in place: true\n{ "greeting": "Good day" }\n\n',
+  "smtp.ts": "LMTP on 127.0.0.1\n",
+  "outbox.ts": "pending: Your order\n",
+  "nodemailer.ts": "Hello is pending\n",
+  "worker.ts": "mail delivery sent\n1 sent\n",
+  "relay.ts":
+    "order: permanent: 550 5.1.1 No such user\nann@one.example delivered\nbob@one.example failed\nredriven\n",
+  "kysely.ts": "1 order, 1 mail to ann@one.example\n",
+  "drizzle.ts": "1 order, 1 mail to ann@one.example\n",
+};
+
+/** What an application has installed beside ours. */
+const packages = ["nodemailer", "better-sqlite3", "kysely", "drizzle-orm"];
+
+before(async () => {
+  const installed = join(folder, "node_modules");
+  mkdirSync(join(installed, "postbag"), { recursive: true });
+  const dist = join(installed, "postbag", "dist");
+  await run(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json", "--outDir", dist], {
+    cwd: root,
+  });
+  cpSync(join(root, "package.json"), join(installed, "postbag", "package.json"));
+  symlinkSync(join(root, "node_modules"), join(installed, "postbag", "node_modules"));
+  for (const name of packages) {
+    symlinkSync(join(root, "node_modules", name), join(installed, name));
+  }
+});
+
+after(() => rmSync(folder, { recursive: true }));
+
+test("every example is run, and says what it should", async () => {
+  const examples = readdirSync(join(root, "examples"));
+  assert.deepEqual(examples.toSorted(), Object.keys(expected).toSorted());
+  for (const example of examples) {
+    const own = join(folder, basename(example, ".ts"));
+    mkdirSync(own);
+    cpSync(join(root, "examples", example), join(own, example));
+    const { stdout } = await run(process.execPath, [example], { cwd: own });
+    assert.equal(stdout, expected[example], example);
+  }
+});
+
+test("the README and the outbox's page show the examples as they are", () => {
+  const shown = ["README.md", "docs/outbox.md"].map((page) =>
+    readFileSync(join(root, page), "utf8"),
+  );
+  for (const example of Object.keys(expected)) {
+    const text = readFileSync(join(root, "examples", example), "utf8");
+    const isShown = shown.some((page) => page.includes(`\`\`\`ts\n${text}\`\`\``));
+    assert.ok(isShown, `no page shows examples/${example}`);
+  }
+});

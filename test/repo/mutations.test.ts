@@ -1,0 +1,24 @@
+/**
+ * The mutations still fit the sources: each text that a mutation replaces occurs exactly once. Whether a
+ * test fails without the guard is tried in `test:all`, because that takes minutes.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+const root = join(import.meta.dirname, "../..");
+
+test("every mutation fits its source", () => {
+  const files = globSync("test/slow/mutations/*.test.ts", { cwd: root });
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    ["--test", "--test-isolation=none", "--test-reporter=tap", ...files],
+    { cwd: root, encoding: "utf8", env: { ...env, POSTBAG_MUTATIONS: "check" } },
+  );
+  const faults = [...stdout.matchAll(/^ *error: (?:'|\|-\n\s*)(.*)$/gm)].map(([, text]) => text);
+  assert.deepEqual(faults, []);
+  assert.equal(status, 0, stdout.slice(-2000));
+});

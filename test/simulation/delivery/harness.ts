@@ -1,0 +1,289 @@
+/**
+ * A post office with a journal on a simulated disk: two senders, a reader who moves, flags and deletes,
+ * and somewhere the power is cut, the process killed, or a call fails. Every life begins with recovery.
+ */
+
+import {
+  JournalDisk,
+  type JournalDiskTools,
+} from "../../../src/delivery/commit/journal-committer.ts";
+import type { JournalDiskEvent } from "../../../src/delivery/committer.ts";
+import {
+  createKnownMailboxes,
+  createNameSource,
+  type Delivery,
+} from "../../../src/maildir/index.ts";
+import type { Clock, FileSystem, FileSystemSync } from "../../../src/system/index.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
+import type { SimDisk } from "../../support/sim-disk/disk.ts";
+import type { SimProcess } from "../../support/sim-disk/process.ts";
+import { MailLedger } from "../mail-expectations.ts";
+import { Reader } from "../mail-reader.ts";
+import {
+  draw,
+  type MailDiskOptions,
+  mailboxes,
+  mailDisk,
+  mailRoot,
+  secondHome,
+} from "../mail-setup.ts";
+
+const journalDirectory = "/var/journal";
+
+export interface WorldOptions extends MailDiskOptions {
+  readonly seed: number;
+  /** Whether a helper that flushes whole file systems is to be had. */
+  readonly bulk?: boolean;
+  /** Lets calls fail now and then. */
+  readonly faulty?: boolean;
+  readonly maxSegments?: number;
+  readonly maxBacklogBytes?: number;
+  /** Whether a failed flush of a directory loses its changes. */
+  readonly directoriesForget?: boolean;
+  /** Leaves a guard out, to see the sweep fail. */
+  readonly spoil?: (fileSystem: FileSystem, disk: SimDisk) => FileSystem;
+  readonly spoilSync?: (sync: FileSystemSync) => FileSystemSync;
+}
+
+export class World {
+  readonly ledger = new MailLedger((disk) => ({ mailboxes, staging: stagingOn(disk) }));
+  readonly random: SeededRandom;
+  disk: SimDisk;
+  readonly counted = { lives: 0, notOpened: 0, restored: 0, finished: 0, skipped: 0 };
+  readonly events: JournalDiskEvent[] = [];
+  readonly leftOpen: string[] = [];
+  readonly #options: WorldOptions;
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    this.random = new SeededRandom(options.seed);
+    this.disk = mailDisk(this.random, options);
+    this.disk.directoriesForget = options.directoriesForget ?? false;
+  }
+
+  /** One process recovers, delivers, and ends: its work done, killed, or with the power. */
+  async live(batches: number, manner: "close" | "drop" = "close"): Promise<void> {
+    const process = this.disk.start();
+    const reader = new Reader(this.disk, this.ledger, mailboxes, this.random);
+    this.disk.onTurn = () => {
+      if (!process.hasEnded) reader.turn();
+      if (this.#options.faulty && this.random.below(60) === 0) this.disk.failWriteBack();
+    };
+    if (this.#options.faulty) this.#breakSomething();
+    await this.untilEnd(process, async () => {
+      const disk = await this.open(process);
+      if (!disk) return;
+      const share = Math.ceil(batches / 2);
+      await Promise.all([
+        this.send(disk, share, process),
+        this.send(disk, batches - share, process),
+      ]);
+      if (manner === "close") await disk.close();
+      if (manner === "close" && !process.hasEnded) this.leftOpen.push(...process.openFiles);
+    });
+    if (!this.disk.isOff) await reader.rest();
+    this.disk.faults = [];
+    this.disk.onTurn = undefined;
+    if (!process.isDead && !this.disk.isOff) process.kill();
+  }
+
+  /** A life in which nothing goes wrong and nothing is sent: only recovery. */
+  async recover(): Promise<void> {
+    this.disk.faults = [];
+    this.disk.cutAt = undefined;
+    this.disk.killAt = undefined;
+    const process = this.disk.start();
+    try {
+      const disk = await this.open(process, true);
+      const { unavailable, damage } = disk!.recovered;
+      if (unavailable.length + damage.length > 0) {
+        throw new Error(`recovery on a good disk: ${JSON.stringify({ unavailable, damage })}`);
+      }
+      await disk!.close();
+    } finally {
+      process.kill();
+    }
+  }
+
+  /** Cuts the power, and goes on with one of the disks that a machine may find afterwards. */
+  loseLife(): void {
+    if (!this.disk.isOff) this.disk.cut();
+    this.disk = this.disk.afterCut();
+    this.ledger.afterCut(this.disk);
+  }
+
+  check(): void {
+    this.ledger.check(this.disk);
+  }
+
+  async open(process: SimProcess, mustOpen = false): Promise<JournalDisk | undefined> {
+    this.counted.lives += 1;
+    try {
+      const disk = await JournalDisk.open(
+        {
+          directory: journalDirectory,
+          publishWithinMs: 20,
+          maxBacklogBytes: this.#options.maxBacklogBytes ?? 30_000,
+          maxBacklogWaitMs: 200,
+          segmentBytes: 64 * 1024,
+          maxSegments: this.#options.maxSegments ?? 4,
+        },
+        this.#tools(process),
+      );
+      const { restored, finished, skipped } = disk.recovered;
+      this.counted.restored += restored;
+      this.counted.finished += finished;
+      this.counted.skipped += skipped;
+      return disk;
+    } catch (error) {
+      if (process.hasEnded) return undefined;
+      if (mustOpen || !this.#options.faulty) throw error;
+      this.counted.notOpened += 1;
+      return undefined;
+    }
+  }
+
+  #tools(process: SimProcess): JournalDiskTools {
+    const { spoil = (same) => same, spoilSync = (same) => same, bulk } = this.#options;
+    const clock = this.#clock(process);
+    const random = Buffer.alloc(8);
+    random.writeUInt32BE(this.#options.seed >>> 0);
+    random.writeUInt32BE(this.counted.lives, 4);
+    return {
+      fileSystem: spoil(process, this.disk),
+      clock,
+      names: createNameSource({ clock, host: "post.example", random }),
+      known: createKnownMailboxes(),
+      root: mailRoot,
+      openFileSystemSync: async (directory) =>
+        bulk ? spoilSync(this.#helper(process, directory)) : undefined,
+      onEvent: (event) => {
+        this.events.push(event);
+        if (process.hasEnded) return;
+        if (event.kind === "published") this.ledger.settled(event.ids);
+        if (event.kind === "orphaned") this.ledger.orphans(event.ids);
+      },
+    };
+  }
+
+  #helper(process: SimProcess, directory: string): FileSystemSync {
+    const sync = this.disk.openSync(process, directory);
+    let failed = false;
+    return {
+      sync: async () => {
+        try {
+          await sync(directory);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      },
+      get usable() {
+        return !failed;
+      },
+      close: async () => {},
+    };
+  }
+
+  async send(disk: JournalDisk, batches: number, process: SimProcess): Promise<void> {
+    for (let batch = 0; batch < batches; batch += 1) {
+      const most = this.random.below(4) === 0 ? 12 : 4;
+      const deliveries = Array.from({ length: 1 + this.random.below(most) }, () => this.delivery());
+      const results = await disk.commit(deliveries);
+      if (process.hasEnded) return;
+      for (const [index, result] of results.entries()) {
+        this.ledger.answered(deliveries[index]!, result.ok ? result.id : undefined);
+      }
+      for (let rest = this.random.below(12); rest > 0; rest -= 1) await oneTurn();
+    }
+  }
+
+  delivery(chosen?: string): Delivery {
+    return draw(this.ledger, this.random, chosen);
+  }
+
+  /** Runs what a process does, until it is done or the process has ended. */
+  async untilEnd(process: SimProcess, work: () => Promise<void>): Promise<void> {
+    let isDone = false;
+    const working = work().then(
+      () => {
+        isDone = true;
+      },
+      (error: unknown) => {
+        isDone = true;
+        const hadEnded = process.hasEnded;
+        process.kill();
+        if (!hadEnded) throw error;
+      },
+    );
+    while (!isDone && !process.hasEnded) await oneTurn();
+    if (isDone) await working;
+  }
+
+  /** Time goes on by itself, a little each turn of the event loop; not for the dead. */
+  #clock(process: SimProcess): Clock {
+    const timers = new Set<{ readonly dueMs: number; readonly callback: () => void }>();
+    let nowMs = 0;
+    let isTicking = false;
+    const tick = () => {
+      isTicking = false;
+      if (process.hasEnded || timers.size === 0) return;
+      const nextMs = Math.min(...[...timers].map(({ dueMs }) => dueMs));
+      nowMs += Math.max(5, Math.floor((nextMs - nowMs) / 20));
+      for (const timer of [...timers]) {
+        if (timer.dueMs > nowMs) continue;
+        timers.delete(timer);
+        timer.callback();
+      }
+      if (timers.size > 0) start();
+    };
+    const start = () => {
+      if (isTicking) return;
+      isTicking = true;
+      setImmediate(tick);
+    };
+    return {
+      now: () => nowMs,
+      wallTimeMs: () => this.disk.clockMs,
+      setTimeout: (callback, delayMs) => {
+        const timer = { dueMs: nowMs + delayMs, callback };
+        timers.add(timer);
+        start();
+        return timer;
+      },
+      clearTimeout: (timer) => timers.delete(timer as never),
+      setImmediate: (callback) => void setImmediate(callback),
+    };
+  }
+
+  #breakSomething(): void {
+    const errno = ["EIO", "ENOSPC", "EACCES", "EXDEV", "EDQUOT"][this.random.below(5)]!;
+    const first = this.disk.operations + this.random.below(200);
+    const last = first + [0, 0, 1, 3, 10, 1000][this.random.below(6)]!;
+    const failing = [
+      ["pwrite"],
+      ["rename"],
+      ["write", "fsync", "fdatasync", "syncfs"],
+      ["fsync", "rename", "open", "write", "pwrite", "lstat", "mkdir"],
+    ][this.random.below(4)]!;
+    this.disk.faults = [
+      {
+        errno,
+        matches: ({ number, name }) => number >= first && number <= last && failing.includes(name),
+      },
+    ];
+  }
+}
+
+/** The staging directories that are there, on whichever file system. */
+export function stagingOn(disk: SimDisk): string[] {
+  return [mailRoot, secondHome].flatMap((home) =>
+    [...(disk.inodeAt(home)?.names.keys() ?? [])]
+      .filter((name) => name.startsWith(".postbag-"))
+      .map((name) => `${home}/${name}`),
+  );
+}
+
+function oneTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

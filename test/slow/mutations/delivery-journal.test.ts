@@ -1,0 +1,306 @@
+/** Makes one mistake at a time in delivery through the journal, and requires that a test goes red. */
+import { type Mutation, testMutations } from "../../support/mutation.ts";
+
+const sweep = "delivery/power-cuts.test.ts";
+const eachCut = "^each file flushed, names any: a cut";
+const eachKill = "^each file flushed, names any: a kill";
+const bulkCut = "^whole file systems flushed, names any: a cut";
+const cases = "publishing-cases.test.ts";
+const recovery = "recovery-cases.test.ts";
+const strangers = "wrong-volumes.test.ts";
+const lostBulk = "^staged data lost in the write-back is staged again, bulk";
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "absence is interpreted only where the right identity was read",
+    edits: [
+      [
+        "volumes.ts",
+        "    if (recognises(found, expected, journal.starts)) return",
+        "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
+      ],
+    ],
+    test: strangers,
+    only: "^a mail file system that is missing",
+  },
+  {
+    guard: "an older copy of a mail file system is known by its start counter",
+    edits: [["next-step.ts", "    found.starts >= expected.starts &&\n", ""]],
+    test: strangers,
+    only: "^an older copy",
+  },
+  {
+    guard: "mail is published by descriptor, not by path",
+    edits: [
+      [
+        "publish-round.ts",
+        "directory, name: fileName }",
+        "directory, name: join(directoryOf(one), fileName) }",
+      ],
+      [
+        "file-worker.ts",
+        "fileSystem.renameInto(from, directory, name);",
+        "void directory;\n    fileSystem.rename(from, name);",
+      ],
+    ],
+    test: "publish-round.test.ts",
+  },
+  {
+    guard: "the directory opened is the mailbox's",
+    edits: [
+      [
+        "publish-round.ts",
+        "if (meant === undefined || found === meant) return",
+        'if (meant === undefined || found !== "") return',
+      ],
+    ],
+    test: "publish-round.test.ts",
+  },
+  {
+    guard: "what cannot be published is written to the log again before PUBLISHED passes it",
+    edits: [
+      [
+        "publisher.ts",
+        "const numbers = await this.#tools.logAgain(records);",
+        "const numbers = records.map(() => this.#reach + 1n);",
+      ],
+    ],
+    test: cases,
+    only: "^messages logged again",
+  },
+  {
+    guard: "what is written to the log again need not fit into one frame",
+    edits: [
+      [
+        "frame-log.ts",
+        "if (!isTooLarge(error) || records.length < 2) throw error;",
+        "throw error;",
+      ],
+    ],
+    test: "held-mail.test.ts",
+    only: "^more than a segment",
+  },
+  {
+    guard: "what waits for its next attempt moves on in the log",
+    edits: [["publisher.ts", "    await this.#carryForward();\n", ""]],
+    test: "held-mail.test.ts",
+    only: "^while it waits",
+  },
+  {
+    guard: "names the disk did not keep are published again",
+    edits: [
+      [
+        "publish-round.ts",
+        '      one.state = "logged";\n      one.obstacle = cause;',
+        "      void cause;",
+      ],
+    ],
+    test: cases,
+    only: "^names the disk did not keep",
+  },
+  {
+    guard: "the data of staged files is flushed before DURABLE",
+    edits: [
+      [
+        "staging.ts",
+        "return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);",
+        "return record.receivedMs === undefined ? undefined : file;",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "the names of staged files are flushed before DURABLE",
+    edits: [
+      [
+        "staging.ts",
+        "this.#keepSlice(slice));\n      await fileSystem.sync(directory);",
+        "this.#keepSlice(slice));",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "many staged files are flushed with their file system",
+    edits: [["staging.ts", "    await sync.sync();\n", ""]],
+    test: sweep,
+    only: bulkCut,
+  },
+  {
+    guard: "the helper that flushes is older than the files it vouches for",
+    edits: [
+      [
+        "staging.ts",
+        "    await sync.sync();\n",
+        "    await (await this.#tools.openFileSystemSync(this.path))?.sync();\n    void sync;\n",
+      ],
+    ],
+    test: cases,
+    only: lostBulk,
+  },
+  {
+    guard: "what was not kept is staged again to new files",
+    edits: [
+      ["staging.ts", "      await this.#keepEach(mailings);\n    }\n    for", "    }\n    for"],
+    ],
+    test: cases,
+    only: lostBulk,
+  },
+  {
+    guard: "DURABLE is written before the first rename",
+    edits: [["publisher.ts", "      await mark({ durable: reach }, this.#mayWaitMs);\n", ""]],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "DURABLE is on the disk before the first rename",
+    edits: [
+      [
+        "publisher.ts",
+        "      await mark({ durable: reach }, this.#mayWaitMs);\n",
+        "      void mark({ durable: reach }, this.#mayWaitMs);\n",
+      ],
+    ],
+    test: "publisher.test.ts",
+  },
+  {
+    guard: "every touched new/ is flushed before PUBLISHED",
+    edits: [["publish-round.ts", "    await fileSystem.sync(directory);\n", ""]],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "what recovery finds published is flushed before PUBLISHED",
+    edits: [
+      [
+        "replay.ts",
+        '    case "flush names":\n      return todo("renamed");',
+        '    case "flush names":\n      return { step, todo: undefined };',
+      ],
+    ],
+    test: recovery,
+    only: "^names any: recovery killed",
+  },
+  {
+    guard: "PUBLISHED does not pass what is not published",
+    edits: [
+      [
+        "publisher.ts",
+        "const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
+        "const done = open === undefined ? this.#reach : this.#reach;",
+      ],
+    ],
+    test: cases,
+    only: "^messages logged again|when publishing",
+  },
+  {
+    guard: "staging is swept after the log was read, not before",
+    edits: [
+      [
+        "recovery/recovery.ts",
+        "      const owed = ",
+        "      sweep(staging, new Set(), true, fileSystem);\n      const owed = ",
+      ],
+    ],
+    test: sweep,
+    only: `${eachCut}|${eachKill}`,
+  },
+  {
+    guard: "a message that a reader consumed is not made again",
+    edits: [
+      [
+        "replay.ts",
+        '    case "flush names":\n      return todo("renamed");',
+        '    case "flush names":\n      return todo("logged");',
+      ],
+    ],
+    test: sweep,
+    only: eachKill,
+  },
+  {
+    guard: "a file that has another name is not renamed over it",
+    edits: [
+      ["replay.ts", '.links > 1 ? "one of several names"', '.links > 99 ? "one of several names"'],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "the mailbox's directories are durable before the log has the message",
+    edits: [["ensure-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""]],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "a large body is durable before a frame refers to it",
+    edits: [
+      [
+        "large-bodies.ts",
+        "      await this.#fileSystem.syncData(file);\n      await staging.syncNames();\n",
+        "",
+      ],
+    ],
+    test: sweep,
+    only: eachCut,
+  },
+  {
+    guard: "a large body stays until PUBLISHED",
+    edits: [
+      [
+        "publisher.ts",
+        "    if (reach > this.#marks.durable) {\n",
+        "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
+      ],
+    ],
+    test: recovery,
+    only: "^a large body outlives",
+  },
+  {
+    guard: "a log older than the mail file system is known by the start counter",
+    edits: [["next-step.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
+    test: strangers,
+    only: "^an identity of a later start",
+  },
+  {
+    guard: "the identity of a file system is compared",
+    edits: [["next-step.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
+    test: strangers,
+    only: "^an identity of another file system",
+  },
+  {
+    guard: "a staging directory is locked",
+    edits: [
+      [
+        "volumes.ts",
+        'this.#unlocks.set(staging, fileSystem.lock(join(staging, "lock")));',
+        "this.#unlocks.set(staging, () => undefined);",
+      ],
+    ],
+    test: strangers,
+    only: "^a staging directory that another process",
+  },
+  {
+    guard: "staging is swept only after a log without an anomaly",
+    edits: [["recovery/recovery.ts", "damage.length === 0", "damage.length >= 0"]],
+    test: strangers,
+    only: "^damage in the middle",
+  },
+  {
+    guard: "a probe is renamed into the mailbox before it may use the journal",
+    edits: [
+      ["volumes.ts", "probe(volume.staging, mailbox, this.#tools.fileSystem)", "(probe, true)"],
+    ],
+    test: cases,
+    only: "^a mailbox in a quota tree",
+  },
+  {
+    guard: "staging is flushed before PUBLISHED",
+    edits: [["publish-round.ts", "    await staging.syncNames();\n", ""]],
+    test: sweep,
+    only: "^each file flushed, names any: a (cut|kill)",
+  },
+];
+
+testMutations(mutations);

@@ -1,0 +1,291 @@
+/** Makes one mistake at a time in the journal, and requires that a test goes red. */
+import { type Mutation, testMutations } from "../../support/mutation.ts";
+
+type Edit = Mutation["edits"][number];
+
+const sweep = "journal/power-cuts.test.ts";
+const units = "journal/journal.test.ts";
+const goodCut = "a cut at any instant on a good";
+const goodKill = "kills at any instant on a good";
+const badKill = "kills at any instant on a failing";
+const many = "many short runs";
+
+const log = "journal/log.ts";
+const twoInFlight: readonly Edit[] = [
+  [
+    log,
+    "step = this.#step()) await step();",
+    "step = this.#step()) {\n      void step();\n      await new Promise((done) => setImmediate(done));\n    }",
+  ],
+  [
+    log,
+    "    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);",
+    "    const start = segment.position;\n    this.#state.written(segment, frame, encoded);\n    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, start);",
+  ],
+  [log, "at: segment.position + at,", "at: start + at,"],
+  [
+    log,
+    "    this.#state.written(segment, frame, encoded);\n    this.#counts.writes += 1;",
+    "    this.#counts.writes += 1;",
+  ],
+];
+
+const adopt = `  adopt(found) {
+    const last = found
+      .filter(({ scan }) => scan.state === "segment")
+      .sort((a, b) => (a.scan.header.generation < b.scan.header.generation ? -1 : 1))
+      .at(-1);
+    const record = last?.scan.records.at(-1);
+    if (record === undefined) return;
+    const { generation, random } = last.scan.header;
+    this.#state.older = this.#state.older.filter((older) => older.generation !== generation);
+    const path = \`\${this.#files.directory}/\${last.name}\`;
+    this.#state.current = {
+      file: { name: last.name, file: this.#fileSystem.openForLog(path) },
+      generation,
+      random,
+      position: record.at + 4096 * Math.ceil((80 + record.infoBytes + record.payloadBytes) / 4096),
+      count: record.count + 1,
+      highest: new Map(last.scan.records.flatMap((r) => r.volumes.map((v) => [v, r.lsn]))),
+    };
+  }
+
+  opened(): void {`;
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "one log write is on its way at a time",
+    edits: twoInFlight,
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "nothing is appended to a segment of another process",
+    edits: [
+      ["journal/log.ts", "  opened(): void {", adopt],
+      [
+        "journal.ts",
+        "const { replay } = readLog(files);",
+        "const { replay, found } = readLog(files);",
+      ],
+      [
+        "journal.ts",
+        "        const frames = await writeDown",
+        "        log.adopt(found);\n        const frames = await writeDown",
+      ],
+    ],
+    test: sweep,
+    only: `${badKill}|${many}`,
+  },
+  {
+    guard: "nothing is appended to a segment whose write failed",
+    edits: [["journal/log.ts", "      this.#abandon(segment);\n", ""]],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "a segment whose write failed is never used again",
+    edits: [
+      [
+        "journal/log.ts",
+        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#state.retire(segment, false);",
+        "    if (segment.count > 0) this.#state.retire(segment, true);",
+      ],
+    ],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "a segment is used again only after PUBLISHED is on the disk",
+    edits: [
+      [
+        log,
+        "    this.#state.marks.set(volume, merged);\n",
+        `    this.#state.marks.set(volume, merged);
+    const { marks: known, older } = this.#state;
+    const isPublished = ([name, lsn]) => (known.get(name)?.published ?? 0n) >= lsn;
+    this.#release(older.filter((each) => !each.isKept && [...each.highest].every(isPublished)));\n`,
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the directory is flushed before the first record of a new segment",
+    edits: [["segment-files.ts", "      await syncDirectory(fileSystem, this.directory);\n", ""]],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the parents that were made are flushed",
+    edits: [
+      [
+        "segment-files.ts",
+        "    fileSystem.makeDirectory(path, 0o700);\n    await syncDirectory(fileSystem, parent);\n",
+        "    fileSystem.makeDirectory(path, 0o700);\n",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "the parents that were there are flushed: a killed process may have made them",
+    edits: [
+      ["segment-files.ts", "    await syncDirectory(fileSystem, parent);\n  } catch", "  } catch"],
+    ],
+    test: sweep,
+    only: goodKill,
+  },
+  {
+    guard: "ABORT is written",
+    edits: [["log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "ABORT is honoured",
+    edits: [
+      [
+        "contents.ts",
+        "const records = scan.records.filter(({ count }) => count < end);",
+        "const { records } = scan;",
+      ],
+    ],
+    test: sweep,
+    only: many,
+  },
+  {
+    guard: "ABORT precedes anything else: nothing is accepted before it is written",
+    edits: [
+      [
+        "journal/log.ts",
+        "    if (this.#isFailing) return this.#repairIsDue",
+        "    this.#isFailing = false;\n    if (this.#isFailing) return this.#repairIsDue",
+      ],
+    ],
+    test: units,
+    only: "after a second failure",
+  },
+  {
+    guard: "the random bits of a segment are compared",
+    edits: [
+      [
+        "format.ts",
+        "head.generation === header.generation && Buffer.compare(head.random, header.random) === 0",
+        "head.generation === header.generation",
+      ],
+    ],
+    test: "scan.test.ts",
+  },
+  {
+    guard: "the generation of a record is compared",
+    edits: [["format.ts", "head.generation === header.generation && Buffer", "Buffer"]],
+    test: "format.test.ts",
+  },
+  {
+    guard: "the checksum of the head is checked",
+    edits: [
+      [
+        "format.ts",
+        '  if (head.readUInt32BE(8) !== crc32(head.subarray(12))) return { state: "none" };\n',
+        "",
+      ],
+    ],
+    test: "format.test.ts",
+  },
+  {
+    guard: "the checksum of the body is checked",
+    edits: [["format.ts", "crc32(body) === head.readUInt32BE(72)", "body.length >= 0"]],
+    test: "format.test.ts",
+  },
+  {
+    guard: "a version that is not understood is refused",
+    edits: [["read-log.ts", 'if (scan.state === "foreign")', 'if (scan.state === "never")']],
+    test: units,
+    only: "a later version",
+  },
+  {
+    guard: "the last frame of every older segment is copied before anybody acts on it",
+    edits: [["journal.ts", "if (!doubtful || copies.has(doubtful.lsn)) continue;", "continue;"]],
+    test: sweep,
+    only: `${badKill}|${goodKill}|${many}`,
+  },
+  {
+    guard: "the log is written down as understood before anybody acts on it",
+    edits: [["journal.ts", "  await log.writeState();\n  const copies", "  const copies"]],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "a mark resolves when it is on the disk",
+    edits: [
+      [
+        "mark-waiters.ts",
+        "      this.#waiters.push({ resolve, reject });\n",
+        "      this.#waiters.push({ resolve, reject });\n      resolve();\n",
+      ],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "a generation is higher than every one before",
+    edits: [
+      ["log-state.ts", "this.#generation = options.highestGeneration;", "this.#generation = 0n;"],
+    ],
+    test: sweep,
+    only: goodCut,
+  },
+  {
+    guard: "new mail never gets the reserved spare",
+    edits: [["journal/place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
+    test: units,
+    only: "only the reserved spare",
+  },
+  {
+    guard: "a hole in front of valid frames is damage",
+    edits: [["scan.ts", "if (count > expected) holes.push([expected, count]);", ""]],
+    test: units,
+    only: "damage is reported",
+  },
+  {
+    guard: "a segment cut short behind what was acknowledged is damage",
+    edits: [
+      ["contents.ts", "    if (found < wanted) damage.push", "    if (found < 0) damage.push"],
+    ],
+    test: units,
+    only: "a missing segment",
+  },
+  {
+    guard: "a listed segment that is missing is damage",
+    edits: [
+      [
+        "contents.ts",
+        "for (const wanted of missing)",
+        "for (const wanted of missing.slice(missing.length))",
+      ],
+    ],
+    test: units,
+    only: "a missing segment",
+  },
+  {
+    guard: "segments of a damaged log stay",
+    edits: [["journal.ts", "    !isDamaged && frames.every(", "    frames.every("]],
+    test: units,
+    only: "damage is reported",
+  },
+  {
+    guard: "the lock is taken",
+    edits: [
+      [
+        "journal.ts",
+        'async () => fileSystem.lock(join(directory, "lock"))',
+        'async () => { join(directory, "lock"); return () => undefined; }',
+      ],
+    ],
+    test: units,
+    only: "never share a directory",
+  },
+];
+
+testMutations(mutations);

@@ -1,0 +1,117 @@
+/** Makes one mistake at a time in what keeps the outbox honest under faults, and requires that a test goes red. */
+import { type Mutation, testMutations } from "../../support/mutation.ts";
+
+const mutations: readonly Mutation[] = [
+  {
+    guard: "the intent is durable before the final dot",
+    edits: [["attempt.ts", "if (!intents) return;", "return;"]],
+    test: "kill.test.ts",
+    only: "killed after 250: it is held",
+  },
+  {
+    guard: "a dot is not sent when too little of the lease is left",
+    edits: [["leases.ts", "return untilMs - clock.now() >= leaseMs * freshPart;", "return true;"]],
+    test: "worker-faults.test.ts",
+    only: "with too little left of its lease",
+  },
+  {
+    guard: "an intent that the store did not take keeps the dot back",
+    edits: [["attempt.ts", 'if (!valid) throw new LeaseLost("the lease was lost");', ""]],
+    test: "worker/worker.test.ts",
+    only: "cancelled meanwhile",
+  },
+  {
+    guard: "an outcome is written however long the store takes",
+    edits: [
+      [
+        "process-delivery.ts",
+        "return untilDone(write, { clock, signal: givingUp, onFailure });",
+        "return write();",
+      ],
+    ],
+    test: "worker-faults.test.ts",
+    only: "a store that fails before complete",
+  },
+  {
+    guard: "before it claims a worker renews what may have run out",
+    edits: [["claims.ts", "await this.#leases.makeCertain();", ""]],
+    test: "worker-faults.test.ts",
+    only: "an outage longer than the lease",
+  },
+  {
+    guard: "only who is undecided is sent to",
+    edits: [
+      [
+        "delivery-state.ts",
+        "const recipients = claimed.recipients.filter(isUndecided);",
+        "const recipients = claimed.recipients;",
+      ],
+    ],
+    test: "smtp-server-faults.test.ts",
+    only: "4yz to one recipient",
+  },
+  {
+    guard: "a lost reply is a doubt",
+    edits: [
+      [
+        "delivery-state.ts",
+        'outcome.kind !== "delivered" && outcome.inDoubt);',
+        'outcome.kind !== "delivered" && !outcome);',
+      ],
+    ],
+    test: "smtp-network.test.ts",
+    only: "drop of the reply to the dot",
+  },
+  {
+    guard: "an open attempt of a holder that vanished is a doubt",
+    edits: [
+      ["sqlite/claim.ts", "db.get(OPEN_ATTEMPT, delivery) !== undefined", "delivery === undefined"],
+    ],
+    test: "kill.test.ts",
+    only: "killed after 250: it is held",
+  },
+  {
+    guard: "PostgreSQL: a write without an answer is in doubt",
+    edits: [
+      [
+        "database.ts",
+        'if (access === "write" && isInDoubt(error)) {',
+        'if (access === "write" && !error) {',
+      ],
+    ],
+    test: "postgres-network.test.ts",
+    only: "an enqueue that gets no answer",
+  },
+  {
+    guard: "what is no reply to the dot is no delivery",
+    edits: [
+      [
+        "transaction-end.ts",
+        ": { reply, accepted: false, inDoubt: true };",
+        ": { reply, accepted: true };",
+      ],
+    ],
+    test: "smtp-server-faults.test.ts",
+    only: "breaks off in its reply at dot",
+  },
+  {
+    guard: "required encryption is required",
+    edits: [["client/session.ts", 'requireTLS: target.tls === "required",', "requireTLS: false,"]],
+    test: "relay-tls.test.ts",
+    only: "takes STARTTLS out of its offers",
+  },
+  {
+    guard: "a certificate is checked where encryption is required",
+    edits: [
+      [
+        "client/session.ts",
+        'rejectUnauthorized: target.tls !== "opportunistic"',
+        "rejectUnauthorized: false",
+      ],
+    ],
+    test: "relay-tls.test.ts",
+    only: "whose certificate",
+  },
+];
+
+testMutations(mutations);

@@ -1,0 +1,178 @@
+/**
+ * The package as somebody installs it: packed, installed in an empty folder, each door opened, its
+ * command run. Needs the package registry, or a cache that knows the dependencies.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { after, before, test } from "node:test";
+import { sendMessage } from "../../process/support/client.ts";
+import { filesIn, run, serve, temporaryFolder } from "../../process/support/postbag.ts";
+
+const root = join(import.meta.dirname, "../../..");
+const folder = mkdtempSync(join(tmpdir(), "postbag-package-"));
+const app = join(folder, "app");
+const command = [process.execPath, join(app, "node_modules/postbag/bin/postbag.js")] as const;
+let missing: string | undefined;
+
+/** Runs a program to its end and returns what it printed. */
+function sh(cwd: string, program: string, ...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd, encoding: "utf8" });
+  assert.equal(status, 0, `${program} ${args.join(" ")}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+before(() => {
+  // Packed from a copy, because packing builds, and somebody may be building in the checkout.
+  const source = join(folder, "source");
+  const { files } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const parts = [
+    "package.json",
+    "README.md",
+    "LICENSE",
+    "src",
+    "tsconfig.json",
+    "tsconfig.build.json",
+  ];
+  for (const part of [...parts, ...files].filter((name) => name !== "dist")) {
+    if (!existsSync(join(root, part))) continue; // What must be there is tested below.
+    cpSync(join(root, part), join(source, part), { recursive: true });
+  }
+  symlinkSync(join(root, "node_modules"), join(source, "node_modules"));
+  sh(source, "npm", "pack", "--silent", "--pack-destination", folder);
+  const { version } = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
+  const tarball = join(folder, `postbag-${version}.tgz`);
+  cpSync(tarball, join(app, "postbag.tgz"));
+  writeFileSync(join(app, "package.json"), '{"private": true, "type": "module"}\n');
+  const install = ["install", "--prefer-offline", "--no-audit", "--no-fund", "./postbag.tgz"];
+  const { status, stderr } = spawnSync("npm", install, { cwd: app, encoding: "utf8" });
+  if (status !== 0 && /ENOTFOUND|EAI_AGAIN|ENOTCACHED|ECONNREFUSED|ETIMEDOUT/.test(stderr)) {
+    missing = "needs the package registry";
+    return;
+  }
+  assert.equal(status, 0, stderr);
+});
+
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test("the package holds what is run and read, and no sources or tests", (t) => {
+  if (missing) return t.skip(missing);
+  const listed = sh(app, "tar", "-tzf", "postbag.tgz").trim().split("\n");
+  for (const file of [
+    "bin/postbag.js",
+    "dist/cli/main.js",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+  ]) {
+    assert.ok(listed.includes(`package/${file}`), file);
+  }
+  const strays = listed.filter((path) =>
+    /\.test\.|(?<!\.d)\.ts$|^package\/(src|test|node_modules)\//.test(path),
+  );
+  assert.deepEqual(strays, []);
+});
+
+test("publint finds nothing to improve in the package", (t) => {
+  if (missing) return t.skip(missing);
+  const publint = join(root, "node_modules/.bin/publint");
+  sh(app, publint, "--strict", "--pack", "false", join(app, "node_modules/postbag"));
+});
+
+test("every subpath is imported, and the executor delivers one message", (t) => {
+  if (missing) return t.skip(missing);
+  const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const doors = Object.keys(exports).filter((path) => path !== "./package.json");
+  const script = `
+    for (const door of ${JSON.stringify(doors)}) {
+      const names = Object.keys(await import(door.replace(".", "postbag")));
+      if (names.length === 0) throw new Error(door + " is empty");
+    }
+    const { DeliveryExecutor } = await import("postbag/delivery");
+    const executor = await DeliveryExecutor.open();
+    const id = await executor.deliver(${JSON.stringify(join(folder, "Maildir"))}, Buffer.from("Subject: x\\n\\nx\\n"));
+    await executor.close();
+    const { createOutbox, openSqliteStore } = await import("postbag/outbox");
+    await using outbox = createOutbox({ store: await openSqliteStore({ file: "outbox.db" }) });
+    await outbox.enqueue({ from: "a@example.org", to: "b@example.com", subject: "x", text: "x" });
+    console.log(id);
+  `;
+  writeFileSync(join(app, "try.js"), script);
+  const id = sh(app, process.execPath, "try.js").trim();
+  assert.equal(readFileSync(join(folder, "Maildir/new", id), "utf8"), "Subject: x\n\nx\n");
+});
+
+test("a program in TypeScript compiles against the package's types", (t) => {
+  if (missing) return t.skip(missing);
+  const source = `
+    import { DeliveryExecutor, type DeliveryEvent } from "postbag/delivery";
+    import { Batcher } from "postbag/batcher";
+    import type { Deliver } from "postbag/mail";
+    import { Maildir } from "postbag/maildir";
+    import { createOutbox, openSqliteStore, type Mail, postbagTransport } from "postbag/outbox";
+    import { startMailServer } from "postbag/smtp";
+    import { writeFileDurably } from "postbag/system";
+    export const parts: unknown[] = [DeliveryExecutor, Batcher, Maildir, startMailServer, writeFileDurably, createOutbox, openSqliteStore, postbagTransport];
+    export type Names = [DeliveryEvent, Deliver, Mail];
+  `;
+  writeFileSync(join(app, "types.ts"), source);
+  const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024"];
+  const types = ["--types", "node", "--typeRoots", join(root, "node_modules/@types")];
+  sh(app, join(root, "node_modules/.bin/tsc"), ...options, ...types, "types.ts");
+});
+
+test("its serve takes one message, and its deliver another", async (t) => {
+  if (missing) return t.skip(missing);
+  const data = join(temporaryFolder(t), "data");
+  const server = await serve(t, data, [], { command, cwd: app });
+  assert.match((await sendMessage(server.smtpPort, "Subject: x\n\nx")) ?? "", /^250 /);
+  const piped = await run(["deliver", "--data", data, "--to", "you@localhost"], {
+    command,
+    input: "Subject: y\n\ny\n",
+  });
+  assert.equal(piped.code, 0, piped.stderr);
+  assert.equal(filesIn(data, "localhost/you").size, 2);
+  assert.equal((await server.stop()).code, 0);
+});
+
+test("npx finds the command", (t) => {
+  if (missing) return t.skip(missing);
+  const path = `${join(root, "node_modules/.bin")}${delimiter}${process.env.PATH}`;
+  const { stdout } = spawnSync("npx", ["--no", "postbag", "--version"], {
+    cwd: app,
+    encoding: "utf8",
+    env: { ...process.env, PATH: path },
+  });
+  assert.match(stdout, /^\d+\.\d+\.\d+$/m);
+});
+
+test("below Node 24 the command says in one line what to install", async (t) => {
+  if (missing) return t.skip(missing);
+  const folders = (process.env.PATH ?? "")
+    .split(delimiter)
+    .filter((path) => !path.includes("node_modules"));
+  const older = folders
+    .map((path) => join(path, "node"))
+    .find((path) => {
+      const { stdout } = spawnSync(path, ["--version"], { encoding: "utf8" });
+      return stdout && Number(/^v(\d+)/.exec(stdout)?.[1]) < 24;
+    });
+  if (older === undefined) return t.skip("needs a Node below 24 on the PATH");
+  const { code, stdout, stderr } = await run(["serve"], { command: [older, command[1]], cwd: app });
+  assert.equal(code, 1);
+  assert.equal(stdout, "");
+  assert.match(
+    stderr,
+    /^Postbag needs Node 24 or newer; this is \d+\.\d+\.\d+\. Install [^\n]+\n$/,
+  );
+});

@@ -1,0 +1,100 @@
+/**
+ * What the processes of a run tell the world outside the disk, and what must therefore be on the disk
+ * after a cut.
+ *
+ * Every event is stamped on the machine's monotonic clock so that it claims no more than was so at that
+ * instant: an acknowledgement or a finished deed *after* it, the beginning of a deed *before* it.
+ */
+import type { FileSystemName } from "../../support/recorded-disk/index.ts";
+
+export interface Acknowledgement {
+  readonly kind: "acknowledged";
+  readonly serial: number;
+  /** The mailbox below the mail root. */
+  readonly mailbox: string;
+  /** The file name in `new/`, when the way of delivering tells it. */
+  readonly id?: string;
+  readonly atNs: number;
+}
+
+/** A message is visible for good: no other name of it is left behind, in `tmp/` or in staging. */
+export interface Settlement {
+  readonly kind: "settled";
+  readonly serial: number;
+  readonly atNs: number;
+}
+
+/** A process is ready to deliver, and has recovered what earlier ones left. */
+export interface Opening {
+  readonly kind: "opened";
+  /** The first message it will send; all below are settled. */
+  readonly first: number;
+  readonly atNs: number;
+}
+
+/** A reader begins to delete a message, or has deleted it and flushed the directory. */
+export interface Removal {
+  readonly kind: "removing" | "removed";
+  readonly serial: number;
+  readonly atNs: number;
+}
+
+/** A reader has moved a message and flushed both directories. */
+export interface Move {
+  readonly kind: "moved";
+  readonly serial: number;
+  /** Where the message is now, below the mail root. */
+  readonly to: string;
+  readonly atNs: number;
+}
+
+export type LoadEvent = Acknowledgement | Settlement | Opening | Removal | Move;
+
+export function say(...events: readonly LoadEvent[]): void {
+  process.stdout.write(events.map((event) => `${JSON.stringify(event)}\n`).join(""));
+}
+
+/** Reads what a process said; a last line that `kill -9` cut short was not said. */
+export function heard(output: string): LoadEvent[] {
+  const lines = output.split("\n").slice(0, -1);
+  return lines.map((line): LoadEvent => JSON.parse(line));
+}
+
+export interface Expectation {
+  readonly acknowledged: readonly Acknowledgement[];
+  /** A reader may have deleted these. */
+  readonly removing: ReadonlySet<number>;
+  /** A reader deleted these durably, and they must stay away. */
+  readonly removed: ReadonlySet<number>;
+  /** A reader deleted these durably, but on btrfs before the delivery was settled. */
+  readonly removedEarly: ReadonlySet<number>;
+  /** By serial, where a reader moved it durably. */
+  readonly moved: ReadonlyMap<number, string>;
+}
+
+/** What a cut at this instant owes. */
+export function expectationAt(
+  fileSystem: FileSystemName,
+  events: readonly LoadEvent[],
+  atNs: number,
+): Expectation {
+  const before = events.filter((event) => event.atNs <= atNs);
+  const of = <Kind extends LoadEvent["kind"]>(kind: Kind) =>
+    before.filter((event): event is Extract<LoadEvent, { kind: Kind }> => event.kind === kind);
+  const serials = (list: readonly { readonly serial: number }[]) =>
+    new Set(list.map(({ serial }) => serial));
+
+  const settled = serials(of("settled"));
+  const opened = Math.max(-1, ...of("opened").map(({ first }) => first));
+  const isEarly = ({ serial }: { readonly serial: number }) =>
+    fileSystem === "btrfs" && serial >= opened && !settled.has(serial);
+  const removals = [...of("removing"), ...of("removed")];
+  const removed = removals.filter(({ kind }) => kind === "removed");
+  return {
+    acknowledged: of("acknowledged"),
+    removing: serials(removals),
+    removed: serials(removed.filter((removal) => !isEarly(removal))),
+    removedEarly: serials(removed.filter(isEarly)),
+    moved: new Map(of("moved").map(({ serial, to }) => [serial, to])),
+  };
+}

@@ -1,0 +1,68 @@
+/** Journals that leave out one flush each. The rig must catch every one, or its verdict means nothing. */
+import { constants, openSync } from "node:fs";
+import { JournalDisk } from "../../../src/delivery/commit/journal-committer.ts";
+import type { Disk, JournalCommit } from "../../../src/delivery/index.ts";
+import { createKnownMailboxes, createNameSource } from "../../../src/maildir/index.ts";
+import { type FileSystem, nodeFileSystem, systemClock } from "../../../src/system/index.ts";
+
+const { O_NOFOLLOW, O_WRONLY } = constants;
+
+const faults = {
+  /** A frame is acknowledged from the page cache. */
+  "written without flushes": {
+    openForLog: (path) => openSync(path, O_WRONLY | O_NOFOLLOW),
+  },
+  /** DURABLE is written although the data of what is staged was not flushed. */
+  "marked before the checkpoint": {
+    syncData: async (file) => {
+      if (!isStaged(file)) await nodeFileSystem.syncData(file);
+    },
+  },
+  /** PUBLISHED is written although no new name was flushed. */
+  "settled before the names": {
+    sync: async (file) => {
+      const path = nodeFileSystem.pathOf(file);
+      if (!path.endsWith("/new") && !isStagingItself(path)) await nodeFileSystem.sync(file);
+    },
+  },
+} as const satisfies Record<string, Partial<FileSystem>>;
+export type JournalFault = keyof typeof faults;
+
+function isStaged(file: number): boolean {
+  return nodeFileSystem.pathOf(file).includes("/.postbag-");
+}
+
+function isStagingItself(path: string): boolean {
+  return /\/\.postbag-[^/]+$/.test(path);
+}
+
+/** Opens a journal with one fault; it flushes file by file, so that nothing else makes up for it. */
+export async function openFaultyJournal(
+  fault: JournalFault,
+  mailRoot: string,
+  { journal, ...sizes }: JournalCommit,
+): Promise<Disk> {
+  const change: Partial<FileSystem> = faults[fault];
+  const disk = await JournalDisk.open(
+    {
+      directory: journal,
+      ...sizes,
+      publishWithinMs: 20,
+      maxBacklogBytes: 64 * 1024 * 1024,
+      maxBacklogWaitMs: 5000,
+    },
+    {
+      fileSystem: { ...nodeFileSystem, ...change },
+      clock: systemClock,
+      names: createNameSource({ clock: systemClock }),
+      known: createKnownMailboxes(),
+      root: mailRoot,
+      openFileSystemSync: async () => undefined,
+      onEvent: () => {},
+    },
+  );
+  return {
+    commit: (deliveries) => disk.commit(deliveries),
+    close: () => disk.close(),
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * A reader of all mailboxes at once, as an IMAP server is one: it looks into every `new/` again and
+ * again, takes what it finds at once, and moves, flags or deletes a part of it.
+ *
+ * Mostly it flushes nothing, as readers do; now and then it does, and then what it did must last. It is
+ * told nothing of the deliveries, so it also meets messages whose names are not durable yet.
+ */
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { nowNs } from "../../support/recorded-disk/index.ts";
+import { say } from "./events.ts";
+import { serialOf } from "./messages.ts";
+
+export interface Reader {
+  /** Ends reading. @throws when it met a file that was not a whole message. */
+  stop(): Promise<void>;
+}
+
+const pauseMs = 1;
+
+/** Starts reading the mailboxes in a directory. */
+export function startReader(root: string, seed: number): Reader {
+  const seen = new Set<string>();
+  let isStopped = false;
+  const look = (mailbox: string): void => {
+    for (const name of namesIn(join(root, mailbox, "new"))) {
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const serial = serialOf(seed, readFileSync(join(root, mailbox, "new", name)));
+      if (serial === undefined) throw new Error(`${mailbox}/new/${name} is visible and not whole`);
+      treat(root, mailbox, name, serial);
+    }
+  };
+  const reading = (async () => {
+    while (!isStopped) {
+      for (const mailbox of namesIn(root)) look(mailbox);
+      await pause(pauseMs);
+    }
+  })();
+  // Told by `stop`; until then it is nobody's.
+  reading.catch(() => {});
+  return {
+    stop: () => {
+      isStopped = true;
+      return reading;
+    },
+  };
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
+    throw error;
+  }
+}
+
+function treat(root: string, mailbox: string, name: string, serial: number): void {
+  const [fresh, cur] = [join(root, mailbox, "new"), join(root, mailbox, "cur")] as const;
+  const moveAs = (flags: string) => renameSync(join(fresh, name), join(cur, `${name}:2,${flags}`));
+  const remove = () => {
+    say({ kind: "removing", serial, atNs: nowNs() });
+    rmSync(join(fresh, name));
+  };
+  switch (serial % 16) {
+    case 3:
+      remove();
+      break;
+    case 1:
+    case 5:
+      moveAs("");
+      break;
+    case 13:
+      moveAs("");
+      renameSync(join(cur, `${name}:2,`), join(cur, `${name}:2,S`));
+      break;
+    case 8:
+      remove();
+      flush(fresh);
+      say({ kind: "removed", serial, atNs: nowNs() });
+      break;
+    case 10:
+      moveAs("S");
+      flush(cur);
+      flush(fresh);
+      say({ kind: "moved", serial, to: `${mailbox}/cur/${name}:2,S`, atNs: nowNs() });
+  }
+}
+
+function flush(directory: string): void {
+  const descriptor = openSync(directory, "r");
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}

@@ -1,0 +1,147 @@
+/**
+ * Records what reaches the disks while a load delivers mail, is killed and starts again, or while a
+ * process recovers what a power cut left.
+ */
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import {
+  childEnvironment,
+  type FileSystemName,
+  nowNs,
+  RecordedDisk,
+  type Recording,
+} from "../../support/recorded-disk/index.ts";
+import { heard, type LoadEvent } from "./events.ts";
+import type { Places } from "./journal-places.ts";
+import type { Load } from "./load.ts";
+import { journalOf, type Method } from "./methods.ts";
+import type { Recovered, RecoverOptions } from "./recover.ts";
+
+export interface Run {
+  readonly fileSystem: FileSystemName;
+  readonly method: Method;
+  readonly seed: number;
+  /** The disk with the mail, and behind it the one with the journal if that is another. */
+  readonly recordings: readonly Recording[];
+  readonly events: readonly LoadEvent[];
+  readonly startedNs: number;
+  readonly endedNs: number;
+  /** When the process was killed, and when the next one had recovered. */
+  readonly killed?: { readonly atNs: number; readonly openedNs: number };
+}
+
+export interface LoadPlan extends Omit<Load, keyof Places | "first"> {
+  /** Kills the process with SIGKILL after about half of the mail; another one goes on. */
+  readonly isKilled?: boolean;
+}
+
+const flushMs = 2;
+
+/** Runs a load on new disks to its end. */
+export async function recordRun(fileSystem: FileSystemName, plan: LoadPlan): Promise<Run> {
+  const { isKilled = false, ...load } = plan;
+  const { method, seed, messages } = load;
+  await using disks = new AsyncDisposableStack();
+  const up = async () => disks.use(await RecordedDisk.up({ fileSystem, flushMs, record: true }));
+  const all = [await up()];
+  if (journalOf(method) === "another disk") all.push(await up());
+  const places = placesOf(all.map(({ mountPoint }) => mountPoint));
+
+  const startedNs = nowNs();
+  const first = await runLoad(
+    { ...load, ...places, first: 0 },
+    isKilled ? messages / 2 : undefined,
+  );
+  const second = isKilled
+    ? await runLoad({ ...load, ...places, first: messages, messages: messages / 2 })
+    : undefined;
+  const endedNs = nowNs();
+  const opening = second?.events.find(({ kind }) => kind === "opened");
+  return {
+    ...{ fileSystem, method, seed, startedNs, endedNs },
+    recordings: await Promise.all(all.map((disk) => disk.recording())),
+    events: [...first.events, ...(second?.events ?? [])],
+    ...(opening && { killed: { atNs: first.endedNs, openedNs: opening.atNs } }),
+  };
+}
+
+/** Says where things lie, given the roots of the file systems of a run. */
+export function placesOf([disk, journalDisk]: readonly string[]): Places {
+  return { disk: disk!, ...(journalDisk !== undefined && { journalDisk }) };
+}
+
+interface LoadEnd {
+  readonly events: readonly LoadEvent[];
+  readonly endedNs: number;
+}
+
+/** Runs one process, and kills it once so many messages were acknowledged. */
+async function runLoad(load: Load, killAfter = Number.POSITIVE_INFINITY): Promise<LoadEnd> {
+  const child = spawn(
+    process.execPath,
+    [join(import.meta.dirname, "load.ts"), JSON.stringify(load)],
+    { env: childEnvironment, stdio: ["ignore", "pipe", "inherit"] },
+  );
+  let output = "";
+  let acknowledged = 0;
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    output += chunk;
+    acknowledged += chunk.split('"acknowledged"').length - 1;
+    if (acknowledged >= killAfter) child.kill("SIGKILL");
+  });
+  const [code, signal] = await once(child, "close");
+  const isMeant = killAfter < Number.POSITIVE_INFINITY ? signal === "SIGKILL" : code === 0;
+  if (!isMeant) throw new Error(`the load ended with ${code ?? signal}: ${JSON.stringify(load)}`);
+  return { events: heard(output), endedNs: nowNs() };
+}
+
+/** Recovers in a process of its own. @throws when that process does not end well */
+export async function recover(options: RecoverOptions): Promise<Recovered> {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [join(import.meta.dirname, "recover.ts"), JSON.stringify(options)],
+    { env: childEnvironment, timeout: recoveryLimitMs },
+  );
+  return JSON.parse(stdout);
+}
+
+/** Numbers of the messages delivered after recovery: the recorded one, and the one that ends a cut. */
+export const afterwards = { first: 1_000_000, last: 1_000_001 };
+
+/** A recovery that hangs is a failure of its own; this one takes a second at most. */
+const recoveryLimitMs = 60_000;
+
+/**
+ * Puts disk images into new recorded disks and recovers there. Cuts of the run that is returned are cuts
+ * during the recovery from an earlier cut.
+ *
+ * @param images Of the disks of `run`, as a cut at `cutNs` left them.
+ */
+export async function recordRecovery(
+  run: Run,
+  cutNs: number,
+  images: readonly string[],
+): Promise<Run> {
+  await using disks = new AsyncDisposableStack();
+  const all: RecordedDisk[] = [];
+  for (const [position, image] of images.entries()) {
+    const sizeMb = run.recordings[position]!.sizeBytes / 1024 ** 2;
+    const { fileSystem } = run;
+    const disk = await RecordedDisk.up({ fileSystem, sizeMb, flushMs, record: true, image });
+    all.push(disks.use(disk));
+  }
+  const startedNs = nowNs();
+  const places = placesOf(all.map(({ mountPoint }) => mountPoint));
+  const { delivered } = await recover({ ...places, seed: run.seed, serial: afterwards.first });
+  return {
+    fileSystem: run.fileSystem,
+    method: run.method,
+    seed: run.seed,
+    startedNs,
+    endedNs: nowNs(),
+    recordings: await Promise.all(all.map((disk) => disk.recording())),
+    events: [...run.events.filter(({ atNs }) => atNs <= cutNs), delivered],
+  };
+}

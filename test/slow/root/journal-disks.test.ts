@@ -1,0 +1,276 @@
+/**
+ * The server with a journal when a disk is full, read-only or stands still between the answer and the
+ * mailbox: what was acknowledged is kept and becomes visible when the disk allows it, new mail is put
+ * off, and neither a start nor an end depends on the disk being well.
+ */
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { sendMessage } from "../../process/support/client.ts";
+import { countStored, startLoad } from "../../process/support/load.ts";
+import {
+  atEnd,
+  filesIn,
+  type Server,
+  serve,
+  temporaryFolder,
+} from "../../process/support/postbag.ts";
+import { missing, RecordedDisk } from "../../support/recorded-disk/index.ts";
+import { fill, mountSmallDisk, whyNoDisk } from "./small-disk.ts";
+
+const small = ["--journal-segment-bytes", "512KiB", "--journal-segments", "4"];
+/** After the first message, what is acknowledged stays in the journal until the next start. */
+const heldBack = ["--publish-within-ms", "600000"];
+/** The same, but for some seconds only. */
+const heldBriefly = ["--publish-within-ms", "20000"];
+
+function send(server: Server, subject: string, to = "you@localhost") {
+  return sendMessage(server.smtpPort, `Subject: ${subject}\n\nIt works.`, { to });
+}
+
+/** Sends messages all at once; each must be accepted. */
+async function sendAll(server: Server, subjects: readonly string[]): Promise<void> {
+  const answers = await Promise.all(subjects.map((subject) => send(server, subject)));
+  assert.deepEqual(
+    answers.filter((answer) => !/^250 /.test(answer ?? "")),
+    [],
+  );
+}
+
+function numbered(word: string, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `${word} ${index}`);
+}
+
+/** The subjects in a mailbox, sorted; each message must be whole. */
+function subjectsIn(data: string, mailbox = "localhost/you"): string[] {
+  return [...filesIn(data, mailbox).values()]
+    .map((content) => {
+      assert.match(content, /\n\nIt works\.\n$/);
+      return /^Subject: (.*)$/m.exec(content)?.[1] ?? "";
+    })
+    .sort();
+}
+
+async function reasonNotReady(server: Server): Promise<string> {
+  const answer = await fetch(`${server.http}/readyz`);
+  assert.equal(answer.status, 503);
+  return answer.text();
+}
+
+/** Mounts a disk once more at a place below the data folder, as an operator would mount it there. */
+function bind(t: TestContext, disk: string, at: string): void {
+  mkdirSync(at, { recursive: true });
+  execFileSync("mount", ["--bind", disk, at]);
+  atEnd(t, () => execFileSync("umount", [at]));
+}
+
+for (const [where, journalIsElsewhere] of [
+  ["the journal on another disk", true],
+  ["the journal on it too", false],
+] as const) {
+  const place = (t: TestContext) => {
+    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 48 });
+    const data = journalIsElsewhere ? join(temporaryFolder(t), "data") : join(disk.path, "data");
+    if (journalIsElsewhere) bind(t, disk.path, join(data, "mail"));
+    return { data, filler: join(disk.path, "filler") };
+  };
+
+  test(`a mail disk that fills up while messages are staged, ${where}: all is kept and published when there is room`, async (t) => {
+    const reason = whyNoDisk();
+    if (reason) return t.skip(reason);
+    const { data, filler } = place(t);
+    const server = await serve(t, data, [...small, ...heldBriefly]);
+    const sent: string[] = [];
+    for (let attempt = 0; ; attempt++) {
+      assert.ok(attempt < 5, "the disk was never full in time");
+      sent.push(...numbered(`before ${attempt}`, 8));
+      await sendAll(server, sent.slice(-1));
+      await server.published();
+      await sendAll(server, sent.slice(-8, -1));
+      fill(filler);
+      if (subjectsIn(data).length < sent.length) break;
+      rmSync(filler);
+    }
+    await server.logged(/"reason":".*ENOSPC.*cannot publish; the journal keeps the mail/);
+    for (const to of ["you@localhost", "new@localhost"]) {
+      assert.match((await send(server, "refused", to)) ?? "", /^452 4\.3\.1 /, to);
+    }
+    assert.match(await reasonNotReady(server), /ENOSPC/);
+    rmSync(filler);
+    await server.published();
+    assert.deepEqual(subjectsIn(data), sent.sort());
+    assert.match((await send(server, "after")) ?? "", /^250 /);
+    assert.equal((await server.stop()).code, 0);
+    assert.deepEqual(subjectsIn(data), [...sent, "after"].sort());
+  });
+
+  test(`a server killed and started again on a full mail disk, ${where}: it runs, puts mail off, and recovers by itself`, async (t) => {
+    const reason = whyNoDisk();
+    if (reason) return t.skip(reason);
+    const { data, filler } = place(t);
+    const first = await serve(t, data, [...small, ...heldBack]);
+    const sent = numbered("kept", 9);
+    await sendAll(first, sent.slice(0, 1));
+    await first.published();
+    await sendAll(first, sent.slice(1));
+    assert.deepEqual(subjectsIn(data), sent.slice(0, 1));
+    fill(filler);
+    await first.stop("SIGKILL");
+    const second = await serve(t, data, small);
+    assert.match((await send(second, "refused")) ?? "", /^45[12] 4\./);
+    // A segment that is given up may make room for these few messages before staging asks for it.
+    assert.match(await reasonNotReady(second), /ENOSPC|bytes are free/);
+    rmSync(filler);
+    while (!/^250 /.test((await send(second, "later")) ?? ""));
+    await second.published();
+    assert.deepEqual(subjectsIn(data), [...sent, "later"].sort());
+    assert.equal((await second.stop()).code, 0);
+  });
+}
+
+test("a full disk of the journal: mail is put off, and a start has the room it needs to recover", async (t) => {
+  const reason = whyNoDisk();
+  if (reason) return t.skip(reason);
+  const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+  const data = join(temporaryFolder(t), "data");
+  const flags = [...small, "--journal", join(disk.path, "journal")];
+  const first = await serve(t, data, [...flags, ...heldBack]);
+  const filler = join(disk.path, "filler");
+  const sent = ["first"];
+  await sendAll(first, sent);
+  await first.published();
+  fill(filler);
+  // Nothing is published any more, so the segments there are fill up.
+  for (;;) {
+    const subject = `kept ${sent.length}`;
+    const answer = (await send(first, subject)) ?? "no answer";
+    if (answer.startsWith("250 ")) sent.push(subject);
+    else assert.match(answer, /^452 4\.3\.1 /);
+    if (answer.startsWith("452 ")) break;
+    assert.ok(sent.length < 2_000, "the journal was never full");
+  }
+  await first.stop("SIGKILL");
+
+  const second = await serve(t, data, flags);
+  await second.published();
+  assert.deepEqual(subjectsIn(data), sent.sort());
+  rmSync(filler);
+  assert.match((await send(second, "after")) ?? "", /^250 /);
+  assert.equal((await second.stop()).code, 0);
+});
+
+test("a first start whose journal finds no room puts mail off until there is some", async (t) => {
+  const reason = whyNoDisk();
+  if (reason) return t.skip(reason);
+  const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+  const filler = join(disk.path, "filler");
+  fill(filler);
+  const journal = ["--journal", join(disk.path, "journal")];
+  const server = await serve(t, join(temporaryFolder(t), "data"), [...small, ...journal]);
+  assert.match((await send(server, "refused")) ?? "", /^451 4\.3\.0 /);
+  assert.match(await reasonNotReady(server), /ENOSPC/);
+  rmSync(filler);
+  await server.logged(/the journal can be used, mail is taken/);
+  assert.match((await send(server, "after")) ?? "", /^250 /);
+  assert.equal((await server.stop()).code, 0);
+});
+
+test("a mail disk that the kernel makes read-only puts its mail off with 451, also after a restart, until it can be written", async (t) => {
+  const reason = whyNoDisk();
+  if (reason) return t.skip(reason);
+  const disk = mountSmallDisk(t, temporaryFolder(t), { mountOptions: "errors=remount-ro" });
+  const device = basename(
+    execFileSync("findmnt", ["-no", "SOURCE", disk.path], { encoding: "utf8" }).trim(),
+  );
+  const trigger = `/sys/fs/ext4/${device}/trigger_fs_error`;
+  if (!existsSync(trigger)) return t.skip("needs trigger_fs_error of ext4");
+  const data = join(temporaryFolder(t), "data");
+  const mailOf = join(data, "mail/localhost");
+  mkdirSync(mailOf, { recursive: true });
+  execFileSync("mount", ["--bind", disk.path, mailOf]);
+  atEnd(t, () => spawnSync("umount", [mailOf]));
+  const domain = ["--domain", "other.example", "--mailboxes", "create"];
+  const other = "you@other.example";
+
+  const first = await serve(t, data, [...small, ...heldBriefly, ...domain]);
+  const sent = numbered("kept", 9);
+  await sendAll(first, sent.slice(0, 1));
+  await first.published();
+  await sendAll(first, sent.slice(1));
+  writeFileSync(trigger, "1");
+  await first.logged(/cannot publish; the journal keeps the mail/);
+  for (const to of ["you@localhost", "new@localhost"]) {
+    assert.match((await send(first, "refused", to)) ?? "", /^451 4\.3\.0 /, to);
+  }
+  assert.match((await send(first, "elsewhere", other)) ?? "", /^250 /);
+  assert.match(await reasonNotReady(first), /EROFS/);
+  assert.equal((await first.stop()).code, 0);
+
+  // What the kernel made read-only must be mounted anew; then it is made read-only once more.
+  execFileSync("umount", [mailOf]);
+  disk.mountAgain();
+  execFileSync("mount", ["--bind", disk.path, mailOf]);
+  disk.remount("ro");
+  const second = await serve(t, data, [...small, ...domain]);
+  assert.match((await send(second, "refused")) ?? "", /^451 4\.3\.0 /);
+  assert.match((await send(second, "elsewhere too", other)) ?? "", /^250 /);
+  disk.remount("rw");
+  await second.logged(/this mail file system is served again/);
+  await second.published();
+  assert.deepEqual(subjectsIn(data), sent.sort());
+  assert.deepEqual(subjectsIn(data, "other.example/you"), ["elsewhere", "elsewhere too"]);
+  assert.match((await send(second, "after", "new@localhost")) ?? "", /^250 /);
+  assert.equal((await second.stop()).code, 0);
+});
+
+test("a disk that stands still for ten seconds under load: what is in the log's write is answered when it returns, the rest is put off, and service resumes", async (t) => {
+  const reason = missing("ext4");
+  if (reason) return t.skip(reason);
+  const disk = await RecordedDisk.up({ fileSystem: "ext4" });
+  atEnd(t, () => disk.down());
+  const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
+  const limits = ["--admission-timeout-ms", "1000", "--journal-segment-bytes", "4MiB"];
+  const server = await serve(t, join(disk.mountPoint, "data"), limits);
+  // More clients than two batches hold.
+  const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes, 160);
+  await load.reached(300);
+  const idleBytes = residentBytes(server);
+
+  await disk.configure({ flushes: "stall" });
+  const standstill = pause(10_000);
+  await load.refused(1);
+  const before = load.acknowledged.size;
+  await load.refused(100);
+  await standstill;
+  const grownMiB = (residentBytes(server) - idleBytes) / 2 ** 20;
+  assert.equal(load.acknowledged.size, before, "nobody is answered without the disk");
+  await disk.configure({ flushes: "work" });
+
+  await load.reached(before + 300);
+  load.stop();
+  await load.ended;
+  await server.published();
+  const stored = countStored(server.data, mailboxes);
+  assert.deepEqual(new Set(stored.keys()), load.acknowledged);
+  assert.deepEqual(
+    [...stored.values()].filter((count) => count !== 1),
+    [],
+  );
+  const others = [...load.refusals.keys()].filter((answer) => !answer.startsWith("452 4.3.1 "));
+  assert.deepEqual(others, []);
+  assert.ok(grownMiB < 200, `grew by ${grownMiB} MiB`);
+  assert.equal((await server.stop()).code, 0);
+  const refused = [...load.refusals.values()].reduce((sum, count) => sum + count, 0);
+  t.diagnostic(
+    `${refused} put off and ${grownMiB.toFixed(0)} MiB more while the disk stood still; ${stored.size} accepted, each there once`,
+  );
+});
+
+function residentBytes({ pid }: Server): number {
+  const [, kibibytes = "0"] =
+    /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Number(kibibytes) * 1024;
+}

@@ -1,0 +1,26 @@
+/** What the server flushes before it takes its first message, as the kernel sees it. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { entry, serve, temporaryFolder } from "../../process/support/postbag.ts";
+
+test("the names down to the mail root are flushed before the server is ready", async (t) => {
+  const calls = "trace=fsync,write";
+  if (spawnSync("strace", ["-e", calls, "true"]).status !== 0) return t.skip("needs strace");
+  const folder = temporaryFolder(t);
+  const data = join(folder, "new", "data");
+  const trace = join(folder, "trace");
+  // With -D the server is our own child and strace looks on, so that signals reach the server.
+  const strace = ["strace", "-D", "-f", "-y", "-e", calls, "-o", trace] as const;
+  const server = await serve(t, data, [], { command: [...strace, process.execPath, entry] });
+  await server.stop();
+  const seen = readFileSync(trace, "utf8");
+  const readyAt = seen.indexOf('"Postbag ');
+  assert.ok(readyAt > 0, seen);
+  for (const path of [join(data, "mail"), data, dirname(data), folder]) {
+    const flushedAt = seen.indexOf(`<${path}>) = 0`);
+    assert.ok(flushedAt > 0 && flushedAt < readyAt, `${path} in\n${seen}`);
+  }
+});
