@@ -1,6 +1,10 @@
 /**
- * Keeps the house in order: which room may import which, and that each is entered by its door.
- * The table is the one in docs/architecture.md.
+ * Holds the structure of `src/`: which room may import which and that each is entered by its door; inside
+ * a room, the order of its folders; no circles; no folder too full to take in at a glance. The table of
+ * rooms is the one in docs/explanation/architecture.md.
+ *
+ * It prints how many pairs of places (folders and loose files) of each room import each other, so that
+ * drift shows in review.
  */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -21,8 +25,63 @@ const mayImport: Record<string, readonly string[]> = {
   cli: ["app", "mail"],
 };
 
+/** The places of a room from the top down: each imports only what stands below it. */
+const floors: Record<string, readonly string[]> = {
+  app: [
+    "index",
+    "server",
+    "commands",
+    "doctor",
+    "inbound",
+    "outbound",
+    "observe",
+    "retrying-opener",
+    "staging-folders",
+    "data-directory",
+    "settings",
+    "errors",
+  ],
+  delivery: [
+    "index",
+    "local",
+    "executor",
+    "thread",
+    "commit",
+    "recovery",
+    "publishing",
+    "volumes",
+    "options",
+    "bulk-sync",
+    "facts",
+    "committer",
+    "errors",
+  ],
+  outbox: [
+    "index",
+    "nodemailer-transport",
+    "outbox",
+    "worker",
+    "hooks",
+    "capture",
+    "sqlite",
+    "postgres",
+    "compose",
+    "model",
+  ],
+  smtp: ["index", "server", "client", "errors"],
+};
+/** The same inside one folder that has folders of its own. */
+const innerFloors: Record<string, readonly string[]> = {
+  "smtp/server": ["server", "unix-socket", "open-sessions", "wire", "session", "options", "events"],
+};
+/** How many pairs of places may import each other, at most. */
+const maxPairs: Readonly<Record<string, number>> = { app: 35, delivery: 32 };
+const maxFilesInFolder = 18;
+
 const root = join(import.meta.dirname, "../..");
 const files = globSync("src/**/*.ts", { cwd: root });
+const sources = files.filter((file) => !file.endsWith(".test.ts"));
+const imports = new Map(files.map((file) => [file, importsOf(file)]));
 
 function importsOf(file: string): string[] {
   const source = readFileSync(join(root, file), "utf8");
@@ -31,7 +90,12 @@ function importsOf(file: string): string[] {
   );
 }
 
-test("every room imports only the rooms its row allows, and only through their doors", () => {
+/** The folder or the loose file of `base` in which a source lies: `settings`, `errors`. */
+function placeIn(base: string, file: string): string {
+  return file.slice(`src/${base}/`.length).split("/")[0]!.replace(/\.ts$/, "");
+}
+
+test("a room imports only the rooms its row allows, through their doors", () => {
   const faults: string[] = [];
   for (const file of files) {
     const room = file.split("/")[1] ?? "";
@@ -40,7 +104,7 @@ test("every room imports only the rooms its row allows, and only through their d
       faults.push(`${file}: src/${room}/ is not a room of the table`);
       continue;
     }
-    for (const target of importsOf(file)) {
+    for (const target of imports.get(file) ?? []) {
       if (target.startsWith(`src/${room}/`)) continue;
       if (target.startsWith("test/support/") && file.endsWith(".test.ts")) continue;
       const other = target.split("/")[1] ?? "";
@@ -56,10 +120,61 @@ test("every room imports only the rooms its row allows, and only through their d
   assert.deepEqual(faults, []);
 });
 
-test("the core stands without any package", () => {
+test("inside a room a file imports only places below its own", (t) => {
+  const faults: string[] = [];
+  for (const [base, order] of [...Object.entries(floors), ...Object.entries(innerFloors)]) {
+    const inside = sources.filter((file) => file.startsWith(`src/${base}/`));
+    const pairs = new Set<string>();
+    for (const place of new Set(inside.map((file) => placeIn(base, file)))) {
+      if (!order.includes(place)) faults.push(`src/${base}/${place} has no floor`);
+    }
+    for (const file of inside) {
+      for (const target of imports.get(file) ?? []) {
+        if (!target.startsWith(`src/${base}/`)) continue;
+        const [from, to] = [placeIn(base, file), placeIn(base, target)];
+        if (from === to) continue;
+        pairs.add(`${from} → ${to}`);
+        if (order.indexOf(from) < order.indexOf(to)) continue;
+        faults.push(`${file} imports ${target}: ${from} stands below ${to}`);
+      }
+    }
+    t.diagnostic(`${base}: ${pairs.size} pairs of places import each other`);
+    const most = maxPairs[base];
+    if (most !== undefined && pairs.size > most) {
+      faults.push(`${base}: ${pairs.size} pairs, at most ${most}: ${[...pairs].join(", ")}`);
+    }
+  }
+  assert.deepEqual(faults, []);
+});
+
+test("no circle of imports, types included", () => {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]) => {
+    if (path.includes(file)) {
+      circles.push([...path.slice(path.indexOf(file)), file].join(" → "));
+      return;
+    }
+    if (done.has(file)) return;
+    for (const target of imports.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of sources) visit(file, []);
+  assert.deepEqual(circles, []);
+});
+
+test(`no folder has more than ${maxFilesInFolder} source files`, () => {
+  const folders = Map.groupBy(sources, (file) => dirname(file));
+  const faults = [...folders]
+    .filter(([, inside]) => inside.length > maxFilesInFolder)
+    .map(([folder, inside]) => `${folder}: ${inside.length} files`);
+  assert.deepEqual(faults, []);
+});
+
+test("the core imports no package", () => {
   const core = ["batcher", "mail", "system", "maildir", "journal", "delivery"];
-  const faults = files
-    .filter((file) => core.includes(file.split("/")[1] ?? "") && !file.endsWith(".test.ts"))
+  const faults = sources
+    .filter((file) => core.includes(file.split("/")[1] ?? ""))
     .flatMap((file) =>
       [...readFileSync(join(root, file), "utf8").matchAll(/from "([^".][^"]*)"/g)]
         .filter(([, specifier]) => !specifier?.startsWith("node:"))
