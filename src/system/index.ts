@@ -1,3 +1,4 @@
+export { invariant } from "./assert.ts";
 export { type Clock, systemClock, type TimerHandle } from "./clock.ts";
 export {
   type DurableWriteOptions,

@@ -1,0 +1,14 @@
+/**
+ * Assertions about our own code, on in production too: a program that no longer holds its invariants must
+ * stop before it acknowledges mail. Anything that input, the disk or a peer can cause is not for here: it
+ * gets an error of its room.
+ */
+
+/**
+ * Throws where `condition` is false; narrows the types where it is true.
+ *
+ * @throws a plain `Error`, because no caller can handle it: the program is wrong.
+ */
+export function invariant(condition: unknown, text: string): asserts condition {
+  if (!condition) throw new Error(`invariant does not hold: ${text}`);
+}
