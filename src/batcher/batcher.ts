@@ -3,7 +3,7 @@
  *
  * This file is the face and the accounts: who may come in, what becomes of each item, and the end.
  * Invariants: every accepted item settles exactly once, with its own result; what is outstanding never
- * exceeds the limits. When batches start is the dispatcher's business. Rules in words: docs/batcher.md.
+ * exceeds the limits. When batches start is the dispatcher's business. Rules in words: docs/reference/batcher.md.
  */
 import { Aborts } from "./aborts.ts";
 import { isFailure } from "./batch.ts";

@@ -4,7 +4,7 @@
  *
  * It is one batcher with one key: a batch may span any number of mailboxes, and what arrives while a
  * flush runs becomes the next batch, so nobody waits when the disk is idle and batches grow with the
- * load. When `deliver` resolves, a power cut can no longer lose the message (docs/durability.md).
+ * load. When `deliver` resolves, a power cut can no longer lose the message (docs/explanation/durability.md).
  */
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";

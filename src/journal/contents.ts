@@ -5,7 +5,7 @@
  * it. A copy of a frame stands for the frame, the higher generation wins. Nothing is guessed: what is
  * missing or out of place is reported as damage, and the rest is recovered all the same.
  *
- * Source: docs/durability.md.
+ * Source: docs/explanation/durability.md.
  */
 import type { Lsn } from "./format.ts";
 import { type Info, isFinished, laterMarks, type Marks } from "./info.ts";

@@ -14,7 +14,7 @@
  * Numbers are big-endian. A later version keeps the first 16 octets and the length of the head, so that
  * this one can tell a version it does not understand from damage.
  *
- * Source: docs/durability.md.
+ * Source: docs/explanation/durability.md.
  */
 import { crc32 } from "node:zlib";
 

@@ -5,7 +5,7 @@
  * Opening reads what is there, and writes it down again as understood, in a new segment, before anybody
  * acts on it: what was read may exist in the page cache only.
  *
- * Source: docs/durability.md.
+ * Source: docs/explanation/durability.md.
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";

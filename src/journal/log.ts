@@ -6,7 +6,7 @@
  * record behind a torn one. A write that fails is never repeated in its segment: the page cache shows
  * what the disk lacks, and a later flush says that all is well.
  *
- * Source: docs/durability.md.
+ * Source: docs/explanation/durability.md.
  */
 import type { Clock, FileSystem } from "../system/index.ts";
 import {

@@ -5,7 +5,7 @@
  * `cur/`); 4 flush the names in `new/`, then in `tmp/`. Between 2 and 3 lies D2: nothing becomes visible
  * that a power cut could still empty. After 4 lies D1. A message or mailbox that fails fails alone.
  *
- * States, windows and assumptions: docs/durability.md.
+ * States, windows and assumptions: docs/explanation/durability.md.
  */
 import { MaildirError } from "./errors.ts";
 import { type Mailbox, prepareMailbox } from "./mailbox.ts";

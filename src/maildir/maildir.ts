@@ -5,7 +5,7 @@
  * the same mailbox at once, without locks. Files that belong to a reader, such as Dovecot's indexes,
  * are not touched; folders and quota are left to whoever keeps them.
  *
- * Source: cr.yp.to/proto/maildir.html; what survives a power cut: docs/durability.md.
+ * Source: cr.yp.to/proto/maildir.html; what survives a power cut: docs/explanation/durability.md.
  */
 import { join, resolve } from "node:path";
 import {

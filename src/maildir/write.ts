@@ -5,7 +5,7 @@
  * succeeds although its data is lost. So no file is flushed twice. The message is written once more,
  * to a new file, and flushed there on a descriptor held since that file was made.
  *
- * Source: fsync(2), wiki.postgresql.org/wiki/Fsync_Errors; docs/durability.md.
+ * Source: fsync(2), wiki.postgresql.org/wiki/Fsync_Errors; docs/explanation/durability.md.
  */
 import { join } from "node:path";
 import { type Descriptor, errnoOf } from "../system/index.ts";

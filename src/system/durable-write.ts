@@ -5,7 +5,7 @@
  * step; then the directory is flushed. The temporary name tells who wrote it, so that what a crashed
  * writer left behind can be recognised and swept.
  *
- * Source: rename(2), fsync(2); docs/durability.md for what a crash leaves.
+ * Source: rename(2), fsync(2); docs/explanation/durability.md for what a crash leaves.
  */
 import { randomBytes } from "node:crypto";
 import { basename, dirname, join, resolve } from "node:path";

@@ -2,7 +2,7 @@
  * Judges whether the file system under a folder can keep mail through a power cut.
  *
  * The promise rests on two things: a flush that returned has reached the disk, and a rename survives
- * a crash as the old name or the new one. docs/durability.md names the file systems on which both
+ * a crash as the old name or the new one. docs/explanation/durability.md names the file systems on which both
  * were tested; here the mount table (proc_pid_mountinfo(5)) is read and compared.
  */
 import { readFileSync, realpathSync } from "node:fs";

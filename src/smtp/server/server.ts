@@ -4,7 +4,7 @@
  * Invariant: a 2yz after the final dot is sent only for recipients whose outcome is `delivered`; every
  * number that can grow has a limit in `SmtpLimits`.
  *
- * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/rfc-coverage.md has the sections.
+ * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/reference/rfc-coverage.md has the sections.
  */
 import { chmod } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";

@@ -1,7 +1,7 @@
 /**
  * What a batcher should be doing, kept as plain arrays and searched from end to end.
  *
- * It is written from the rules in docs/batcher.md and shares no code with the batcher: where that one
+ * It is written from the rules in docs/reference/batcher.md and shares no code with the batcher: where that one
  * counts, this one looks. It knows nothing of when hops run; `mustStart` and `mayStart` bound that.
  */
 export interface ModelOptions {

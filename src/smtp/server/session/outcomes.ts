@@ -3,7 +3,7 @@
  *
  * LMTP answers each recipient on its own (RFC 2033 §4.2). SMTP has one reply for all, so a mixed result
  * has to be rounded, and never towards a promise nobody made: 250 only when every recipient has the
- * message. The price is named in docs/durability.md: with a 451 after some recipients were delivered,
+ * message. The price is named in docs/explanation/durability.md: with a 451 after some recipients were delivered,
  * the sender's next try gives those a second copy.
  */
 import { type RecipientOutcome, type Reply, reply } from "../../../mail/index.ts";

@@ -1,5 +1,5 @@
 /**
- * Names what a journalled delivery does at a call of the file system, in the words of docs/journal.md:
+ * Names what a journalled delivery does at a call of the file system, in the words of docs/explanation/journal.md:
  * `append`, `publish`, `write DURABLE`. With a moment (before, during, after) in front that is a named
  * point, at which a process can be killed.
  */
