@@ -20,10 +20,6 @@ export {
 export type { PolicyLookup, TransportPolicy } from "./client/transport-policy.ts";
 export { SmtpError, type SmtpErrorCode } from "./errors.ts";
 export type { SessionInfo, SmtpEvent } from "./server/events.ts";
-export {
-  defaultLimits,
-  type ListenAddress,
-  type MailServerOptions,
-  type SmtpLimits,
-} from "./server/options.ts";
+export { defaultLimits, type SmtpLimits } from "./server/limits.ts";
+export type { ListenAddress, MailServerOptions } from "./server/options.ts";
 export { type MailServer, type MailServerStats, startMailServer } from "./server/server.ts";

@@ -72,7 +72,16 @@ const floors: Record<string, readonly string[]> = {
 };
 /** The same inside one folder that has folders of its own. */
 const innerFloors: Record<string, readonly string[]> = {
-  "smtp/server": ["server", "unix-socket", "open-sessions", "wire", "session", "options", "events"],
+  "smtp/server": [
+    "server",
+    "unix-socket",
+    "open-sessions",
+    "wire",
+    "session",
+    "options",
+    "events",
+    "limits",
+  ],
 };
 /** How many pairs of places may import each other, at most. */
 const maxPairs: Readonly<Record<string, number>> = { app: 35, delivery: 32 };

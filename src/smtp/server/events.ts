@@ -2,7 +2,7 @@
  * What a mail server tells its owner: one value per thing that happened, for the log and the metrics.
  */
 import type { Address, Envelope, RecipientOutcome, Reply } from "../../mail/index.ts";
-import type { SmtpLimits } from "./options.ts";
+import type { SmtpLimits } from "./limits.ts";
 
 /** A session, as far as it is known at the time. */
 export interface SessionInfo {

@@ -1,5 +1,5 @@
 /** Counts the sessions that are open, in all and by client address, and says when there are too many. */
-import type { SmtpLimits } from "./options.ts";
+import type { SmtpLimits } from "./limits.ts";
 
 type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;
 

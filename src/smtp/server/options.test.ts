@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { defaultLimits } from "./limits.ts";
 import {
   bareNewlinesFor,
   checkedOptions,
-  defaultLimits,
   greetingDelayFor,
   type MailServerOptions,
 } from "./options.ts";

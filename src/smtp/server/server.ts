@@ -13,9 +13,9 @@ import { SmtpError } from "../errors.ts";
 import { isLoopback, OpenSessions } from "./open-sessions.ts";
 import { checkedOptions, type MailServerOptions, type Settings } from "./options.ts";
 import { replyOctets } from "./session/replies.ts";
+import { Spool } from "./session/spool.ts";
 import { removeStaleSocket } from "./unix-socket.ts";
 import { Connection } from "./wire/connection.ts";
-import { Spool } from "./wire/spool.ts";
 
 export interface MailServerStats {
   /** Sessions open now. */

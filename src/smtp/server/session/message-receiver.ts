@@ -5,7 +5,7 @@
  * that none of it is ever taken for a command.
  */
 import { MessageIntake, type Reply, reply } from "../../../mail/index.ts";
-import type { IncomingMessage } from "../wire/spool.ts";
+import type { IncomingMessage } from "./spool.ts";
 
 export interface ReceiveOptions {
   /** Put on top of the message. */

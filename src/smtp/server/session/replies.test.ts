@@ -1,8 +1,35 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { reply } from "../../../mail/index.ts";
-import { replyOctets } from "./replies.ts";
+import { delivered, refused, reply } from "../../../mail/index.ts";
+import { replyForAll, replyOctets } from "./replies.ts";
+
+const outcome = fc.constantFrom(
+  delivered(reply(250, "2.0.0", "Saved")),
+  refused(reply(452, "4.2.2", "Full")),
+  refused(reply(550, "5.2.1", "Disabled")),
+);
+
+test("250 is said only when every recipient has the message, and 5yz only when none may be tried again", () => {
+  fc.assert(
+    fc.property(fc.array(outcome, { minLength: 1, maxLength: 6 }), (outcomes) => {
+      const kinds = new Set(outcomes.map(({ kind }) => kind));
+      const digit = Math.trunc(replyForAll(outcomes).code / 100);
+      assert.equal(digit === 2, kinds.size === 1 && kinds.has("delivered"));
+      assert.equal(digit === 4, kinds.has("deferred"));
+      assert.equal(digit === 5, kinds.has("failed") && !kinds.has("deferred"));
+    }),
+  );
+});
+
+test("a result that is all of one kind is answered in its own words", () => {
+  const full = refused(reply(452, "4.2.2", "Full"));
+  assert.equal(replyForAll([full, full]), full.reply);
+});
+
+test("no outcome at all promises nothing", () => {
+  assert.equal(replyForAll([]).code, 451);
+});
 
 test("a reply cannot be split by what stands in it", () => {
   fc.assert(

@@ -1,5 +1,32 @@
-/** Replies as the octets of a session. Pure. */
-import { formatReply, type Reply } from "../../../mail/index.ts";
+/**
+ * Replies of the server: one for a message from its outcomes, and each as it goes over the wire. Pure.
+ *
+ * LMTP answers each recipient on its own (RFC 2033 §4.2). SMTP has one reply for all, so a mixed result
+ * is rounded, and never up: 250 only when every recipient has the message. The price is named in
+ * docs/explanation/durability.md: with a 451 after some recipients were delivered, the sender's next try
+ * gives those a second copy.
+ */
+import { formatReply, type RecipientOutcome, type Reply, reply } from "../../../mail/index.ts";
+
+/** Chooses the one reply of an SMTP transaction. */
+export function replyForAll(outcomes: readonly RecipientOutcome[]): Reply {
+  const first = outcomes[0];
+  const deferred = outcomes.find(({ kind }) => kind === "deferred");
+  const failed = outcomes.find(({ kind }) => kind === "failed");
+  const someDelivered = outcomes.some(({ kind }) => kind === "delivered");
+  if (first === undefined) return reply(451, "4.3.0", "Not delivered, try again later", "message");
+  if (deferred) return someDelivered ? partlyDeferred : deferred.reply;
+  if (failed) return someDelivered ? partlyFailed : failed.reply;
+  return first.reply;
+}
+
+const partlyDeferred = reply(
+  451,
+  "4.3.0",
+  "Not delivered to every recipient, try again later",
+  "message",
+);
+const partlyFailed = reply(554, "5.0.0", "Not delivered to every recipient", "message");
 
 /**
  * Writes a reply with its CRLF (RFC 5321 §4.2.1). Whatever its text holds, it stays one line; without an

@@ -6,8 +6,6 @@
  * the message itself a 5yz; every fault of ours is a 4yz.
  */
 import {
-  type Address,
-  addressParts,
   type Envelope,
   type Message,
   type RecipientOutcome,
@@ -18,10 +16,11 @@ import {
 } from "../../../mail/index.ts";
 import { SmtpError } from "../../errors.ts";
 import { bareNewlinesFor, type Settings } from "../options.ts";
-import type { IncomingMessage, Spool } from "../wire/spool.ts";
 import { bareNewline, Receiver } from "./message-receiver.ts";
-import { replyForAll } from "./outcomes.ts";
+import { distinctRecipients, withLoops, withoutLoops } from "./recipients.ts";
+import { replyForAll } from "./replies.ts";
 import type { Session } from "./session.ts";
+import type { IncomingMessage, Spool } from "./spool.ts";
 
 /** The answer to a message. */
 export interface Answer {
@@ -103,16 +102,11 @@ export class Transaction {
   async #deliver(message: Message, deliveredTo: readonly string[]): Promise<readonly Reply[]> {
     const { clock, protocol, onEvent } = this.#settings;
     const startedMs = clock.now();
-    const { recipients, positions } = withoutRepeats(this.#session.recipients);
+    const { recipients, positions } = distinctRecipients(this.#session.recipients);
     const reversePath = this.#session.reversePath ?? "";
-    const hadIt = protocol === "smtp" ? keysOf(deliveredTo) : noKeys;
-    const fresh =
-      hadIt.size === 0 ? recipients : recipients.filter((each) => !hadIt.has(keyOf(each)));
+    const fresh = protocol === "smtp" ? withoutLoops(recipients, deliveredTo) : recipients;
     const results = await this.#outcomesOf({ reversePath, recipients: fresh }, message);
-    const outcomes =
-      fresh === recipients
-        ? results
-        : recipients.map((each) => results[fresh.indexOf(each)] ?? refused(cameBack));
+    const outcomes = withLoops(recipients, fresh, results);
     const answer = protocol === "smtp" ? replyForAll(outcomes) : undefined;
     onEvent({
       kind: "accepted",
@@ -177,12 +171,6 @@ const notAdmitted = reply(
   "Too busy to take the message now, try again later",
   "message",
 );
-const cameBack = reply(
-  554,
-  "5.4.6",
-  "This mailbox has had the message before, it is in a loop",
-  "rcpt",
-);
 const illFormed = reply(421, "4.7.0", "Lines must end in CRLF, closing", "message");
 
 const timedOut = new DOMException("The message was not admitted in time", "TimeoutError");
@@ -190,32 +178,6 @@ const clientGone = new DOMException("The client has gone", "AbortError");
 
 function asNotAdmitted(outcome: RecipientOutcome): RecipientOutcome {
   return outcome.kind === "deferred" ? { ...outcome, reply: notAdmitted } : outcome;
-}
-
-/** One copy for each mailbox, and for each recipient named the position of its copy. */
-function withoutRepeats(named: readonly Address[]): { recipients: Address[]; positions: number[] } {
-  const positionOf = new Map<string, number>();
-  const recipients: Address[] = [];
-  const positions = named.map((address) => {
-    const key = keyOf(address);
-    const known = positionOf.get(key);
-    if (known !== undefined) return known;
-    positionOf.set(key, recipients.length);
-    return recipients.push(address) - 1;
-  });
-  return { recipients, positions };
-}
-
-/** The same for every spelling of an address. */
-function keyOf(address: Address): string {
-  const parts = addressParts(address);
-  return parts ? `${parts.localPart}@${parts.domain}` : address;
-}
-
-const noKeys: ReadonlySet<string> = new Set();
-
-function keysOf(addresses: readonly Address[]): ReadonlySet<string> {
-  return addresses.length === 0 ? noKeys : new Set(addresses.map(keyOf));
 }
 
 function receivedHead(settings: Settings, session: Session): Uint8Array {

@@ -10,13 +10,14 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { type Address, type Reply, reply } from "../../../mail/index.ts";
 import type { TimerHandle } from "../../../system/index.ts";
-import { greetingDelayFor, type Settings, type SmtpLimits } from "../options.ts";
+import type { SmtpLimits } from "../limits.ts";
+import { greetingDelayFor, type Settings } from "../options.ts";
 import { replyOctets } from "../session/replies.ts";
 import { type Peer, Session, type Step } from "../session/session.ts";
+import type { Spool } from "../session/spool.ts";
 import { Transaction } from "../session/transaction.ts";
 import { Deadline } from "./deadline.ts";
 import { DotReader } from "./dot-reader.ts";
-import type { Spool } from "./spool.ts";
 
 /** What the connections of a server share. */
 export interface Host {

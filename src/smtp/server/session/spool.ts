@@ -10,7 +10,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, unlink } from "node:fs
 import { join } from "node:path";
 import type { Message } from "../../../mail/index.ts";
 import { SmtpError } from "../../errors.ts";
-import type { SmtpLimits } from "../options.ts";
+import type { SmtpLimits } from "../limits.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const prefix = "incoming-";
