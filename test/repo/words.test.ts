@@ -1,0 +1,145 @@
+/**
+ * Holds the language: retired words stay out of sources, documents and test names, and comments wrap
+ * at 100 columns.
+ *
+ * Names count as their words: `createFace` is "create face". Where a word is right, the text around
+ * it is listed in `allowed` with the reason. `POSTBAG_WORDS=1` prints each file with its words.
+ */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+
+/** Reports only, until every room has been gone through. */
+const isStrict = false;
+
+interface RetiredWord {
+  /** What the word's forms match, as whole words in lower case. */
+  readonly word: RegExp;
+  /** The word to use instead. */
+  readonly use: string;
+  /** Texts in which the word is right. */
+  readonly allowed?: readonly RegExp[];
+}
+
+const retired: readonly RetiredWord[] = [
+  { word: /porters?/, use: "file worker" },
+  { word: /branch(es)?/, use: "volume publisher" },
+  { word: /pigeonholes?/, use: "target directory" },
+  {
+    word: /letters?/,
+    use: "message or delivery",
+    allowed: [
+      /dead[- ]letter/, // A term of queues, and a state of ours.
+      /letter by letter/,
+      /flag letters?|letters? of (a |the )?flags?/, // maildir(5) calls flags letters.
+      /letters? (and|or) digits?|(upper|lower)[- ]case letters?/,
+    ],
+  },
+  { word: /bundles?/, use: "mailbox batch", allowed: [/bundl(e|es) for (a )?browsers?/] },
+  { word: /mailings?/, use: "publication" },
+  { word: /bells?/, use: "wake signal" },
+  { word: /guests?/, use: "user callbacks" },
+  { word: /faces?/, use: "status app" },
+  {
+    word: /entr(y|ies)/,
+    use: "item, delivery or record",
+    allowed: [
+      /director(y|ies)('s)? entr|entr(y|ies) of (a|the) director/, // A name in a directory.
+      /entry (point|file|module)/, // A program's.
+      /entries\(/, // Of an Object or a Map.
+    ],
+  },
+  { word: /ledgers?/, use: "expectations" },
+  { word: /offices?/, use: "harness" },
+  { word: /deeds?/, use: "action" },
+  { word: /labs?/, use: "test bench" },
+  { word: /witness(es)?/, use: "harness" },
+  { word: /worlds?/, use: "harness" },
+  { word: /patience|patient/, use: "retry options" },
+  { word: /keepers?/, use: "session pool" },
+  { word: /zones?/, use: "next step", allowed: [/time zone/] },
+  { word: /mail file systems?/, use: "volume" },
+  { word: /obstacles?/, use: "reason" },
+  { word: /troubles?/, use: "failure" },
+  { word: /post offices?/, use: "(no metaphor)" },
+  { word: /whoever|whomever/, use: "the noun" },
+  { word: /somebody|someone/, use: "the noun" },
+  { word: /nobody/, use: "no and the noun" },
+];
+
+const root = join(import.meta.dirname, "../..");
+const read = (file: string) => readFileSync(join(root, file), "utf8");
+const sources = globSync("src/**/*.ts", { cwd: root }).sort();
+const documents = ["README.md", "CONTRIBUTING.md", ...globSync("docs/**/*.md", { cwd: root })];
+const tests = globSync("{src,test}/**/*.test.ts", { cwd: root }).sort();
+
+/** The words of a text in lower case: names are taken apart, line ends in comments are spaces. */
+function wordsOf(text: string): string {
+  return text
+    .replace(/\n\s*(\*|\/\/)?\s*/g, " ")
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replaceAll("_", " ")
+    .toLowerCase();
+}
+
+/** How often each retired word is in a text, allowed places left out. */
+function countsIn(text: string): Map<string, number> {
+  const words = wordsOf(text);
+  const counts = new Map<string, number>();
+  for (const { word, allowed = [] } of retired) {
+    const rest = allowed.reduce((left, right) => left.replace(new RegExp(right, "g"), ""), words);
+    const count = rest.match(new RegExp(`\\b(${word.source})\\b`, "g"))?.length ?? 0;
+    if (count > 0) counts.set(word.source, count);
+  }
+  return counts;
+}
+
+/** The names of a file's tests. */
+function testNames(text: string): string {
+  const names = text.matchAll(
+    /\b(?:test|it|describe|suite)(?:\.\w+)?\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g,
+  );
+  return [...names].map(([, , name]) => name).join("\n");
+}
+
+/** Fails with the lines, or only reports them while rooms are being gone through. */
+function judge(t: TestContext, title: string, lines: readonly string[]): void {
+  if (isStrict) assert.deepEqual(lines, []);
+  else {
+    t.diagnostic(`${title}: ${lines.length}`);
+    if (process.env.POSTBAG_WORDS !== undefined) for (const line of lines) t.diagnostic(line);
+  }
+}
+
+function report(files: readonly string[], textOf: (file: string) => string): string[] {
+  return files.flatMap((file) => {
+    const counts = [...countsIn(textOf(file))].map(([word, count]) => `${word} ${count}`);
+    return counts.length === 0 ? [] : [`${file}: ${counts.join(", ")}`];
+  });
+}
+
+test("no source uses a retired word", (t) => {
+  judge(t, "sources with retired words", report(sources, read));
+});
+
+test("no document uses a retired word", (t) => {
+  judge(t, "documents with retired words", report(documents, read));
+});
+
+test("no test name uses a retired word", (t) => {
+  const lines = report(tests, (file) => testNames(read(file)));
+  judge(t, "test files with retired words in names", lines);
+});
+
+test("no comment line in src is longer than 100 columns", (t) => {
+  const long = sources.flatMap((file) =>
+    read(file)
+      .split("\n")
+      .flatMap((line, index) => {
+        const isComment = /^\s*(\/\/|\/?\*)/.test(line) || / \/\/ /.test(line);
+        return isComment && line.length > 100 ? [`${file}:${index + 1}: ${line.length}`] : [];
+      }),
+  );
+  judge(t, "comment lines over 100 columns", long);
+});
