@@ -28,3 +28,4 @@ export {
   inspectJournal,
   type JournalInspection,
 } from "./recovery/inspect.ts";
+export { listStaging, type StagingDirectory } from "./volumes/staging-directories.ts";

@@ -36,7 +36,6 @@ const floors: Record<string, readonly string[]> = {
     "outbound",
     "observe",
     "retrying-opener",
-    "staging-folders",
     "data-directory",
     "settings",
     "errors",

@@ -3,13 +3,11 @@
  * lies in staging, and what is wrong with any of it. It only reads.
  */
 import { existsSync, readdirSync, statfsSync } from "node:fs";
-import { basename, join } from "node:path";
-import type { InspectedVolume, JournalInspection } from "../../delivery/index.ts";
+import { type InspectedVolume, type JournalInspection, listStaging } from "../../delivery/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
 import { AppError } from "../errors.ts";
 import { lookAtJournal } from "../inbound/open-executor.ts";
 import type { Settings } from "../settings/table.ts";
-import { stagingFolders } from "../staging-folders.ts";
 import { bad, type Check, good, warning } from "./check.ts";
 import { nearestExisting } from "./file-system-check.ts";
 
@@ -101,22 +99,20 @@ function checkRoom(settings: Settings, folder: string): Check[] {
 
 /** What lies in staging: of this journal and of others. */
 async function checkStaging(data: DataDirectory, id: string | undefined): Promise<Check[]> {
-  const folders = await stagingFolders(data.mail);
-  return folders.flatMap((path) => {
+  const directories = await listStaging(data.mail);
+  return directories.flatMap(({ path, journalId, orphans, setAside }) => {
     const checks: Check[] = [];
-    const orphans = ["new", "cur"].flatMap((name) => filesIn(join(path, "orphans", name))).length;
-    if (orphans > 0) {
-      const what = `${orphans} messages in ${join(path, "orphans")} could not be published: their mailbox was gone, or refused them for minutes`;
+    if (orphans.messages > 0) {
+      const what = `${orphans.messages} messages in ${orphans.path} could not be published: their mailbox was gone, or refused them for minutes`;
       checks.push(
         warning("Orphans", what, "Read them as a Maildir, deliver or delete them by hand."),
       );
     }
-    const aside = filesIn(join(path, "aside")).length;
-    if (aside > 0) {
-      const what = `${aside} files in ${join(path, "aside")} may be mail that a damaged journal spoke of`;
+    if (setAside.files > 0) {
+      const what = `${setAside.files} files in ${setAside.path} may be mail that a damaged journal spoke of`;
       checks.push(warning("Set aside", what, "Look at them, then delete them."));
     }
-    if (basename(path) !== `.postbag-${id}`) {
+    if (journalId !== id) {
       checks.push(
         warning(
           "Another journal",

@@ -4,7 +4,7 @@
  */
 import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type DeliveryExecutor, localDelivery } from "../../delivery/index.ts";
+import { type DeliveryExecutor, listStaging, localDelivery } from "../../delivery/index.ts";
 import { type Deliver, refused, reply } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
@@ -15,7 +15,6 @@ import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { type Observer, observe } from "../observe/observe.ts";
 import { LateExecutor } from "../retrying-opener.ts";
 import type { Settings } from "../settings/table.ts";
-import { countOrphans } from "../staging-folders.ts";
 import { type LocalMailboxes, localMailboxes } from "./local-mailboxes.ts";
 import { openExecutor } from "./open-executor.ts";
 
@@ -132,7 +131,10 @@ function journalFigures(
   return {
     folder,
     recovery,
-    orphans: () => countOrphans(data.mail),
+    async orphans() {
+      const staging = await listStaging(data.mail);
+      return staging.reduce((sum, { orphans }) => sum + orphans.messages, 0);
+    },
     async segments() {
       if (folder === undefined) return undefined;
       const names = await readdir(folder).catch(() => undefined);

@@ -23,11 +23,11 @@ import type {
 } from "../committer.ts";
 import { localPorter, type Porter } from "../publishing/file-worker.ts";
 import { FrameLog, isTooLarge } from "../publishing/frame-log.ts";
-import { orphansIn } from "../publishing/orphans.ts";
 import { type Mailing, mailing } from "../publishing/publication.ts";
 import type { PublisherEvent } from "../publishing/publisher.ts";
 import { type Branch, Branches } from "../publishing/volume-publishers.ts";
 import { Recoverer } from "../recovery/recovery.ts";
+import { orphansIn } from "../volumes/staging-directories.ts";
 import { Volumes } from "../volumes/volumes.ts";
 import { type AdmissionTools, type Admitted, admit, refuseFor } from "./admission.ts";
 import { Backlog } from "./backlog.ts";

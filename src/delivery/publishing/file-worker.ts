@@ -6,7 +6,6 @@
  * log meanwhile. So in a server a thread of its own does (porter-thread.ts); here is the work itself.
  */
 import { type Clock, type Descriptor, errnoOf, type FileSystem } from "../../system/index.ts";
-import { inSlices } from "./slices.ts";
 
 export interface NewFile {
   readonly path: string;
@@ -79,5 +78,20 @@ export function obstacleTo({ from, directory, name }: Move, fileSystem: FileSyst
     return undefined;
   } catch (error) {
     return error;
+  }
+}
+
+/** Files handled before the event loop gets a turn, and descriptors held at once. */
+const sliceFiles = 32;
+
+/** Calls `action` for one slice of the items after the other, with a turn of the event loop between. */
+export async function inSlices<Item>(
+  items: readonly Item[],
+  clock: Clock,
+  action: (slice: readonly Item[]) => void | Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < items.length; at += sliceFiles) {
+    await action(items.slice(at, at + sliceFiles));
+    if (at + sliceFiles < items.length) await new Promise<void>((turn) => clock.setImmediate(turn));
   }
 }

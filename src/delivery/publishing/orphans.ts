@@ -3,10 +3,10 @@
  * again and tried later, and in the end kept in `orphans/`, a Maildir in the staging directory. It is
  * never dropped, and a mailbox that is gone is never made again: its account may have been deleted.
  */
-import { join } from "node:path";
 import { type KnownMailboxes, keepMailboxes, MaildirError } from "../../maildir/index.ts";
 import type { FileSystem } from "../../system/index.ts";
 import { errnoOf } from "../errors.ts";
+import { orphansIn } from "../volumes/staging-directories.ts";
 import type { Mailing } from "./publication.ts";
 import type { Staging } from "./staging.ts";
 
@@ -28,10 +28,6 @@ export function fateOf(obstacle: unknown, tries: number): "orphan" | "again" {
 /** How long to wait before the next attempt. */
 export function pauseMs(tries: number): number {
   return Math.min(longestPauseMs, firstPauseMs * 2 ** Math.max(0, tries - 1));
-}
-
-export function orphansIn(staging: string): string {
-  return join(staging, "orphans");
 }
 
 /**

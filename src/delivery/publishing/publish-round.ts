@@ -10,10 +10,9 @@ import { join, relative, resolve } from "node:path";
 import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../../system/index.ts";
 import { syncPlan } from "../bulk-sync.ts";
 import { DeliveryError } from "../errors.ts";
-import type { Porter } from "./file-worker.ts";
+import { inSlices, type Porter } from "./file-worker.ts";
 import { isGone } from "./orphans.ts";
 import type { Mailing } from "./publication.ts";
-import { inSlices } from "./slices.ts";
 import type { Staging } from "./staging.ts";
 
 export interface PublishTools {

@@ -12,9 +12,9 @@ import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../../system
 import { syncPlan } from "../bulk-sync.ts";
 import { errnoOf } from "../errors.ts";
 import type { StoredRecord } from "../volumes/records.ts";
-import { createNew, type Porter } from "./file-worker.ts";
+import { stagingNames } from "../volumes/staging-directories.ts";
+import { createNew, inSlices, type Porter } from "./file-worker.ts";
 import type { Mailing } from "./publication.ts";
-import { inSlices } from "./slices.ts";
 
 export interface StagingTools {
   readonly fileSystem: FileSystem;
@@ -23,6 +23,9 @@ export interface StagingTools {
   /** Opens a flush of the file system a directory lies on; `undefined` where there is none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
+
+/** Files here that belong to no message. */
+const ownNames: readonly string[] = [stagingNames.identity, stagingNames.lock];
 
 export class Staging {
   readonly path: string;
@@ -89,6 +92,26 @@ export class Staging {
     }
   }
 
+  /**
+   * Removes what a crash left here and the log does not speak of, and returns how many files that was.
+   * When the log was not read without an anomaly it may have spoken of it: then it is set aside instead.
+   *
+   * @param referenced Names that are still needed.
+   */
+  sweep(referenced: ReadonlySet<string>, isSound: boolean): number {
+    const { fileSystem } = this.#tools;
+    const strays = fileSystem.list(this.path).filter((name) => {
+      if (ownNames.includes(name) || referenced.has(name)) return false;
+      return fileSystem.status(this.pathOf(name)).kind === "file";
+    });
+    if (strays.length > 0 && !isSound) makeDirectory(this.pathOf(stagingNames.aside), fileSystem);
+    for (const name of strays) {
+      if (isSound) this.remove(name);
+      else fileSystem.rename(this.pathOf(name), this.pathOf(`${stagingNames.aside}/${name}`));
+    }
+    return strays.length;
+  }
+
   async close(): Promise<void> {
     await this.#helper?.close();
   }
@@ -152,5 +175,13 @@ export class Staging {
       this.remove(id);
       throw error;
     }
+  }
+}
+
+function makeDirectory(path: string, fileSystem: FileSystem): void {
+  try {
+    fileSystem.makeDirectory(path, 0o700);
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
   }
 }

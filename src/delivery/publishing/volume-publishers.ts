@@ -1,7 +1,6 @@
 /** The branches of the post office: for each mail file system its staging directory and publisher. */
 import type { Journal, Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
-import { sweep } from "../recovery/replay.ts";
 import type { Volume } from "../volumes/volumes.ts";
 import type { FrameLog } from "./frame-log.ts";
 import { Publisher, type PublisherEvent } from "./publisher.ts";
@@ -39,7 +38,7 @@ export class Branches {
     const known = this.#byVolume.get(volume.id);
     if (known) return known;
     const branch = this.open(volume);
-    sweep(branch.staging, new Set(), this.#tools.isSound, this.#tools.fileSystem);
+    branch.staging.sweep(new Set(), this.#tools.isSound);
     branch.publisher.goLive();
     return branch;
   }

@@ -5,9 +5,10 @@
 import { type InspectedSegment, Journal } from "../../journal/index.ts";
 import { type FileSystem, nodeFileSystem } from "../../system/index.ts";
 import { sizeOf } from "../publishing/publication.ts";
+import { identityIn, recognises } from "../volumes/identity.ts";
 import { decodeBatch, pathOfStored } from "../volumes/records.ts";
-import { identityIn, stagingIn } from "../volumes/volumes.ts";
-import { recognises, type Step, stepFor } from "./next-step.ts";
+import { stagingIn } from "../volumes/staging-directories.ts";
+import { type Step, stepFor } from "./next-step.ts";
 import { indexOf, stagedAs } from "./replay.ts";
 
 export interface InspectJournalOptions {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { recognises, type Staged, stepFor } from "./next-step.ts";
+import { type Staged, stepFor } from "./next-step.ts";
 
 const lsn = fc.bigInt({ min: 1n, max: 12n });
 const facts = fc.record({
@@ -72,15 +72,4 @@ test("between the marks the one name in staging decides", () => {
   assert.equal(decide({ ...between, staged: "absent" }).step, "flush names");
   assert.equal(decide({ ...between, staged: "only name" }).step, "publish");
   assert.equal(decide({ ...between, staged: "one of several names" }).step, "remove from staging");
-});
-
-test("a file system is recognised by journal, identity, and a start counter in the right order", () => {
-  const expected = { journal: "j", fileSystem: "f", starts: 4n };
-  assert.equal(recognises({ ...expected }, expected, 6n), true);
-  assert.equal(recognises({ ...expected, starts: 6n }, expected, 6n), true);
-  assert.equal(recognises(undefined, expected, 6n), false);
-  assert.equal(recognises({ ...expected, journal: "k" }, expected, 6n), false);
-  assert.equal(recognises({ ...expected, fileSystem: "g" }, expected, 6n), false);
-  assert.equal(recognises({ ...expected, starts: 3n }, expected, 6n), false, "an older copy");
-  assert.equal(recognises({ ...expected, starts: 7n }, expected, 6n), false, "an older log");
 });

@@ -54,30 +54,3 @@ export function stepFor({ lsn, highestLsn, marks, recognised, staged }: Facts): 
       return "remove from staging";
   }
 }
-
-/** What the identity file in a staging directory says. */
-export interface VolumeIdentity {
-  readonly journal: string;
-  readonly fileSystem: string;
-  /** The journal's start counter, raised in the file and flushed at each start. */
-  readonly starts: bigint;
-}
-
-/**
- * Says whether this is the file system that frames of the log mean, in the state they left it in or a
- * later one. An older copy has a lower start counter than they have; a log older than the file system
- * has a lower one than the file.
- */
-export function recognises(
-  found: VolumeIdentity | undefined,
-  expected: VolumeIdentity,
-  journalStarts: bigint,
-): boolean {
-  return (
-    found !== undefined &&
-    found.journal === expected.journal &&
-    found.fileSystem === expected.fileSystem &&
-    found.starts >= expected.starts &&
-    found.starts <= journalStarts
-  );
-}

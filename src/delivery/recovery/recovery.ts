@@ -9,7 +9,7 @@ import type { Clock, FileSystem } from "../../system/index.ts";
 import type { RecoveryReport } from "../committer.ts";
 import type { Branches } from "../publishing/volume-publishers.ts";
 import type { Volumes } from "../volumes/volumes.ts";
-import { type Counts, indexOf, type LogIndex, replayVolume, sweep } from "./replay.ts";
+import { type Counts, indexOf, type LogIndex, replayVolume } from "./replay.ts";
 
 export interface RecovererTools {
   readonly fileSystem: FileSystem;
@@ -100,9 +100,7 @@ export class Recoverer {
       const tools = { fileSystem, root, staging, publisher, marks: owed, persist };
       const counts = await replayVolume(id, frames, index, tools);
       this.#add(counts);
-      this.#swept += await persist(() =>
-        sweep(staging, publisher.stagedNames, damage.length === 0, fileSystem),
-      );
+      this.#swept += await persist(() => staging.sweep(publisher.stagedNames, damage.length === 0));
       publisher.goLive();
       volumes.admit(volume);
       this.#unavailable.delete(home);

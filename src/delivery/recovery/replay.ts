@@ -139,33 +139,3 @@ export function stagedAs(id: string, staging: string, fileSystem: FileSystem): S
     throw error;
   }
 }
-
-/**
- * Removes what a crash left in staging and the log does not speak of. When the log was not read without
- * an anomaly it may have spoken of it: then it is set aside instead.
- */
-export function sweep(
-  staging: Staging,
-  referenced: ReadonlySet<string>,
-  isSound: boolean,
-  fileSystem: FileSystem,
-): number {
-  const strays = fileSystem.list(staging.path).filter((name) => {
-    if (["identity", "lock"].includes(name) || referenced.has(name)) return false;
-    return fileSystem.status(staging.pathOf(name)).kind === "file";
-  });
-  if (strays.length > 0 && !isSound) makeDirectory(staging.pathOf("aside"), fileSystem);
-  for (const name of strays) {
-    if (isSound) staging.remove(name);
-    else fileSystem.rename(staging.pathOf(name), staging.pathOf(`aside/${name}`));
-  }
-  return strays.length;
-}
-
-function makeDirectory(path: string, fileSystem: FileSystem): void {
-  try {
-    fileSystem.makeDirectory(path, 0o700);
-  } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error;
-  }
-}

@@ -11,10 +11,10 @@ import { dirname, join, resolve } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";
 import { type Clock, type FileSystem, writeFileDurably } from "../../system/index.ts";
 import { DeliveryError, errnoOf } from "../errors.ts";
-import { recognises, type VolumeIdentity } from "../recovery/next-step.ts";
+import { encodeIdentity, identityFileIn, identityIn, recognises } from "./identity.ts";
 import { probe } from "./probe.ts";
-import type { StoredVolume } from "./records.ts";
-import { pathOfStored, storedPath } from "./records.ts";
+import { pathOfStored, type StoredVolume, storedPath } from "./records.ts";
+import { stagingIn, stagingNames } from "./staging-directories.ts";
 
 export interface Volume {
   /** Names the file system in the log; drawn once and kept in the identity file. */
@@ -133,13 +133,11 @@ export class Volumes {
     const { fileSystem, clock, journal } = this.#tools;
     const staging = this.#stagingOf(home);
     if (!this.#unlocks.has(staging)) {
-      this.#unlocks.set(staging, fileSystem.lock(join(staging, "lock")));
+      this.#unlocks.set(staging, fileSystem.lock(join(staging, stagingNames.lock)));
     }
-    const identity = { journal: journal.id, fileSystem: id, starts: `${journal.starts}` };
-    await writeFileDurably(join(staging, "identity"), `${JSON.stringify(identity)}\n`, {
-      fileSystem,
-      clock,
-    });
+    const identity = { journal: journal.id, fileSystem: id, starts: journal.starts };
+    const tools = { fileSystem, clock };
+    await writeFileDurably(identityFileIn(staging), encodeIdentity(identity), tools);
     const directory = fileSystem.openDirectory(`${home}/.`);
     try {
       await fileSystem.sync(directory);
@@ -172,32 +170,5 @@ export class Volumes {
       if (at === resolve(root) || at === dirname(at)) break;
     }
     return home;
-  }
-}
-
-/** The staging directory of a journal in a directory of a mail file system. */
-export function stagingIn(home: string, journalId: string): string {
-  return join(home, `.postbag-${journalId}`);
-}
-
-/** What a staging directory says of itself; `undefined` when it is not there or says nothing clear. */
-export function identityIn(staging: string, fileSystem: FileSystem): VolumeIdentity | undefined {
-  try {
-    const found = JSON.parse(readSmallFile(join(staging, "identity"), fileSystem));
-    const { journal, fileSystem: id, starts } = found as Record<string, unknown>;
-    if (typeof journal !== "string" || typeof id !== "string") return undefined;
-    return { journal, fileSystem: id, starts: BigInt(String(starts)) };
-  } catch {
-    return undefined;
-  }
-}
-
-function readSmallFile(path: string, fileSystem: FileSystem): string {
-  const file = fileSystem.openForReading(path);
-  try {
-    const bytes = new Uint8Array(4096);
-    return Buffer.from(bytes.subarray(0, fileSystem.read(file, bytes))).toString("utf8");
-  } finally {
-    fileSystem.close(file);
   }
 }

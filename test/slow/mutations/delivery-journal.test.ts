@@ -25,7 +25,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "an older copy of a mail file system is known by its start counter",
-    edits: [["next-step.ts", "    found.starts >= expected.starts &&\n", ""]],
+    edits: [["volumes/identity.ts", "    found.starts >= expected.starts &&\n", ""]],
     test: strangers,
     only: "^an older copy",
   },
@@ -201,7 +201,7 @@ const mutations: readonly Mutation[] = [
       [
         "recovery/recovery.ts",
         "      const owed = ",
-        "      sweep(staging, new Set(), true, fileSystem);\n      const owed = ",
+        "      staging.sweep(new Set(), true);\n      const owed = ",
       ],
     ],
     test: sweep,
@@ -259,13 +259,13 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "a log older than the mail file system is known by the start counter",
-    edits: [["next-step.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
+    edits: [["volumes/identity.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
     test: strangers,
     only: "^an identity of a later start",
   },
   {
     guard: "the identity of a file system is compared",
-    edits: [["next-step.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
+    edits: [["volumes/identity.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
     test: strangers,
     only: "^an identity of another file system",
   },
@@ -274,7 +274,7 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "volumes.ts",
-        'this.#unlocks.set(staging, fileSystem.lock(join(staging, "lock")));',
+        "this.#unlocks.set(staging, fileSystem.lock(join(staging, stagingNames.lock)));",
         "this.#unlocks.set(staging, () => undefined);",
       ],
     ],

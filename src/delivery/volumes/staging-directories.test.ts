@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { listStaging } from "../index.ts";
+import { stagingIn } from "./staging-directories.ts";
+
+function newMailRoot(t: TestContext): string {
+  const mailRoot = mkdtempSync(join(tmpdir(), "postbag-staging-"));
+  t.after(() => rmSync(mailRoot, { recursive: true }));
+  return mailRoot;
+}
+
+test("listStaging counts orphans in new/ and cur/ and the files set aside, by journal", async (t) => {
+  const mailRoot = newMailRoot(t);
+  const [busy, idle] = [stagingIn(mailRoot, "b"), stagingIn(mailRoot, "i")];
+  for (const path of ["orphans/new", "orphans/cur", "orphans/tmp", "aside"]) {
+    mkdirSync(join(busy, path), { recursive: true });
+  }
+  for (const path of ["orphans/new/1", "orphans/cur/2:2,S", "orphans/tmp/3", "aside/4"]) {
+    writeFileSync(join(busy, path), "");
+  }
+  mkdirSync(idle);
+  mkdirSync(join(mailRoot, "a.example/ann"), { recursive: true });
+  writeFileSync(join(mailRoot, "a file"), "");
+  const found = await listStaging(mailRoot);
+  assert.deepEqual(
+    found
+      .map(({ path, journalId, orphans, setAside }) => [
+        ...[path, journalId, orphans.messages, setAside.files],
+      ])
+      .sort(),
+    [
+      [busy, "b", 2, 1],
+      [idle, "i", 0, 0],
+    ],
+  );
+});
+
+test("listStaging of a mail root that does not exist is empty", async (t) => {
+  assert.deepEqual(await listStaging(join(newMailRoot(t), "none")), []);
+});
