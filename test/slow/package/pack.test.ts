@@ -65,7 +65,7 @@ before(() => {
 
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-test("the package holds what is run and read, and no sources or tests", (t) => {
+test("the package holds program, docs and examples, but no sources or tests", (t) => {
   if (missing) return t.skip(missing);
   const listed = sh(app, "tar", "-tzf", "postbag.tgz").trim().split("\n");
   for (const file of [
@@ -74,11 +74,15 @@ test("the package holds what is run and read, and no sources or tests", (t) => {
     "README.md",
     "LICENSE",
     "CHANGELOG.md",
+    "examples/outbox.ts",
+    "docs/README.md",
   ]) {
     assert.ok(listed.includes(`package/${file}`), file);
   }
   const strays = listed.filter((path) =>
-    /\.test\.|(?<!\.d)\.ts$|^package\/(src|test|node_modules)\//.test(path),
+    /\.test\.|^package\/(?!examples\/).*(?<!\.d)\.ts$|^package\/(src|test|node_modules)\//.test(
+      path,
+    ),
   );
   assert.deepEqual(strays, []);
 });
@@ -89,7 +93,7 @@ test("publint finds nothing to improve in the package", (t) => {
   sh(app, publint, "--strict", "--pack", "false", join(app, "node_modules/postbag"));
 });
 
-test("every subpath is imported, and the executor delivers one message", (t) => {
+test("every subpath is imported and the executor delivers one message", (t) => {
   if (missing) return t.skip(missing);
   const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const doors = Object.keys(exports).filter((path) => path !== "./package.json");
@@ -112,24 +116,61 @@ test("every subpath is imported, and the executor delivers one message", (t) => 
   assert.equal(readFileSync(join(folder, "Maildir/new", id), "utf8"), "Subject: x\n\nx\n");
 });
 
-test("a program in TypeScript compiles against the package's types", (t) => {
+test("the root is imported and required with the everyday API", (t) => {
   if (missing) return t.skip(missing);
-  const source = `
-    import { DeliveryExecutor, type DeliveryEvent } from "postbag/delivery";
-    import { Batcher } from "postbag/batcher";
-    import type { Deliver } from "postbag/mail";
-    import { Maildir } from "postbag/maildir";
-    import { createOutbox, openSqliteStore, type Mail, postbagTransport } from "postbag/outbox";
-    import { startMailServer } from "postbag/smtp";
-    import { writeFileDurably } from "postbag/system";
-    export const parts: unknown[] = [DeliveryExecutor, Batcher, Maildir, startMailServer, writeFileDurably, createOutbox, openSqliteStore, postbagTransport];
-    export type Names = [DeliveryEvent, Deliver, Mail];
-  `;
-  writeFileSync(join(app, "types.ts"), source);
-  const options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024"];
-  const types = ["--types", "node", "--typeRoots", join(root, "node_modules/@types")];
-  sh(app, join(root, "node_modules/.bin/tsc"), ...options, ...types, "types.ts");
+  const names = ["Batcher", "DeliveryExecutor", "Maildir", "Outbox", "Worker", "createOutbox"]
+    .concat(["openPostgresStore", "openSqliteStore", "postbagTransport", "relayClient"])
+    .concat(["directClient", "startMailServer", "writeFileDurably"]);
+  const check = `
+    const missing = ${JSON.stringify(names)}.filter((name) => typeof postbag[name] !== "function");
+    if (missing.length > 0) throw new Error("missing: " + missing);
+    console.log(Object.keys(postbag).length > 20);`;
+  writeFileSync(join(app, "root.mjs"), `import * as postbag from "postbag";${check}`);
+  writeFileSync(join(app, "root.cjs"), `const postbag = require("postbag");${check}`);
+  for (const file of ["root.mjs", "root.cjs"]) {
+    assert.equal(sh(app, process.execPath, file), "true\n", file);
+  }
 });
+
+test("the installation is small: one nodemailer, at most 24 packages, 25 MB", (t) => {
+  if (missing) return t.skip(missing);
+  const listed = sh(app, "npm", "ls", "--all", "--parseable").trim().split("\n").slice(1);
+  assert.equal(listed.filter((path) => path.endsWith("/nodemailer")).length, 1);
+  assert.ok(listed.length <= 24, `${listed.length} packages: ${listed.join(", ")}`);
+  const bytes = Number(sh(app, "du", "-sb", "node_modules").split("\t")[0]);
+  assert.ok(bytes < 25e6, `${bytes} bytes`);
+  t.diagnostic(`${listed.length} packages, ${(bytes / 1e6).toFixed(1)} MB`);
+});
+
+for (const [resolution, flags] of [
+  ["nodenext", ["--module", "nodenext"]],
+  ["node16", ["--module", "node16"]],
+  ["bundler", ["--module", "esnext", "--moduleResolution", "bundler"]],
+] as const) {
+  test(`a TypeScript program compiles against the package: ${resolution}`, (t) => {
+    if (missing) return t.skip(missing);
+    const source = `
+      import { type DeliveryEvent, DeliveryExecutor } from "postbag/delivery";
+      import { Batcher } from "postbag/batcher";
+      import type { Deliver } from "postbag/mail";
+      import { Maildir } from "postbag/maildir";
+      import { createOutbox, type Mail, openSqliteStore, postbagTransport } from "postbag/outbox";
+      import { startMailServer } from "postbag/smtp";
+      import { writeFileDurably } from "postbag/system";
+      import * as postbag from "postbag";
+      export const parts: unknown[] = [Batcher, DeliveryExecutor, Maildir, createOutbox];
+      export const more: unknown[] = [openSqliteStore, postbagTransport, startMailServer];
+      export const worker: typeof postbag.Worker = postbag.Worker;
+      export const same: typeof Batcher = postbag.Batcher;
+      export const write: typeof writeFileDurably = postbag.writeFileDurably;
+      export type Names = [DeliveryEvent, Deliver, Mail, postbag.Mail];
+    `;
+    writeFileSync(join(app, "types.ts"), source);
+    const options = ["--noEmit", "--strict", "--target", "es2024", ...flags];
+    const types = ["--types", "node", "--typeRoots", join(root, "node_modules/@types")];
+    sh(app, join(root, "node_modules/.bin/tsc"), ...options, ...types, "types.ts");
+  });
+}
 
 test("its serve takes one message, and its deliver another", async (t) => {
   if (missing) return t.skip(missing);
