@@ -1,4 +1,4 @@
-/** Writes the table of settings for docs/operations.md. */
+/** Writes the table of settings for docs/reference/settings.md. */
 import { defaultTextOf, flagOf, settingNames, settingOf } from "./table.ts";
 
 /** Renders every setting as a row of a Markdown table. */

@@ -124,10 +124,10 @@ test("names of flags and variables follow from the setting's and are never share
   assert.equal(new Set(settingNames.map(flagOf)).size, settingNames.length);
 });
 
-test("docs/operations.md holds the table of settings as it is", () => {
+test("docs/reference/settings.md holds the table of settings as it is", () => {
   // The formatter lines the columns up; what counts is the cells.
   const cells = (text: string) => text.replace(/ {2,}/g, " ").replace(/-{3,}/g, "---");
-  const docs = readFileSync(join(root, "docs/operations.md"), "utf8");
+  const docs = readFileSync(join(root, "docs/reference/settings.md"), "utf8");
   assert.ok(
     cells(docs).includes(cells(settingsMarkdown())),
     "replace the table by what `node scripts/settings-table.ts` prints",

@@ -1,5 +1,5 @@
 /**
- * The one table of settings. The types, `--help`, `docs/operations.md`, the environment names, the
+ * The one table of settings. The types, `--help`, `docs/reference/settings.md`, the environment names, the
  * keys of the configuration file and the error messages all come from it.
  *
  * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
