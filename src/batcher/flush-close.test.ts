@@ -172,7 +172,7 @@ test("a bad timeoutMs is refused, and closes nothing", async () => {
   const lab = new BatcherLab({ workMs: 5 });
   await assert.rejects(lab.batcher.close({ timeoutMs: -1 }), {
     code: "ERR_BATCHER_BAD_OPTION",
-    message: /timeoutMs is -1/,
+    message: /timeoutMs must be .*; got -1\./,
   });
   const added = lab.add("a", 1);
   await lab.run();

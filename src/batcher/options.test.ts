@@ -59,46 +59,61 @@ for (const name of counts) {
   for (const value of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "8"]) {
     test(`${name}: ${JSON.stringify(value)} (${value}) is refused, never clamped`, () => {
       const shown = typeof value === "string" ? `"${value}"` : String(value);
-      assert.match(messageFor({ [name]: value }), new RegExp(`${name} is ${shown}; it must be`));
+      assert.match(
+        messageFor({ [name]: value }),
+        new RegExp(`^${name} must be a whole number from 1 up; got ${shown}\\.$`),
+      );
     });
   }
 }
 
 test("a delay that a timer would turn into 1 ms is refused", () => {
   for (const value of [2 ** 31, Number.POSITIVE_INFINITY, Number.NaN, -1, "5"]) {
-    assert.match(messageFor({ lingerMs: value }), /lingerMs is .*; it must be a number of milli/);
+    assert.match(messageFor({ lingerMs: value }), /lingerMs must be a number of milli.*; got /);
   }
   assert.equal(messageFor({ lingerMs: 2 ** 31 - 1 }), "accepted");
 });
 
 test("limits that contradict each other are refused", () => {
   const sizeOf = () => 1;
-  assert.match(messageFor({ minBatchItems: 9, maxBatchItems: 8 }), /minBatchItems is 9.*at most/);
-  assert.match(messageFor({ maxBatchItems: 9, maxItems: 8 }), /maxBatchItems is 9.*at most/);
-  assert.match(messageFor({ maxItemsPerKey: 9, maxItems: 8 }), /maxItemsPerKey is 9.*at most/);
+  assert.match(
+    messageFor({ minBatchItems: 9, maxBatchItems: 8 }),
+    /minBatchItems must be at most .*; got 9/,
+  );
+  assert.match(
+    messageFor({ maxBatchItems: 9, maxItems: 8 }),
+    /maxBatchItems must be at most .*; got 9/,
+  );
+  assert.match(
+    messageFor({ maxItemsPerKey: 9, maxItems: 8 }),
+    /maxItemsPerKey must be at most .*; got 9/,
+  );
   assert.match(
     messageFor({ maxBatchBytes: 9, maxBytes: 8, sizeOf }),
-    /maxBatchBytes is 9; it must be at most maxBytes, which is 8/,
+    /^maxBatchBytes must be at most maxBytes, which is 8; got 9\.$/,
   );
 });
 
 test("a byte limit needs sizeOf, and caps the bytes of a batch", () => {
-  assert.match(messageFor({ maxBytes: 10 }), /sizeOf is undefined; it must be a function/);
-  assert.match(messageFor({ maxBatchBytes: 10 }), /sizeOf is undefined/);
-  assert.match(messageFor({ maxBytes: 0, sizeOf: () => 1 }), /maxBytes is 0/);
+  assert.match(messageFor({ maxBytes: 10 }), /sizeOf must be a function, .*; got undefined/);
+  assert.match(messageFor({ maxBatchBytes: 10 }), /sizeOf must be a function, .*; got undefined/);
+  assert.match(messageFor({ maxBytes: 0, sizeOf: () => 1 }), /maxBytes must be .*; got 0/);
   assert.equal(settingsOf({ ...minimal, maxBytes: 10, sizeOf: () => 1 }).maxBatchBytes, 10);
 });
 
 test("what is not a function, a boolean or a known word is refused", () => {
-  assert.match(messageFor({ process: undefined }), /process is undefined; it must be a function/);
+  assert.match(messageFor({ process: undefined }), /process must be a function; got undefined/);
   for (const name of ["acquire", "sizeOf", "captureContext"]) {
-    assert.match(messageFor({ [name]: 5 }), new RegExp(`${name} is 5; it must be a function`));
+    assert.match(messageFor({ [name]: 5 }), new RegExp(`${name} must be a function; got 5`));
   }
-  assert.match(messageFor({ onFull: "drop" }), /onFull is "drop"; it must be "reject" or "wait"/);
-  assert.match(messageFor({ holdUntilFull: 1 }), /holdUntilFull is 1/);
-  assert.match(messageFor({ release: () => {} }), /release is .* without acquire/);
+  assert.match(messageFor({ onFull: "drop" }), /onFull must be "reject" or "wait"; got "drop"/);
+  assert.match(messageFor({ holdUntilFull: 1 }), /holdUntilFull must be .*; got 1/);
+  assert.match(messageFor({ release: () => {} }), /release must be left out, .* without acquire/);
 });
 
 test("an unknown option is named, not ignored", () => {
-  assert.match(messageFor({ maxBatchSize: 10 }), /maxBatchSize is 10; .*no such option/);
+  assert.match(
+    messageFor({ maxBatchSize: 10 }),
+    /maxBatchSize must be left out, .* no such option; got 10/,
+  );
 });

@@ -137,7 +137,8 @@ function hooksTime(hooks: BatcherHooks<never> | undefined): boolean {
 function checkShape(options: object): void {
   const given = options as Record<string, unknown>;
   for (const name of Object.keys(given)) {
-    if (!optionNames.has(name)) throw badOption(name, given[name], "left out: no such option");
+    if (!optionNames.has(name))
+      throw badOption(name, given[name], "left out, because there is no such option");
   }
   if (typeof given.process !== "function") {
     throw badOption("process", given.process, "a function");
@@ -154,20 +155,24 @@ function checkShape(options: object): void {
     throw badOption("onFull", given.onFull, '"reject" or "wait"');
   }
   if (given.release && !given.acquire) {
-    throw badOption("release", given.release, "left out: without acquire it is never called");
+    throw badOption(
+      "release",
+      given.release,
+      "left out, because it is never called without acquire",
+    );
   }
 }
 
 function count(name: string, value: number | undefined, fallback: number): number {
   if (value === undefined) return fallback;
   if (Number.isInteger(value) && value >= 1) return value;
-  throw badOption(name, value, "a whole number, 1 or more");
+  throw badOption(name, value, "a whole number from 1 up");
 }
 
 function bytes(name: string, value: number | undefined): number {
   if (value === undefined || value === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
   if (Number.isFinite(value) && value >= 1) return value;
-  throw badOption(name, value, "a number of bytes, 1 or more");
+  throw badOption(name, value, "a number of bytes from 1 up");
 }
 
 /** Checks a delay; throws `ERR_BATCHER_BAD_OPTION`. */
@@ -184,7 +189,7 @@ function badOption(name: string, value: unknown, expected: string): BatcherError
   const received = typeof value === "string" ? JSON.stringify(value) : describe(value);
   return new BatcherError(
     "ERR_BATCHER_BAD_OPTION",
-    `batcher option ${name} is ${received}; it must be ${expected}`,
+    `${name} must be ${expected}; got ${received}.`,
   );
 }
 

@@ -4,6 +4,7 @@
  * A value out of range is refused with the value received; nothing is clamped, because a silently
  * changed limit is found only on the day it matters. docs/tuning.md says what each one trades.
  */
+import { maxTimerMs, optionChecks } from "../system/index.ts";
 import type { JournalSettings } from "./committer.ts";
 import { DeliveryError } from "./errors.ts";
 
@@ -57,7 +58,9 @@ export interface JournalCommit {
 }
 
 const MiB = 1024 * 1024;
-const MAX_TIMER_MS = 2 ** 31 - 1;
+const { wholeNumber, refusal } = optionChecks(
+  (text) => new DeliveryError("ERR_DELIVERY_OPTION", text),
+);
 
 /** @throws {DeliveryError} ERR_DELIVERY_OPTION for a value that cannot be meant. */
 export function tuningOf(options: DeliveryTuning): Tuning {
@@ -74,23 +77,14 @@ export function tuningOf(options: DeliveryTuning): Tuning {
     maxBacklogBytes: options.maxBacklogBytes ?? 64 * MiB,
   };
   wholeNumber("maxBatch", tuning.maxBatch, 1);
-  wholeNumber("maxWaitMs", tuning.maxWaitMs, 0, MAX_TIMER_MS);
+  wholeNumber("maxWaitMs", tuning.maxWaitMs, 0, maxTimerMs);
   wholeNumber("maxConcurrentFlushes", tuning.maxConcurrentFlushes, 1);
   wholeNumber("maxPending", tuning.maxPending, tuning.maxBatch);
   wholeNumber("maxPendingBytes", tuning.maxPendingBytes, 1);
   wholeNumber("maxBatchBytes", tuning.maxBatchBytes, 1, tuning.maxPendingBytes);
-  wholeNumber("publishWithinMs", tuning.publishWithinMs, 0, MAX_TIMER_MS);
+  wholeNumber("publishWithinMs", tuning.publishWithinMs, 0, maxTimerMs);
   wholeNumber("maxBacklogBytes", tuning.maxBacklogBytes, 1);
   return tuning;
-}
-
-function wholeNumber(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER) {
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  const bound = most === Number.MAX_SAFE_INTEGER ? `${least} up` : `${least} to ${most}`;
-  throw new DeliveryError(
-    "ERR_DELIVERY_OPTION",
-    `${name} must be a whole number from ${bound}; got ${String(value)}.`,
-  );
 }
 
 /** How long new mail waits for the backlog before it is refused, in milliseconds. */
@@ -101,11 +95,7 @@ export function journalSettings(commit: unknown, tuning: Tuning): JournalSetting
   if (commit === "synced") return undefined;
   const { journal, segmentBytes, maxSegments } = (commit ?? {}) as Partial<JournalCommit>;
   if (typeof journal !== "string" || journal === "" || journal.includes("\0")) {
-    const received = JSON.stringify(commit);
-    throw new DeliveryError(
-      "ERR_DELIVERY_OPTION",
-      `commit must be "synced" or { journal: directory }; got ${received}.`,
-    );
+    throw refusal("commit", '"synced" or { journal: directory }', commit);
   }
   return {
     directory: journal,
@@ -120,8 +110,7 @@ export function journalSettings(commit: unknown, tuning: Tuning): JournalSetting
 /** For callers without types. @throws {DeliveryError} ERR_DELIVERY_OPTION */
 export function checkArguments(path: unknown, body: unknown): void {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
-    const received = JSON.stringify(path);
-    throw new DeliveryError("ERR_DELIVERY_OPTION", `path must be a directory; got ${received}.`);
+    throw refusal("path", "a directory", path);
   }
   const spooled = body as { head?: unknown; file?: unknown; size?: unknown } | null | undefined;
   const usable =

@@ -1,7 +1,7 @@
 /**
  * The one error class of this room. `cause` keeps the error of the disk, `errno` its name.
  */
-import { errnoOf } from "../system/index.ts";
+import { errnoOf, optionChecks } from "../system/index.ts";
 
 export type JournalErrorCode =
   /** An option or argument was of the wrong type or out of range. */
@@ -36,6 +36,11 @@ export class JournalError extends Error {
     this.errno = errnoOf(options?.cause);
   }
 }
+
+/** The checks of this room's options and arguments. */
+export const { wholeNumber, refusal } = optionChecks(
+  (text) => new JournalError("ERR_JOURNAL_OPTION", text),
+);
 
 export function closedError(): JournalError {
   return new JournalError("ERR_JOURNAL_CLOSED", "the journal is closed");

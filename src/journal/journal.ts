@@ -10,13 +10,13 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { FoundFrame, LiveSegment } from "./contents.ts";
-import { JournalError, type JournalErrorCode } from "./errors.ts";
+import { JournalError, type JournalErrorCode, refusal } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
 import { type Inspection, inspectLog } from "./inspect.ts";
 import { Log } from "./log.ts";
 import type { LogStats, OlderSegment } from "./log-state.ts";
-import { checkedOptions, type JournalOptions, optionError } from "./options.ts";
+import { checkedOptions, type JournalOptions } from "./options.ts";
 import { type ReadLog, type Recovery, readLog, readPayload, recoveredFrame } from "./read-log.ts";
 import { makeDirectoryDurably, SegmentFiles } from "./segment-files.ts";
 
@@ -171,15 +171,12 @@ export class Journal {
     const known = this.#log.known.marks.get(volume);
     const durable = marks.durable ?? 0n;
     const published = marks.published ?? 0n;
-    if (durable > this.#log.known.highestLsn || published > this.#log.known.highestLsn) {
-      throw optionError(
-        "a mark",
-        `at most ${this.#log.known.highestLsn}`,
-        `${durable}, ${published}`,
-      );
+    for (const mark of [durable, published]) {
+      if (mark <= this.#log.known.highestLsn) continue;
+      throw refusal("a mark", `at most ${this.#log.known.highestLsn}`, mark);
     }
     const reached = known && known.durable > durable ? known.durable : durable;
-    if (published > reached) throw optionError("published", `at most ${reached}`, published);
+    if (published > reached) throw refusal("published", `at most ${reached}`, published);
     await this.#log.mark(volume, marks, withinMs);
   }
 
@@ -270,11 +267,11 @@ function highestByVolume(frames: readonly FoundFrame[]): Map<string, Lsn> {
 }
 
 function checkVolumes(volumes: readonly string[]): void {
-  if (volumes.length === 0) throw optionError("volumes", "at least one", "none");
+  if (volumes.length === 0) throw refusal("volumes", "one or more names", volumes);
   for (const volume of volumes) {
     const bytes = typeof volume === "string" ? Buffer.byteLength(volume) : 0;
     if (bytes === 0 || bytes > maxVolumeBytes) {
-      throw optionError("a volume", `a name of 1 to ${maxVolumeBytes} octets`, volume);
+      throw refusal("volume", `a name of 1 to ${maxVolumeBytes} bytes`, volume);
     }
   }
 }

@@ -1,6 +1,6 @@
 /** What a journal can be told, checked at the door. */
 import { type Clock, type FileSystem, nodeFileSystem, systemClock } from "../system/index.ts";
-import { JournalError } from "./errors.ts";
+import { refusal, wholeNumber } from "./errors.ts";
 import { blockBytes } from "./format.ts";
 
 export interface JournalOptions {
@@ -41,7 +41,7 @@ export function checkedOptions(options: JournalOptions): Required<JournalOptions
   };
   const { directory, segmentBytes, maxSegments, retryMs } = checked;
   if (typeof directory !== "string" || directory === "" || directory.includes("\0")) {
-    throw optionError("directory", "a path", directory);
+    throw refusal("directory", "a path", directory);
   }
   const isSize =
     Number.isInteger(segmentBytes) &&
@@ -49,22 +49,12 @@ export function checkedOptions(options: JournalOptions): Required<JournalOptions
     segmentBytes >= 16 * 1024 &&
     segmentBytes <= 1024 ** 3;
   if (!isSize) {
-    throw optionError("segmentBytes", "a multiple of 4096 from 16 KiB to 1 GiB", segmentBytes);
+    throw refusal("segmentBytes", "a multiple of 4096 from 16 KiB to 1 GiB", segmentBytes);
   }
   // Every record lists the segments in use, with 16 octets each.
-  const most = segmentBytes / 64;
-  if (!Number.isInteger(maxSegments) || maxSegments < 3 || maxSegments > most) {
-    throw optionError("maxSegments", `a whole number from 3 to ${most}`, maxSegments);
-  }
+  wholeNumber("maxSegments", maxSegments, 3, segmentBytes / 64);
   if (!Number.isFinite(retryMs) || retryMs <= 0) {
-    throw optionError("retryMs", "a positive number", retryMs);
+    throw refusal("retryMs", "a positive number", retryMs);
   }
   return checked;
-}
-
-export function optionError(name: string, wanted: string, received: unknown): JournalError {
-  return new JournalError(
-    "ERR_JOURNAL_OPTION",
-    `${name} must be ${wanted}, received ${String(received)}`,
-  );
 }

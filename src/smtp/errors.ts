@@ -1,4 +1,6 @@
 /** What can go wrong in starting or running the mail server itself. */
+import { optionChecks } from "../system/index.ts";
+
 export type SmtpErrorCode =
   /** An option has a value that cannot be used. */
   | "ERR_SMTP_OPTION_INVALID"
@@ -22,3 +24,8 @@ export class SmtpError extends Error {
     this.code = code;
   }
 }
+
+/** The checks of this room's options. */
+export const { wholeNumber, oneOf, refusal } = optionChecks(
+  (text) => new SmtpError("ERR_SMTP_OPTION_INVALID", text),
+);

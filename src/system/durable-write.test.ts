@@ -65,7 +65,7 @@ test("a step that fails leaves the old file and no temporary one, and its own er
   await assert.rejects(writeFileDurably(join(path, "state"), "x"), { code: "ENOTDIR" });
   await assert.rejects(writeFileDurably(path, "new", { mode: 0o10000 }), {
     code: "ERR_SYSTEM_INVALID_ARGUMENT",
-    message: /received 4096/,
+    message: "mode must be permission bits from 0 to 0o7777; got 4096.",
   });
 });
 

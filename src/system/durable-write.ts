@@ -10,7 +10,7 @@
 import { randomBytes } from "node:crypto";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Clock, systemClock } from "./clock.ts";
-import { SystemError } from "./errors.ts";
+import { refusal } from "./errors.ts";
 import type { Descriptor, FileSystem } from "./file-system.ts";
 import { nodeFileSystem } from "./node-file-system.ts";
 
@@ -53,10 +53,7 @@ export async function writeFileDurably(
 ): Promise<void> {
   const { mode = 0o600, owner, beforeRename, fileSystem = nodeFileSystem } = options;
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o7777) {
-    throw new SystemError(
-      "ERR_SYSTEM_INVALID_ARGUMENT",
-      `mode must be permission bits from 0 to 0o7777, received ${mode}`,
-    );
+    throw refusal("mode", "permission bits from 0 to 0o7777", mode);
   }
   const target = resolve(path);
   const temporary = temporaryName(target);

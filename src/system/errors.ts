@@ -3,6 +3,7 @@
  * reported as Node reports it: `code` such as `"EIO"`, `errno`, `syscall`, `path`.
  */
 import { getSystemErrorMessage, getSystemErrorName } from "node:util";
+import { optionChecks } from "./check-options.ts";
 
 export type SystemErrorCode =
   /** An argument was of the wrong type or out of range. */
@@ -23,6 +24,10 @@ export class SystemError extends Error {
     this.code = code;
   }
 }
+
+export const { refusal } = optionChecks(
+  (text) => new SystemError("ERR_SYSTEM_INVALID_ARGUMENT", text),
+);
 
 /** Makes the error Node would have made for a system call it has no function for. */
 export function errnoError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {

@@ -12,7 +12,7 @@
 import { statSync } from "node:fs";
 import { arch, platform, release } from "node:os";
 import { type Clock, systemClock } from "./clock.ts";
-import { SystemError } from "./errors.ts";
+import { refusal, SystemError } from "./errors.ts";
 import { type Helper, HelperLine } from "./helper-line.ts";
 import { shareNext } from "./share-next.ts";
 import { helpersFor } from "./syncfs-helpers.ts";
@@ -54,10 +54,7 @@ export async function openFileSystemSync(
 ): Promise<FileSystemSync | undefined> {
   const { timeoutMs = 60_000, clock = systemClock, helpers = helpersFor(arch()) } = options;
   if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) {
-    throw new SystemError(
-      "ERR_SYSTEM_INVALID_ARGUMENT",
-      `timeoutMs must be a positive number, received ${timeoutMs}`,
-    );
+    throw refusal("timeoutMs", "a number above 0", timeoutMs);
   }
   statSync(directory);
   if (platform() !== "linux" || !reportsEveryError(release())) return undefined;

@@ -1,4 +1,5 @@
 export { invariant } from "./assert.ts";
+export { maxTimerMs, type OptionChecks, optionChecks } from "./check-options.ts";
 export { type Clock, systemClock, type TimerHandle } from "./clock.ts";
 export {
   type DurableWriteOptions,

@@ -52,8 +52,8 @@ test("what no database can keep is the fault of its own mail alone", async (t) =
   assert.deepEqual(
     refused.map(({ code, message }) => [code, message]),
     [
-      ["ERR_OUTBOX_OPTION", "tags must be texts by their names; got function in campaign"],
-      ["ERR_OUTBOX_OPTION", "template must be a text; got number"],
+      ["ERR_OUTBOX_OPTION", "tags.campaign must be a text; got [Function: campaign]."],
+      ["ERR_OUTBOX_OPTION", "template must be a text; got 7."],
     ],
   );
 });

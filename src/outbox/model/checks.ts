@@ -1,5 +1,10 @@
 /** Checks at the door of the outbox: nothing is clamped, each refusal names the value received. */
+import { optionChecks } from "../../system/index.ts";
 import { OutboxError } from "./errors.ts";
+
+export const { wholeNumber, oneOf, refusal } = optionChecks(
+  (text) => new OutboxError("ERR_OUTBOX_OPTION", text),
+);
 
 export function atMost(what: string, received: number, limit: number): void {
   if (received <= limit) return;
@@ -10,48 +15,29 @@ export function atMost(what: string, received: number, limit: number): void {
 export function instant(name: string, value: Date): number {
   const time = value instanceof Date ? value.getTime() : Number.NaN;
   if (Number.isFinite(time)) return time;
-  throw new OutboxError("ERR_OUTBOX_OPTION", `${name} must be a valid Date; got ${String(value)}`);
+  throw refusal(name, "a valid Date", value);
 }
 
 export function checkedKey(key: string): string {
   if (typeof key === "string" && key.length >= 1 && key.length <= 256) return key;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `idempotencyKey must be 1 to 256 characters; got ${JSON.stringify(key)}`,
-  );
+  throw refusal("idempotencyKey", "a text of 1 to 256 characters", key);
 }
 
 /** Labels of an application: text by name, and nothing that a database could not keep. */
 export function checkedTags(tags: Readonly<Record<string, string>>): typeof tags {
   const isRecord = typeof tags === "object" && tags !== null && !Array.isArray(tags);
-  const wrong = isRecord && Object.entries(tags).find(([, value]) => typeof value !== "string");
-  if (isRecord && !wrong) return tags;
-  const got = wrong ? `${typeof wrong[1]} in ${wrong[0]}` : typeof tags;
-  throw new OutboxError("ERR_OUTBOX_OPTION", `tags must be texts by their names; got ${got}`);
+  if (!isRecord) throw refusal("tags", "texts by their names", tags);
+  for (const [name, value] of Object.entries(tags)) {
+    if (typeof value !== "string") throw refusal(`tags.${name}`, "a text", value);
+  }
+  return tags;
 }
 
 export function checkedTemplate(template: string): string {
   if (typeof template === "string") return template;
-  const text = `template must be a text; got ${typeof template}`;
-  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  throw refusal("template", "a text", template);
 }
 
 export function checkDoubt(doubt: unknown): void {
-  if (doubt === "resend" || doubt === "hold") return;
-  throw new OutboxError(
-    "ERR_OUTBOX_OPTION",
-    `doubt must be "resend" or "hold"; got ${JSON.stringify(doubt)}`,
-  );
-}
-
-export function wholeNumber(
-  name: string,
-  value: number,
-  least = 1,
-  most = Number.POSITIVE_INFINITY,
-): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
-  const bounds = most < Number.POSITIVE_INFINITY ? `${least} to ${most}` : `${least} up`;
-  const text = `${name} must be a whole number from ${bounds}; got ${String(value)}`;
-  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  oneOf("doubt", doubt, ["resend", "hold"]);
 }

@@ -1,5 +1,5 @@
 /** Opens the store in PostgreSQL: checks what it was given, makes the pool of connections and the tables. */
-import { wholeNumber } from "../model/checks.ts";
+import { refusal, wholeNumber } from "../model/checks.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { OutboxStore } from "../model/store.ts";
 import { Database, KEEP_PLANS, type PostgresPool } from "./database.ts";
@@ -16,8 +16,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   const { schema = "postbag", timeoutMs = 30_000, prepare = true, maxConnections = 10 } = options;
   const connections = options.pool?.options?.max ?? maxConnections;
   if (typeof schema !== "string" || !/^[^\0]{1,40}$/.test(schema)) {
-    const text = `schema must have 1 to 40 characters; got ${JSON.stringify(schema)}`;
-    throw new OutboxError("ERR_OUTBOX_OPTION", text);
+    throw refusal("schema", "a name of 1 to 40 characters", schema);
   }
   wholeNumber("timeoutMs", timeoutMs);
   wholeNumber(options.pool ? "pool.options.max" : "maxConnections", connections, 2);

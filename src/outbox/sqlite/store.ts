@@ -8,7 +8,7 @@
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
 import { AfterCommit } from "../model/after-commit.ts";
-import { wholeNumber } from "../model/checks.ts";
+import { refusal, wholeNumber } from "../model/checks.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { NewMessage } from "../model/rows.ts";
 import type { DueListener, OutboxStore, TransactionHandle } from "../model/store.ts";
@@ -47,7 +47,7 @@ export interface SqliteStoreOptions {
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<OutboxStore> {
   const { file, busyTimeoutMs = 5000, clock = systemClock } = options;
   if (typeof file !== "string" || file === "" || file === ":memory:") {
-    throw new OutboxError("ERR_OUTBOX_OPTION", `file must be a path; got ${JSON.stringify(file)}`);
+    throw refusal("file", "a path", file);
   }
   wholeNumber("busyTimeoutMs", busyTimeoutMs, 0);
   wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH, 1);

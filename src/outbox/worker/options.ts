@@ -1,9 +1,9 @@
 /** The options of a worker: what each means, its default, and the check at the door. */
 import { hostname } from "node:os";
 import type { Deliver } from "../../mail/index.ts";
-import { type Clock, systemClock } from "../../system/index.ts";
+import { type Clock, maxTimerMs, systemClock } from "../../system/index.ts";
+import { oneOf, refusal, wholeNumber } from "../model/checks.ts";
 import type { Notify } from "../model/delivery-state.ts";
-import { OutboxError } from "../model/errors.ts";
 import { mtaRetry, type Random, type RetryPolicy, referenceRetry } from "../model/retry.ts";
 import type { OutboxStore } from "../model/store.ts";
 import type { WorkerEvent } from "./events.ts";
@@ -73,17 +73,12 @@ export type WorkerSettings = Required<Omit<WorkerOptions, "profile" | "maxAttemp
   readonly maxAttempts: number | undefined;
 };
 
-/** A longer one would fire at once. */
-const longestTimerMs = 2 ** 31 - 1;
-
 const notifiedByDefault: Notify = (type) => type !== "delivery.deferred";
 
 /** Checks the options and fills in the defaults; throws `ERR_OUTBOX_OPTION`. */
 export function workerSettings(options: WorkerOptions): WorkerSettings {
   const { profile = "default" } = options;
-  if (profile !== "default" && profile !== "reference") {
-    throw invalid("profile", '"default" or "reference"', profile);
-  }
+  oneOf("profile", profile, ["default", "reference"]);
   const reference = profile === "reference";
   const concurrency = options.concurrency ?? (reference ? 1 : 100);
   const settings: WorkerSettings = {
@@ -129,27 +124,14 @@ function check(settings: WorkerSettings): void {
   const { maxAttempts, intervalMs, pollMs, routePausesMs } = settings;
   const counts = ["concurrency", "routeConcurrency", "batchSize", "bodyMemoryBytes"] as const;
   const times = ["leaseMs", "putOffMs", "sendTimeoutMs"] as const;
-  for (const name of [...counts, ...times]) wholeNumber(name, settings[name]);
-  for (const name of times) {
-    if (settings[name] > longestTimerMs)
-      throw invalid(name, `at most ${longestTimerMs}`, settings[name]);
-  }
+  for (const name of counts) wholeNumber(name, settings[name]);
+  for (const name of times) wholeNumber(name, settings[name], 1, maxTimerMs);
   if (maxAttempts !== undefined) wholeNumber("maxAttempts", maxAttempts);
   if (intervalMs !== false) wholeNumber("intervalMs", intervalMs);
   if (!(pollMs[0] >= 1 && pollMs[1] >= pollMs[0])) {
-    throw invalid("pollMs", "two numbers of milliseconds, the longer one last", pollMs);
+    throw refusal("pollMs", "two numbers of milliseconds, the longer one last", pollMs);
   }
   if (routePausesMs.length === 0 || !routePausesMs.every((pauseMs) => pauseMs >= 1)) {
-    throw invalid("routePausesMs", "one or more numbers of milliseconds", routePausesMs);
+    throw refusal("routePausesMs", "one or more numbers of milliseconds", routePausesMs);
   }
-}
-
-function wholeNumber(name: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw invalid(name, "a whole number of at least 1", value);
-}
-
-function invalid(name: string, wanted: string, received: unknown): OutboxError {
-  const text = `${name} must be ${wanted}; got ${JSON.stringify(received)}.`;
-  return new OutboxError("ERR_OUTBOX_OPTION", text);
 }

@@ -8,11 +8,12 @@ import {
   type RecipientOutcome,
 } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
+import { refusal } from "../errors.ts";
 import { replyRules } from "./classify.ts";
 import { startSigner } from "./dkim.ts";
 import { hostSearch } from "./host-search.ts";
 import type { MailResolver } from "./mx.ts";
-import { type ClientOptions, checkedClientOptions, invalid } from "./options.ts";
+import { type ClientOptions, checkedClientOptions } from "./options.ts";
 import { oneLine } from "./reply-text.ts";
 import { deliverOver, type SmtpClient, type SmtpClientStats } from "./route-delivery.ts";
 import { SessionKeeper } from "./session-pool.ts";
@@ -140,7 +141,7 @@ function asking(
   try {
     if (nameServers !== undefined) resolver.setServers(nameServers);
   } catch {
-    throw invalid("nameServers", "addresses such as 192.0.2.1 or 192.0.2.1:53", nameServers);
+    throw refusal("nameServers", "addresses such as 192.0.2.1 or 192.0.2.1:53", nameServers);
   }
   return resolver;
 }

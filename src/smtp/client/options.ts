@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { normaliseDomain } from "../../mail/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
-import { SmtpError } from "../errors.ts";
+import { refusal, wholeNumber } from "../errors.ts";
 import type { ReplyRule } from "./classify.ts";
 import type { DkimKey } from "./dkim.ts";
 import { type ClientTimeouts, rfcTimeouts, type SessionOptions } from "./target.ts";
@@ -51,19 +51,10 @@ export function checkedClientOptions(
   };
   const timeouts = { ...rfcTimeouts, ...options.timeouts };
   for (const [name, value] of Object.entries({ ...limits, ...timeouts })) {
-    if (Number.isInteger(value) && value >= 1) continue;
-    throw invalid(name, "a whole number of at least 1", value);
+    wholeNumber(name, value);
   }
   const name = options.name ?? normaliseDomain(hostname()) ?? "localhost";
-  if (normaliseDomain(name) === undefined) throw invalid("name", "a domain name", name);
+  if (normaliseDomain(name) === undefined) throw refusal("name", "a domain name", name);
   const session = { name, timeouts, clock, ...(localAddress !== undefined && { localAddress }) };
   return { session, limits, rules };
-}
-
-/** The error for an option that cannot be used, with the value received. */
-export function invalid(name: string, wanted: string, received: unknown): SmtpError {
-  return new SmtpError(
-    "ERR_SMTP_OPTION_INVALID",
-    `${name} must be ${wanted}; got ${JSON.stringify(received)}.`,
-  );
 }

@@ -60,7 +60,7 @@ test("the defaults are the documented ones", () => {
 test("a refused option is named with the value received", () => {
   assert.throws(() => checkedOptions({ ...options, limits: { maxRecipients: -3 } }), {
     code: "ERR_SMTP_OPTION_INVALID",
-    message: "limits.maxRecipients must be a whole number of at least 1, but is -3",
+    message: "limits.maxRecipients must be a whole number from 1 up; got -3.",
   });
 });
 

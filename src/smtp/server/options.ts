@@ -1,7 +1,7 @@
 /** The options of a mail server: what each means, its default, and the check at the door. */
 import { type Address, type Deliver, normaliseDomain, type Reply } from "../../mail/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
-import { SmtpError } from "../errors.ts";
+import { oneOf, refusal, wholeNumber } from "../errors.ts";
 import type { SessionInfo, SmtpEvent } from "./events.ts";
 import { defaultLimits, type SmtpLimits } from "./limits.ts";
 
@@ -66,14 +66,14 @@ export function checkedOptions(options: MailServerOptions): Settings {
   oneOf("protocol", protocol, ["smtp", "lmtp"]);
   oneOf("storedLineEndings", storedLineEndings, ["lf", "crlf", undefined]);
   oneOf("bareNewlines", bareNewlines, ["reject", "normalise", undefined]);
-  if (normaliseDomain(hostname) === undefined) throw invalid("hostname", "a domain name", hostname);
+  if (normaliseDomain(hostname) === undefined) throw refusal("hostname", "a domain name", hostname);
   if ("path" in listen) {
-    if (listen.path === "") throw invalid("listen.path", "a path", listen.path);
+    if (listen.path === "") throw refusal("listen.path", "a path", listen.path);
   } else if (!Number.isInteger(listen.port) || listen.port < 0 || listen.port > 65_535) {
-    throw invalid("listen.port", "a port from 0 to 65535", listen.port);
+    throw refusal("listen.port", "a port from 0 to 65535", listen.port);
   }
   if (greetingDelayMs !== undefined && !(greetingDelayMs >= 0)) {
-    throw invalid("greetingDelayMs", "0 or more milliseconds", greetingDelayMs);
+    throw refusal("greetingDelayMs", "0 or more milliseconds", greetingDelayMs);
   }
   return {
     ...options,
@@ -118,22 +118,9 @@ function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: Smtp
 
 function checkedLimits(given: Partial<SmtpLimits>): SmtpLimits {
   for (const [name, value] of Object.entries(given)) {
-    if (!(name in defaultLimits)) throw invalid(`limits.${name}`, "a known limit", value);
-    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
-      throw invalid(`limits.${name}`, "a whole number of at least 1", value);
-    }
+    if (!(name in defaultLimits)) throw refusal(`limits.${name}`, "a known limit", value);
+    if (value !== undefined) wholeNumber(`limits.${name}`, value);
   }
   const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   return { ...defaultLimits, ...set };
-}
-
-function oneOf(name: string, value: unknown, allowed: readonly unknown[]): void {
-  if (!allowed.includes(value)) {
-    throw invalid(name, allowed.filter((each) => each !== undefined).join(" or "), value);
-  }
-}
-
-function invalid(name: string, wanted: string, value: unknown): SmtpError {
-  const text = `${name} must be ${wanted}, but is ${JSON.stringify(value) ?? String(value)}`;
-  return new SmtpError("ERR_SMTP_OPTION_INVALID", text);
 }
