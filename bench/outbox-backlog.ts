@@ -62,12 +62,12 @@ else await drainOf(Number(values.backlog));
 
 async function fill(target: string): Promise<void> {
   const store = await openStore(target);
-  const tomorrow = { sendAt: Date.now() + 24 * 60 * 60 * 1_000 };
+  const tomorrow = { sendAtMs: Date.now() + 24 * 60 * 60 * 1_000 };
   await put(Number(values.scheduled), tomorrow);
   await put(Number(values.due), {});
   await store.close();
 
-  async function put(count: number, when: { readonly sendAt?: number }): Promise<void> {
+  async function put(count: number, when: { readonly sendAtMs?: number }): Promise<void> {
     const atOnce = 500;
     for (let done = 0; done < count; done += atOnce) {
       const part = Array.from({ length: Math.min(atOnce, count - done) }, () => ({

@@ -17,9 +17,9 @@ const delivery: DeliveryRow = {
   attempts: 3,
   lastVia: "mx.one.example [192.0.2.1]:25 TLSv1.3",
   subject: "Hello \u202e",
-  createdAt: at,
-  dueAt: at + 5_000,
-  expiresAt: at + 86_400_000,
+  createdAtMs: at,
+  dueAtMs: at + 5_000,
+  expiresAtMs: at + 86_400_000,
   recipients: [
     { ...recipient, status: "deferred", reply },
     { ...recipient, ordinal: 1, status: "delivered" },
@@ -50,7 +50,7 @@ test("a message shows its deliveries and what each recipient's server said, with
     messageIdHeader: "<m@x>",
     size: 10,
     hasBytes: false,
-    createdAt: at,
+    createdAtMs: at,
     deliveries: [delivery],
   });
   assert.match(text, /^From +<>$/m);
@@ -64,20 +64,20 @@ test("a message shows its deliveries and what each recipient's server said, with
 test("why mail waits that has had no attempt is told", () => {
   const message = { id: "m", reversePath: "", messageIdHeader: "<m@x>", size: 10, hasBytes: true };
   const textOf = (shown: DeliveryRow) =>
-    messageText({ ...message, createdAt: at, deliveries: [shown] });
+    messageText({ ...message, createdAtMs: at, deliveries: [shown] });
   const lastReply = { code: 451, enhanced: "4.4.1", text: "No route", phase: "connect" } as const;
   assert.match(textOf({ ...delivery, lastReply }), /^Last reply +451 4\.4\.1 No route$/m);
-  assert.doesNotMatch(textOf({ ...delivery, lastReply, finishedAt: at }), /Last reply/);
+  assert.doesNotMatch(textOf({ ...delivery, lastReply, finishedAtMs: at }), /Last reply/);
   assert.match(attemptTable([]), /postbag outbox stats/);
 });
 
 test("attempts are in order, with who answered, and the one under way", () => {
-  const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAt: at };
+  const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAtMs: at };
   const lines = attemptTable([
     {
       ...attempt,
       attemptNo: 1,
-      finishedAt: at + 12,
+      finishedAtMs: at + 12,
       outcome: "deferred",
       reply,
       via: "mx [::1]:25",
@@ -96,7 +96,7 @@ test("figures name the routes at rest", () => {
     lanes: [{ lane: "normal", queued: 3, due: 2, leased: 1, oldestDueMs: 1_500 }],
     dead: 1,
     inDoubt: 0,
-    blockedRoutes: [{ route: "relay:25", failures: 2, blockedUntil: at, reason: "421 busy" }],
+    blockedRoutes: [{ route: "relay:25", failures: 2, blockedUntilMs: at, reason: "421 busy" }],
     eventsWaiting: 0,
   });
   assert.match(text, /^normal +3 +2 +1 +1\.5 s$/m);

@@ -11,7 +11,7 @@ export function deliveryTable({ deliveries, next }: Page): string {
     delivery.id,
     stateOf(delivery),
     String(delivery.attempts),
-    instant(delivery.dueAt ?? delivery.finishedAt),
+    instant(delivery.dueAtMs ?? delivery.finishedAtMs),
     addresses(delivery),
     plain(delivery.subject ?? "", 40),
   ]);
@@ -21,7 +21,7 @@ export function deliveryTable({ deliveries, next }: Page): string {
 
 /** A message with everything under it. */
 export function messageText(message: MessageRow): string {
-  const { id, messageIdHeader, reversePath, subject, template, size, hasBytes, createdAt } =
+  const { id, messageIdHeader, reversePath, subject, template, size, hasBytes, createdAtMs } =
     message;
   const facts = [
     ["Message", id],
@@ -30,26 +30,26 @@ export function messageText(message: MessageRow): string {
     ...(subject === undefined ? [] : [["Subject", plain(subject)]]),
     ...(template === undefined ? [] : [["Template", plain(template)]]),
     ["Size", `${size} octets${hasBytes ? "" : ", purged"}`],
-    ["Enqueued", instant(createdAt)],
+    ["Enqueued", instant(createdAtMs)],
   ];
   return [...table(facts), ...message.deliveries.flatMap(deliveryText)].join("\n");
 }
 
 function deliveryText(delivery: DeliveryRow): string[] {
   const { id, route, cycle, cycleAttempts, attempts, lastVia, reason } = delivery;
-  const { dueAt, expiresAt, finishedAt, lastReply } = delivery;
+  const { dueAtMs, expiresAtMs, finishedAtMs, lastReply } = delivery;
   const facts = [
     ["Delivery", id],
     ["State", stateOf(delivery)],
     ["Route", plain(route)],
     ["Attempts", `${attempts}${cycle > 1 ? `, ${cycleAttempts} in cycle ${cycle}` : ""}`],
     ...(lastVia === undefined ? [] : [["Last by", plain(lastVia)]]),
-    ...(lastReply === undefined || finishedAt !== undefined
+    ...(lastReply === undefined || finishedAtMs !== undefined
       ? []
       : [["Last reply", replyText(lastReply)]]),
-    ...(dueAt === undefined ? [] : [["Due", instant(dueAt)]]),
-    ...(finishedAt === undefined ? [["Expires", instant(expiresAt)]] : []),
-    ...(finishedAt === undefined ? [] : [["Ended", instant(finishedAt)]]),
+    ...(dueAtMs === undefined ? [] : [["Due", instant(dueAtMs)]]),
+    ...(finishedAtMs === undefined ? [["Expires", instant(expiresAtMs)]] : []),
+    ...(finishedAtMs === undefined ? [] : [["Ended", instant(finishedAtMs)]]),
     ...(reason === undefined ? [] : [["Reason", plain(reason)]]),
   ];
   const recipients = delivery.recipients.map(({ address, kind, status, reply }) => [
@@ -67,12 +67,12 @@ export function attemptTable(attempts: readonly AttemptRow[]): string {
     return "No attempt yet. A route that fails spends none: postbag outbox stats names it.";
   }
   const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply", "by"];
-  const rows = attempts.map(({ startedAt, finishedAt, reply, outcome, ...attempt }) => [
+  const rows = attempts.map(({ startedAtMs, finishedAtMs, reply, outcome, ...attempt }) => [
     String(attempt.attemptNo),
     String(attempt.cycle),
     String(attempt.cycleAttempt),
-    instant(startedAt),
-    finishedAt === undefined ? "" : `${finishedAt - startedAt} ms`,
+    instant(startedAtMs),
+    finishedAtMs === undefined ? "" : `${finishedAtMs - startedAtMs} ms`,
     outcome ?? "under way",
     reply === undefined ? "" : replyText(reply),
     plain(attempt.via ?? ""),
@@ -112,19 +112,19 @@ export function statsText({ lanes, dead, inDoubt, blockedRoutes, eventsWaiting }
     ["Dead letters", String(dead)],
     ["In doubt", String(inDoubt)],
     ["Events no hook has heard of", String(eventsWaiting)],
-    ...blockedRoutes.map(({ route, reason = "", blockedUntil }) => [
+    ...blockedRoutes.map(({ route, reason = "", blockedUntilMs }) => [
       `Route ${plain(route)}`,
-      `rests until ${instant(blockedUntil)}: ${plain(reason)}`,
+      `rests until ${instant(blockedUntilMs)}: ${plain(reason)}`,
     ]),
   ];
   const queue = rows.length === 0 ? ["Nothing is queued."] : table([head, ...rows]);
   return [...queue, "", ...table(facts)].join("\n");
 }
 
-function stateOf({ state, leased, lastVia }: DeliveryRow): string {
+function stateOf({ state, isLeased, lastVia }: DeliveryRow): string {
   if (state === "in_doubt") return "in doubt";
   if (state === "done" && lastVia === "captured") return "done, captured";
-  return leased ? "being sent" : state;
+  return isLeased ? "being sent" : state;
 }
 
 function addresses({ recipients }: DeliveryRow): string {

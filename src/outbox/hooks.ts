@@ -34,7 +34,7 @@ export interface DeadLetter {
   /** The same; with the prefix `permanent: ` when it was a refusal for good. */
   readonly reason: string;
   /** Milliseconds since 1970 UTC. */
-  readonly at: number;
+  readonly atMs: number;
 }
 
 /** The events these hooks want to hear of, for the worker to mark. */
@@ -198,7 +198,7 @@ export class EventDispatcher {
   }
 }
 
-function deadLetterOf({ deliveryId = "", messageId = "", data, at }: EventRow): DeadLetter {
+function deadLetterOf({ deliveryId = "", messageId = "", data, atMs }: EventRow): DeadLetter {
   const { template } = data;
   const reason = String(data.reason ?? "");
   return {
@@ -207,6 +207,6 @@ function deadLetterOf({ deliveryId = "", messageId = "", data, at }: EventRow): 
     ...(typeof template === "string" ? { template } : {}),
     error: String(data.error ?? reason),
     reason,
-    at,
+    atMs,
   };
 }

@@ -276,8 +276,8 @@ export class Outbox {
       ...(tags === undefined ? {} : { tags: checkedTags(tags) }),
       doubt: doubt ?? this.#options.doubt,
       lane: lane ?? "normal",
-      ...(sendAt === undefined ? {} : { sendAt: instant("sendAt", sendAt) }),
-      ...(expiresAt === undefined ? {} : { expiresAt: instant("expiresAt", expiresAt) }),
+      ...(sendAt === undefined ? {} : { sendAtMs: instant("sendAt", sendAt) }),
+      ...(expiresAt === undefined ? {} : { expiresAtMs: instant("expiresAt", expiresAt) }),
       expireAfterMs,
       deliveries: this.#deliveriesOf(composed),
       ...(idempotencyKey === undefined

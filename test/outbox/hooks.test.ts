@@ -32,7 +32,7 @@ test("a dead letter reaches its hook once, with ids, template, error and reason"
       template: "login",
       error: "550 gone",
       reason: "permanent: 550 gone",
-      at: clock.wallTimeMs(),
+      atMs: clock.wallTimeMs(),
     },
   ]);
 });

@@ -48,7 +48,7 @@ function claimed(changes: Partial<ClaimedDelivery> = {}): ClaimedDelivery {
     inDoubt: false,
     expiresInMs: 5 * day,
     lateMs: 0,
-    probe: false,
+    isProbe: false,
     ...changes,
   };
 }

@@ -63,9 +63,9 @@ export interface NewMessage {
   readonly doubt: DoubtPolicy;
   readonly lane: Lane;
   /** Not before this instant; due at once if it is past or left out. */
-  readonly sendAt?: number;
+  readonly sendAtMs?: number;
   /** No attempt starts after this instant. Without it: `expireAfterMs` from the moment it is due. */
-  readonly expiresAt?: number;
+  readonly expiresAtMs?: number;
   readonly expireAfterMs: number;
   /** At least one, each with at least one recipient; routes differ. */
   readonly deliveries: readonly NewDelivery[];
@@ -169,7 +169,7 @@ export interface ClaimedDelivery extends Lease {
   /** How long it had been due. */
   readonly lateMs: number;
   /** The route was blocked, and this is the one delivery that tries it. */
-  readonly probe: boolean;
+  readonly isProbe: boolean;
 }
 
 export interface RecipientRow {
@@ -250,7 +250,7 @@ export interface RouteRow {
   /** Failures in a row; 0 when it works. */
   readonly failures: number;
   /** Deliveries are put off until then, and one tries it after. */
-  readonly blockedUntil?: number;
+  readonly blockedUntilMs?: number;
   readonly reason?: string;
 }
 
@@ -281,7 +281,7 @@ export interface EventRow {
   readonly deliveryId?: string;
   readonly messageId?: string;
   readonly cycle?: number;
-  readonly at: number;
+  readonly atMs: number;
   readonly data: Readonly<Record<string, unknown>>;
   /** How often it was leased before. */
   readonly tries: number;

@@ -77,7 +77,7 @@ export interface OutboxStore {
    *
    * - what has expired is leased to be closed, also while its route is blocked, and never as a probe;
    * - those of `exceptRoutes` go to the lane `local`, where they are as due as before;
-   * - those of a blocked route are put off until `blockedUntil`; once that is past, one is leased as
+   * - those of a blocked route are put off until `blockedUntilMs`; once that is past, one is leased as
    *   `probe`, the route counts as blocked for `leaseMs` more, and the others are put off until then;
    * - those beyond the room of their route are put off for `putOffMs`;
    * - the rest is leased. Where a former lease was still set, `crashes` goes up by one, and `inDoubt`
@@ -144,7 +144,7 @@ export interface OutboxStore {
     readonly route: string;
     readonly reason: string;
     readonly delaysMs: readonly number[];
-    readonly probe: boolean;
+    readonly isProbe: boolean;
     readonly notify: boolean;
   }): Promise<RouteRow>;
 

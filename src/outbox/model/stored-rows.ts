@@ -28,8 +28,8 @@ export function attemptRow(row: Row): AttemptRow {
     cycle: Number(row.cycle),
     cycleAttempt: Number(row.cycle_attempt),
     worker: String(row.worker),
-    startedAt: Number(row.started_at),
-    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    startedAtMs: Number(row.started_at),
+    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
     ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
     ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
     ...optional("via", row.via),
@@ -40,7 +40,7 @@ export function routeRow(row: Row): RouteRow {
   return {
     route: String(row.route),
     failures: Number(row.failures),
-    ...(row.blocked_until == null ? {} : { blockedUntil: Number(row.blocked_until) }),
+    ...(row.blocked_until == null ? {} : { blockedUntilMs: Number(row.blocked_until) }),
     ...(row.reason == null ? {} : { reason: String(row.reason) }),
   };
 }

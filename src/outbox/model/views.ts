@@ -22,7 +22,7 @@ export interface MessageRow {
   readonly size: number;
   /** False once the bytes were purged. */
   readonly hasBytes: boolean;
-  readonly createdAt: number;
+  readonly createdAtMs: number;
   readonly deliveries: readonly DeliveryRow[];
 }
 
@@ -43,13 +43,13 @@ export interface DeliveryRow {
   readonly lastReply?: KeptReply;
   /** Who answered the last attempt; see {@link AttemptRow.via}. */
   readonly lastVia?: string;
-  readonly createdAt: number;
+  readonly createdAtMs: number;
   /** While `pending`. */
-  readonly dueAt?: number;
+  readonly dueAtMs?: number;
   /** While `pending`: a worker holds a lease on it. */
-  readonly leased?: boolean;
-  readonly expiresAt: number;
-  readonly finishedAt?: number;
+  readonly isLeased?: boolean;
+  readonly expiresAtMs: number;
+  readonly finishedAtMs?: number;
   readonly recipients: readonly RecipientRow[];
 }
 
@@ -63,8 +63,8 @@ export interface AttemptRow {
    */
   readonly cycleAttempt: number;
   readonly worker: string;
-  readonly startedAt: number;
-  readonly finishedAt?: number;
+  readonly startedAtMs: number;
+  readonly finishedAtMs?: number;
   /** Absent while the final dot is on its way: the intent was written and no reply was recorded. */
   readonly outcome?: AttemptOutcome;
   readonly reply?: KeptReply;

@@ -155,7 +155,7 @@ function claimed(row: Row, lane: Lane): ClaimedDelivery {
     ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
     expiresInMs: Number(row.expires_in),
     lateMs: Number(row.late),
-    probe: row.fate === "probe",
+    isProbe: row.fate === "probe",
   };
 }
 

@@ -45,7 +45,7 @@ function eventRow(row: Row): EventRow {
   const event = {
     seq: Number(row.seq),
     type: row.type as EventType,
-    at: Number(row.at),
+    atMs: Number(row.at),
     data: JSON.parse(String(row.data)),
     tries: Number(row.tries),
   };
@@ -76,7 +76,7 @@ export interface BlockRequest {
   readonly route: string;
   readonly reason: string;
   readonly delaysMs: readonly number[];
-  readonly probe: boolean;
+  readonly isProbe: boolean;
   readonly notify: boolean;
 }
 
@@ -116,10 +116,10 @@ from parked where q.delivery_id = parked.delivery_id returning 1`;
 export async function blockRoute(
   write: Query,
   read: Query,
-  { route, reason, delaysMs, probe, notify }: BlockRequest,
+  { route, reason, delaysMs, isProbe, notify }: BlockRequest,
 ): Promise<RouteRow> {
   const delays = delaysMs.map(Math.round);
-  const [hit] = await write(BLOCK, [route, reason, delays, probe, notify]);
+  const [hit] = await write(BLOCK, [route, reason, delays, isProbe, notify]);
   const [row = { route, failures: 0 }] = hit ? [hit] : await read(ROUTE, [route]);
   return routeRow(row);
 }

@@ -54,7 +54,7 @@ export async function get(query: Query, id: string): Promise<MessageRow | undefi
     ...(message.tags === null ? {} : { tags: message.tags as Record<string, string> }),
     size: Number(message.size),
     hasBytes: message.has_bytes === true,
-    createdAt: Number(message.created_at),
+    createdAtMs: Number(message.created_at),
     deliveries: rows.map(deliveryRow),
   };
 }
@@ -80,10 +80,10 @@ function deliveryRow(row: Row): DeliveryRow {
     ...optional("reason", row.reason),
     ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
     ...optional("lastVia", row.last_via),
-    createdAt: Number(row.created_at),
-    ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.leased === true }),
-    expiresAt: Number(row.expires_at),
-    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    createdAtMs: Number(row.created_at),
+    ...(row.due_at === null ? {} : { dueAtMs: Number(row.due_at), isLeased: row.leased === true }),
+    expiresAtMs: Number(row.expires_at),
+    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
     recipients: recipientsOf(row.recipients),
   };
 }

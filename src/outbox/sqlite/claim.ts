@@ -42,8 +42,8 @@ const CLOSE_ATTEMPT = `update outbox_attempt set outcome = 'deferred', finished_
 type Due = readonly [
   id: number,
   route: string,
-  dueAt: number,
-  expiresAt: number,
+  dueAtMs: number,
+  expiresAtMs: number,
   token: number | null,
   blind: number,
   doubt: number,
@@ -68,7 +68,7 @@ type Sent = readonly [
 export function claim(db: Statements, now: number, request: ClaimRequest): Claim {
   const due = db.tuples<Due>(DUE, laneNumbers[request.lane], now, request.look ?? request.limit);
   if (due.length === 0) return { deliveries: [], putOff: 0 };
-  const blockedUntil = new Map(
+  const blockedUntilMs = new Map(
     db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),
   );
   const excepted = new Set(request.exceptRoutes);
@@ -78,9 +78,9 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
   let putOff = 0;
   for (const row of due) {
     if (deliveries.length === request.limit) break;
-    const [id, route, , expiresAt] = row;
-    const isExpired = expiresAt <= now;
-    const until = isExpired ? undefined : blockedUntil.get(route);
+    const [id, route, , expiresAtMs] = row;
+    const isExpired = expiresAtMs <= now;
+    const until = isExpired ? undefined : blockedUntilMs.get(route);
     const left = room.get(route) ?? request.routeRoom;
     if (excepted.has(route) && !isExpired) {
       db.run(LEAVE, laneNumbers.local, id);
@@ -93,12 +93,12 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
       putOff += 1;
     } else {
       if (!isExpired) room.set(route, left - 1);
-      const probe = until !== undefined;
-      if (probe) {
-        blockedUntil.set(route, now + request.leaseMs);
+      const isProbe = until !== undefined;
+      if (isProbe) {
+        blockedUntilMs.set(route, now + request.leaseMs);
         db.run(PROBE, now + request.leaseMs, route);
       }
-      deliveries.push(lease(db, now, request, row, token, probe));
+      deliveries.push(lease(db, now, request, row, token, isProbe));
     }
   }
   return { deliveries, putOff };
@@ -110,13 +110,13 @@ function lease(
   request: ClaimRequest,
   due: Due,
   token: number,
-  probe: boolean,
+  isProbe: boolean,
 ): ClaimedDelivery {
   const [
     delivery,
     route,
-    dueAt,
-    expiresAt,
+    dueAtMs,
+    expiresAtMs,
     lastToken,
     blind,
     doubt,
@@ -157,9 +157,9 @@ function lease(
     crashes,
     inDoubt,
     ...(lastReply === null ? {} : { lastReply: replyOf(lastReply) }),
-    expiresInMs: expiresAt - now,
-    lateMs: now - dueAt,
-    probe,
+    expiresInMs: expiresAtMs - now,
+    lateMs: now - dueAtMs,
+    isProbe,
   };
 }
 

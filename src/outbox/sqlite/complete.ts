@@ -86,8 +86,8 @@ export function intend(db: Statements, now: number, intents: readonly Intent[]):
     if (standing?.token !== token) return false;
     if (standing.begun) return true;
     const { nextNo, cycle, cycleAttempts } = standing;
-    const startedAt = now - Math.round(elapsedMs);
-    begun.set(delivery, [delivery, nextNo, token, cycle, cycleAttempts + 1, worker, startedAt]);
+    const startedAtMs = now - Math.round(elapsedMs);
+    begun.set(delivery, [delivery, nextNo, token, cycle, cycleAttempts + 1, worker, startedAtMs]);
     return true;
   });
   db.insert(BEGIN_ATTEMPT, [...begun.values()]);
@@ -147,8 +147,8 @@ function settle(
   } else {
     if (next.kind === "dead") db.run(FAIL_THE_REST, delivery);
     const reason = next.kind === "dead" ? next.reason : null;
-    const finishedAt = next.kind === "in_doubt" ? null : now;
-    db.run(END, next.kind, cycleAttempts, reason, finishedAt, lastReply, delivery);
+    const finishedAtMs = next.kind === "in_doubt" ? null : now;
+    db.run(END, next.kind, cycleAttempts, reason, finishedAtMs, lastReply, delivery);
   }
   for (const event of events) written.push(eventValues(now, event, { delivery, cycle }));
   return { kind: "settled", ...(attemptNo === undefined ? {} : { attemptNo }) };
@@ -197,15 +197,15 @@ function writeAttempt(
   cycleAttempt: number,
 ): number {
   const { worker, outcome, via = null } = attempt;
-  const startedAt = now - Math.round(attempt.elapsedMs);
+  const startedAtMs = now - Math.round(attempt.elapsedMs);
   const reply = jsonOf(attempt.reply);
   if (begun === undefined) {
     const key = [delivery, nextNo, token, cycle, cycleAttempt] as const;
-    db.insert(WHOLE_ATTEMPT, [[...key, worker, startedAt, now, outcome, reply, via]]);
+    db.insert(WHOLE_ATTEMPT, [[...key, worker, startedAtMs, now, outcome, reply, via]]);
     return nextNo;
   }
   if (begun.outcome === null || begun.outcome === "in_doubt") {
-    db.run(FINISH_ATTEMPT, cycleAttempt, startedAt, now, outcome, reply, via, delivery, begun.no);
+    db.run(FINISH_ATTEMPT, cycleAttempt, startedAtMs, now, outcome, reply, via, delivery, begun.no);
   }
   return begun.no;
 }

@@ -46,15 +46,15 @@ function messageRow(id: number | null, message: NewMessage, now: number): Values
 
 /** The rows of the deliveries of a message with this row key, and those of their recipients. */
 function deliveryRows(id: number, message: NewMessage, now: number) {
-  const dueAt = Math.max(now, message.sendAt ?? now);
-  const expiresAt = message.expiresAt ?? dueAt + message.expireAfterMs;
+  const dueAtMs = Math.max(now, message.sendAtMs ?? now);
+  const expiresAtMs = message.expiresAtMs ?? dueAtMs + message.expireAfterMs;
   const lane = laneNumbers[message.lane];
   const deliveries: Values[] = [];
   const recipients: Values[] = [];
   let delivery = id * DELIVERIES_PER_MESSAGE;
   for (const { route, recipients: those } of message.deliveries) {
     delivery += 1;
-    deliveries.push([delivery, route, lane, lane, dueAt, expiresAt]);
+    deliveries.push([delivery, route, lane, lane, dueAtMs, expiresAtMs]);
     let ordinal = 0;
     for (const { address, kind } of those) {
       recipients.push([delivery, ordinal, address, kind]);

@@ -27,8 +27,8 @@ export function eventValues(
   { type, data, notify }: NewEvent,
   about?: { readonly delivery: number; readonly cycle: number },
 ): Values {
-  const dueAt = notify ? now : null;
-  return [type, about?.delivery ?? null, about?.cycle ?? null, now, JSON.stringify(data), dueAt];
+  const dueAtMs = notify ? now : null;
+  return [type, about?.delivery ?? null, about?.cycle ?? null, now, JSON.stringify(data), dueAtMs];
 }
 
 export function writeEvent(
@@ -56,7 +56,7 @@ function eventRow(row: Row): EventRow {
   const event = {
     seq: Number(row.seq),
     type: row.type as EventType,
-    at: Number(row.at),
+    atMs: Number(row.at),
     data: JSON.parse(String(row.data)),
     tries: Number(row.tries),
   };
@@ -87,22 +87,22 @@ export interface BlockRequest {
   readonly route: string;
   readonly reason: string;
   readonly delaysMs: readonly number[];
-  readonly probe: boolean;
+  readonly isProbe: boolean;
   readonly notify: boolean;
 }
 
 /** See `OutboxStore.blockRoute`. */
 export function blockRoute(db: Statements, now: number, request: BlockRequest): RouteRow {
-  const { route, reason, delaysMs, probe, notify } = request;
+  const { route, reason, delaysMs, isProbe, notify } = request;
   const known = readRoute(db, route);
-  if (known?.blockedUntil !== undefined && known.blockedUntil > now && !probe) return known;
+  if (known?.blockedUntilMs !== undefined && known.blockedUntilMs > now && !isProbe) return known;
   const failures = (known?.failures ?? 0) + 1;
   const delayMs = delaysMs[Math.min(failures, delaysMs.length) - 1] ?? 0;
-  const blockedUntil = now + Math.round(delayMs);
-  db.run(BLOCK, route, failures, blockedUntil, reason);
+  const blockedUntilMs = now + Math.round(delayMs);
+  db.run(BLOCK, route, failures, blockedUntilMs, reason);
   const data = { route, reason, failures, delayMs: Math.round(delayMs) };
   writeEvent(db, now, { type: "route.blocked", data, notify });
-  return { route, failures, blockedUntil, reason };
+  return { route, failures, blockedUntilMs, reason };
 }
 
 /** See `OutboxStore.restoreRoute`. */

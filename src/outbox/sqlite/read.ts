@@ -75,7 +75,7 @@ export function get(db: Statements, _now: number, id: string): MessageRow | unde
     ...(message.tags === null ? {} : { tags: JSON.parse(String(message.tags)) }),
     size: Number(message.size),
     hasBytes: message.has_bytes === 1,
-    createdAt: Number(message.created_at),
+    createdAtMs: Number(message.created_at),
     deliveries: rows.map((row) => deliveryRow(db, row, message)),
   };
 }
@@ -110,10 +110,10 @@ function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
     ...optional("reason", row.reason),
     ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
     ...optional("lastVia", last?.via ?? null),
-    createdAt: Number(message.created_at),
-    ...(row.due_at === null ? {} : { dueAt: Number(row.due_at), leased: row.token !== null }),
-    expiresAt: Number(row.expires_at),
-    ...(row.finished_at === null ? {} : { finishedAt: Number(row.finished_at) }),
+    createdAtMs: Number(message.created_at),
+    ...(row.due_at === null ? {} : { dueAtMs: Number(row.due_at), isLeased: row.token !== null }),
+    expiresAtMs: Number(row.expires_at),
+    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
     recipients: readRecipients(db, delivery),
   };
 }

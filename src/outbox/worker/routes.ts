@@ -42,7 +42,7 @@ export class Routes {
    * Lets a route rest. Many deliveries fail together; the store counts that once. False if the store
    * did not take it.
    */
-  async failed({ route, probe }: ClaimedDelivery, reply: KeptReply): Promise<boolean> {
+  async failed({ route, isProbe }: ClaimedDelivery, reply: KeptReply): Promise<boolean> {
     const { store, routePausesMs, notify, onEvent } = this.#settings;
     const reason = replyLine(reply);
     try {
@@ -50,10 +50,10 @@ export class Routes {
         route,
         reason,
         delaysMs: routePausesMs,
-        probe,
+        isProbe,
         notify: notify("route.blocked"),
       });
-      const until = row.blockedUntil;
+      const until = row.blockedUntilMs;
       onEvent({
         kind: "route-blocked",
         route,
@@ -69,8 +69,8 @@ export class Routes {
   }
 
   /** Opens a route again after the delivery that tried it was answered. */
-  async worked({ route, probe }: ClaimedDelivery): Promise<void> {
-    if (!probe) return;
+  async worked({ route, isProbe }: ClaimedDelivery): Promise<void> {
+    if (!isProbe) return;
     const { store, notify, onEvent } = this.#settings;
     const request = { route, limit: restoreStep, notify: notify("route.restored") };
     try {

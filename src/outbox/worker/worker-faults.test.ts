@@ -152,7 +152,7 @@ test("a lease that is lost ends the send before its dot, and spends nothing", as
   await lab.settled(lab.worker.stop());
   assert.match(String(reason), /LeaseLost: the lease ran out/);
   const row = await lab.stateOf(message.id);
-  assert.deepEqual([row?.state, row?.cycleAttempts, row?.leased], ["pending", 0, false]);
+  assert.deepEqual([row?.state, row?.cycleAttempts, row?.isLeased], ["pending", 0, false]);
 });
 
 test("a send of many leases stays this worker's", async (t) => {
@@ -224,7 +224,7 @@ test("stop ends, even if a sender does not: what is left is in doubt or given ba
   await lab.until(() => lab.worker.stats().inFlight === 2);
   assert.deepEqual(await lab.settled(lab.worker.stop({ drainMs: 5_000 })), { left: 1 });
   const row = await lab.stateOf(before.id);
-  assert.deepEqual([row?.leased, row?.cycleAttempts], [false, 0]);
+  assert.deepEqual([row?.isLeased, row?.cycleAttempts], [false, 0]);
   lab.clock.stepWallTime(hour);
   const next = lab.make({ senderOf: () => proper });
   assert.equal((await next.tick()).held, 1);
@@ -269,7 +269,7 @@ test("a worker that is told to stop while it claims gives back what it got", asy
   await lab.settled(stopped as Promise<unknown>);
   assert.equal(sends, 0);
   const row = await lab.stateOf(message.id);
-  assert.deepEqual([row?.state, row?.leased, row?.attempts], ["pending", false, 0]);
+  assert.deepEqual([row?.state, row?.isLeased, row?.attempts], ["pending", false, 0]);
 });
 
 test("a worker can be started again after it was stopped the hard way", async (t) => {

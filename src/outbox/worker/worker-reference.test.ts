@@ -182,7 +182,7 @@ test("the first pause is five seconds at least and a quarter more at most", asyn
     await lab.store.enqueue([message]);
     await lab.worker.tick();
     const row = await lab.stateOf(message.id);
-    assert.equal((row?.dueAt ?? 0) - lab.clock.wallTimeMs(), delayMs);
+    assert.equal((row?.dueAtMs ?? 0) - lab.clock.wallTimeMs(), delayMs);
   }
 });
 

@@ -232,7 +232,7 @@ test("W12: a probe whose worker vanished is followed by another within its lease
     ...{ lane: "normal", limit: 1, leaseMs: 60_000, worker: "gone", inlineBytes: 1 },
     ...{ intents: true, routeRoom: 9, putOffMs: 1 },
   });
-  assert.equal(deliveries[0]?.probe, true);
+  assert.equal(deliveries[0]?.isProbe, true);
   const open = lab.make({ senderOf: () => proper });
   assert.equal((await open.tick()).claimed, 0);
   lab.clock.stepWallTime(60_001);

@@ -36,7 +36,7 @@ export function enqueueSuite(name: string, open: OpenStore): void {
     assert.equal(found.messageIdHeader, given.messageIdHeader);
     assert.equal(found.size, 256);
     assert.equal(found.hasBytes, true);
-    assert.ok(found.createdAt >= before);
+    assert.ok(found.createdAtMs >= before);
     assert.deepEqual(
       found.deliveries.map(({ id, route, state, recipients }) => [
         id,
@@ -128,7 +128,7 @@ export function enqueueSuite(name: string, open: OpenStore): void {
   test(`${name}: mail for later is not due before its time, then it is`, async (t) => {
     const { store, advance } = await open(t);
     const now = await store.now();
-    const later = message({ sendAt: now + hour });
+    const later = message({ sendAtMs: now + hour });
     await store.enqueue([later]);
     assert.equal((await claim(store)).deliveries.length, 0);
     const wait = await store.nextDue("normal");
@@ -143,7 +143,7 @@ export function enqueueSuite(name: string, open: OpenStore): void {
   test(`${name}: a time in the past means now`, async (t) => {
     const { store } = await open(t);
     const now = await store.now();
-    await store.enqueue([message({ sendAt: now - day, expiresAt: now + minute })]);
+    await store.enqueue([message({ sendAtMs: now - day, expiresAtMs: now + minute })]);
     const { expiresInMs, lateMs } = await claimOne(store);
     assert.ok(expiresInMs > 0 && expiresInMs <= minute, `expires in ${expiresInMs}`);
     assert.ok(lateMs >= 0 && lateMs < minute, `late by ${lateMs}`);

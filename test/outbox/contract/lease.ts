@@ -49,7 +49,7 @@ export function leaseSuite(name: string, open: OpenStore): void {
   test(`${name}: the oldest due comes first, and no more than the limit`, async (t) => {
     const { store, advance } = await open(t);
     const now = await store.now();
-    const order = [30, 10, 20].map((offset) => message({ sendAt: now + offset * minute }));
+    const order = [30, 10, 20].map((offset) => message({ sendAtMs: now + offset * minute }));
     await store.enqueue(order);
     await advance(hour);
     const { deliveries } = await claim(store, { limit: 2 });
@@ -171,7 +171,7 @@ export function leaseSuite(name: string, open: OpenStore): void {
     assert.equal(more.length, 0);
     assert.equal(attempt?.attemptNo, 1);
     assert.equal(attempt?.outcome, undefined);
-    assert.equal(attempt?.finishedAt, undefined);
+    assert.equal(attempt?.finishedAtMs, undefined);
     await advance(minute + 1);
     const next = await claimOne(store);
     assert.equal(next.inDoubt, true);
@@ -264,17 +264,17 @@ export function leaseSuite(name: string, open: OpenStore): void {
     const { store, advance } = await open(t);
     const theirs = (more = {}) => message({ deliveries: [to("here", "a@here.example")], ...more });
     await store.enqueue([theirs(), theirs({ expireAfterMs: 1 })]);
-    const block = { route: "here", reason: "452 disk full", delaysMs: [1], probe: false };
+    const block = { route: "here", reason: "452 disk full", delaysMs: [1], isProbe: false };
     await store.blockRoute({ ...block, notify: false });
     await advance(minute);
     const { deliveries, putOff } = await claim(store, { exceptRoutes: ["here"] });
     assert.equal(putOff, 1);
     assert.deepEqual(
-      deliveries.map(({ expiresInMs, probe }) => [expiresInMs <= 0, probe]),
+      deliveries.map(({ expiresInMs, isProbe }) => [expiresInMs <= 0, isProbe]),
       [[true, false]],
       "what has expired is closed by whoever meets it",
     );
-    assert.equal((await claimOne(store, { lane: "local" })).probe, true);
+    assert.equal((await claimOne(store, { lane: "local" })).isProbe, true);
   });
 
   test(`${name}: rows left to others do not keep the rest from their turn`, async (t) => {

@@ -43,7 +43,7 @@ export function manageSuite(name: string, open: OpenStore): void {
 
   test(`${name}: cancelled means that nothing is sent any more`, async (t) => {
     const { store, advance } = await open(t);
-    const waiting = message({ sendAt: (await store.now()) + hour });
+    const waiting = message({ sendAtMs: (await store.now()) + hour });
     await store.enqueue([waiting]);
     const inFlight = await leased(store);
     assert.deepEqual(await cancelOf(store, waiting.id), ["cancelled"]);
@@ -53,7 +53,7 @@ export function manageSuite(name: string, open: OpenStore): void {
     assert.equal((await claim(store)).deliveries.length, 0);
     const cancelled = await shown(store, waiting.id);
     assert.equal(cancelled.state, "cancelled");
-    assert.ok(cancelled.finishedAt);
+    assert.ok(cancelled.finishedAtMs);
     assert.deepEqual(await cancelOf(store, waiting.id), ["cancelled"]);
     const events = await store.claimEvents({ limit: 10, leaseMs: minute });
     assert.deepEqual(
@@ -267,7 +267,7 @@ export function manageSuite(name: string, open: OpenStore): void {
     const { store, advance } = await open(t);
     const doubtful = await held(store, advance);
     const waiting = await leased(store);
-    const cancelled = message({ sendAt: (await store.now()) + hour });
+    const cancelled = message({ sendAtMs: (await store.now()) + hour });
     await store.enqueue([cancelled]);
     await store.cancel(cancelled.id, { notify: false });
     const answers = await Promise.all(

@@ -32,13 +32,13 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     assert.equal(delivery.cycleAttempts, 1);
     assert.equal(delivery.attempts, 1);
     assert.deepEqual(delivery.lastReply, ok);
-    assert.equal(delivery.dueAt, undefined);
-    assert.ok(delivery.finishedAt);
+    assert.equal(delivery.dueAtMs, undefined);
+    assert.ok(delivery.finishedAtMs);
     assert.deepEqual(delivery.recipients[0]?.reply, ok);
     const [attempt] = await store.attempts(lease.id);
     assert.equal(attempt?.outcome, "delivered");
     assert.equal(attempt?.worker, "w1");
-    assert.equal((attempt?.finishedAt ?? 0) - (attempt?.startedAt ?? 0), 10);
+    assert.equal((attempt?.finishedAtMs ?? 0) - (attempt?.startedAtMs ?? 0), 10);
     await advance(24 * 60 * minute);
     assert.equal((await claim(store)).deliveries.length, 0);
     assert.equal(await store.nextDue("normal"), undefined);
@@ -136,7 +136,7 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     );
     const states = await Promise.all(deliveries.map(({ id }) => shown(store, id)));
     assert.deepEqual(
-      states.map(({ state, leased }) => [state, leased]),
+      states.map(({ state, isLeased }) => [state, isLeased]),
       deliveries.map(
         (_, i) =>
           [
@@ -326,7 +326,7 @@ export function outcomeSuite(name: string, open: OpenStore): void {
     assert.equal((await claim(store)).deliveries.length, 0);
     const held = await shown(store, stale.id);
     assert.equal(held.state, "in_doubt");
-    assert.equal(held.finishedAt, undefined);
+    assert.equal(held.finishedAtMs, undefined);
     assert.deepEqual(
       held.recipients.map(({ status }) => status),
       ["pending"],

@@ -9,7 +9,7 @@ const block = (store: OutboxStore, changes = {}) =>
     route: "down",
     reason: "421 4.3.2 closing",
     delaysMs: [minute, 5 * minute],
-    probe: false,
+    isProbe: false,
     notify: true,
     ...changes,
   });
@@ -44,7 +44,7 @@ export function routeSuite(name: string, open: OpenStore): void {
     const claims = await Promise.all([claim(store), claim(other)]);
     const probes = claims.flatMap(({ deliveries }) => deliveries);
     assert.equal(probes.length, 1);
-    assert.equal(probes[0]?.probe, true);
+    assert.equal(probes[0]?.isProbe, true);
     assert.equal((await claim(store)).deliveries.length, 0);
   });
 
@@ -53,13 +53,13 @@ export function routeSuite(name: string, open: OpenStore): void {
     await store.enqueue([down()]);
     await block(store);
     await advance(minute);
-    assert.equal((await claimOne(store)).probe, true);
+    assert.equal((await claimOne(store)).isProbe, true);
     await store.enqueue([down()]);
     assert.deepEqual(await claim(await another()), { deliveries: [], putOff: 1 });
     await advance(minute + 1);
     const { deliveries } = await claim(store);
     assert.deepEqual(
-      deliveries.map(({ probe }) => probe),
+      deliveries.map(({ isProbe }) => isProbe),
       [true],
       "one that vanished is followed by one",
     );
@@ -72,11 +72,11 @@ export function routeSuite(name: string, open: OpenStore): void {
     await advance(minute);
     const first = await store.now();
     await store.enqueue([down()]);
-    assert.equal((await claimOne(store)).probe, true);
+    assert.equal((await claimOne(store)).isProbe, true);
     assert.equal((await block(store)).failures, 1, "while the probe is out");
-    const probed = await block(store, { probe: true });
+    const probed = await block(store, { isProbe: true });
     assert.equal(probed.failures, 2);
-    assert.ok((probed.blockedUntil ?? 0) >= first + 5 * minute);
+    assert.ok((probed.blockedUntilMs ?? 0) >= first + 5 * minute);
     await advance(5 * minute);
     assert.equal((await block(store)).failures, 3);
     const { blockedRoutes } = await store.stats();
@@ -97,7 +97,7 @@ export function routeSuite(name: string, open: OpenStore): void {
     assert.equal(await store.restoreRoute(restore), 0);
     const { deliveries } = await claim(store);
     assert.deepEqual(
-      deliveries.map(({ probe, crashes, cycleAttempts }) => [probe, crashes, cycleAttempts]),
+      deliveries.map(({ isProbe, crashes, cycleAttempts }) => [isProbe, crashes, cycleAttempts]),
       Array(3).fill([false, 0, 0]),
     );
     assert.deepEqual((await store.stats()).blockedRoutes, []);
@@ -115,7 +115,7 @@ export function routeSuite(name: string, open: OpenStore): void {
   test(`${name}: restoring leaves retries of that route their own time`, async (t) => {
     const { store } = await open(t);
     const now = await store.now();
-    await store.enqueue([{ ...down(), sendAt: now + 30 * minute }]);
+    await store.enqueue([{ ...down(), sendAtMs: now + 30 * minute }]);
     await block(store);
     assert.equal(await store.restoreRoute({ route: "down", limit: 10, notify: false }), 0);
     assert.equal((await claim(store)).deliveries.length, 0);
@@ -130,8 +130,8 @@ export function routeSuite(name: string, open: OpenStore): void {
     await block(store); // Blocked again before anybody tried.
     assert.equal((await claim(store)).putOff, 1);
     await advance(5 * minute);
-    const { crashes, probe } = await claimOne(store);
-    assert.deepEqual([crashes, probe], [1, true]);
+    const { crashes, isProbe } = await claimOne(store);
+    assert.deepEqual([crashes, isProbe], [1, true]);
   });
 
   test(`${name}: a claim looks behind what it puts off, and leases no more than asked`, async (t) => {
@@ -156,14 +156,14 @@ export function routeSuite(name: string, open: OpenStore): void {
     await advance(minute / 2);
     const early = await claim(store);
     assert.deepEqual(
-      early.deliveries.map(({ probe, expiresInMs }) => [probe, expiresInMs <= 0]),
+      early.deliveries.map(({ isProbe, expiresInMs }) => [isProbe, expiresInMs <= 0]),
       [[false, true]],
     );
     await store.enqueue([{ ...down(), expireAfterMs: 1 }]);
     await advance(minute);
     const late = await claim(store);
     assert.deepEqual(
-      late.deliveries.map(({ probe, expiresInMs }) => [probe, expiresInMs <= 0]).sort(),
+      late.deliveries.map(({ isProbe, expiresInMs }) => [isProbe, expiresInMs <= 0]).sort(),
       [
         [false, true],
         [false, true],

@@ -84,7 +84,7 @@ export function showSuite(name: string, open: OpenStore): void {
   test(`${name}: figures count what is queued, due and leased, and the age of the oldest`, async (t) => {
     const { store, advance } = await open(t);
     const now = await store.now();
-    await store.enqueue([message(), message(), message({ sendAt: now + 5 * hour })]);
+    await store.enqueue([message(), message(), message({ sendAtMs: now + 5 * hour })]);
     await advance(hour);
     await store.enqueue([message({ lane: "bulk" })]);
     await claim(store, { limit: 1 });

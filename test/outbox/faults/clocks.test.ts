@@ -68,9 +68,11 @@ onBothStores(({ name, newPlace, clockOf }) => {
     const attempts = [...found.attempts.values()].flat();
     assert.equal(attempts.length, given.length);
     const after = await lab.store.now();
-    for (const { startedAt, finishedAt = 0 } of attempts) {
+    for (const { startedAtMs, finishedAtMs = 0 } of attempts) {
       // The start is the end less a duration, both in whole milliseconds.
-      assert.ok(before - 1 <= startedAt && startedAt - 1 <= finishedAt && finishedAt <= after);
+      assert.ok(
+        before - 1 <= startedAtMs && startedAtMs - 1 <= finishedAtMs && finishedAtMs <= after,
+      );
     }
   });
 });

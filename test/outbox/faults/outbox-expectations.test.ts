@@ -41,8 +41,8 @@ function withMore(store: OutboxStore, changes: Partial<AttemptRow>) {
   return async (id: string): Promise<AttemptRow[]> => {
     const [first] = await store.attempts(id);
     assert.ok(first);
-    const later = (first.finishedAt ?? 0) + 50;
-    const second = { ...first, attemptNo: 2, startedAt: later, finishedAt: later + 5 };
+    const later = (first.finishedAtMs ?? 0) + 50;
+    const second = { ...first, attemptNo: 2, startedAtMs: later, finishedAtMs: later + 5 };
     return [{ ...first, ...changes }, second];
   };
 }

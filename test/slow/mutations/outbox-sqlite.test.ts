@@ -159,7 +159,7 @@ const keys: readonly Case[] = [
   [
     "mail for later is not due before its time",
     "mail for later is not due",
-    [enqueue, "Math.max(now, message.sendAt ?? now)", "now"],
+    [enqueue, "Math.max(now, message.sendAtMs ?? now)", "now"],
   ],
 ];
 
@@ -271,7 +271,7 @@ const routes: readonly Case[] = [
   [
     "a route that was blocked is tried by one",
     "when the time is over one delivery",
-    [claim, "blockedUntil.set(route, now + request.leaseMs);", ""],
+    [claim, "blockedUntilMs.set(route, now + request.leaseMs);", ""],
   ],
   [
     "other processes know of the one that tries",
@@ -286,7 +286,7 @@ const routes: readonly Case[] = [
   [
     "many failures together count once",
     "many failures together count once",
-    [events, "known.blockedUntil > now && !probe", "known.blockedUntil > now && probe"],
+    [events, "known.blockedUntilMs > now && !isProbe", "known.blockedUntilMs > now && isProbe"],
   ],
   [
     "restoring a route leaves retries their own time",

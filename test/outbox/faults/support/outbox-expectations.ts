@@ -288,7 +288,7 @@ export class Ledger {
  */
 function wasInDoubt(attempt: AttemptRow, next: AttemptRow | undefined): boolean {
   if ((attempt.outcome ?? "in_doubt") === "in_doubt") return true;
-  return (attempt.finishedAt ?? 0) > (next?.startedAt ?? 0);
+  return (attempt.finishedAtMs ?? 0) > (next?.startedAtMs ?? 0);
 }
 
 function checkAttempts(
