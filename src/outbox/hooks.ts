@@ -1,7 +1,9 @@
 /**
- * Durable events → hooks, each at least once: an event stays in the store until its hooks have
- * returned, so a process that is killed in between only makes a hook run twice. A hook that does not
- * return in time counts as one that failed, so that it holds up nobody for long.
+ * Calls the application's hooks for durable events, at least once for each event.
+ *
+ * An event stays in the store until its hooks have returned, so a process that is killed in between
+ * makes a hook run twice, never not at all. A hook that exceeds its time limit counts as failed, so
+ * it delays the events behind it only that long.
  */
 import { type Clock, systemClock, type TimerHandle } from "../system/index.ts";
 import { wholeNumber } from "./model/checks.ts";
@@ -9,18 +11,20 @@ import type { Notify } from "./model/delivery-state.ts";
 import type { EventRow } from "./model/rows.ts";
 import type { OutboxStore } from "./model/store.ts";
 
-/** Functions of the application. What throws, rejects or takes too long is called again later. */
+/**
+ * Functions of the application. One that throws, rejects or takes too long is called again later.
+ */
 export interface OutboxHooks {
-  /** A delivery was given up. */
-  readonly onDeadLetter?: (letter: DeadLetter, options: HookOptions) => unknown;
-  /** Any event, dead letters among them. */
-  readonly onEvent?: (event: EventRow, options: HookOptions) => unknown;
+  /** A delivery ended as a dead letter. */
+  readonly onDeadLetter?: ((deadLetter: DeadLetter, options: HookOptions) => unknown) | undefined;
+  /** Any event, those of dead letters included. */
+  readonly onEvent?: ((event: EventRow, options: HookOptions) => unknown) | undefined;
 }
 
 export interface HookOptions {
   /**
-   * Aborts when the hook has taken too long, or the dispatcher stops: nobody waits for it any more. A
-   * hook that goes on all the same may run beside its own repeat.
+   * Aborts when the hook has taken too long or the dispatcher stops; the dispatcher no longer waits
+   * for it. A hook that goes on all the same may run beside its own repeat.
    */
   readonly signal: AbortSignal;
 }
@@ -28,16 +32,16 @@ export interface HookOptions {
 export interface DeadLetter {
   readonly deliveryId: string;
   readonly messageId: string;
-  readonly template?: string;
-  /** What was answered last. */
+  readonly template?: string | undefined;
+  /** The last reply. */
   readonly error: string;
-  /** The same; with the prefix `permanent: ` when it was a refusal for good. */
+  /** The same; with the prefix `permanent: ` when it was a permanent refusal. */
   readonly reason: string;
   /** Milliseconds since 1970 UTC. */
   readonly atMs: number;
 }
 
-/** The events these hooks want to hear of, for the worker to mark. */
+/** The events that these hooks handle; option `notify` of the worker. */
 export function wantedBy(hooks: OutboxHooks): Notify {
   return (type) =>
     hooks.onEvent !== undefined || (hooks.onDeadLetter !== undefined && type === "delivery.dead");
@@ -46,73 +50,80 @@ export function wantedBy(hooks: OutboxHooks): Notify {
 export interface DispatcherOptions {
   readonly store: OutboxStore;
   readonly hooks: OutboxHooks;
-  /** Longest time between two looks, in milliseconds. @defaultValue 1000 */
-  readonly pollMs?: number;
-  /** How long one process keeps events to itself, in milliseconds. @defaultValue 60000 */
-  readonly leaseMs?: number;
+  /** Maximum time between two polls, in milliseconds. @defaultValue 1000 */
+  readonly pollMs?: number | undefined;
+  /** How long this process has claimed events to itself, in milliseconds. @defaultValue 60000 */
+  readonly leaseMs?: number | undefined;
   /**
-   * Longest time for the hooks of one event, in milliseconds; at most half of `leaseMs`. @defaultValue 30000
+   * Time limit for the hooks of one event, in milliseconds; at most half of `leaseMs`.
+   * @defaultValue 30000
    */
-  readonly timeoutMs?: number;
-  /** Events taken at a time. @defaultValue 100 */
-  readonly batchSize?: number;
-  /** Hears of hooks that failed, and of a store that did. */
-  readonly onError?: (error: unknown, event?: EventRow) => void;
-  /** @defaultValue the machine's */
-  readonly clock?: Clock;
+  readonly timeoutMs?: number | undefined;
+  /** Maximum events of one claim. @defaultValue 100 */
+  readonly batchSize?: number | undefined;
+  /** Receives the error of a hook, with its event, and that of a store. */
+  readonly onError?: ((error: unknown, event?: EventRow) => void) | undefined;
+  /** @defaultValue the clock of the machine */
+  readonly clock?: Clock | undefined;
 }
 
+type DispatcherSettings = {
+  readonly [Name in keyof DispatcherOptions]-?: Exclude<DispatcherOptions[Name], undefined>;
+};
+
 /** The delay after the n-th failure of a hook: 2 s, 4 s, and so on up to an hour. */
-export function hookDelayMs(failures: number): number {
+function hookDelayMs(failures: number): number {
   return Math.min(1000 * 2 ** failures, 60 * 60 * 1000);
 }
 
-/** What `stop` waits for the store to record, after the last hook, in milliseconds. */
+/** How long `stop` waits for the store to record the last hook, in milliseconds. */
 const recordMs = 5_000;
 
 export class EventDispatcher {
-  readonly #options: Required<DispatcherOptions>;
+  readonly #settings: DispatcherSettings;
   #timer: TimerHandle | undefined;
   #running: Promise<void> | undefined;
-  #started = false;
+  #isStarted = false;
   #isStopping = false;
   /** Ends the wait for the hook that runs. */
   #giveUp: ((reason: Error) => void) | undefined;
 
   /** @throws {OutboxError} ERR_OUTBOX_OPTION */
   constructor(options: DispatcherOptions) {
-    this.#options = {
-      pollMs: 1000,
-      leaseMs: 60_000,
-      timeoutMs: 30_000,
-      batchSize: 100,
-      onError: () => {},
-      clock: systemClock,
-      ...options,
+    const settings: DispatcherSettings = {
+      store: options.store,
+      hooks: options.hooks,
+      pollMs: options.pollMs ?? 1000,
+      leaseMs: options.leaseMs ?? 60_000,
+      timeoutMs: options.timeoutMs ?? 30_000,
+      batchSize: options.batchSize ?? 100,
+      onError: options.onError ?? (() => {}),
+      clock: options.clock ?? systemClock,
     };
-    const { pollMs, leaseMs, timeoutMs, batchSize } = this.#options;
+    const { pollMs, leaseMs, timeoutMs, batchSize } = settings;
     wholeNumber("pollMs", pollMs);
     wholeNumber("batchSize", batchSize);
     wholeNumber("leaseMs", leaseMs, 2);
     wholeNumber("timeoutMs", timeoutMs, 1, Math.floor(leaseMs / 2));
+    this.#settings = settings;
   }
 
-  /** Starts looking for events, now and then every `pollMs`. */
+  /** Starts to poll for events: now, and then every `pollMs`. */
   start(): void {
-    if (this.#started) return;
-    this.#started = true;
+    if (this.#isStarted) return;
+    this.#isStarted = true;
     this.#isStopping = false;
-    this.#look();
+    this.#poll();
   }
 
   /**
-   * Calls no further hook, and waits at most `drainMs` for the one that runs; if it has not returned by
-   * then its signal aborts, and its event comes again. Resolves when all that is recorded, or 5 s later.
-   * Idempotent.
+   * Calls no further hook, and waits at most `drainMs` for the one that runs. After that its signal
+   * aborts, and its event is dispatched again later. Resolves when the store has recorded all this,
+   * or 5 s later. Idempotent.
    */
-  async stop({ drainMs = 10_000 }: { readonly drainMs?: number } = {}): Promise<void> {
-    const { clock } = this.#options;
-    this.#started = false;
+  async stop({ drainMs = 10_000 }: { readonly drainMs?: number | undefined } = {}): Promise<void> {
+    const { clock } = this.#settings;
+    this.#isStarted = false;
     this.#isStopping = true;
     clock.clearTimeout(this.#timer);
     const stopping = new Error("The dispatcher stops");
@@ -128,42 +139,42 @@ export class EventDispatcher {
     return this.stop();
   }
 
-  /** Hands out one batch, in order; returns how many events hooks have heard of. */
+  /** Dispatches one batch, in order; returns the number of events whose hooks have returned. */
   async tick(): Promise<number> {
-    const { store, batchSize, leaseMs, onError, clock } = this.#options;
-    const until = clock.now() + leaseMs / 2;
+    const { store, batchSize, leaseMs, onError, clock } = this.#settings;
+    const untilMs = clock.now() + leaseMs / 2;
     const events = await store.claimEvents({ limit: batchSize, leaseMs });
-    const heard: number[] = [];
-    const unheard: number[] = [];
+    const done: number[] = [];
+    const left: number[] = [];
     for (const event of events) {
-      // What slow hooks leave no time for is given back, or another process hears of it as well.
-      if (clock.now() >= until || this.#isStopping) {
-        unheard.push(event.seq);
+      // Kept past the lease, an event that slow hooks leave no time for would be dispatched twice.
+      if (clock.now() >= untilMs || this.#isStopping) {
+        left.push(event.seq);
         continue;
       }
       try {
-        await this.#inTime((options) => this.#tell(event, options));
-        heard.push(event.seq);
+        await this.#withTimeLimit((options) => this.#callHooks(event, options));
+        done.push(event.seq);
       } catch (error) {
         onError(error, event);
         await store.deferEvents([event.seq], hookDelayMs(event.tries + 1));
       }
     }
-    if (heard.length > 0) await store.acknowledgeEvents(heard);
-    if (unheard.length > 0) await store.deferEvents(unheard, 0);
-    return heard.length;
+    if (done.length > 0) await store.acknowledgeEvents(done);
+    if (left.length > 0) await store.deferEvents(left, 0);
+    return done.length;
   }
 
-  async #tell(event: EventRow, options: HookOptions): Promise<void> {
-    const { onDeadLetter, onEvent } = this.#options.hooks;
+  async #callHooks(event: EventRow, options: HookOptions): Promise<void> {
+    const { onDeadLetter, onEvent } = this.#settings.hooks;
     if (event.type === "delivery.dead") await onDeadLetter?.(deadLetterOf(event), options);
     options.signal.throwIfAborted();
     await onEvent?.(event, options);
   }
 
-  /** Rejects when it takes too long, and does not wait for it any more. */
-  async #inTime(hooks: (options: HookOptions) => Promise<void>): Promise<void> {
-    const { clock, timeoutMs } = this.#options;
+  /** Rejects when the hooks take too long, and then no longer waits for them. */
+  async #withTimeLimit(hooks: (options: HookOptions) => Promise<void>): Promise<void> {
+    const { clock, timeoutMs } = this.#settings;
     const abort = new AbortController();
     const late = Promise.withResolvers<never>();
     const giveUp = (reason: Error) => {
@@ -181,19 +192,19 @@ export class EventDispatcher {
     }
   }
 
-  #look(): void {
-    const { clock, pollMs, batchSize, onError } = this.#options;
+  #poll(): void {
+    const { clock, pollMs, batchSize, onError } = this.#settings;
     this.#running = this.tick()
       .then(
-        (heard) => heard >= batchSize,
+        (done) => done >= batchSize,
         (error: unknown) => {
           onError(error);
           return false;
         },
       )
-      .then((more) => {
-        if (!this.#started) return;
-        this.#timer = clock.setTimeout(() => this.#look(), more ? 0 : pollMs);
+      .then((isMore) => {
+        if (!this.#isStarted) return;
+        this.#timer = clock.setTimeout(() => this.#poll(), isMore ? 0 : pollMs);
       });
   }
 }
@@ -204,7 +215,7 @@ function deadLetterOf({ deliveryId = "", messageId = "", data, atMs }: EventRow)
   return {
     deliveryId,
     messageId,
-    ...(typeof template === "string" ? { template } : {}),
+    template: typeof template === "string" ? template : undefined,
     error: String(data.error ?? reason),
     reason,
     atMs,

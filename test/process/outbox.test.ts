@@ -268,7 +268,7 @@ test("with --doubt hold a lost reply is held until somebody says what became of 
   const args = [...through(sink), "--doubt", "hold"];
   const server = await serve(t, join(temporaryFolder(t), "data"), args);
   const id = await send(server.data, ["--doubt", "hold"]);
-  await server.logged(/mail delivery held, in doubt/);
+  await server.logged(/mail delivery held in doubt/);
   assert.equal((await deliveryOf(server.data, id)).state, "in_doubt");
   const cancelled = await outbox(server.data, "cancel", id);
   assert.deepEqual(cancelled, { code: 1, answer: { answer: "unknown" } });

@@ -122,7 +122,8 @@ export class MailOut {
       onEvent: (event) => this.#tell(event),
     });
     this.#worker.start();
-    const onError = (error: unknown) => log.warn(why(error), "outbox events wait");
+    const onError = (error: unknown) =>
+      log.warn(why(error), "hook dispatch failed; will be retried");
     this.#dispatcher = new EventDispatcher({ store, hooks, onError });
     this.#dispatcher.start();
     this.#sweep(outbox);

@@ -1,156 +1,145 @@
 /**
- * One attempt to send a leased delivery, and the gate before its final dot.
+ * One attempt to send a leased delivery.
  *
- * The dot may go only when the lease covers it and its intent is durable. Once that was granted, a
- * sender that gives no outcome leaves a doubt; before, nothing is at stake and nothing is spent. A
- * sender that never settles is left alone: the gate stays shut behind it.
+ * Before a final dot is granted nothing is at stake, so an attempt that ends there spends nothing.
+ * After that a sender that gives no outcome leaves the delivery in doubt. A sender that never
+ * settles is abandoned; its final dot is refused from then on.
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
-import type { ClaimedDelivery, RecipientRow } from "../model/rows.ts";
-import { type HeldLease, LeaseLost } from "./leases.ts";
+import type { Plan } from "../model/delivery-state.ts";
+import type { RecipientRow } from "../model/rows.ts";
+import type { LeasedDelivery, WorkerContext } from "./context.ts";
+import { FinalDot } from "./final-dot.ts";
 import { outgoingMessage } from "./outgoing-message.ts";
-import type { Sending } from "./process-delivery.ts";
 
-/** How long a sender that was told to end is waited for, in milliseconds. */
+/** How long a sender may take to end after its signal aborts, in milliseconds. */
 const graceMs = 10_000;
-
-class TookTooLong extends Error {
-  override readonly name = "TookTooLong";
-}
 
 type Outcomes = readonly RecipientOutcome[];
 
-/** An outcome per recipient, or `undefined` if it ended before anything was at stake. */
-export async function attempt(
-  claimed: ClaimedDelivery,
+export interface Attempt {
+  readonly recipients: readonly RecipientRow[];
+  /** One for each recipient, in order. */
+  readonly outcomes: Outcomes;
+  /** Monotonic. */
+  readonly startedAtMs: number;
+}
+
+/** Aborts a sender at its time limit. */
+class SendTimeout extends Error {
+  override readonly name = "SendTimeout";
+}
+
+/** Sends to the recipients of a plan; `undefined` if the attempt ended with nothing at stake. */
+export function makeAttempt(
+  { recipients }: Extract<Plan, { kind: "send" }>,
+  leased: LeasedDelivery,
+  context: WorkerContext,
+): Promise<Attempt | undefined> {
+  return withBodyMemory(leased, context, async () => {
+    const startedAtMs = context.settings.clock.now();
+    const outcomes = await send(recipients, startedAtMs, leased, context);
+    return outcomes && { recipients, outcomes, startedAtMs };
+  });
+}
+
+/**
+ * Waits for memory if the body did not come with the claim; `undefined` if the lease ends
+ * meanwhile.
+ */
+async function withBodyMemory<Result>(
+  { claimed: { bytes, size }, held: { signal } }: LeasedDelivery,
+  { bodies }: WorkerContext,
+  work: () => Promise<Result | undefined>,
+): Promise<Result | undefined> {
+  if (bytes !== undefined) return work();
+  try {
+    return await bodies.hold(size, signal, work);
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) return undefined;
+    throw error;
+  }
+}
+
+async function send(
   recipients: readonly RecipientRow[],
-  held: HeldLease,
-  sending: Sending,
+  startedAtMs: number,
+  leased: LeasedDelivery,
+  context: WorkerContext,
 ): Promise<Outcomes | undefined> {
-  const { settings } = sending;
-  const startedMs = settings.clock.now();
-  const bytes = claimed.bytes ?? (await bytesOf(claimed, sending));
+  const { claimed, held } = leased;
+  const bytes = claimed.bytes ?? (await bodyOf(leased, context));
   if (bytes === "unreadable") return undefined;
-  if (bytes === undefined) return all(recipients, bytesGone);
+  if (bytes === undefined) return forAll(recipients, bodyPurged);
   const message = outgoingMessage(bytes, claimed.messageIdHeader);
-  const dot = new FinalDot(() => announce(claimed, held, startedMs, sending));
+  const dot = new FinalDot(startedAtMs, leased, context);
   const envelope = {
     reversePath: claimed.reversePath,
     recipients: recipients.map(({ address }) => address),
   };
   try {
-    const send = settings.senderOf(claimed.route);
-    const sent = send(envelope, message, { signal: held.signal, beforeCommit: dot.grant });
-    const outcomes = await answerTo(sent, dot, held, sending);
+    const deliver = context.settings.senderOf(claimed.route);
+    const sending = deliver(envelope, message, { signal: held.signal, beforeCommit: dot.grant });
+    const outcomes = await outcomesOf(sending, dot, leased, context);
     checkOutcomes(outcomes, recipients.length);
-    // Refused the dot, a sender can have nothing to tell about the message.
-    const said = dot.state !== "refused" || outcomes.some(({ kind }) => kind === "delivered");
-    return said ? outcomes : undefined;
+    // Without its dot a sender knows nothing about the message, unless it delivered some of it.
+    const isKnown = dot.state !== "refused" || outcomes.some(({ kind }) => kind === "delivered");
+    return isKnown ? outcomes : undefined;
   } catch (error) {
-    if (dot.state === "granted") return all(recipients, { ...senderFailed(error), inDoubt: true });
+    if (dot.state === "granted") {
+      return forAll(recipients, { ...senderFailed(error), inDoubt: true });
+    }
     const { aborted, reason } = held.signal;
-    const brokenOff = aborted && !(reason instanceof TookTooLong);
-    return dot.state === "refused" || brokenOff ? undefined : all(recipients, senderFailed(error));
+    const isBrokenOff = aborted && !(reason instanceof SendTimeout);
+    if (dot.state === "refused" || isBrokenOff) return undefined;
+    return forAll(recipients, senderFailed(error));
   } finally {
     dot.shut();
   }
 }
 
-/** Whether the final dot may be sent: not asked yet, granted once at least, or refused. */
-class FinalDot {
-  state: "ahead" | "granted" | "refused" = "ahead";
-  #shut = false;
-  readonly #announce: () => Promise<void>;
-
-  constructor(announceIt: () => Promise<void>) {
-    this.#announce = announceIt;
-  }
-
-  /** Asked by the sender, again for each further transaction; rejects when the dot must not go. */
-  readonly grant = async (): Promise<void> => {
-    try {
-      this.#checkOpen();
-      await this.#announce();
-      this.#checkOpen();
-      this.state = "granted";
-    } catch (error) {
-      if (this.state === "ahead") this.state = "refused";
-      throw error;
-    }
-  };
-
-  /** From now on no dot is granted. */
-  shut(): void {
-    this.#shut = true;
-  }
-
-  #checkOpen(): void {
-    if (this.#shut) throw new LeaseLost("the attempt is over");
-  }
-}
-
 /**
- * What the sender answers. Told to end, it has a moment to do so; then it is not waited for, unless a
- * dot was granted: its reply is worth the longest wait there is.
+ * Waits for the sender's outcomes. After its signal aborts the sender has `graceMs` to end. A
+ * sender that was granted its dot is awaited until its time limit, because its reply decides
+ * whether to send again.
  */
-async function answerTo(
-  sent: ReturnType<Deliver>,
+async function outcomesOf(
+  sending: ReturnType<Deliver>,
   dot: FinalDot,
-  held: HeldLease,
-  { settings: { clock, sendTimeoutMs } }: Sending,
+  { held }: LeasedDelivery,
+  { settings: { clock, sendTimeoutMs } }: WorkerContext,
 ): Promise<Outcomes> {
   const { promise, resolve, reject } = Promise.withResolvers<Outcomes>();
-  sent.then(resolve, reject);
+  sending.then(resolve, reject);
   let grace: TimerHandle;
-  const told = () => {
+  const startGrace = () => {
     const { reason } = held.signal;
     grace = clock.setTimeout(() => {
-      if (dot.state !== "granted" || reason instanceof TookTooLong) reject(reason);
+      if (dot.state !== "granted" || reason instanceof SendTimeout) reject(reason);
     }, graceMs);
   };
-  const timer = clock.setTimeout(() => {
-    const reason = new TookTooLong(`The sender took longer than ${sendTimeoutMs} ms`);
-    // Told before, it has had its moment.
+  const limit = clock.setTimeout(() => {
+    const reason = new SendTimeout(`The sender took longer than ${sendTimeoutMs} ms`);
+    // A sender whose signal aborted before has had its grace.
     if (held.signal.aborted) reject(reason);
     else held.abort(reason);
   }, sendTimeoutMs);
-  held.onAbort = told;
-  if (held.signal.aborted) told();
+  held.onAbort = startGrace;
+  if (held.signal.aborted) startGrace();
   try {
     return await promise;
   } finally {
     held.onAbort = undefined;
-    clock.clearTimeout(timer);
+    clock.clearTimeout(limit);
     if (grace !== undefined) clock.clearTimeout(grace);
   }
 }
 
-/** Makes the intent durable; throws when the dot must not be sent. */
-async function announce(
-  { delivery, token }: ClaimedDelivery,
-  held: HeldLease,
-  startedMs: number,
-  { settings, leases }: Sending,
-): Promise<void> {
-  const { store, clock, name, intents, onEvent } = settings;
-  if (held.signal.aborted) throw held.signal.reason;
-  if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
-  if (!intents) return;
-  const elapsedMs = clock.now() - startedMs;
-  const intent = { delivery, token, worker: name, elapsedMs };
-  const [valid] = await store.intend([intent]).catch((error) => {
-    onEvent({ kind: "store-failed", doing: "intend", error });
-    throw error;
-  });
-  if (!valid) throw new LeaseLost("the lease was lost");
-  if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");
-}
-
-/** The bytes of a large message: none if they are gone for good. */
-async function bytesOf(
-  { message }: ClaimedDelivery,
-  { settings: { store, onEvent } }: Sending,
+/** Reads the bytes of a large message; `undefined` if they were purged. */
+async function bodyOf(
+  { claimed: { message } }: LeasedDelivery,
+  { settings: { store, onEvent } }: WorkerContext,
 ): Promise<Uint8Array | undefined | "unreadable"> {
   try {
     return await store.body(message);
@@ -160,7 +149,7 @@ async function bytesOf(
   }
 }
 
-/** Throws for outcomes that nobody can judge. */
+/** Throws for outcomes that cannot be judged. */
 function checkOutcomes(outcomes: Outcomes, count: number): void {
   if (outcomes.length !== count) {
     throw new Error(`The sender gave ${outcomes.length} outcomes for ${count} recipients`);
@@ -173,13 +162,16 @@ function checkOutcomes(outcomes: Outcomes, count: number): void {
   }
 }
 
-const bytesGone: RecipientOutcome = {
+const bodyPurged: RecipientOutcome = {
   kind: "failed",
   scope: "message",
   reply: { code: 554, enhanced: "5.3.0", text: "The message was purged", phase: "local" },
 };
 
-/** A sender that throws has broken its contract; the mail is not to suffer more than one attempt. */
+/**
+ * The outcome of a sender that throws: it broke its contract, and the mail pays one attempt at
+ * most.
+ */
 function senderFailed(
   error: unknown,
 ): Extract<RecipientOutcome, { readonly kind: "deferred" | "failed" }> {
@@ -188,6 +180,9 @@ function senderFailed(
   return { kind: "deferred", scope: "message", reply };
 }
 
-function all(recipients: readonly RecipientRow[], outcome: RecipientOutcome): RecipientOutcome[] {
+function forAll(
+  recipients: readonly RecipientRow[],
+  outcome: RecipientOutcome,
+): RecipientOutcome[] {
   return recipients.map(() => outcome);
 }

@@ -1,27 +1,35 @@
 /**
- * Finds due deliveries: which lanes to ask, for how many, and when asking is worth a call.
+ * Finds due deliveries: which lanes to ask, for how many deliveries, and when a call is worth its
+ * cost.
  *
- * A lane counts as empty from the moment it is asked, until its answer or a signal of the store says
- * otherwise, or a poll's time has passed. So an idle worker asks once per poll, one enqueue costs one
- * claim, and what comes while an answer is on its way is not overlooked.
+ * A lane counts as empty from the moment it is asked until its answer says otherwise, the store
+ * signals that something is due there, or a poll interval has passed. So an idle worker asks each
+ * lane once per poll, one enqueue costs one claim, and mail that arrives during a call is not
+ * overlooked.
  */
 import type { Claim, ClaimedDelivery, Lane } from "../model/rows.ts";
 import type { Leases } from "./leases.ts";
 import type { WorkerSettings } from "./options.ts";
 import type { Routes } from "./routes.ts";
 
-/** In the order in which they are looked at. Of quarantine one at a time is taken, so it starves nobody. */
+/**
+ * In claim order. Quarantine is first; it starves no other lane, because it gives one at a time.
+ */
 const lanes: readonly Lane[] = ["quarantine", "critical", "local", "normal", "bulk"];
 
-/** Longest time a delivery is put off because its route has no room, in milliseconds. */
-const longestPutOffMs = 60_000;
+/** Upper bound of the time a delivery is put off because its route has no room, in milliseconds. */
+const maxPutOffMs = 60_000;
 
-/** Due rows looked at in one claim once some had to be put off, so that they cannot hide what is behind them. */
+/**
+ * Due rows examined in one claim while rows are put off, so that these cannot hide what is behind
+ * them.
+ */
 const farLook = 1_000;
 
-/** What a look at the lanes found; `more` says that due rows may be left behind those put off. */
-export interface Found {
+export interface ClaimedDue {
+  /** How many deliveries were claimed. */
   readonly found: number;
+  /** Due rows may be left behind those that were put off. */
   readonly more: boolean;
 }
 
@@ -37,9 +45,10 @@ export class Claims {
   readonly #routes: Routes;
   /** Monotonic instant before which a lane that seems empty is not asked again. */
   readonly #emptyUntilMs = new Map<Lane, number>();
-  /** Rows put off since a look saw all that was due. */
+  /** Rows put off since a claim last examined all that was due. */
   #passed = 0;
-  #lastMs = Number.NEGATIVE_INFINITY;
+  /** Monotonic instant of the last claim. */
+  #lastAtMs = Number.NEGATIVE_INFINITY;
 
   constructor({ settings, leases, routes }: ClaimsOptions) {
     this.#settings = settings;
@@ -47,43 +56,45 @@ export class Claims {
     this.#routes = routes;
   }
 
-  /** Something may be due in this lane, or in any. */
+  /** Has this lane asked again, or every lane: something may be due there. */
   readonly expect = (lane?: Lane): void => {
     if (lane === undefined) this.#emptyUntilMs.clear();
     else this.#emptyUntilMs.delete(lane);
   };
 
   /**
-   * How many more to claim: a quarter of what fits at least, so that claims stay few and large; but
-   * what slow servers leave free is used too, a moment later.
+   * How many deliveries to claim now. At least a quarter of the possible number, so that claims
+   * stay few and large; after a pause of `pollMs[0]` also fewer, so that slow servers do not leave
+   * room unused.
    */
   room(inFlight: number): number {
     const { concurrency, batchSize, clock, pollMs } = this.#settings;
     const free = Math.min(concurrency - inFlight, batchSize);
     const worthwhile = Math.ceil(Math.min(concurrency, batchSize) / 4);
-    const rested = clock.now() - this.#lastMs >= pollMs[0];
-    return free >= worthwhile || rested ? Math.max(free, 0) : 0;
+    const isRested = clock.now() - this.#lastAtMs >= pollMs[0];
+    return free >= worthwhile || isRested ? Math.max(free, 0) : 0;
   }
 
   /**
-   * Claims from the lanes in order until the room is filled; what one gave need not wait for the next.
-   * Rejects as the store does, unless something was leased before: that must be carried.
+   * Claims from the lanes in order until `room` is filled. `take` gets each delivery at once,
+   * before the next lane is asked. Rejects as the store does, unless a delivery was leased before:
+   * that one counts.
    */
-  async look(
+  async claimDue(
     room: number,
-    quarantine: boolean,
+    withQuarantine: boolean,
     take: (claimed: ClaimedDelivery) => void,
-  ): Promise<Found> {
+  ): Promise<ClaimedDue> {
     const { clock, onEvent } = this.#settings;
     await this.#leases.makeCertain();
-    this.#lastMs = clock.now();
+    this.#lastAtMs = clock.now();
     let found = 0;
     let more = false;
     for (const lane of lanes) {
       if (found === room) break;
       if ((this.#emptyUntilMs.get(lane) ?? 0) > clock.now()) continue;
-      // What its workers did not survive is carried alone.
-      if (lane === "quarantine" && !quarantine) continue;
+      // A delivery in quarantine is processed alone.
+      if (lane === "quarantine" && !withQuarantine) continue;
       if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;
       const limit = lane === "quarantine" ? 1 : room - found;
       const look = this.#passed > 0 ? Math.max(limit, farLook) : limit;
@@ -125,8 +136,9 @@ export class Claims {
       putOffMs,
     } = this.#settings;
     this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
-    // The more there is that has no room, the longer it waits: looking at it must not be all we do.
-    const longer = putOffMs * (1 + Math.floor(this.#passed / 1_000));
+    // The more rows are put off, the longer each is, or claims would examine nothing but these
+    // rows.
+    const longerMs = putOffMs * (1 + Math.floor(this.#passed / 1_000));
     return store.claim({
       lane,
       limit,
@@ -137,9 +149,9 @@ export class Claims {
       intents,
       routeRoom: routeConcurrency,
       busyRoutes: this.#routes.busy(),
-      // What is in quarantine stays there, and has no room here.
-      ...(lane !== "quarantine" && { exceptRoutes }),
-      putOffMs: Math.min(longer, Math.max(putOffMs, longestPutOffMs)),
+      // Deliveries of these routes stay in quarantine; `busyRoutes` gives them no room here.
+      exceptRoutes: lane === "quarantine" ? [] : exceptRoutes,
+      putOffMs: Math.min(longerMs, Math.max(putOffMs, maxPutOffMs)),
     });
   }
 }

@@ -1,14 +1,17 @@
-/** What a worker tells of, and how each is said in a log. */
+/**
+ * The events of a worker, and the log line of each. The lines are listed in the docs; alarms match
+ * them.
+ */
 
-/** Names the delivery and which of its attempts is meant. */
+/** Names a delivery and one of its attempts. */
 export interface DeliveryFacts {
   readonly deliveryId: string;
-  readonly template?: string;
+  readonly template?: string | undefined;
   readonly route: string;
   /** Number of the attempt within the cycle; a redrive starts from 1 again. */
   readonly cycleAttempt: number;
   /** Number of the attempt in the whole life of the delivery. */
-  readonly attemptNo?: number;
+  readonly attemptNo?: number | undefined;
 }
 
 export type WorkerEvent =
@@ -24,21 +27,22 @@ export type WorkerEvent =
       readonly permanent: boolean;
       readonly reason: string;
     } & DeliveryFacts)
-  /** Nobody knows whether it was sent, and it is not to be sent twice. */
+  /** It may have been sent, its reply is lost, and its policy is not to send it twice. */
   | ({ readonly kind: "held-in-doubt"; readonly error: string } & DeliveryFacts)
-  /** The lease went to somebody else. `delivered`: what was sent counts all the same. */
+  /** Another worker has the lease. `delivered`: recipients that were delivered are on record. */
   | { readonly kind: "lease-lost"; readonly deliveryId: string; readonly delivered: boolean }
   | {
       readonly kind: "route-blocked";
       readonly route: string;
       readonly reason: string;
+      /** In a row. */
       readonly failures: number;
-      readonly until?: Date;
+      readonly until?: Date | undefined;
     }
   | { readonly kind: "route-restored"; readonly route: string }
-  /** A newer program has changed the tables; the worker takes nothing more, and ends what it sends. */
+  /** A newer program changed the tables; the worker claims nothing more and finishes its sends. */
   | { readonly kind: "outdated"; readonly error: unknown }
-  /** The store did not answer; the worker goes on as soon as it does. */
+  /** A call of the store failed; the worker goes on when the store answers again. */
   | {
       readonly kind: "store-failed";
       readonly doing:
@@ -59,7 +63,7 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** Says an event as one structured log line. */
+/** Makes one structured log line of an event. */
 export function workerLogLine(event: WorkerEvent): LogLine {
   const { kind, ...fields } = event;
   switch (kind) {
@@ -70,21 +74,23 @@ export function workerLogLine(event: WorkerEvent): LogLine {
     case "dead-lettered":
       return { level: "warn", message: "mail delivery dead-lettered", fields };
     case "held-in-doubt":
-      return { level: "warn", message: "mail delivery held, in doubt whether it was sent", fields };
+      return {
+        level: "warn",
+        message: "mail delivery held in doubt; resolve it as sent or resend",
+        fields,
+      };
     case "lease-lost":
       return { level: "warn", message: "mail delivery lease lost", fields };
     case "route-blocked":
       return { level: "warn", message: "mail route blocked", fields };
     case "route-restored":
       return { level: "info", message: "mail route restored", fields };
-    case "outdated": {
-      const fields = { err: event.error };
+    case "outdated":
       return {
         level: "error",
-        message: "mail is sent no more, the outbox is a newer program's",
-        fields,
+        message: "outbox schema is newer than this program; no mail is sent; update the program",
+        fields: { err: event.error },
       };
-    }
     case "store-failed": {
       const { doing, error } = event;
       return { level: "warn", message: `outbox store failed: ${doing}`, fields: { err: error } };

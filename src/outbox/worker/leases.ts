@@ -1,44 +1,48 @@
 /**
- * The leases a worker holds. One heartbeat renews all of them; whoever loses one is told at once, and
- * so is whoever holds one that has run out while the store did not answer.
+ * The leases a worker holds. One heartbeat renews all of them. A send is aborted as soon as the
+ * store says that its lease is not valid any more, or when the lease runs out while the store does
+ * not answer.
  *
- * How much is left of a lease is measured on the monotonic clock from *before* the call that got or
- * renewed it, so the worker always believes in less time than the store does.
+ * Invariant: the worker believes in less time than the store grants. The rest of a lease is
+ * measured on the monotonic clock from *before* the call that got or renewed it.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
 import type { Lease } from "../model/rows.ts";
 import type { OutboxStore } from "../model/store.ts";
 
-/** The lease is somebody else's now, or too little is left of it. */
+/** Another worker has the lease, or too little is left of it. */
 export class LeaseLost extends Error {
   override readonly name = "LeaseLost";
 }
 
-/** What is left below this part of a lease is no time to begin what cannot be undone. */
+/** With less than this part of a lease left, nothing begins that cannot be undone. */
 const freshPart = 0.25;
 
-/** Heartbeats under way at a time: one that the store never answers must not be the last. */
-const beatsAtOnce = 3;
+/**
+ * Heartbeats under way at a time. More than one, so that a call without an answer does not end
+ * them.
+ */
+const maxBeats = 3;
 
-/** A lease under which a delivery is being worked on. */
+/** A lease under which a delivery is being processed. */
 export class HeldLease implements Lease {
   readonly delivery: number;
   readonly token: number;
-  /** The instant until which it is certain, on the monotonic clock. */
-  untilMs: number;
-  /** The store said that it is not valid any more. */
+  /** Monotonic instant until which the lease is certain. */
+  expiresAtMs: number;
+  /** The store answered that the lease is not valid any more. */
   isLost = false;
-  /** Told once, when the signal aborts. */
+  /** Called once, when the signal aborts. */
   onAbort: (() => void) | undefined;
   readonly #abort = new AbortController();
 
-  constructor({ delivery, token }: Lease, untilMs: number) {
+  constructor({ delivery, token }: Lease, expiresAtMs: number) {
     this.delivery = delivery;
     this.token = token;
-    this.untilMs = untilMs;
+    this.expiresAtMs = expiresAtMs;
   }
 
-  /** Aborts when the lease is lost, or the work is to end. */
+  /** Aborts when the lease is lost, or when the worker ends the send. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -54,7 +58,7 @@ export interface LeasesOptions {
   readonly store: OutboxStore;
   readonly clock: Clock;
   readonly leaseMs: number;
-  /** Told when the store did not renew; it is tried again. */
+  /** Called when a heartbeat fails; the next one follows all the same. */
   readonly onError: (error: unknown) => void;
 }
 
@@ -68,20 +72,20 @@ export class Leases {
     this.#options = options;
   }
 
-  /** Begins to renew a lease that was got by a call made at `askedMs`. */
-  hold(lease: Lease, askedMs: number): HeldLease {
-    const held = new HeldLease(lease, askedMs + this.#options.leaseMs);
+  /** Begins to renew a lease that a call made at `askedAtMs` got. */
+  hold(lease: Lease, askedAtMs: number): HeldLease {
+    const held = new HeldLease(lease, askedAtMs + this.#options.leaseMs);
     this.#held.set(lease.delivery, held);
     this.#schedule();
     return held;
   }
 
-  /** Whether a delivery is being worked on, under whichever lease. */
+  /** Whether a delivery is being processed here, under any lease. */
   has(delivery: number): boolean {
     return this.#held.has(delivery);
   }
 
-  /** Ends renewing it: it was completed or given back, or is lost. */
+  /** Stops renewing a lease, which was completed, released or lost. */
   drop(held: HeldLease): void {
     this.#held.delete(held.delivery);
     if (this.#held.size > 0 || this.#timer === undefined) return;
@@ -89,24 +93,25 @@ export class Leases {
     this.#timer = undefined;
   }
 
-  /** Whether enough is left of it to send a final dot. */
-  isFresh({ untilMs }: HeldLease): boolean {
+  /** Whether enough is left of a lease to send a final dot. */
+  isFresh({ expiresAtMs }: HeldLease): boolean {
     const { clock, leaseMs } = this.#options;
-    return untilMs - clock.now() >= leaseMs * freshPart;
+    return expiresAtMs - clock.now() >= leaseMs * freshPart;
   }
 
   /**
-   * Renews all if one may have run out, because a claim would take it from these very hands: when the
-   * store is back after a while, or this process was stopped. Rejects as the store does.
+   * Renews all leases if one may have run out, as after an outage of the store or a stop of this
+   * process: the next claim would lease that delivery to this worker a second time. Rejects as the
+   * store does.
    */
   async makeCertain(): Promise<void> {
-    const now = this.#options.clock.now();
-    for (const { isLost, untilMs } of this.#held.values()) {
-      if (!isLost && untilMs <= now) return this.#renew();
+    const nowMs = this.#options.clock.now();
+    for (const { isLost, expiresAtMs } of this.#held.values()) {
+      if (!isLost && expiresAtMs <= nowMs) return this.#renew();
     }
   }
 
-  /** Aborts all work under way. */
+  /** Aborts every send under way. */
   abortAll(reason: unknown): void {
     for (const held of this.#held.values()) held.abort(reason);
   }
@@ -124,9 +129,9 @@ export class Leases {
   async #beat(): Promise<void> {
     const { clock, onError } = this.#options;
     for (const held of this.#held.values()) {
-      if (held.untilMs <= clock.now()) held.abort(new LeaseLost("the lease ran out"));
+      if (held.expiresAtMs <= clock.now()) held.abort(new LeaseLost("the lease ran out"));
     }
-    if (this.#beats === beatsAtOnce) return onError(new Error("the store does not answer"));
+    if (this.#beats === maxBeats) return onError(new Error("the store does not answer"));
     this.#beats += 1;
     try {
       await this.#renew();
@@ -141,12 +146,12 @@ export class Leases {
     const { store, clock, leaseMs } = this.#options;
     const asked = [...this.#held.values()].filter(({ isLost }) => !isLost);
     if (asked.length === 0) return;
-    const askedMs = clock.now();
+    const askedAtMs = clock.now();
     const leases = asked.map(({ delivery, token }) => ({ delivery, token }));
     const valid = await store.renew(leases, leaseMs);
     for (const [index, held] of asked.entries()) {
       if (valid[index]) {
-        held.untilMs = Math.max(held.untilMs, askedMs + leaseMs);
+        held.expiresAtMs = Math.max(held.expiresAtMs, askedAtMs + leaseMs);
       } else if (this.#held.get(held.delivery) === held) {
         held.isLost = true;
         held.abort(new LeaseLost("the lease was lost"));

@@ -1,4 +1,7 @@
-/** The options of a worker: what each means, its default, and the check at the door. */
+/**
+ * The options of a worker: meaning, default and check of each. A value out of bounds is refused,
+ * not clamped.
+ */
 import { hostname } from "node:os";
 import type { Deliver } from "../../mail/index.ts";
 import { type Clock, maxTimerMs, systemClock } from "../../system/index.ts";
@@ -10,68 +13,87 @@ import type { WorkerEvent } from "./events.ts";
 
 export interface WorkerOptions {
   readonly store: OutboxStore;
-  /** Finds who sends mail on a route; see {@link Deliver}. */
+  /** Returns the sender of a route; see {@link Deliver}. */
   readonly senderOf: (route: string) => Deliver;
   /**
    * `default`: claims in batches, sends many at a time, wakes when there is mail. `reference`: one
-   * delivery after the other, at most `batchSize` in a tick, a tick every `intervalMs`; few attempts
-   * with short pauses. @defaultValue "default"
+   * delivery after the other, at most `batchSize` in a tick, a tick every `intervalMs`; few
+   * attempts with short pauses. @defaultValue "default"
    */
-  readonly profile?: WorkerProfile;
-  /** Name for the record. @defaultValue the machine's name and the process's id */
-  readonly name?: string;
+  readonly profile?: WorkerProfile | undefined;
+  /** Name on the record of each attempt. @defaultValue the host name and the process id */
+  readonly name?: string | undefined;
   /**
-   * Deliveries under way at a time, from the claim until their outcome is durable. Better more than the
-   * sender has connections: those then wait for no commit. @defaultValue 100; reference: 1
+   * Deliveries in flight, from the claim until the outcome is durable. With more than the sender
+   * has connections, no connection waits for a commit. @defaultValue 100; reference: 1
    */
-  readonly concurrency?: number;
-  /** Of these, most on one route. @defaultValue concurrency */
-  readonly routeConcurrency?: number;
+  readonly concurrency?: number | undefined;
+  /** Deliveries in flight on one route. @defaultValue concurrency */
+  readonly routeConcurrency?: number | undefined;
   /**
-   * Routes left to the workers that have the mailboxes behind them: those must be given none here.
-   * @defaultValue none
+   * Routes whose mail only the workers that have the mailboxes may send. Those workers must leave
+   * this option out. @defaultValue none
    */
-  readonly exceptRoutes?: readonly string[];
-  /** Most deliveries of one claim; in a tick, of the tick. @defaultValue 100; reference: 16 */
-  readonly batchSize?: number;
-  /** Time between ticks, in milliseconds; `false` for none: the worker wakes by itself. @defaultValue false; reference: 1,000 */
-  readonly intervalMs?: number | false;
+  readonly exceptRoutes?: readonly string[] | undefined;
+  /** Maximum deliveries of one claim; in a tick, of the tick. @defaultValue 100; reference: 16 */
+  readonly batchSize?: number | undefined;
+  /**
+   * Time between ticks, in milliseconds. `false`: no ticks; the worker wakes when there is mail.
+   * @defaultValue false; reference: 1,000
+   */
+  readonly intervalMs?: number | false | undefined;
   /** Shortest and longest pause of an idle worker, in milliseconds. @defaultValue [50, 1,000] */
-  readonly pollMs?: readonly [least: number, most: number];
-  /** How long a delivery is the worker's without a renewal, in milliseconds. @defaultValue 60,000 */
-  readonly leaseMs?: number;
-  /** Whether each final dot is announced to the store before it is sent. @defaultValue true */
-  readonly intents?: boolean;
+  readonly pollMs?: readonly [minMs: number, maxMs: number] | undefined;
+  /** Duration of a lease without a renewal, in milliseconds. @defaultValue 60,000 */
+  readonly leaseMs?: number | undefined;
+  /** Whether the store records an intent before each final dot. @defaultValue true */
+  readonly intents?: boolean | undefined;
   /** @defaultValue `mtaRetry`; reference: `referenceRetry` */
-  readonly retry?: RetryPolicy;
-  /** Attempts of one cycle; `undefined` leaves it to age. @defaultValue undefined; reference: 8 */
-  readonly maxAttempts?: number;
-  /** Pauses of a route that fails, in milliseconds, by failures in a row. @defaultValue 30 s, 1, 2, 5, 10, 15 min */
-  readonly routePausesMs?: readonly number[];
-  /** How long a delivery waits whose route has no room, in milliseconds. @defaultValue 1,000 */
-  readonly putOffMs?: number;
-  /** Longest time for one attempt; who has not sent by then is told to end. @defaultValue 1 hour */
-  readonly sendTimeoutMs?: number;
-  /** Bodies up to this size come with the claim. @defaultValue 64 KiB */
-  readonly inlineBytes?: number;
-  /** Octets of larger bodies in memory at once; one that is larger than that goes alone. @defaultValue 32 MiB */
-  readonly bodyMemoryBytes?: number;
-  /** Which events hooks are to hear of. @defaultValue those of an end, and doubts */
-  readonly notify?: Notify;
-  /** Told what happens. What it throws becomes a warning of the process. */
-  readonly onEvent?: (event: WorkerEvent) => void;
-  /** @defaultValue the machine's clock */
-  readonly clock?: Clock;
+  readonly retry?: RetryPolicy | undefined;
+  /**
+   * Maximum attempts of one cycle; `undefined`: until the mail expires. @defaultValue undefined;
+   * reference: 8
+   */
+  readonly maxAttempts?: number | undefined;
+  /**
+   * How long a failed route is blocked, in milliseconds, by the number of failures in a row; the
+   * last one counts for all further. @defaultValue 30 s, 1, 2, 5, 10, 15 min
+   */
+  readonly routePausesMs?: readonly number[] | undefined;
+  /**
+   * How long a delivery is put off when its route has no room, in milliseconds. @defaultValue 1,000
+   */
+  readonly putOffMs?: number | undefined;
+  /**
+   * Time limit of one attempt, in milliseconds. After it the sender's signal aborts. @defaultValue
+   * 1 hour
+   */
+  readonly sendTimeoutMs?: number | undefined;
+  /** Maximum size of a body that comes with the claim, in bytes. @defaultValue 64 KiB */
+  readonly inlineBytes?: number | undefined;
+  /**
+   * Memory for larger bodies, in bytes. A body that is larger than this is sent alone.
+   * @defaultValue 32 MiB
+   */
+  readonly bodyMemoryBytes?: number | undefined;
+  /** Which events are handed to hooks. @defaultValue all but `delivery.deferred` */
+  readonly notify?: Notify | undefined;
+  /** Receives the events. An error that it throws becomes a warning of the process. */
+  readonly onEvent?: ((event: WorkerEvent) => void) | undefined;
+  /** @defaultValue the clock of the machine */
+  readonly clock?: Clock | undefined;
   /** @defaultValue Math.random */
-  readonly random?: Random;
+  readonly random?: Random | undefined;
 }
 
 export type WorkerProfile = "default" | "reference";
 
 /** The options with their defaults filled in. */
-export type WorkerSettings = Required<Omit<WorkerOptions, "profile" | "maxAttempts">> & {
+export type WorkerSettings = Filled<Omit<WorkerOptions, "profile" | "maxAttempts">> & {
   readonly maxAttempts: number | undefined;
 };
+
+type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
 
 const notifiedByDefault: Notify = (type) => type !== "delivery.deferred";
 
@@ -109,7 +131,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
   return settings;
 }
 
-/** Who listens cannot stop the mail. */
+/** Keeps an error of the listener away from the worker. */
 function guarded(onEvent: (event: WorkerEvent) => void): (event: WorkerEvent) => void {
   return (event) => {
     try {

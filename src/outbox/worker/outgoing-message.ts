@@ -1,7 +1,10 @@
-/** The message of a leased delivery, as a sender takes it. */
+/** The message of a leased delivery, in the form a sender takes. */
 import type { Message } from "../../mail/index.ts";
 
-/** Wraps bytes; with another Message-ID in place of their own where a redrive asked for one. */
+/**
+ * Wraps bytes. A redrive may have asked for another Message-ID, which replaces the one in the
+ * bytes.
+ */
 export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Message {
   const sent = messageIdHeader === undefined ? bytes : withMessageId(bytes, messageIdHeader);
   return {
@@ -13,8 +16,8 @@ export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Me
   };
 }
 
-/** Replaces the Message-ID field (RFC 5322 §3.6.4) in the header, wherever it is folded. */
-export function withMessageId(bytes: Uint8Array, messageIdHeader: string): Uint8Array {
+/** Replaces the Message-ID field (RFC 5322 §3.6.4) in the header, folded or not. */
+function withMessageId(bytes: Uint8Array, messageIdHeader: string): Uint8Array {
   const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const end = all.indexOf("\r\n\r\n");
   const header = all.subarray(0, end < 0 ? all.length : end + 2).toString("latin1");

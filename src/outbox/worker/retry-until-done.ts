@@ -1,27 +1,30 @@
-/** Repeats what must not be given up: a store that fails now may answer soon. */
+/** Repeats a call that must succeed in the end: a store that fails now may answer soon. */
 import type { Clock } from "../../system/index.ts";
 
-/** First and longest pause between tries, in milliseconds. */
+/** Pause after the first failure, in milliseconds; each further one doubles it. */
 const firstPauseMs = 100;
-const longestPauseMs = 10_000;
+const maxPauseMs = 10_000;
 
-export interface Patience {
+export interface RetryOptions {
   readonly clock: Clock;
-  /** Told of each failure. */
+  /** Called with the error of each failure. */
   readonly onFailure: (error: unknown) => void;
   /** Ends the tries; the last error is then thrown. */
   readonly signal: AbortSignal;
 }
 
 /** Calls `work` until it succeeds, with pauses that double. */
-export async function untilDone<T>(work: () => Promise<T>, patience: Patience): Promise<T> {
-  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
+export async function retryUntilDone<T>(
+  work: () => Promise<T>,
+  { clock, onFailure, signal }: RetryOptions,
+): Promise<T> {
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
     try {
       return await work();
     } catch (error) {
-      patience.onFailure(error);
-      if (patience.signal.aborted) throw error;
-      await pause(pauseMs, patience);
+      onFailure(error);
+      if (signal.aborted) throw error;
+      await pause(pauseMs, { clock, signal });
     }
   }
 }
@@ -29,7 +32,7 @@ export async function untilDone<T>(work: () => Promise<T>, patience: Patience): 
 /** Waits, at most until the signal aborts. */
 export async function pause(
   forMs: number,
-  { clock, signal }: Pick<Patience, "clock" | "signal">,
+  { clock, signal }: Pick<RetryOptions, "clock" | "signal">,
 ): Promise<void> {
   if (signal.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();

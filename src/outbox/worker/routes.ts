@@ -1,14 +1,13 @@
 /**
- * The routes as one worker sees them: how many deliveries are on their way on each, and what a failure
- * of the route itself means. That a route fails costs no message an attempt; it rests, and then one
- * delivery tries it.
+ * The routes as one worker sees them: how many of its deliveries are under way on each, and what a
+ * failure of the route itself means. A failed route spends no attempt of any message. It is blocked
+ * for a while; after that one delivery, the probe, tries it.
  */
-
 import { replyLine } from "../model/delivery-state.ts";
 import type { ClaimedDelivery, KeptReply } from "../model/rows.ts";
 import type { WorkerSettings } from "./options.ts";
 
-/** Rows made due at a time when a route works again. */
+/** Rows that one call makes due when a route works again. */
 const restoreStep = 1_000;
 
 export class Routes {
@@ -29,38 +28,32 @@ export class Routes {
     else this.#inFlight.delete(route);
   }
 
-  /** What room the routes in use have left; none those that are left to others. */
+  /** The room left on each route in use; none on the routes of `exceptRoutes`. */
   busy(): { readonly route: string; readonly room: number }[] {
-    const { routeConcurrency: most, exceptRoutes } = this.#settings;
+    const { routeConcurrency: max, exceptRoutes } = this.#settings;
     return [
       ...exceptRoutes.map((route) => ({ route, room: 0 })),
-      ...[...this.#inFlight].map(([route, count]) => ({ route, room: Math.max(0, most - count) })),
+      ...[...this.#inFlight].map(([route, count]) => ({ route, room: Math.max(0, max - count) })),
     ];
   }
 
   /**
-   * Lets a route rest. Many deliveries fail together; the store counts that once. False if the store
-   * did not take it.
+   * Blocks a route. Many deliveries fail together; the store counts that as one failure. Resolves
+   * with false if the store did not block it.
    */
   async failed({ route, isProbe }: ClaimedDelivery, reply: KeptReply): Promise<boolean> {
     const { store, routePausesMs, notify, onEvent } = this.#settings;
     const reason = replyLine(reply);
     try {
-      const row = await store.blockRoute({
+      const { failures, blockedUntilMs } = await store.blockRoute({
         route,
         reason,
         delaysMs: routePausesMs,
         isProbe,
         notify: notify("route.blocked"),
       });
-      const until = row.blockedUntilMs;
-      onEvent({
-        kind: "route-blocked",
-        route,
-        reason,
-        failures: row.failures,
-        ...(until !== undefined && { until: new Date(until) }),
-      });
+      const until = blockedUntilMs === undefined ? undefined : new Date(blockedUntilMs);
+      onEvent({ kind: "route-blocked", route, reason, failures, until });
       return true;
     } catch (error) {
       onEvent({ kind: "store-failed", doing: "route", error });
@@ -68,7 +61,7 @@ export class Routes {
     }
   }
 
-  /** Opens a route again after the delivery that tried it was answered. */
+  /** Opens a route again once its probe was answered. */
   async worked({ route, isProbe }: ClaimedDelivery): Promise<void> {
     if (!isProbe) return;
     const { store, notify, onEvent } = this.#settings;

@@ -1,18 +1,18 @@
 /**
- * Whether the tables are still ones this program understands: a newer program may migrate them while this
- * one works. Asked now and then, which costs one small read.
+ * Checks from time to time that this program still understands the tables: a newer program may
+ * migrate them while this one runs. A check costs one small read.
  */
 import type { Clock } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { OutboxStore } from "../model/store.ts";
 
-/** Time between two looks, in milliseconds. */
-const everyMs = 30_000;
+/** Time between two checks, in milliseconds. */
+const intervalMs = 30_000;
 
 export class SchemaWatch {
   readonly #store: OutboxStore;
   readonly #clock: Clock;
-  #nextMs = Number.NEGATIVE_INFINITY;
+  #nextAtMs = Number.NEGATIVE_INFINITY;
 
   constructor({ store, clock }: { readonly store: OutboxStore; readonly clock: Clock }) {
     this.#store = store;
@@ -20,19 +20,20 @@ export class SchemaWatch {
   }
 
   /**
-   * Looks, if it is time to.
+   * Checks the version if the last check is `intervalMs` old.
    *
-   * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION, or what the store throws else; then it is time again.
+   * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION, or another error of the store; the next call
+   *   then checks again.
    */
   async check(): Promise<void> {
     const nowMs = this.#clock.now();
-    if (nowMs < this.#nextMs) return;
+    if (nowMs < this.#nextAtMs) return;
     await this.#store.checkVersion();
-    this.#nextMs = nowMs + everyMs;
+    this.#nextAtMs = nowMs + intervalMs;
   }
 }
 
-/** Whether an error says that the tables are of a version this program does not understand. */
+/** Whether an error says that the tables have a version this program does not understand. */
 export function isForeignSchema(error: unknown): boolean {
   return error instanceof OutboxError && error.code === "ERR_OUTBOX_SCHEMA_VERSION";
 }

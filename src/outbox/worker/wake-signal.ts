@@ -1,30 +1,32 @@
-/** Wakes whoever sleeps. What rings while nobody sleeps is heard by the next. */
+/** Wakes a loop that waits. A signal that is set while nothing waits ends the next wait at once. */
 import type { Clock } from "../../system/index.ts";
 
-export class Bell {
+export class WakeSignal {
   readonly #clock: Clock;
-  #rang = false;
-  readonly #sleepers = new Set<() => void>();
+  #isSet = false;
+  readonly #waiters = new Set<() => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  ring(): void {
-    this.#rang = true;
-    for (const wake of this.#sleepers) wake();
+  set(): void {
+    this.#isSet = true;
+    for (const wake of this.#waiters) wake();
   }
 
-  /** Resolves when it has rung since the last call, at the latest after `mostMs`. */
-  async heard(mostMs: number): Promise<void> {
-    if (!this.#rang) {
+  /**
+   * Resolves once the signal was set since the last wait, at the latest after `maxMs`; clears it.
+   */
+  async wait(maxMs: number): Promise<void> {
+    if (!this.#isSet) {
       const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = this.#clock.setTimeout(resolve, mostMs);
-      this.#sleepers.add(resolve);
+      const timer = this.#clock.setTimeout(resolve, maxMs);
+      this.#waiters.add(resolve);
       await promise;
-      this.#sleepers.delete(resolve);
+      this.#waiters.delete(resolve);
       this.#clock.clearTimeout(timer);
     }
-    this.#rang = false;
+    this.#isSet = false;
   }
 }

@@ -1,4 +1,7 @@
-/** A worker whose store fails, whose sender does, or who is stopped in the middle: nothing is lost or spent. */
+/**
+ * A worker whose store fails, whose sender does, or who is stopped in the middle: nothing is lost
+ * or spent.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";

@@ -1,4 +1,7 @@
-/** What a lease allows a worker: the dot only while enough is left of it, and a record of what was sent without. */
+/**
+ * What a lease allows a worker: the dot only while enough is left of it, and a record of what was
+ * sent without.
+ */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";

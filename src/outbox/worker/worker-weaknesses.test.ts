@@ -1,16 +1,17 @@
 /**
  * What small mail workers get wrong, one test for each, showing it gone. Some are shown elsewhere:
  *
- * W4, a crash after the 250 is a silent duplicate: `test/outbox/faults/kill.test.ts`, at each point of a
- *   delivery, and "a reply lost after the dot is held …" in `worker.test.ts`
- * W5, told to stop in DATA, it forgets what was sent: "stop after the dot waits for its reply …" and
- *   "stop ends, even if a sender does not …" in `worker-faults.test.ts`
+ * W4, a crash after the 250 is a silent duplicate: `test/outbox/faults/kill.test.ts`, at each point
+ * of a delivery, and "a reply lost after the dot is held …" in `worker.test.ts`
+ * W5, told to stop in DATA, it forgets what was sent: "stop after the dot waits for its reply …"
+ * and "stop ends, even if a sender does not …" in `worker-faults.test.ts`
  * W7, polling only: "a started worker sends what is enqueued without waiting for a poll …" in
- *   `worker.test.ts`
+ * `worker.test.ts`
  * W8, every address in To:, one bad recipient fails all: "Bcc is in the envelope and nowhere in the
- *   bytes" in `../compose/compose.test.ts`, "a retry carries only who is undecided …" in `worker.test.ts`
- * W10, what a hook was to hear is lost in a crash: "a process that ends between hook and record makes the
- *   hook run again" in `test/outbox/hooks.test.ts`, and `test/outbox/faults/hooks.test.ts`
+ * bytes" in `../compose/compose.test.ts`, "a retry carries only who is undecided …" in
+ * `worker.test.ts`
+ * W10, what a hook was to hear is lost in a crash: "a process that ends between hook and record
+ * makes the hook run again" in `test/outbox/hooks.test.ts`, and `test/outbox/faults/hooks.test.ts`
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

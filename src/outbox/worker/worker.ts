@@ -1,32 +1,35 @@
 /**
- * The worker: leases what is due, has it sent, and makes durable what became of it.
+ * The worker: leases due deliveries, has them sent, and makes their outcomes durable.
  *
- * It never holds a database transaction while it talks to a mail server. It takes no more than it can
- * send at once, nothing while its own leases may have run out, and gives back what it did not begin.
- * Nothing that one delivery does, and no failure of the store, ends the loop.
+ * It holds no database transaction while it talks to a mail server. It claims no more than it can
+ * send at once, and nothing while one of its own leases may have run out. It releases what it does
+ * not begin. No delivery and no failure of the store ends its loop.
  */
-
 import { MemoryBudget } from "../../mail/index.ts";
 import type { ClaimedDelivery } from "../model/rows.ts";
-import { Claims, type Found } from "./claims.ts";
+import { type ClaimedDue, Claims } from "./claims.ts";
+import type { WorkerContext } from "./context.ts";
 import { Leases } from "./leases.ts";
 import { type WorkerOptions, type WorkerSettings, workerSettings } from "./options.ts";
-import { carry, type Fate, giveBack, type Sending } from "./process-delivery.ts";
+import { processDelivery } from "./process-delivery.ts";
+import { releaseLease } from "./record.ts";
+import type { AttemptResult } from "./report.ts";
 import { pause } from "./retry-until-done.ts";
 import { Routes } from "./routes.ts";
 import { isForeignSchema, SchemaWatch } from "./schema-watch.ts";
-import { Bell } from "./wake-signal.ts";
+import { WakeSignal } from "./wake-signal.ts";
 
 /** What became of the deliveries of one tick. */
-export type TickReport = { readonly claimed: number } & Readonly<Record<Fate, number>>;
+export type TickReport = { readonly claimed: number } & Readonly<Record<AttemptResult, number>>;
 
 export interface WorkerStats {
   /** Deliveries being sent, or whose outcome is not durable yet. */
   readonly inFlight: number;
-  readonly carried: Readonly<Record<Fate, number>>;
+  /** Deliveries processed since the worker was made, by result. */
+  readonly carried: Readonly<Record<AttemptResult, number>>;
 }
 
-const noFates = (): Record<Fate, number> => ({
+const noResults = (): Record<AttemptResult, number> => ({
   sent: 0,
   retry: 0,
   dead: 0,
@@ -41,63 +44,59 @@ export class Worker {
   readonly #routes: Routes;
   readonly #claims: Claims;
   readonly #schema: SchemaWatch;
-  /** Of this start; what was sent before has its own, which was given up. */
-  #sending: Sending;
+  /**
+   * Of this start. Deliveries of a start before keep theirs, whose `givingUp` aborted at its stop.
+   */
+  #context: WorkerContext;
   #givingUp = new AbortController();
-  readonly #carried = noFates();
-  readonly #bell: Bell;
+  readonly #results = noResults();
+  readonly #wake: WakeSignal;
   #inFlight = 0;
   #quarantined = 0;
   #running: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
 
   /** @throws {OutboxError} ERR_OUTBOX_OPTION. */
   constructor(options: WorkerOptions) {
-    this.settings = workerSettings(options);
-    const { store, clock, leaseMs, onEvent } = this.settings;
-    this.#bell = new Bell(clock);
+    const settings = workerSettings(options);
+    const { store, clock, leaseMs, onEvent } = settings;
     const onError = (error: unknown) => onEvent({ kind: "store-failed", doing: "renew", error });
-    this.#leases = new Leases({ store, clock, leaseMs, onError });
-    this.#routes = new Routes(this.settings);
-    this.#schema = new SchemaWatch(this.settings);
-    this.#claims = new Claims({
-      settings: this.settings,
-      leases: this.#leases,
-      routes: this.#routes,
-    });
-    this.#sending = {
-      settings: this.settings,
-      leases: this.#leases,
-      routes: this.#routes,
-      bodies: new MemoryBudget(this.settings.bodyMemoryBytes),
-      givingUp: this.#givingUp.signal,
-    };
+    const leases = new Leases({ store, clock, leaseMs, onError });
+    const routes = new Routes(settings);
+    this.settings = settings;
+    this.#leases = leases;
+    this.#routes = routes;
+    this.#claims = new Claims({ settings, leases, routes });
+    this.#schema = new SchemaWatch(settings);
+    this.#wake = new WakeSignal(clock);
+    const bodies = new MemoryBudget(settings.bodyMemoryBytes);
+    this.#context = { settings, leases, routes, bodies, givingUp: this.#givingUp.signal };
   }
 
   stats(): WorkerStats {
-    return { inFlight: this.#inFlight, carried: { ...this.#carried } };
+    return { inFlight: this.#inFlight, carried: { ...this.#results } };
   }
 
-  /** Begins to work, until {@link stop}. Does nothing when it works already. */
+  /** Begins to work, until {@link stop}. Does nothing when it is running. */
   start(): void {
     if (this.#running) return;
     const stop = new AbortController();
     this.#givingUp = new AbortController();
-    this.#sending = { ...this.#sending, givingUp: this.#givingUp.signal };
+    this.#context = { ...this.#context, givingUp: this.#givingUp.signal };
     this.#running = { stop, ended: this.run(stop.signal) };
   }
 
   /**
-   * Takes nothing new, and waits for what is being sent. After `drainMs` sends that have not reached
-   * their final dot are broken off and given back; the others have `replyMs` more for their reply. What
-   * has none by then, or whose outcome the store does not take, is in doubt when its lease runs out.
-   * Resolves with how many those are. Idempotent.
+   * Claims nothing more, and waits for the deliveries in flight. After `drainMs` sends before their
+   * final dot are aborted and released; the others have `replyMs` more for their reply. A delivery
+   * without a reply by then, or whose outcome the store does not take, is in doubt when its lease
+   * runs out. Resolves with the number of those deliveries. Idempotent.
    */
   async stop({
     drainMs = 10_000,
     replyMs = 10_000,
   }: {
-    readonly drainMs?: number;
-    readonly replyMs?: number;
+    readonly drainMs?: number | undefined;
+    readonly replyMs?: number | undefined;
   } = {}): Promise<{ left: number }> {
     const running = this.#running;
     if (!running) return { left: this.#inFlight };
@@ -118,57 +117,58 @@ export class Worker {
   }
 
   /**
-   * Works until the signal aborts and what was begun is done; never rejects. Ends as well, and says
-   * `outdated`, when a newer program has changed the tables.
+   * Works until the signal aborts and the deliveries in flight have ended; never rejects. Ends as
+   * well, with the event `outdated`, when a newer program has changed the tables.
    */
   async run(signal: AbortSignal): Promise<void> {
     const { store, intervalMs } = this.settings;
     if (intervalMs !== false) return this.#runByTicks(intervalMs, signal);
-    const forget = store.onDue((lane) => {
+    const unsubscribe = store.onDue((lane) => {
       this.#claims.expect(lane);
-      this.#bell.ring();
+      this.#wake.set();
     });
-    const stopped = () => this.#bell.ring();
-    signal.addEventListener("abort", stopped, { once: true });
+    const onStop = () => this.#wake.set();
+    signal.addEventListener("abort", onStop, { once: true });
     try {
-      await this.#pump(signal);
+      await this.#runBySignals(signal);
     } finally {
-      forget();
-      signal.removeEventListener("abort", stopped);
+      unsubscribe();
+      signal.removeEventListener("abort", onStop);
     }
   }
 
   /**
-   * One round without timers: leases and carries up to `batchSize` deliveries, `concurrency` at a time,
-   * each at most once; resolves when all are done. @throws What the store throws when it cannot claim.
+   * Works one round without timers: claims and processes up to `batchSize` deliveries,
+   * `concurrency` at a time, each at most once. Resolves when all have ended. @throws Any error of
+   * the store's claim.
    */
   async tick(signal?: AbortSignal): Promise<TickReport> {
-    const { batchSize, concurrency } = this.settings;
-    const fates = noFates();
+    const { batchSize, concurrency, clock } = this.settings;
+    const results = noResults();
     const seen = new Set<number>();
     const declined = new Set<number>();
     while (seen.size < batchSize && !signal?.aborted) {
-      // What was carried may have made more due: a route that works again.
+      // A delivery of this tick may have made others due, by opening its route.
       this.#claims.expect();
-      const claimedMs = this.settings.clock.now();
+      const claimedAtMs = clock.now();
       const room = Math.min(concurrency, batchSize - seen.size);
       const deliveries: ClaimedDelivery[] = [];
-      const { more } = await this.#look(room, (claimed) => deliveries.push(claimed));
+      const { more } = await this.#claimDue(room, (claimed) => deliveries.push(claimed));
       if (deliveries.length === 0 && !more) break;
-      // Due again already: a tick must not spend a delivery's attempts in a row.
+      // A retry that is due again already: one tick must not spend several attempts of a delivery.
       const again = deliveries.filter(({ delivery }) => seen.has(delivery));
-      const carried = deliveries.map((claimed) =>
+      const ends = deliveries.map((claimed) =>
         again.includes(claimed) || signal?.aborted
           ? this.#decline(claimed, signal)
-          : this.#carry(claimed, claimedMs),
+          : this.#process(claimed, claimedAtMs),
       );
       for (const { delivery } of deliveries) seen.add(delivery);
-      for (const fate of await Promise.all(carried)) fates[fate] += 1;
-      // With a store slower than `putOffMs` it would be given back without end.
+      for (const result of await Promise.all(ends)) results[result] += 1;
+      // On a store slower than `putOffMs` it would be claimed and released without end.
       if (again.some(({ delivery }) => declined.has(delivery))) break;
       for (const { delivery } of again) declined.add(delivery);
     }
-    return { claimed: seen.size, ...fates };
+    return { claimed: seen.size, ...results };
   }
 
   async #runByTicks(intervalMs: number, signal: AbortSignal): Promise<void> {
@@ -184,28 +184,27 @@ export class Worker {
     }
   }
 
-  async #pump(signal: AbortSignal): Promise<void> {
-    const { pollMs, onEvent, clock, random } = this.settings;
-    const [leastPauseMs, mostPauseMs] = pollMs;
-    let pauseMs = leastPauseMs;
+  /** Claims whenever there is room and something may be due; else waits for a signal or a poll. */
+  async #runBySignals(signal: AbortSignal): Promise<void> {
+    const { pollMs, concurrency, onEvent, clock, random } = this.settings;
+    const [minPauseMs, maxPauseMs] = pollMs;
+    let pauseMs = minPauseMs;
     while (!signal.aborted) {
       const room = this.#claims.room(this.#inFlight);
       if (room === 0) {
-        await this.#bell.heard(
-          this.#inFlight < this.settings.concurrency ? leastPauseMs : mostPauseMs,
-        );
+        await this.#wake.wait(this.#inFlight < concurrency ? minPauseMs : maxPauseMs);
         continue;
       }
       try {
-        const claimedMs = clock.now();
-        const { found, more } = await this.#look(room, (claimed) => {
-          const done = signal.aborted
+        const claimedAtMs = clock.now();
+        const { found, more } = await this.#claimDue(room, (claimed) => {
+          const ended = signal.aborted
             ? this.#decline(claimed, signal)
-            : this.#carry(claimed, claimedMs);
-          void done.then(() => this.#bell.ring());
+            : this.#process(claimed, claimedAtMs);
+          void ended.then(() => this.#wake.set());
         });
         if (found > 0 || more) {
-          pauseMs = leastPauseMs;
+          pauseMs = minPauseMs;
           continue;
         }
       } catch (error) {
@@ -216,39 +215,41 @@ export class Worker {
         onEvent({ kind: "store-failed", doing: "claim", error });
       }
       if (signal.aborted) break;
-      await this.#bell.heard(pauseMs * (0.75 + 0.5 * random()));
-      pauseMs = Math.min(pauseMs * 2, mostPauseMs);
+      await this.#wake.wait(pauseMs * (0.75 + 0.5 * random()));
+      pauseMs = Math.min(pauseMs * 2, maxPauseMs);
     }
-    while (this.#inFlight > 0) await this.#bell.heard(mostPauseMs);
+    while (this.#inFlight > 0) await this.#wake.wait(maxPauseMs);
   }
 
-  async #look(room: number, take: (claimed: ClaimedDelivery) => void): Promise<Found> {
+  async #claimDue(room: number, take: (claimed: ClaimedDelivery) => void): Promise<ClaimedDue> {
     await this.#schema.check();
-    return this.#claims.look(room, this.#quarantined === 0, take);
+    return this.#claims.claimDue(room, this.#quarantined === 0, take);
   }
 
-  /** Gives back what was claimed and is not to be carried now. */
-  async #decline({ delivery, token, route }: ClaimedDelivery, signal?: AbortSignal): Promise<Fate> {
+  /** Releases a claimed delivery that is not to be processed now. */
+  async #decline(claimed: ClaimedDelivery, signal?: AbortSignal): Promise<AttemptResult> {
+    const { delivery, token, route } = claimed;
     const delayMs = signal?.aborted ? 0 : this.settings.putOffMs;
     this.#inFlight += 1;
-    const fate = await giveBack({ delivery, token, delayMs }, this.#sending);
+    await releaseLease({ delivery, token, delayMs }, this.#context);
     this.#inFlight -= 1;
     this.#routes.end(route);
-    return fate;
+    return "released";
   }
 
-  async #carry(claimed: ClaimedDelivery, claimedMs: number): Promise<Fate> {
-    // Its lease ran out in the store, not here, and it is still being worked on: never twice at a time.
+  async #process(claimed: ClaimedDelivery, claimedAtMs: number): Promise<AttemptResult> {
+    // The lease ran out in the store but not here, and the delivery is still in flight: never twice
+    // at a time.
     if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);
-    const held = this.#leases.hold(claimed, claimedMs);
+    const held = this.#leases.hold(claimed, claimedAtMs);
     const quarantined = claimed.lane === "quarantine" ? 1 : 0;
     this.#inFlight += 1;
     this.#quarantined += quarantined;
-    const fate = await carry(claimed, held, claimedMs, this.#sending);
+    const result = await processDelivery({ claimed, held, claimedAtMs }, this.#context);
     this.#routes.end(claimed.route);
     this.#quarantined -= quarantined;
     this.#inFlight -= 1;
-    this.#carried[fate] += 1;
-    return fate;
+    this.#results[result] += 1;
+    return result;
   }
 }

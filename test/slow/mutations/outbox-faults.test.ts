@@ -4,19 +4,21 @@ import { type Mutation, testMutations } from "../../support/mutation.ts";
 const mutations: readonly Mutation[] = [
   {
     guard: "the intent is durable before the final dot",
-    edits: [["attempt.ts", "if (!intents) return;", "return;"]],
+    edits: [["final-dot.ts", "if (!intents) return;", "return;"]],
     test: "kill.test.ts",
     only: "killed after 250: it is held",
   },
   {
     guard: "a dot is not sent when too little of the lease is left",
-    edits: [["leases.ts", "return untilMs - clock.now() >= leaseMs * freshPart;", "return true;"]],
+    edits: [
+      ["leases.ts", "return expiresAtMs - clock.now() >= leaseMs * freshPart;", "return true;"],
+    ],
     test: "worker-faults.test.ts",
     only: "with too little left of its lease",
   },
   {
     guard: "an intent that the store did not take keeps the dot back",
-    edits: [["attempt.ts", 'if (!valid) throw new LeaseLost("the lease was lost");', ""]],
+    edits: [["final-dot.ts", 'if (!isValid) throw new LeaseLost("the lease was lost");', ""]],
     test: "worker/worker.test.ts",
     only: "cancelled meanwhile",
   },
@@ -24,9 +26,9 @@ const mutations: readonly Mutation[] = [
     guard: "an outcome is written however long the store takes",
     edits: [
       [
-        "process-delivery.ts",
-        "return untilDone(write, { clock, signal: givingUp, onFailure });",
-        "return write();",
+        "record.ts",
+        "const [result] = await retryUntilDone(write, { clock, signal: givingUp, onFailure });",
+        "const [result] = await write();",
       ],
     ],
     test: "worker-faults.test.ts",

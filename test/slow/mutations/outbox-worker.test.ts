@@ -6,7 +6,8 @@ type Case = readonly [guard: string, test: string, only: string, ...edits: Mutat
 const attempt = "attempt.ts";
 const claims = "claims.ts";
 const held = "leases.ts";
-const sending = "process-delivery.ts";
+const dotGate = "final-dot.ts";
+const recording = "record.ts";
 const worker = "worker/worker.ts";
 const entry = "delivery-state.ts";
 const hooks = "outbox/hooks.ts";
@@ -27,41 +28,41 @@ const dot: readonly Case[] = [
     "the intent is written before the dot",
     units,
     "^a due delivery is sent once",
-    [attempt, "      await this.#announce();\n", ""],
+    [dotGate, "      await this.#writeIntent();\n", ""],
   ],
   [
     "the dot waits until the intent is durable",
     leases,
     "^an intent that took too long",
     [
-      attempt,
-      "const [valid] = await store.intend(",
-      "await Promise.resolve();\n  const valid = true;\n  void store.intend(",
+      dotGate,
+      "const [isValid] = await store\n    .intend(",
+      "await Promise.resolve();\n  const isValid = true;\n  void store\n    .intend(",
     ],
   ],
   [
     "an intent that the store refuses keeps the dot back",
     units,
     "^a lease that was cancelled",
-    [attempt, 'if (!valid) throw new LeaseLost("the lease was lost");', ""],
+    [dotGate, 'if (!isValid) throw new LeaseLost("the lease was lost");', ""],
   ],
   [
     "too little left of the lease keeps the dot back",
     faults,
     "^with too little left",
-    [attempt, `${fresh}  if (!intents) return;`, "if (!intents) return;"],
+    [dotGate, `${fresh}  if (!intents) return;`, "if (!intents) return;"],
   ],
   [
     "the lease is looked at again after the intent",
     leases,
     "^an intent that took too long",
-    [attempt, `lease was lost");\n  ${fresh}`, 'lease was lost");\n'],
+    [dotGate, `dot.\n  ${fresh}`, "dot.\n"],
   ],
   [
     "a lease that is lost keeps the dot back, also without intents",
     leases,
     "^a lease that somebody else got",
-    [attempt, "if (held.signal.aborted) throw held.signal.reason;", ""],
+    [dotGate, "if (held.signal.aborted) throw held.signal.reason;", ""],
   ],
   [
     "what the store says of a lease is heeded",
@@ -73,7 +74,11 @@ const dot: readonly Case[] = [
     "a lease that ran out ends the send",
     faults,
     "^a lease that is lost ends the send",
-    [held, "if (held.untilMs <= clock.now()) held.abort(", "if (held.untilMs < 0) held.abort("],
+    [
+      held,
+      "if (held.expiresAtMs <= clock.now()) held.abort(",
+      "if (held.expiresAtMs < 0) held.abort(",
+    ],
   ],
   [
     "a lease counts from before its claim",
@@ -81,7 +86,7 @@ const dot: readonly Case[] = [
     "^a lease counts from before",
     [
       worker,
-      "this.#leases.hold(claimed, claimedMs)",
+      "this.#leases.hold(claimed, claimedAtMs)",
       "this.#leases.hold(claimed, this.settings.clock.now())",
     ],
   ],
@@ -89,7 +94,7 @@ const dot: readonly Case[] = [
     "a renewed lease counts from before its renewal",
     leases,
     "^a renewed lease counts from",
-    [held, "askedMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
+    [held, "askedAtMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
   ],
   [
     "no dot is granted when the attempt is over",
@@ -103,21 +108,21 @@ const dot: readonly Case[] = [
     "^a sender that throws after the intent",
     [
       attempt,
-      'if (dot.state === "granted") return all(',
-      "if (dot.state === undefined) return all(",
+      'if (dot.state === "granted") {\n      return',
+      "if (dot.state === undefined) {\n      return",
     ],
   ],
   [
     "a first dot is not forgotten when a second is refused",
     faults,
     "^a second transaction that is refused",
-    [attempt, 'if (this.state === "ahead") this.state', "this.state"],
+    [dotGate, 'if (this.state === "ahead") this.state', "this.state"],
   ],
   [
     "whoever was granted a dot is waited for",
     leases,
     "^whoever was given a dot",
-    [attempt, 'if (dot.state !== "granted" || reason instanceof TookTooLong) reject', "reject"],
+    [attempt, 'if (dot.state !== "granted" || reason instanceof SendTimeout) reject', "reject"],
   ],
   [
     "outcomes that nobody can read are none",
@@ -161,9 +166,9 @@ const holding: readonly Case[] = [
     faults,
     "^a store that fails before complete",
     [
-      sending,
-      "return untilDone(write, { clock, signal: givingUp, onFailure });",
-      "void clock;\n  void givingUp;\n  void onFailure;\n  return write();",
+      recording,
+      "const [result] = await retryUntilDone(write, { clock, signal: givingUp, onFailure });",
+      "void clock;\n  void givingUp;\n  void onFailure;\n  const [result] = await write();",
     ],
   ],
   [
@@ -171,8 +176,8 @@ const holding: readonly Case[] = [
     faults,
     "^a release the store did not hear of",
     [
-      sending,
-      "await untilDone(write, { clock, signal: givingUp, onFailure }).catch",
+      recording,
+      "await retryUntilDone(write, { clock, signal: givingUp, onFailure }).catch",
       "await write().catch",
     ],
   ],
@@ -186,7 +191,7 @@ const holding: readonly Case[] = [
     "stop waits for what is being sent",
     faults,
     "^stop ends, even if a sender",
-    [worker, "    while (this.#inFlight > 0) await this.#bell.heard(mostPauseMs);\n", ""],
+    [worker, "    while (this.#inFlight > 0) await this.#wake.wait(maxPauseMs);\n", ""],
   ],
   [
     "stop ends what takes too long",
@@ -198,7 +203,7 @@ const holding: readonly Case[] = [
     "what is claimed while it stops is given back",
     faults,
     "^a worker that is told to stop while",
-    [worker, "const done = signal.aborted\n", "const done = signal.aborted && !signal\n"],
+    [worker, "const ended = signal.aborted\n", "const ended = signal.aborted && !signal\n"],
   ],
   [
     "a tick takes each delivery once",
@@ -210,20 +215,24 @@ const holding: readonly Case[] = [
     "a route takes no more than its share",
     weaknesses,
     "one slow domain",
-    ["worker/routes.ts", "room: Math.max(0, most - count)", "room: most + 0 * count"],
+    ["worker/routes.ts", "room: Math.max(0, max - count)", "room: max + 0 * count"],
   ],
   [
     "quarantine is carried alone",
     weaknesses,
     "quarantine is worked off",
-    [claims, 'if (lane === "quarantine" && !quarantine) continue;', ""],
+    [claims, 'if (lane === "quarantine" && !withQuarantine) continue;', ""],
     [claims, 'lane === "quarantine" ? 1 : room - found', "room - found"],
   ],
   [
     "a route that works again is opened",
     units,
     "^a route that fails costs no attempt",
-    [sending, "if (!routeReply && outcomes.some(isAnswer)) await routes.worked(claimed);", ""],
+    [
+      recording,
+      "if (!routeReply && decision.attempt.outcomes.some(isAnswer)) await routes.worked(claimed);",
+      "",
+    ],
   ],
 ];
 
@@ -310,21 +319,21 @@ const judged: readonly Case[] = [
     "^a hook that fails hears again",
     [
       hooks,
-      "await this.#inTime((options) => this.#tell(event, options));",
-      "void this.#tell(event, {} as never).catch(() => {});",
+      "await this.#withTimeLimit((options) => this.#callHooks(event, options));",
+      "void this.#callHooks(event, {} as never).catch(() => {});",
     ],
   ],
   [
     "slow hooks leave the rest to others while it is theirs",
     eventTests,
     "^what slow hooks leave no time for",
-    [hooks, "if (clock.now() >= until || this.#isStopping) {", "if (this.#isStopping) {"],
+    [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (this.#isStopping) {"],
   ],
   [
     "stopping calls no other hook",
     eventTests,
     "^stopping waits a while for the hook that runs",
-    [hooks, "if (clock.now() >= until || this.#isStopping) {", "if (clock.now() >= until) {"],
+    [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (clock.now() >= untilMs) {"],
   ],
   [
     "a worker that may not take some mail does not look where it lies",
