@@ -7,6 +7,7 @@ export {
   syncFile,
   writeFileDurably,
 } from "./durable-write.ts";
+export { type ErrorFacts, errorOf, factsOf } from "./error-facts.ts";
 export { errnoOf, SystemError, type SystemErrorCode } from "./errors.ts";
 export type {
   Descriptor,
@@ -22,3 +23,11 @@ export {
 } from "./file-system-sync.ts";
 export type { Helper } from "./helper-line.ts";
 export { nodeFileSystem } from "./node-file-system.ts";
+export {
+  type NoAnswer,
+  ThreadClient,
+  type ThreadClientOptions,
+  type ThreadProtocol,
+  threadEntry,
+} from "./thread-client.ts";
+export { type ThreadCall, type ThreadServer, threadServer } from "./thread-server.ts";
