@@ -31,7 +31,7 @@ export const POISON_CRASHES = 5;
 export const PERMANENT_PREFIX = "permanent: ";
 
 /** What one starts with whose next attempt would come too late. */
-export const EXPIRED_PREFIX = "expired: ";
+const EXPIRED_PREFIX = "expired: ";
 
 const NO_REPLY_TO_DOT = "its final dot may have been sent, and no reply was recorded";
 
@@ -203,23 +203,41 @@ export function judge(
     }
   }
 
-  const failed = open.at(-1) ?? after.findLast(({ status }) => status === "failed");
+  return endOf(after, { base, subject, notify, isExhausted: spent });
+}
+
+/** The end of a delivery: sent if no recipient has failed or is left undecided, dead otherwise. */
+function endOf(
+  recipients: readonly RecipientRow[],
+  { base, subject, notify, isExhausted }: Ending,
+): Verdict {
+  const { cycleAttempt } = subject;
+  const open = recipients.findLast(isUndecided);
+  const failed = open ?? recipients.findLast(({ status }) => status === "failed");
   if (failed === undefined) {
-    const events = [event("delivery.done", notify, { ...subject, recipients: results(after) })];
-    const completion: Completion = { ...base, next: { kind: "done" }, events };
-    return { kind: "sent", completion, cycleAttempt };
+    const facts = { ...subject, recipients: results(recipients) };
+    const events = [event("delivery.done", notify, facts)];
+    return { kind: "sent", completion: { ...base, next: { kind: "done" }, events }, cycleAttempt };
   }
-  const permanent = open.length === 0;
-  const prefix = permanent ? PERMANENT_PREFIX : spent ? "" : EXPIRED_PREFIX;
+  const permanent = open === undefined;
+  const prefix = permanent ? PERMANENT_PREFIX : isExhausted ? "" : EXPIRED_PREFIX;
   const error = errorOf(failed.reply);
   const reason = prefix + error;
-  const facts = { ...subject, error, reason, permanent, recipients: results(after) };
+  const facts = { ...subject, error, reason, permanent, recipients: results(recipients) };
   const completion: Completion = {
     ...base,
     next: { kind: "dead", reason },
     events: [event("delivery.dead", notify, facts)],
   };
   return { kind: "dead", completion, cycleAttempt, permanent, error, reason };
+}
+
+interface Ending {
+  readonly base: Omit<Completion, "next" | "events">;
+  readonly subject: NewEvent["data"] & { readonly cycleAttempt: number };
+  readonly notify: Notify;
+  /** The attempts of the cycle are spent. */
+  readonly isExhausted: boolean;
 }
 
 /** Tells whether a recipient is still to be sent to. */
