@@ -11,7 +11,6 @@
  * each, every run on a fresh file system (a fresh directory without root), the rows taking turns.
  * Medians over the runs; a run during which the machine was not quiet is made again.
  */
-import { parseArgs } from "node:util";
 import { referenceTuning } from "../src/delivery/index.ts";
 import { type BenchDisk, freshDisk, skipUnlessPossible } from "./support/disk.ts";
 import {
@@ -21,36 +20,32 @@ import {
   loadExecutor,
   type Measured,
 } from "./support/executor-load.ts";
-import { printHeader } from "./support/header.ts";
-import {
-  disturbanceCells,
-  disturbanceHead,
-  quietRuns,
-  type WatchedRun,
-} from "./support/machine.ts";
 import { type Primitive, primitives, runPrimitive } from "./support/primitives.ts";
-import { medianOf, printTable } from "./support/table.ts";
+import {
+  benchOptions,
+  disturbanceNote,
+  ms,
+  printResults,
+  printTitle,
+  takeTurns,
+  whole,
+} from "./support/run.ts";
 
-const { values } = parseArgs({
-  options: {
-    sweep: { type: "boolean", default: false },
-    primitives: { type: "boolean", default: false },
-    commit: { type: "string", default: "journal" },
-    only: { type: "string", default: "" },
-    "flush-ms": { type: "string", default: "0" },
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "3" },
-    warmup: { type: "string", default: "1" },
-    repeats: { type: "string", default: "4" },
-  },
+const options = benchOptions({
+  sweep: false,
+  primitives: false,
+  commit: "journal",
+  only: "",
+  "flush-ms": 0,
+  runs: 3,
+  seconds: 3,
+  warmup: 1,
+  repeats: 4,
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
-const warmupMs = Number(values.warmup) * 1_000;
-const flushMs = Number(values["flush-ms"]);
+const { runs, seconds, "flush-ms": flushMs } = options;
+const warmupMs = options.warmup * 1_000;
 const bodyBytes = 4096;
 skipUnlessPossible({ flushMs });
-const quietly = quietRuns(Number(values.repeats));
 
 /** One row: what it is called, and how one run of it is made on a fresh disk. */
 interface Row {
@@ -98,7 +93,7 @@ function headline(): Row[] {
 }
 
 function sweep(): Row[] {
-  const commit = values.commit as BenchCommit;
+  const commit = options.commit as BenchCommit;
   const rows: Row[] = [];
   for (const callers of [1, 8, 32, 64]) {
     for (const maxConcurrentFlushes of [1, 2, 3]) {
@@ -120,50 +115,17 @@ function everyPrimitive(): Row[] {
   );
 }
 
-async function measure(rows: readonly Row[]): Promise<Map<Row, WatchedRun<Measured>[]>> {
-  const results = new Map<Row, WatchedRun<Measured>[]>(rows.map((row) => [row, []]));
-  for (let run = 0; run < runs; run++) {
-    for (const row of rows) {
-      const watched = await quietly(async () => {
-        await using disk = await freshDisk({ flushMs });
-        return await row.run(disk);
-      });
-      results.get(row)?.push(watched);
-    }
-  }
-  return results;
-}
-
-const whole = (n: number) => Math.round(n).toLocaleString("en");
-const ms = (n: number) => n.toFixed(n < 10 ? 2 : 1);
-const orNone = (n: number | undefined, show: (n: number) => string) =>
-  n === undefined || Number.isNaN(n) ? "–" : show(n);
-
-function cells(measured: readonly WatchedRun<Measured>[]): string[] {
-  const of = (figure: (one: Measured) => number | undefined) =>
-    medianOf(measured, ({ result }) => figure(result) ?? Number.NaN);
+function cells(of: (figure: (one: Measured) => number | undefined) => number): string[] {
+  const flushesEach = of((one) => one.flushesEach);
   return [
     whole(of((one) => one.perSecond)),
     ms(of((one) => one.p50Ms)),
     ms(of((one) => one.p99Ms)),
     of((one) => one.batch).toFixed(1),
-    orNone(
-      of((one) => one.flushesEach),
-      (n) => n.toFixed(3),
-    ),
-    orNone(
-      of((one) => one.visible?.p50Ms),
-      whole,
-    ),
-    orNone(
-      of((one) => one.visible?.p99Ms),
-      whole,
-    ),
-    orNone(
-      of((one) => one.visible?.maxMs),
-      whole,
-    ),
-    ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
+    Number.isNaN(flushesEach) ? "–" : flushesEach.toFixed(3),
+    whole(of((one) => one.visible?.p50Ms)),
+    whole(of((one) => one.visible?.p99Ms)),
+    whole(of((one) => one.visible?.maxMs)),
   ];
 }
 
@@ -176,34 +138,32 @@ const figures = [
   "visible p50",
   "visible p99",
   "visible max",
-  ...disturbanceHead,
 ];
-const [rows, head] = values.sweep
+const [rows, head] = options.sweep
   ? [sweep(), ["callers", "flushes", "wait ms"]]
-  : values.primitives
+  : options.primitives
     ? [everyPrimitive(), ["flushed by", "mailboxes", "callers"]]
     : [headline(), ["what", "mailboxes", "callers"]];
-const chosen = rows.filter(({ name }) => name.join(", ").includes(values.only));
+const chosen = rows.filter(({ name }) => name.join(", ").includes(options.only));
 
 {
   await using disk = await freshDisk({ flushMs });
-  printHeader(disk.path);
-  const made = values.sweep ? `commit ${values.commit}, 1 mailbox; ` : "";
-  console.log(
-    `4 KB messages; ${made}${disk.description}; medians of ${runs} runs of ${seconds} s.\n`,
+  const commit = options.sweep ? `commit ${options.commit}, 1 mailbox; ` : "";
+  printTitle(
+    disk.path,
+    `4 KB messages; ${commit}${disk.description}; medians of ${runs} runs of ${seconds} s.`,
   );
 }
-const results = await measure(chosen);
-printTable(
-  [...head, ...figures],
-  chosen.map((row) => [...row.name, ...cells(results.get(row) ?? [])]),
-);
+const results = await takeTurns(chosen, options, async (row) => {
+  await using disk = await freshDisk({ flushMs });
+  return await row.run(disk);
+});
+printResults([...head, ...figures], results, (row, of) => [...row.name, ...cells(of)]);
 console.log(`
 * flushes each: flushes of the disk for one message, those of publishing among them.
 * visible: milliseconds from durable to visible in \`new/\`, of one message in 16; 0 in synced mode.
-* stolen, others: percent of the processors that the host took, and that other programs used, during the
-  runs; a star: a run stayed disturbed after all repeats.`);
-if (!values.sweep) {
+${disturbanceNote}`);
+if (!options.sweep) {
   console.log(`* "one by one" writes, flushes and renames each message by itself: durable, no group commit.
 * "unsafe batch" writes all, flushes \`tmp/\`, renames all, flushes \`new/\`: no data is flushed, and a power
   cut leaves empty files (test/slow/powercut shows it). Not durable; here for its speed alone.

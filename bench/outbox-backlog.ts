@@ -13,58 +13,53 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import {
   type OutboxStore,
   openPostgresStore,
   openSqliteStore,
   Worker,
 } from "../src/outbox/index.ts";
-import { printHeader } from "./support/header.ts";
 import {
   type Disturbance,
   disturbanceCells,
   disturbanceHead,
-  quietRuns,
   watchMachine,
 } from "./support/machine.ts";
 import { pretend } from "./support/outbox-drain.ts";
 import { benchMail, newMessage } from "./support/outbox-mail.ts";
 import { BenchPostgres } from "./support/outbox-postgres.ts";
-import { medianOf, printTable } from "./support/table.ts";
+import { benchOptions, printResults, printTitle, takeTurns, whole } from "./support/run.ts";
+import { printTable } from "./support/table.ts";
 
-const { values } = parseArgs({
-  options: {
-    backlog: { type: "string", default: "200000" },
-    scheduled: { type: "string", default: "0" },
-    due: { type: "string", default: "10000" },
-    store: { type: "string", default: "sqlite" },
-    bytes: { type: "string", default: "1024" },
-    runs: { type: "string", default: "3" },
-    repeats: { type: "string", default: "4" },
-    directory: { type: "string", default: "." },
-    /** Puts mails into this database and ends; for the program itself. */
-    fill: { type: "string", default: "" },
-  },
+const options = benchOptions({
+  backlog: 200_000,
+  scheduled: 0,
+  due: 10_000,
+  store: "sqlite",
+  bytes: 1_024,
+  runs: 3,
+  repeats: 4,
+  directory: ".",
+  /** Puts mails into this database and ends; for the program itself. */
+  fill: "",
 });
-const bytes = Number(values.bytes);
-const whole = (n: number) => Math.round(n).toLocaleString("en");
+const { bytes } = options;
 
 function openStore(target: string): Promise<OutboxStore> {
-  return values.store === "postgres"
+  return options.store === "postgres"
     ? openPostgresStore({ connectionString: target })
     : openSqliteStore({ file: target });
 }
 
-if (values.fill !== "") await fill(values.fill);
-else if (Number(values.scheduled) > 0) await besideScheduled(Number(values.scheduled));
-else await drainOf(Number(values.backlog));
+if (options.fill !== "") await fill(options.fill);
+else if (options.scheduled > 0) await besideScheduled(options.scheduled);
+else await drainOf(options.backlog);
 
 async function fill(target: string): Promise<void> {
   const store = await openStore(target);
   const tomorrow = { sendAtMs: Date.now() + 24 * 60 * 60 * 1_000 };
-  await put(Number(values.scheduled), tomorrow);
-  await put(Number(values.due), {});
+  await put(options.scheduled, tomorrow);
+  await put(Number(options.due), {});
   await store.close();
 
   async function put(count: number, when: { readonly sendAtMs?: number }): Promise<void> {
@@ -80,18 +75,18 @@ async function fill(target: string): Promise<void> {
 }
 
 function filled(target: string, due: number, scheduled: number): void {
-  const given = { fill: target, due, scheduled, store: values.store, bytes };
+  const given = { fill: target, due, scheduled, store: options.store, bytes };
   const words = Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]);
   execFileSync(process.execPath, [import.meta.filename, ...words], { stdio: "inherit" });
 }
 
 /** Gives `work` an empty database, which is gone afterwards. */
 async function withDatabase<T>(work: (target: string) => Promise<T>): Promise<T> {
-  if (values.store === "postgres") {
+  if (options.store === "postgres") {
     await using postgres = await BenchPostgres.start();
     return await postgres.onCopy("template1", work);
   }
-  const folder = mkdtempSync(join(values.directory, "bench-outbox-"));
+  const folder = mkdtempSync(join(options.directory, "bench-outbox-"));
   try {
     return await work(join(folder, "outbox.db"));
   } finally {
@@ -135,15 +130,17 @@ async function sendAll(
 }
 
 async function drainOf(backlog: number): Promise<void> {
-  printHeader(values.directory);
-  console.log(`${whole(backlog)} due mails of ${whole(bytes)} octets, ${values.store}.\n`);
+  printTitle(
+    options.directory,
+    `${whole(backlog)} due mails of ${whole(bytes)} bytes, ${options.store}.`,
+  );
   const rows: string[][] = [];
   await withDatabase(async (target) => {
     filled(target, backlog, 0);
     const step = Math.ceil(backlog / 10);
     let disturbance = watchMachine();
     let sinceMs = performance.now();
-    const told = (done: number, figures: string[], during: Disturbance) =>
+    const addRow = (done: number, figures: string[], during: Disturbance) =>
       rows.push([whole(done), ...figures, ...disturbanceCells([during])]);
     await sendAll(target, backlog, (done) => {
       if (done % step !== 0) return;
@@ -151,7 +148,7 @@ async function drainOf(backlog: number): Promise<void> {
       const rate = whole((step * 1_000) / (nowMs - sinceMs));
       const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
       const memory = [rss, heapTotal, heapUsed, external].map((bytes) => whole(bytes / 2 ** 20));
-      told(done, [rate, ...memory], disturbance());
+      addRow(done, [rate, ...memory], disturbance());
       sinceMs = nowMs;
       disturbance = watchMachine();
     });
@@ -166,32 +163,19 @@ async function drainOf(backlog: number): Promise<void> {
 }
 
 async function besideScheduled(scheduled: number): Promise<void> {
-  const due = Number(values.due);
-  const runs = Number(values.runs);
-  printHeader(values.directory);
-  console.log(
-    `${whole(due)} due mails of ${whole(bytes)} octets, ${values.store}; medians of ${runs} runs.\n`,
+  const { due, runs, store, directory } = options;
+  printTitle(
+    directory,
+    `${whole(due)} due mails of ${whole(bytes)} bytes, ${store}; medians of ${runs} runs.`,
   );
-  const quietly = quietRuns(Number(values.repeats));
-  const cases = new Map(
-    [0, scheduled].map((later) => [later, [] as Awaited<ReturnType<typeof one>>[]]),
+  const results = await takeTurns([0, scheduled], options, (later) =>
+    withDatabase(async (target) => {
+      filled(target, due, later);
+      return await sendAll(target, due);
+    }),
   );
-  const one = (later: number) =>
-    quietly(() =>
-      withDatabase(async (target) => {
-        filled(target, due, later);
-        return await sendAll(target, due);
-      }),
-    );
-  for (let run = 0; run < runs; run++) {
-    for (const [later, measured] of cases) measured.push(await one(later));
-  }
-  printTable(
-    ["scheduled for later", "done/s", ...disturbanceHead],
-    [...cases].map(([later, measured]) => [
-      whole(later),
-      whole(medianOf(measured, ({ result }) => result)),
-      ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
-    ]),
-  );
+  printResults(["scheduled for later", "done/s"], results, (later, of) => [
+    whole(later),
+    whole(of((perSecond) => perSecond)),
+  ]);
 }

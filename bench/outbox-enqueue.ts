@@ -15,32 +15,29 @@ import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { DatabaseSync } from "node:sqlite";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { createOutbox, openSqliteStore } from "../src/outbox/index.ts";
-import { printHeader } from "./support/header.ts";
-import {
-  disturbanceCells,
-  disturbanceHead,
-  quietRuns,
-  type WatchedRun,
-} from "./support/machine.ts";
 import { type BenchMail, benchMail, newMessage } from "./support/outbox-mail.ts";
-import { medianOf, printTable, quantile } from "./support/table.ts";
+import {
+  benchOptions,
+  disturbanceNote,
+  ms,
+  printResults,
+  printTitle,
+  takeTurns,
+  whole,
+} from "./support/run.ts";
+import { quantile } from "./support/table.ts";
 
-const { values } = parseArgs({
-  options: {
-    callers: { type: "string", default: "64" },
-    bytes: { type: "string", default: "1024" },
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
-    repeats: { type: "string", default: "4" },
-    directory: { type: "string", default: "." },
-  },
+const options = benchOptions({
+  callers: 64,
+  bytes: 1_024,
+  runs: 3,
+  seconds: 2,
+  repeats: 4,
+  directory: ".",
 });
-const callers = Number(values.callers);
-const bytes = Number(values.bytes);
-const runs = Number(values.runs);
-const mostMs = Number(values.seconds) * 1_000;
+const { callers, bytes, runs, seconds, directory } = options;
+const maxMs = seconds * 1_000;
 
 /** A way to take mail: resolves when it is durable. */
 interface Way extends AsyncDisposable {
@@ -112,15 +109,15 @@ interface Measured {
 }
 
 async function measure(open: (file: string) => Promise<Way>): Promise<Measured> {
-  const folder = mkdtempSync(join(values.directory, "bench-outbox-"));
+  const folder = mkdtempSync(join(directory, "bench-outbox-"));
   try {
     await using way = await open(join(folder, "outbox.db"));
-    const warmup = Math.min(500, mostMs / 4);
+    const warmup = Math.min(500, maxMs / 4);
     await load(way, warmup);
     const loop = monitorEventLoopDelay({ resolution: 1 });
     loop.enable();
     const startedMs = performance.now();
-    const latencies = await load(way, mostMs);
+    const latencies = await load(way, maxMs);
     const seconds = (performance.now() - startedMs) / 1_000;
     loop.disable();
     return {
@@ -155,37 +152,24 @@ async function load({ take }: Way, forMs: number): Promise<number[]> {
 const mails = Array.from({ length: 120_000 }, () => benchMail(bytes));
 let next = 0;
 
-printHeader(values.directory);
-console.log(
-  `${callers} callers, mails of ${bytes.toLocaleString("en")} octets; SQLite, WAL, synchronous FULL; medians of ` +
-    `${runs} runs of ${values.seconds} s.\n`,
+printTitle(
+  directory,
+  `${callers} callers, mails of ${whole(bytes)} bytes; SQLite, WAL, synchronous FULL; medians of ` +
+    `${runs} runs of ${seconds} s.`,
 );
-const quietly = quietRuns(Number(values.repeats));
-const results = new Map<string, WatchedRun<Measured>[]>();
-for (let run = 0; run < runs; run++) {
-  for (const [name, open] of Object.entries(ways)) {
-    const watched = await quietly(() => measure(open));
-    results.set(name, [...(results.get(name) ?? []), watched]);
-  }
-}
-const ms = (n: number) => n.toFixed(n < 10 ? 2 : 1);
-printTable(
-  ["taken by", "durable/s", "p50 ms", "p99 ms", "loop p99 ms", "loop max ms", ...disturbanceHead],
-  [...results].map(([name, measured]) => {
-    const of = (figure: (one: Measured) => number) =>
-      medianOf(measured, ({ result }) => figure(result));
-    return [
-      name,
-      Math.round(of((one) => one.perSecond)).toLocaleString("en"),
-      ms(of((one) => one.p50Ms)),
-      ms(of((one) => one.p99Ms)),
-      ms(of((one) => one.loopP99Ms)),
-      ms(of((one) => one.loopMaxMs)),
-      ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
-    ];
-  }),
+const results = await takeTurns(Object.entries(ways), options, ([, open]) => measure(open));
+printResults(
+  ["taken by", "durable/s", "p50 ms", "p99 ms", "loop p99 ms", "loop max ms"],
+  results,
+  ([name], of) => [
+    name,
+    whole(of((one) => one.perSecond)),
+    ms(of((one) => one.p50Ms)),
+    ms(of((one) => one.p99Ms)),
+    ms(of((one) => one.loopP99Ms)),
+    ms(of((one) => one.loopMaxMs)),
+  ],
 );
 console.log(`
 * loop: how late the event loop was, sampled every millisecond; what is on time counts 1 ms.
-* stolen, others: percent of the processors that the host took, and that other programs used; a star: a
-  run stayed disturbed after all repeats.`);
+${disturbanceNote}`);

@@ -13,7 +13,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import {
   type OutboxStore,
   openPostgresStore,
@@ -21,55 +20,51 @@ import {
   Worker,
 } from "../src/outbox/index.ts";
 import { relayClient } from "../src/smtp/index.ts";
-import { printHeader } from "./support/header.ts";
-import {
-  disturbanceCells,
-  disturbanceHead,
-  quietRuns,
-  type WatchedRun,
-} from "./support/machine.ts";
 import { type Drained, drain } from "./support/outbox-drain.ts";
 import { benchMail, newMessage } from "./support/outbox-mail.ts";
 import { BenchPostgres } from "./support/outbox-postgres.ts";
 import { graphileWorker, pgBoss, referenceProtocol } from "./support/outbox-rivals.ts";
 import { startSink } from "./support/outbox-sink.ts";
 import { type OutboxSystem, postbagOnPostgres, postbagOnSqlite } from "./support/outbox-systems.ts";
-import { medianOf, printTable, quantile } from "./support/table.ts";
+import {
+  benchOptions,
+  disturbanceNote,
+  printResults,
+  printTitle,
+  takeTurns,
+  whole,
+} from "./support/run.ts";
+import { quantile } from "./support/table.ts";
 
-const { values } = parseArgs({
-  options: {
-    latency: { type: "boolean", default: false },
-    count: { type: "string", default: "10000" },
-    connections: { type: "string", default: "16" },
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "5" },
-    repeats: { type: "string", default: "4" },
-    only: { type: "string", default: "" },
-    directory: { type: "string", default: "." },
-  },
+const options = benchOptions({
+  latency: false,
+  count: 10_000,
+  connections: 16,
+  runs: 3,
+  seconds: 5,
+  repeats: 4,
+  only: "",
+  directory: ".",
 });
-const count = Number(values.count);
-const maxConnections = Number(values.connections);
-const runs = Number(values.runs);
-const mostMs = Number(values.seconds) * 1_000;
+const { count, connections: maxConnections, runs, seconds, only, directory } = options;
+const maxMs = seconds * 1_000;
 const mailBytes = 4096;
-const quietly = quietRuns(Number(values.repeats));
-const whole = (n: number) => Math.round(n).toLocaleString("en");
 
 await using sink = await startSink();
 await using postgres = await BenchPostgres.start();
 const relay = { host: "127.0.0.1", port: sink.port, tls: "never" as const };
-printHeader(values.directory);
-console.log(`PostgreSQL ${await postgres.version()}, fsync on; mails of 4 KB to ${sink.name}.`);
-await (values.latency ? tableOfLatency() : tableOfDrains());
+printTitle(
+  directory,
+  `PostgreSQL ${await postgres.version()}, fsync on; mails of 4 KB to ${sink.name}.`,
+);
+await (options.latency ? tableOfLatency() : tableOfDrains());
 console.log(`
-* stolen, others: percent of the processors that the host took, and that other programs used; a star: a
-  run stayed disturbed after all repeats.`);
+${disturbanceNote}`);
 
 async function tableOfDrains(): Promise<void> {
   console.log(
     `A backlog of ${whole(count)}; ${maxConnections} connections; medians of ${runs} runs of at most ` +
-      `${values.seconds} s.\n`,
+      `${seconds} s.\n`,
   );
   const busy = { concurrency: 256, batchSize: 128 };
   const systems = [
@@ -79,38 +74,29 @@ async function tableOfDrains(): Promise<void> {
     referenceProtocol(maxConnections),
     graphileWorker({ concurrency: 256, localQueue: 257 }),
     pgBoss({ batchSize: 128, workers: 2 }),
-  ].filter(({ name }) => name.includes(values.only));
+  ].filter(({ name }) => name.includes(only));
   const backlogs = new Map<string, string>();
-  const results = new Map<OutboxSystem, WatchedRun<Drained>[]>();
-  for (let run = 0; run < runs; run++) {
-    for (const system of systems) {
-      const watched = await quietly(() => onBacklog(system, backlogs, sendAll));
-      results.set(system, [...(results.get(system) ?? []), watched]);
-    }
-  }
-  printTable(
-    ["outbox", "settings", "done/s", "µs here", "µs server", "keeps", ...disturbanceHead],
-    [...results].map(([{ name, settings, keeps }, measured]) => {
-      const of = (figure: (one: Drained) => number | undefined) =>
-        medianOf(measured, ({ result }) => figure(result) ?? Number.NaN);
-      const server = of((one) => one.serverCpuUs);
-      return [
-        name,
-        settings,
-        whole(of((one) => one.perSecond)),
-        whole(of((one) => one.cpuUs)),
-        Number.isNaN(server) ? "–" : whole(server),
-        keeps,
-        ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
-      ];
-    }),
+  const results = await takeTurns(systems, options, (system) =>
+    onBacklog(system, backlogs, sendAll),
+  );
+  printResults(
+    ["outbox", "settings", "done/s", "µs here", "µs server", "keeps"],
+    results,
+    ({ name, settings, keeps }, of) => [
+      name,
+      settings,
+      whole(of((one) => one.perSecond)),
+      whole(of((one) => one.cpuUs)),
+      whole(of((one) => one.serverCpuUs)),
+      keeps,
+    ],
   );
 }
 
 async function sendAll(system: OutboxSystem, target: string): Promise<Drained> {
   await using client = relayClient({ relay, maxConnections });
   const meter = system.store === "postgres" ? { meter: postgres.meter } : {};
-  return await drain(system, { target, count, deliver: client.deliver, mostMs, ...meter });
+  return await drain(system, { target, count, deliver: client.deliver, maxMs, ...meter });
 }
 
 /** Gives a run its own backlog: a copy of one filled before, or a fresh file. */
@@ -137,7 +123,7 @@ async function onBacklog<T>(
 }
 
 async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(values.directory, "bench-outbox-"));
+  const folder = mkdtempSync(join(directory, "bench-outbox-"));
   try {
     return await work(folder);
   } finally {
@@ -148,7 +134,7 @@ async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
 /** Application and worker in one process; a mail every 20 ms, so that none waits for another. */
 async function tableOfLatency(): Promise<void> {
   const everyMs = 20;
-  console.log(`One mail every ${everyMs} ms, for ${values.seconds} s; medians of ${runs} runs.\n`);
+  console.log(`One mail every ${everyMs} ms, for ${seconds} s; medians of ${runs} runs.\n`);
   const stores: Record<string, () => Promise<number[]>> = {
     SQLite: () =>
       inFolder(async (folder) =>
@@ -159,25 +145,13 @@ async function tableOfLatency(): Promise<void> {
         latencies(await openPostgresStore({ connectionString }), everyMs),
       ),
   };
-  const results = new Map<string, WatchedRun<number[]>[]>();
-  for (let run = 0; run < runs; run++) {
-    for (const [name, measure] of Object.entries(stores)) {
-      results.set(name, [...(results.get(name) ?? []), await quietly(measure)]);
-    }
-  }
-  printTable(
-    ["store", "p50 ms", "p99 ms", "mails", ...disturbanceHead],
-    [...results].map(([name, measured]) => {
-      const of = (q: number) => medianOf(measured, ({ result }) => quantile(result, q)).toFixed(1);
-      return [
-        name,
-        of(0.5),
-        of(0.99),
-        whole(measured.reduce((sum, { result }) => sum + result.length, 0)),
-        ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
-      ];
-    }),
-  );
+  const results = await takeTurns(Object.entries(stores), options, ([, measure]) => measure());
+  printResults(["store", "p50 ms", "p99 ms", "mails"], results, ([name], of, measured) => [
+    name,
+    of((latencies) => quantile(latencies, 0.5)).toFixed(1),
+    of((latencies) => quantile(latencies, 0.99)).toFixed(1),
+    whole(measured.reduce((sum, { result }) => sum + result.length, 0)),
+  ]);
 }
 
 /** Milliseconds from before `enqueue` to the 250, of each mail. */
@@ -195,7 +169,7 @@ async function latencies(store: OutboxStore, everyMs: number): Promise<number[]>
   });
   worker.start();
   const warmup = 25;
-  const total = warmup + mostMs / everyMs;
+  const total = warmup + maxMs / everyMs;
   for (let n = 0; n < total; n += 1) {
     const mail = benchMail(mailBytes);
     const from = `${mail.key}@sender.example`;

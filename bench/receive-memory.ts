@@ -13,24 +13,17 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { Postbag } from "../test/support/peers/postbag.ts";
 import { missing, RecordedDisk } from "../test/support/recorded-disk/index.ts";
 import { freshDisk } from "./support/disk.ts";
 import { printHeader } from "./support/header.ts";
 import { headline, type LoadOptions, load } from "./support/load.ts";
 import { startSink } from "./support/outbox-sink.ts";
+import { benchOptions } from "./support/run.ts";
 import { printTable } from "./support/table.ts";
 
-const { values } = parseArgs({
-  options: {
-    lmtp: { type: "boolean", default: false },
-    only: { type: "string", default: "" },
-    count: { type: "string", default: "50" },
-  },
-});
-const count = Number(values.count);
-const protocol = values.lmtp ? "lmtp" : "smtp";
+const { lmtp, only, count } = benchOptions({ lmtp: false, only: "", count: 50 });
+const protocol = lmtp ? "lmtp" : "smtp";
 const domain = "bench.local";
 const MiB = 2 ** 20;
 
@@ -108,10 +101,10 @@ async function stalledDisk(change: Partial<LoadOptions>): Promise<string[]> {
 }
 
 const rows: string[][] = [];
-const wanted = (name: string) => name.includes(values.only);
+const wanted = (name: string) => name.includes(only);
 printHeader(".");
 if (wanted("large")) rows.push(await largeMessages());
-if (wanted("large for others") && !values.lmtp) rows.push(await largeMessagesToOthers());
+if (wanted("large for others") && !lmtp) rows.push(await largeMessagesToOthers());
 const lack = missing("ext4");
 if (wanted("stall") && lack === undefined) {
   rows.push(await stalledDisk({ connections: 500, bodyBytes: 1_024 }));

@@ -13,38 +13,34 @@
  * is the median of the runs, each on a fresh file system, the servers taking turns. A run during which
  * the machine was not quiet is made again.
  */
-import { parseArgs } from "node:util";
 import { freshDisk, skipUnlessPossible } from "./support/disk.ts";
 import { flushCounter } from "./support/flushes.ts";
-import { printHeader } from "./support/header.ts";
 import { headline, type LoadOptions, type LoadResult, load } from "./support/load.ts";
-import {
-  disturbanceCells,
-  disturbanceHead,
-  quietRuns,
-  type WatchedRun,
-} from "./support/machine.ts";
+import type { WatchedRun } from "./support/machine.ts";
 import { followedName, type Receiver, receivers } from "./support/receivers.ts";
-import { medianOf, printTable } from "./support/table.ts";
+import {
+  benchOptions,
+  disturbanceNote,
+  printResults,
+  printTitle,
+  takeTurns,
+  whole,
+} from "./support/run.ts";
+import { medianOf } from "./support/table.ts";
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    keep: { type: "boolean", default: false },
-    only: { type: "string", default: "" },
-    shape: { type: "string", default: "" },
-    "flush-ms": { type: "string", default: "0" },
-    runs: { type: "string" },
-    seconds: { type: "string" },
-    warmup: { type: "string" },
-    repeats: { type: "string" },
-  },
+const isQuick = process.argv.includes("--quick");
+const options = benchOptions({
+  quick: false,
+  keep: false,
+  only: "",
+  shape: "",
+  "flush-ms": 0,
+  runs: isQuick ? 1 : 3,
+  seconds: isQuick ? 1 : 3,
+  warmup: isQuick ? 0.5 : 2,
+  repeats: isQuick ? 0 : 4,
 });
-const flushMs = Number(values["flush-ms"]);
-const runs = Number(values.runs ?? (values.quick ? 1 : 3));
-const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
-const warmupSeconds = Number(values.warmup ?? (values.quick ? 0.5 : 2));
-const quietly = quietRuns(Number(values.repeats ?? (values.quick ? 0 : 4)));
+const { runs, seconds, warmup: warmupSeconds, "flush-ms": flushMs } = options;
 skipUnlessPossible({ flushMs });
 /** One message in so many is followed until it is visible. */
 const followedShare = 32;
@@ -75,19 +71,19 @@ async function measure(receiver: Receiver, shape: Shape): Promise<Measured> {
   await using disk = await freshDisk({ flushMs });
   const server = await receiver.start(disk.path);
   try {
-    const options: LoadOptions = {
+    const loadOptions: LoadOptions = {
       ...headline,
       ...shape,
       port: server.port,
       protocol: receiver.protocol,
-      keep: values.keep,
+      keep: options.keep,
       warmupSeconds,
       seconds,
       follow: { localPart: followedName, directory: server.followed, every: followedShare },
     };
     const flushes = flushCounter(disk.path);
     const before = { flushes: flushes?.() ?? Number.NaN, ...(await server.batches?.()) };
-    const result = await load(options);
+    const result = await load(loadOptions);
     const after = { flushes: flushes?.() ?? Number.NaN, ...(await server.batches?.()) };
     const grownBy = (one: number | undefined, other: number | undefined) =>
       (one ?? Number.NaN) - (other ?? Number.NaN);
@@ -101,20 +97,19 @@ async function measure(receiver: Receiver, shape: Shape): Promise<Measured> {
   }
 }
 
-function rowOf(
-  receiver: Receiver,
-  shape: Shape,
+function cellsOf(
+  [receiver, shape]: readonly [Receiver, Shape],
+  of: (figure: (one: Measured) => number | undefined) => number,
   measured: readonly WatchedRun<Measured>[],
 ): string[] {
   const results = measured.map(({ result }) => result);
-  const of = (figure: (one: Measured) => number) => medianOf(results, figure);
   const errors = results.reduce((sum, result) => sum + result.errors, 0);
   const why = results.flatMap((result) => Object.keys(result.errorTexts))[0];
   const unseen = results.reduce((sum, { visible }) => sum + (visible?.missing ?? 0), 0);
   return [
     shape.name,
     receiver.name,
-    Math.round(of((one) => one.perSecond)).toLocaleString("en"),
+    whole(of((one) => one.perSecond)),
     ...[
       of((one) => one.p50Ms),
       of((one) => one.p99Ms),
@@ -129,20 +124,10 @@ function rowOf(
       of((one) => one.batch),
       1,
     ),
-    shown(
-      of((one) => one.visible?.p50Ms ?? Number.NaN),
-      0,
-    ),
-    shown(
-      of((one) => one.visible?.p99Ms ?? Number.NaN),
-      0,
-    ),
-    shown(
-      of((one) => one.visible?.maxMs ?? Number.NaN),
-      0,
-    ) + (unseen === 0 ? "" : ` (${unseen} later)`),
+    whole(of((one) => one.visible?.p50Ms)),
+    whole(of((one) => one.visible?.p99Ms)),
+    whole(of((one) => one.visible?.maxMs)) + (unseen === 0 ? "" : ` (${unseen} later)`),
     why === undefined ? String(errors) : `${errors} (${why})`,
-    ...disturbanceCells(measured.map(({ disturbance }) => disturbance)),
   ];
 }
 
@@ -155,15 +140,15 @@ function matches(name: string, text: string): boolean {
 }
 
 const chosenShapes = shapes.filter(({ name, isExtra = false }) =>
-  values.shape === "all" ? true : values.shape === "" ? !isExtra : matches(name, values.shape),
+  options.shape === "all" ? true : options.shape === "" ? !isExtra : matches(name, options.shape),
 );
-const chosen = receivers.filter(({ name }) => matches(name, values.only));
+const chosen = receivers.filter(({ name }) => matches(name, options.only));
 const present = chosen.filter(({ lack }) => lack === undefined);
 {
   await using sample = await freshDisk({ flushMs });
-  printHeader(sample.path);
-  console.log(
-    `${values.keep ? "Kept connections" : "A new connection for each message"}, 1,163 octets each; ` +
+  printTitle(
+    sample.path,
+    `${options.keep ? "Kept connections" : "A new connection for each message"}, 1,163 bytes each; ` +
       `${sample.description}; medians of ${runs} runs of ${seconds} s.`,
   );
 }
@@ -176,20 +161,18 @@ for (const [promise, names] of Map.groupBy(present, ({ promise }) => promise)) {
 }
 console.log();
 
-const rows: string[][] = [];
+const rows = new Map<readonly [Receiver, Shape], readonly WatchedRun<Measured>[]>();
 const generatorMicros: number[] = [];
 for (const shape of chosenShapes) {
-  const results = new Map<Receiver, WatchedRun<Measured>[]>(present.map((one) => [one, []]));
-  for (let run = 0; run < runs; run++) {
-    for (const receiver of present) {
-      const watched = await quietly(() => measure(receiver, shape));
-      results.get(receiver)?.push(watched);
-      generatorMicros.push((watched.result.cpuSeconds / watched.result.accepted) * 1e6);
+  const results = await takeTurns(present, options, (receiver) => measure(receiver, shape));
+  for (const [receiver, measured] of results) {
+    rows.set([receiver, shape], measured);
+    for (const { result } of measured) {
+      generatorMicros.push((result.cpuSeconds / result.accepted) * 1e6);
     }
   }
-  for (const receiver of present) rows.push(rowOf(receiver, shape, results.get(receiver) ?? []));
 }
-printTable(
+printResults(
   [
     "clients",
     "server",
@@ -204,13 +187,12 @@ printTable(
     "visible p99",
     "visible max",
     "errors",
-    ...disturbanceHead,
   ],
   rows,
+  cellsOf,
 );
 console.log(`
 * flushes each: flushes of the disk for one message, warm-up and publishing among them.
 * visible: milliseconds from the 250 to the file in \`new/\`, of one message in ${followedShare}.
-* stolen, others: percent of the processors that the host took, and that other programs used, during the
-  runs; a star: a run stayed disturbed after all repeats.
+${disturbanceNote}
 * The load generator takes ${medianOf(generatorMicros, (one) => one).toFixed(0)} µs of processor time a message, on the same cores.`);

@@ -13,21 +13,11 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { DeliveryError, type DeliveryEvent, DeliveryExecutor } from "../src/delivery/index.ts";
 import { freshDisk } from "./support/disk.ts";
-import { printHeader } from "./support/header.ts";
-import { disturbanceCells, disturbanceHead, watchMachine } from "./support/machine.ts";
-import { medianOf, printTable } from "./support/table.ts";
+import { benchOptions, printResults, printTitle, takeTurns, whole } from "./support/run.ts";
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    fill: { type: "string" },
-    directory: { type: "string", default: "" },
-  },
-});
+const options = benchOptions({ runs: 3, only: "", fill: "", directory: "" });
 
 const MiB = 1024 * 1024;
 const mailboxes = 200;
@@ -138,33 +128,29 @@ function files(directory: string): number {
 }
 
 async function table(): Promise<void> {
-  const rows: string[][] = [];
-  for (const one of cases.filter(({ name }) => name.includes(values.only))) {
-    const runs: Recovered[] = [];
-    const disturbances = [];
-    for (let run = 0; run < Number(values.runs); run += 1) {
-      const disturbance = watchMachine();
-      runs.push(await recover(one));
-      disturbances.push(disturbance());
-    }
-    rows.push([
-      one.name,
-      Math.round(medianOf(runs, ({ messages }) => messages)).toLocaleString("en"),
-      medianOf(runs, ({ mailMb }) => mailMb).toFixed(0),
-      medianOf(runs, ({ seconds }) => seconds).toFixed(1),
-      ...disturbanceCells(disturbances),
-    ]);
-  }
-  printTable(["journal", "messages", "MiB of mail", "seconds", ...disturbanceHead], rows);
+  const chosen = cases.filter(({ name }) => name.includes(options.only));
+  const turns = { runs: options.runs, repeats: 0 };
+  printResults(
+    ["journal", "messages", "MiB of mail", "seconds"],
+    await takeTurns(chosen, turns, recover),
+    ({ name }, of) => [
+      name,
+      whole(of(({ messages }) => messages)),
+      of(({ mailMb }) => mailMb).toFixed(0),
+      of(({ seconds }) => seconds).toFixed(1),
+    ],
+  );
 }
 
-const filling = cases.find(({ name }) => name === values.fill);
-if (filling) await fill(values.directory, filling);
+const filling = cases.find(({ name }) => name === options.fill);
+if (filling) await fill(options.directory, filling);
 else {
   {
     await using disk = await freshDisk({});
-    printHeader(disk.path);
-    console.log(`${disk.description}; ${values.runs} runs, medians; ${mailboxes} mailboxes\n`);
+    printTitle(
+      disk.path,
+      `${disk.description}; ${options.runs} runs, medians; ${mailboxes} mailboxes`,
+    );
   }
   await table();
 }

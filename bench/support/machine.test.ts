@@ -1,32 +1,34 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
   type Disturbance,
   isQuiet,
   parseCpuTimes,
   parseProcessTimes,
+  percentOf,
   quietRuns,
   ticksOfOthers,
   watchMachine,
 } from "./machine.ts";
 
-test("the time taken by the host is the eighth figure, and guest time is not counted twice", () => {
+test("steal time is the eighth figure; guest time is not counted twice", () => {
   const stat =
     "cpu  100 20 30 400 5 6 7 80 50 9\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 12 0\nctxt 1990473\n";
   assert.deepEqual(parseCpuTimes(stat), { total: 648, stolen: 80 });
 });
 
-test("a kernel without steal time says 0, and a file without the line is refused", () => {
+test("without steal time it is 0; a file without the cpu line is refused", () => {
   assert.equal(parseCpuTimes("cpu  1 2 3 4\n").stolen, 0);
   assert.throws(() => parseCpuTimes("intr 12 0\n"), /no line for all processors/);
 });
 
-test("a process is read behind its name, whatever the name holds", () => {
+test("the times of a process are found behind any process name", () => {
   const stat = "812 (a) b (c)) S 7 812 812 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 1 1 1";
   assert.deepEqual(parseProcessTimes(stat), { pid: 812, parent: 7, ticks: 127 });
 });
 
-test("others are all but the kernel's threads, this process and what it started", () => {
+test("others exclude kernel threads, this process and its descendants", () => {
   const processes = [
     { pid: 1, parent: 0, ticks: 1 },
     { pid: 2, parent: 0, ticks: 10 },
@@ -39,10 +41,18 @@ test("others are all but the kernel's threads, this process and what it started"
   assert.equal(ticksOfOthers(processes, 50), 1_100_001);
 });
 
-test("this machine can be watched", () => {
-  const { stolen, others } = watchMachine()();
-  assert.ok(stolen >= 0 && stolen <= 100, `${stolen}`);
-  assert.ok(others >= 0 && others <= 100, `${others}`);
+test("a share lies between 0 and 100 percent, whatever ticks were read", () => {
+  assert.equal(percentOf(25, 100), 25);
+  assert.equal(percentOf(2, 1), 100);
+  assert.equal(percentOf(-1, 10), 0);
+  assert.equal(percentOf(1, 0), 0);
+});
+
+test("the processor times of this machine are read", () => {
+  assert.deepEqual(Object.keys(watchMachine()()), ["stolen", "others"]);
+  assert.ok(parseCpuTimes(readFileSync("/proc/stat", "utf8")).total > 0);
+  const own = parseProcessTimes(readFileSync("/proc/self/stat", "utf8"));
+  assert.equal(own.pid, process.pid);
 });
 
 function machineThatIs(...disturbances: Disturbance[]) {
@@ -57,7 +67,7 @@ test("a disturbed run is repeated until one is quiet", async () => {
   assert.ok(isQuiet(disturbance));
 });
 
-test("all runs share the repeats, and the quietest one is kept when none is quiet", async () => {
+test("all runs share the repeats; without a quiet one the quietest counts", async () => {
   const busy = [40, 20, 30, 25, 50].map((stolen) => ({ stolen, others: 0 }));
   const runs = quietRuns(3, machineThatIs(...busy));
   let count = 0;

@@ -74,13 +74,21 @@ export function watchMachine(): () => Disturbance {
   const before = machineTimes();
   return () => {
     const after = machineTimes();
-    const percentOf = (ticks: number) =>
-      (Math.max(0, ticks) / Math.max(1, after.total - before.total)) * 100;
+    const total = after.total - before.total;
     return {
-      stolen: percentOf(after.stolen - before.stolen),
-      others: percentOf(after.others - before.others),
+      stolen: percentOf(after.stolen - before.stolen, total),
+      others: percentOf(after.others - before.others, total),
     };
   };
+}
+
+/**
+ * A share in percent, from 0 to 100. The kernel's counters are read one after the other and count whole
+ * ticks, so over a short time a part can seem larger than the whole, or to have shrunk.
+ */
+export function percentOf(ticks: number, total: number): number {
+  if (total <= 0) return 0;
+  return Math.min(100, Math.max(0, (ticks / total) * 100));
 }
 
 function machineTimes(): CpuTimes & { readonly others: number } {

@@ -3,7 +3,7 @@
  * count for nothing.
  *
  * The clock starts with the first mail that is handed to the sender and stops when the database says
- * that all are done, or, after `mostMs`, says how many are.
+ * that all are done, or, after `maxMs`, says how many are.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Deliver, RecipientOutcome } from "../../src/mail/index.ts";
@@ -14,7 +14,7 @@ export interface DrainOptions {
   /** Mails that were put in. */
   readonly count: number;
   readonly deliver: Deliver;
-  readonly mostMs: number;
+  readonly maxMs: number;
   /** Reads counters of the server, at the start and at the end. */
   readonly meter?: () => Promise<Meters>;
 }
@@ -36,7 +36,7 @@ export interface Drained {
 }
 
 export async function drain(system: OutboxSystem, options: DrainOptions): Promise<Drained> {
-  const { target, count, deliver, mostMs, meter } = options;
+  const { target, count, deliver, maxMs, meter } = options;
   const enough = Promise.withResolvers<void>();
   const meteredBefore = await meter?.();
   let handled = 0;
@@ -47,7 +47,7 @@ export async function drain(system: OutboxSystem, options: DrainOptions): Promis
     if (startedMs === undefined) {
       startedMs = performance.now();
       cpu = process.cpuUsage();
-      timer = setTimeout(enough.resolve, mostMs);
+      timer = setTimeout(enough.resolve, maxMs);
     }
     const outcomes = await deliver(envelope, message, given);
     handled += 1;
