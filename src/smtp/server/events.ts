@@ -1,69 +1,67 @@
-/**
- * What a mail server tells its owner: one value per thing that happened, for the log and the metrics.
- */
+/** The events of a mail server: one value for each thing that happens, for the log and the metrics. */
 import type { Address, Envelope, RecipientOutcome, Reply } from "../../mail/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 
-/** A session, as far as it is known at the time. */
+/** A session, as far as the client has described itself at that time. */
 export interface SessionInfo {
   /** Unique in this process; also in the `Received` field. */
   readonly id: string;
   readonly protocol: "smtp" | "lmtp";
   /** The client's IP address; absent on a UNIX socket. */
-  readonly clientAddress?: string;
-  readonly clientPort?: number;
+  readonly clientAddress?: string | undefined;
+  readonly clientPort?: number | undefined;
   /** The client is on this machine: loopback, or a UNIX socket. */
   readonly isLocal: boolean;
-  /** What the client called itself; absent before HELO, EHLO or LHLO. */
-  readonly helo?: string;
-  /** Of the transaction under way. */
-  readonly reversePath?: Address;
+  /** The name in HELO, EHLO or LHLO; absent before it. */
+  readonly helo?: string | undefined;
+  /** The reverse-path of the current transaction; absent before MAIL. */
+  readonly reversePath?: Address | undefined;
 }
 
 export type SmtpEvent =
   /** A session began. */
   | { readonly kind: "connected"; readonly session: SessionInfo }
-  /** A session ended, by whichever side. */
+  /** A session ended; either side may have closed it. */
   | { readonly kind: "disconnected"; readonly session: SessionInfo; readonly durationMs: number }
   /**
-   * `Deliver` answered for a message. At least one outcome may be a refusal; `reply` is what an SMTP
-   * client was told, and is absent on LMTP, where each outcome's own reply was sent.
+   * `deliver` returned the outcomes of a message; some or all of them may be refusals. `reply` is the
+   * reply to an SMTP client. It is absent over LMTP, where each outcome's own reply is sent.
    */
   | {
       readonly kind: "accepted";
       readonly session: SessionInfo;
       readonly envelope: Envelope;
-      /** Octets of the stored message, with its `Received` field. */
+      /** Bytes of the stored message, with its `Received` field. */
       readonly size: number;
       /** One per recipient of the envelope, in order. */
       readonly outcomes: readonly RecipientOutcome[];
-      readonly reply?: Reply;
-      /** From the final dot to the answer of `Deliver`. */
+      readonly reply?: Reply | undefined;
+      /** From the final dot until `deliver` returned. */
       readonly durationMs: number;
-      /** False when the client had gone before the reply could be sent. */
+      /** False when the client disconnected before the reply. */
       readonly isAnswered: boolean;
     }
-  /** A command or a message was refused for what it was. */
+  /** A command or a message was refused because of its content. */
   | {
       readonly kind: "refused";
       readonly session: SessionInfo;
       readonly reply: Reply;
-      readonly recipient?: Address;
+      readonly recipient?: Address | undefined;
     }
   /** A limit was reached. */
   | {
       readonly kind: "limit";
       readonly limit: keyof SmtpLimits;
       readonly reply: Reply;
-      readonly session?: SessionInfo;
-      readonly clientAddress?: string;
+      readonly session?: SessionInfo | undefined;
+      readonly clientAddress?: string | undefined;
     }
-  /** The client broke off in the middle of a message; nothing of it was kept. */
+  /** The client disconnected during DATA, after `received` bytes; nothing was stored. */
   | { readonly kind: "aborted"; readonly session: SessionInfo; readonly received: number }
-  /** A fault of ours, or of a socket. The server goes on. */
+  /** An error of this host or of a socket. The server continues. */
   | {
       readonly kind: "error";
       readonly during: "session" | "recipient" | "spool" | "deliver" | "listen";
       readonly error: unknown;
-      readonly session?: SessionInfo;
+      readonly session?: SessionInfo | undefined;
     };

@@ -1,4 +1,4 @@
-/** Counts the sessions that are open, in all and by client address, and says when there are too many. */
+/** Counts the open sessions, in all and by client address, and finds the limit that one more would pass. */
 import type { SmtpLimits } from "./limits.ts";
 
 type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;
@@ -15,8 +15,8 @@ export class OpenSessions {
   /** The limit that one more session from `address` would pass, if any. */
   limitFor(address: string): keyof ConnectionLimits | undefined {
     if (this.size >= this.#limits.maxConnections) return "maxConnections";
-    const fromThere = this.#byAddress.get(address) ?? 0;
-    const isFull = !isLoopback(address) && fromThere >= this.#limits.maxConnectionsPerIp;
+    const sameAddress = this.#byAddress.get(address) ?? 0;
+    const isFull = !isLoopback(address) && sameAddress >= this.#limits.maxConnectionsPerIp;
     return isFull ? "maxConnectionsPerIp" : undefined;
   }
 
@@ -33,7 +33,7 @@ export class OpenSessions {
   }
 }
 
-/** On this machine: loopback, or a UNIX socket, which has no address. */
+/** Whether a client is on this machine: loopback, or a UNIX socket, which has no address. */
 export function isLoopback(address: string): boolean {
   return address === "" || address === "::1" || address.startsWith("127.");
 }

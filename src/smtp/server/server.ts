@@ -1,8 +1,8 @@
 /**
- * The mail server: listens for SMTP or LMTP, and gives every message to a `Deliver`.
+ * The mail server: listens for SMTP or LMTP, and passes every message to a `Deliver`.
  *
  * Invariant: a 2yz after the final dot is sent only for recipients whose outcome is `delivered`; every
- * number that can grow has a limit in `SmtpLimits`.
+ * number that a client can make grow has a limit in `SmtpLimits`.
  *
  * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/reference/rfc-coverage.md has the sections.
  */
@@ -12,28 +12,28 @@ import { type Reply, reply } from "../../mail/index.ts";
 import { SmtpError } from "../errors.ts";
 import { isLoopback, OpenSessions } from "./open-sessions.ts";
 import { checkedOptions, type MailServerOptions, type Settings } from "./options.ts";
-import { replyOctets } from "./session/replies.ts";
+import { replyLine } from "./session/replies.ts";
 import { Spool } from "./session/spool.ts";
 import { removeStaleSocket } from "./unix-socket.ts";
-import { Connection } from "./wire/connection.ts";
+import { Connection, type ConnectionHost } from "./wire/connection.ts";
 
 export interface MailServerStats {
-  /** Sessions open now. */
+  /** Open sessions. */
   readonly connections: number;
-  /** Messages being received or delivered now. */
+  /** Messages being received or delivered. */
   readonly messages: number;
-  /** Octets of messages in memory now. */
+  /** Bytes of messages in memory. */
   readonly memoryBytes: number;
 }
 
 export interface MailServer {
-  /** Where it listens; a port asked for as 0 is the one given. */
+  /** Address on which it listens; a port of 0 is replaced by the port that was assigned. */
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   stats(): MailServerStats;
   /**
-   * Stops accepting, tells idle sessions `421 4.3.2`, lets messages under way be answered, and resolves
-   * when every session has ended. After `timeoutMs` (10,000 by default) the rest is cut off; their
-   * messages were not acknowledged.
+   * Stops accepting connections, ends idle sessions with `421 4.3.2`, waits until messages in transfer are
+   * answered, and resolves when every session has ended. After `timeoutMs` (10,000 by default) the
+   * remaining sessions are cut; their messages were not acknowledged. Idempotent.
    */
   close(options?: { readonly timeoutMs?: number }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -42,28 +42,28 @@ export interface MailServer {
 /**
  * Starts a mail server; resolves when it accepts connections.
  *
- * Rejects with an {@link SmtpError}: `ERR_SMTP_OPTION_INVALID`, `ERR_SMTP_LISTEN_FAILED`,
- * `ERR_SMTP_SOCKET_IN_USE` or `ERR_SMTP_SPOOL_UNUSABLE`.
+ * @throws {SmtpError} `ERR_SMTP_OPTION_INVALID`, `ERR_SMTP_LISTEN_FAILED`, `ERR_SMTP_SOCKET_IN_USE` or
+ *   `ERR_SMTP_SPOOL_UNUSABLE`.
  */
 export async function startMailServer(options: MailServerOptions): Promise<MailServer> {
   const settings = checkedOptions(options);
   const spool = await Spool.open(settings.spoolDirectory, settings.limits);
-  const sessions = new Sessions(settings, spool);
-  // Who closes the sending side after QUIT, as `nc` can, still reads our replies.
+  const connections = new Connections(settings, spool);
+  // A client that closes its sending side, as `nc` does, still reads our replies.
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-    sessions.begin(socket),
+    connections.begin(socket),
   );
   await listen(server, settings);
   server.on("error", (error) => settings.onEvent({ kind: "error", during: "listen", error }));
   let closing: Promise<void> | undefined;
   const close: MailServer["close"] = ({ timeoutMs = 10_000 } = {}) => {
-    closing ??= closeServer(server, sessions, timeoutMs);
+    closing ??= closeServer(server, connections, timeoutMs);
     return closing;
   };
   return {
     address: addressOf(server, settings),
     stats: () => ({
-      connections: sessions.connections.size,
+      connections: connections.open.size,
       messages: spool.messages,
       memoryBytes: spool.memoryBytes,
     }),
@@ -72,33 +72,33 @@ export async function startMailServer(options: MailServerOptions): Promise<MailS
   };
 }
 
-/** The sessions of one server: lets clients in, and knows who is there. */
-class Sessions {
+/** The connections of one server: admits clients within the limits. */
+class Connections implements ConnectionHost {
   readonly settings: Settings;
   readonly spool: Spool;
-  readonly connections = new Set<Connection>();
+  readonly open = new Set<Connection>();
   isClosing = false;
-  readonly #open: OpenSessions;
+  readonly #sessions: OpenSessions;
   #onEmpty: () => void = () => {};
 
   constructor(settings: Settings, spool: Spool) {
     this.settings = settings;
     this.spool = spool;
-    this.#open = new OpenSessions(settings.limits);
+    this.#sessions = new OpenSessions(settings.limits);
   }
 
   begin(socket: Socket): void {
     const { onEvent } = this.settings;
     const clientAddress = socket.remoteAddress?.replace(/^::ffff:/i, "") ?? "";
     if (this.isClosing) {
-      turnAway(socket, shuttingDown);
+      rejectClient(socket, shuttingDown);
       return;
     }
-    const limit = this.#open.limitFor(clientAddress);
+    const limit = this.#sessions.limitFor(clientAddress);
     if (limit) {
       const refusal = limit === "maxConnections" ? tooManyConnections : tooManyFromIp;
       onEvent({ kind: "limit", limit, reply: refusal, clientAddress });
-      turnAway(socket, refusal);
+      rejectClient(socket, refusal);
       return;
     }
     sessionCount += 1;
@@ -107,29 +107,30 @@ class Sessions {
       {
         id: `${idPrefix}${sessionCount.toString(36)}`,
         isLocal: isLoopback(clientAddress),
-        ...(clientAddress && { clientAddress, clientPort: socket.remotePort ?? 0 }),
+        clientAddress: clientAddress || undefined,
+        clientPort: clientAddress === "" ? undefined : (socket.remotePort ?? 0),
       },
       this,
     );
-    this.connections.add(connection);
-    this.#open.add(clientAddress);
+    this.open.add(connection);
+    this.#sessions.add(clientAddress);
     onEvent({ kind: "connected", session: connection.session.info() });
     connection.start();
   }
 
-  disconnected(connection: Connection): void {
-    const { session, startedMs } = connection;
+  onDisconnected(connection: Connection): void {
+    const { session, startedAtMs } = connection;
     const { clock, onEvent } = this.settings;
-    this.connections.delete(connection);
-    this.#open.remove(session.peer.clientAddress ?? "");
-    const durationMs = clock.now() - startedMs;
+    this.open.delete(connection);
+    this.#sessions.remove(session.peer.clientAddress ?? "");
+    const durationMs = clock.now() - startedAtMs;
     onEvent({ kind: "disconnected", session: session.info(), durationMs });
-    if (this.connections.size === 0) this.#onEmpty();
+    if (this.open.size === 0) this.#onEmpty();
   }
 
-  /** Resolves when no session is open. */
+  /** Resolves when no connection is open. */
   async empty(): Promise<void> {
-    if (this.connections.size === 0) return;
+    if (this.open.size === 0) return;
     await new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -139,10 +140,10 @@ class Sessions {
 const idPrefix = `${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let sessionCount = 0;
 
-/** Says why, and closes without a session. */
-function turnAway(socket: Socket, given: Reply): void {
+/** Sends a reply and closes, without a session. */
+function rejectClient(socket: Socket, given: Reply): void {
   socket.on("error", () => {});
-  socket.write(replyOctets(given));
+  socket.write(replyLine(given));
   socket.destroySoon();
 }
 
@@ -173,16 +174,20 @@ function addressOf(server: Server, { listen: where }: Settings): MailServer["add
   return { host: where.host, port: bound && typeof bound === "object" ? bound.port : where.port };
 }
 
-async function closeServer(server: Server, sessions: Sessions, timeoutMs: number): Promise<void> {
-  const { clock } = sessions.settings;
-  sessions.isClosing = true;
+async function closeServer(
+  server: Server,
+  connections: Connections,
+  timeoutMs: number,
+): Promise<void> {
+  const { clock } = connections.settings;
+  connections.isClosing = true;
   const ended = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
-  for (const connection of sessions.connections) connection.hangUp(shuttingDown);
+  for (const connection of connections.open) connection.hangUp(shuttingDown);
   const timer = clock.setTimeout(() => {
-    for (const connection of sessions.connections) connection.destroy();
+    for (const connection of connections.open) connection.destroy();
   }, timeoutMs);
-  await Promise.all([ended, sessions.empty()]);
+  await Promise.all([ended, connections.empty()]);
   clock.clearTimeout(timer);
 }

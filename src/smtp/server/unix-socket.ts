@@ -1,12 +1,12 @@
 /**
- * Clears the way for a UNIX socket: a socket file nobody listens on is what a crash left, and is removed;
- * one that answers belongs to a running program and is never touched.
+ * Frees the path of a UNIX socket before listening. A socket file without a listener is left by a crash
+ * and is removed. One that answers belongs to a running program and is never touched.
  */
 import { lstat, unlink } from "node:fs/promises";
 import { connect } from "node:net";
 import { SmtpError } from "../errors.ts";
 
-/** Removes a stale socket file; rejects with `ERR_SMTP_SOCKET_IN_USE` when something is in the way. */
+/** Removes a stale socket file; rejects with `ERR_SMTP_SOCKET_IN_USE` when the path is not free. */
 export async function removeStaleSocket(path: string): Promise<void> {
   const status = await lstat(path).catch(() => undefined);
   if (!status) return;

@@ -1,21 +1,21 @@
-/** Reads the commands of a session that take arguments: HELO and its kin, MAIL and RCPT. Pure. */
+/** Parses the commands that take arguments: HELO, EHLO, LHLO, MAIL and RCPT. Pure. */
 import { type Address, parsePath } from "../../../mail/index.ts";
 
-/** MAIL or RCPT, taken apart (RFC 5321 §4.1.2). */
+/** The parts of MAIL or RCPT (RFC 5321 §4.1.2). */
 export interface PathCommand {
   readonly address: Address;
   /** ESMTP parameters by upper-case keyword; a keyword without a value is `true`. */
   readonly parameters: ReadonlyMap<string, string | true>;
-  /** A keyword that was given twice. */
-  readonly duplicate?: string;
+  /** The first keyword that was given twice. */
+  readonly duplicate?: string | undefined;
 }
 
 const prefixes = { MAIL: /^mail\s+from:\s*/i, RCPT: /^rcpt\s+to:\s*/i };
 const noParameters: ReadonlyMap<string, string | true> = new Map();
 
 /**
- * Reads `MAIL FROM:<…> …` or `RCPT TO:<…> …`; `undefined` when it is neither. Octets that are no UTF-8
- * make no address. `RCPT TO:<postmaster>` gets `postmasterDomain` (RFC 5321 §4.1.1.3).
+ * Parses `MAIL FROM:<…> …` or `RCPT TO:<…> …`; returns `undefined` when it is neither, or when it contains
+ * bytes that are not UTF-8. `RCPT TO:<postmaster>` gets `postmasterDomain` (RFC 5321 §4.1.1.3).
  */
 export function readPathCommand(
   verb: "MAIL" | "RCPT",
@@ -46,10 +46,10 @@ function readParameters(text: string): Omit<PathCommand, "address"> {
   return { parameters };
 }
 
-/** Longer names than this are nobody's; a domain has at most 255 octets (RFC 5321 §4.5.3.1.2). */
+/** Longer names are not valid; a domain has at most 255 octets (RFC 5321 §4.5.3.1.2). */
 const maxHostLength = 300;
 
-/** Reads the name in `EHLO name`; `undefined` unless there is one, and only one, without controls. */
+/** Parses the name in `EHLO name`; `undefined` unless it is one word without control characters. */
 export function readHello(line: string): string | undefined {
   const [, name = "", ...more] = line.trim().split(/\s+/);
   const isName = name !== "" && more.length === 0 && name.length <= maxHostLength;

@@ -1,45 +1,45 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ReceiveOptions, Receiver } from "./message-receiver.ts";
+import { MessageReceiver, type MessageReceiverOptions } from "./message-receiver.ts";
 
-const options: ReceiveOptions = {
+const options: MessageReceiverOptions = {
   head: Buffer.from("Received: here\n"),
   maxMessageBytes: 1_000,
   lineEndings: "lf",
   bareNewlines: "reject",
 };
 
-/** Stands in for memory and spool, and notes what it is given. */
+/** Replaces memory and spool, and records the bytes written. */
 function store(write: (bytes: Uint8Array) => Promise<void> | undefined = () => undefined) {
-  const kept: Uint8Array[] = [];
+  const stored: Uint8Array[] = [];
   return {
-    kept: () => Buffer.concat(kept).toString(),
+    stored: () => Buffer.concat(stored).toString(),
     write(bytes: Uint8Array) {
-      kept.push(bytes);
+      stored.push(bytes);
       return write(bytes);
     },
     end: () => undefined,
   };
 }
 
-test("of a message past the limit nothing more is kept", async () => {
+test("of a message past the limit nothing more is stored", async () => {
   const incoming = store();
-  const receiver = new Receiver(incoming, options);
+  const receiver = new MessageReceiver(incoming, options);
   for (let index = 0; index < 100; index += 1)
     void receiver.write(Buffer.from(`${"x".repeat(98)}\r\n`));
-  const receipt = await receiver.end();
-  assert.ok(receipt.kind === "refused");
-  assert.equal(receipt.reply.code, 552);
+  const result = await receiver.end();
+  assert.ok(result.kind === "refused");
+  assert.equal(result.reply.code, 552);
   assert.equal(receiver.received, 10_000);
-  assert.ok(incoming.kept().length <= options.head.length + 1_000);
+  assert.ok(incoming.stored().length <= options.head.length + 1_000);
 });
 
-test("what is kept is the head and the stored form of the message", async () => {
+test("what is stored is the head and the stored form of the message", async () => {
   const incoming = store();
-  const receiver = new Receiver(incoming, options);
+  const receiver = new MessageReceiver(incoming, options);
   void receiver.write(Buffer.from("A: b\r\n\r\nc\r\n"));
-  assert.equal((await receiver.end()).kind, "whole");
-  assert.equal(incoming.kept(), "Received: here\nA: b\n\nc\n");
+  assert.equal((await receiver.end()).kind, "complete");
+  assert.equal(incoming.stored(), "Received: here\nA: b\n\nc\n");
 });
 
 test("whoever writes is asked to wait while a write is under way, and so is the end", async () => {
@@ -49,7 +49,7 @@ test("whoever writes is asked to wait while a write is under way, and so is the 
     writes += 1;
     return writes === 2 ? writing.promise : undefined;
   });
-  const receiver = new Receiver(incoming, options);
+  const receiver = new MessageReceiver(incoming, options);
   const wait = receiver.write(Buffer.from("one\r\n\r\ntwo\r\n"));
   assert.ok(wait);
   let isOver = false;
@@ -64,15 +64,15 @@ test("whoever writes is asked to wait while a write is under way, and so is the 
 });
 
 test("after a write that failed nothing more is written, and the fault is told at the end", async () => {
-  const fault = new Error("no space");
+  const failure = new Error("no space");
   let writes = 0;
   const incoming = store(() => {
     writes += 1;
-    return writes === 2 ? Promise.reject(fault) : undefined;
+    return writes === 2 ? Promise.reject(failure) : undefined;
   });
-  const receiver = new Receiver(incoming, options);
+  const receiver = new MessageReceiver(incoming, options);
   await receiver.write(Buffer.from("a: b\r\n\r\n"));
   await receiver.write(Buffer.from("c\r\n"));
-  assert.deepEqual(await receiver.end(), { kind: "error", error: fault });
+  assert.deepEqual(await receiver.end(), { kind: "error", error: failure });
   assert.equal(writes, 2);
 });

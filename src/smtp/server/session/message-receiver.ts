@@ -1,34 +1,34 @@
 /**
- * Takes one message into memory or the spool, and judges what came.
+ * Receives one message into memory or the spool, and decides whether it is accepted.
  *
- * Invariant: past a limit, or behind a fault, nothing more of it is kept; the verdict comes at its end, so
- * that none of it is ever taken for a command.
+ * Invariant: past a limit, or after a write error, nothing more is stored. The decision is made at the end
+ * of the message, so that its bytes are never read as commands.
  */
 import { MessageIntake, type Reply, reply } from "../../../mail/index.ts";
 import type { IncomingMessage } from "./spool.ts";
 
-export interface ReceiveOptions {
-  /** Put on top of the message. */
+export interface MessageReceiverOptions {
+  /** Bytes in front of the message: its `Received` field. */
   readonly head: Uint8Array;
   readonly maxMessageBytes: number;
   readonly lineEndings: "lf" | "crlf";
   readonly bareNewlines: "reject" | "normalise";
 }
 
-export type Receipt =
-  /** All of it is in `incoming`. */
-  | { readonly kind: "whole"; readonly deliveredTo: readonly string[] }
-  /** It is refused for what it is. */
+export type ReceiveResult =
+  /** The whole message is in `incoming`; `deliveredTo` are the addresses of its Delivered-To fields. */
+  | { readonly kind: "complete"; readonly deliveredTo: readonly string[] }
+  /** The message is refused because of its content. */
   | { readonly kind: "refused"; readonly reply: Reply }
-  /** It could not be kept. */
+  /** The message could not be stored. */
   | { readonly kind: "error"; readonly error: unknown };
 
-/** More `Received` fields than this and the message goes in circles (RFC 5321 §6.3). */
+/** A message with more `Received` fields is in a loop (RFC 5321 §6.3). */
 const maxReceivedFields = 50;
 
 const tooLarge = reply(552, "5.3.4", "Message is larger than this host accepts", "message");
 const loop = reply(554, "5.4.6", "Too many hops, the message is in a loop", "message");
-/** The reply to a message with a CR or LF on its own (RFC 5321 §2.3.8). */
+/** The reply to a message with a bare CR or LF (RFC 5321 §2.3.8). */
 export const bareNewline = reply(
   550,
   "5.6.0",
@@ -36,71 +36,71 @@ export const bareNewline = reply(
   "message",
 );
 
-export class Receiver {
+export class MessageReceiver {
   readonly #intake: MessageIntake;
   readonly #incoming: Pick<IncomingMessage, "write" | "end">;
-  readonly #options: ReceiveOptions;
+  readonly #options: MessageReceiverOptions;
   #writing: Promise<void> | undefined;
-  #fault: { readonly error: unknown } | undefined;
+  #failure: { readonly error: unknown } | undefined;
 
-  constructor(incoming: Pick<IncomingMessage, "write" | "end">, options: ReceiveOptions) {
+  constructor(incoming: Pick<IncomingMessage, "write" | "end">, options: MessageReceiverOptions) {
     this.#intake = new MessageIntake(options);
     this.#incoming = incoming;
     this.#options = options;
-    this.#keep(options.head);
+    this.#store(options.head);
   }
 
-  /** Octets of the message that have come. */
+  /** Bytes of the message received so far. */
   get received(): number {
     return this.#intake.received;
   }
 
-  /** Takes the next octets; whoever is given a promise waits for it before the next. Never rejects. */
-  write(octets: Uint8Array): Promise<void> | undefined {
-    this.#keep(this.#intake.push(octets));
+  /** Takes the next bytes. The caller awaits a returned promise before the next call. Never rejects. */
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    this.#store(this.#intake.push(bytes));
     return this.#writing;
   }
 
-  /** Ends the message, and says what it is. */
-  async end(): Promise<Receipt> {
+  /** Ends the message and returns the decision. */
+  async end(): Promise<ReceiveResult> {
     await this.#writing;
-    this.#keep(this.#intake.end());
+    this.#store(this.#intake.end());
     await this.#writing;
-    if (!this.#fault) this.#noting(this.#incoming.end());
+    if (!this.#failure) this.#track(this.#incoming.end());
     await this.#writing;
-    return this.#judge();
+    return this.#result();
   }
 
-  /** Resolves when nothing is being written any more. */
+  /** Resolves when no write is in progress. */
   async idle(): Promise<void> {
     await this.#writing;
   }
 
-  #keep(octets: Uint8Array): void {
-    const isTooMuch = this.#intake.received > this.#options.maxMessageBytes;
-    if (this.#fault || octets.length === 0 || isTooMuch) return;
-    this.#noting(this.#incoming.write(octets));
+  #store(bytes: Uint8Array): void {
+    const isTooLarge = this.#intake.received > this.#options.maxMessageBytes;
+    if (this.#failure || bytes.length === 0 || isTooLarge) return;
+    this.#track(this.#incoming.write(bytes));
   }
 
-  #noting(writing: Promise<void> | undefined): void {
+  #track(writing: Promise<void> | undefined): void {
     this.#writing = writing?.then(
       () => {
         this.#writing = undefined;
       },
       (error: unknown) => {
         this.#writing = undefined;
-        this.#fault = { error };
+        this.#failure = { error };
       },
     );
   }
 
-  #judge(): Receipt {
+  #result(): ReceiveResult {
     const { received, hasBareNewline, receivedFields, deliveredTo } = this.#intake;
     const { maxMessageBytes, bareNewlines } = this.#options;
     if (received > maxMessageBytes) return { kind: "refused", reply: tooLarge };
     if (hasBareNewline && bareNewlines === "reject") return { kind: "refused", reply: bareNewline };
     if (receivedFields > maxReceivedFields) return { kind: "refused", reply: loop };
-    if (this.#fault) return { kind: "error", error: this.#fault.error };
-    return { kind: "whole", deliveredTo };
+    if (this.#failure) return { kind: "error", error: this.#failure.error };
+    return { kind: "complete", deliveredTo };
   }
 }

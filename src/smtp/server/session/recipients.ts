@@ -1,5 +1,5 @@
 /**
- * The recipients of one message: which mailboxes they are, and which of those are in a loop. Pure.
+ * The recipients of one message: the check at RCPT, the mailboxes they name, and loops.
  *
  * A mailbox gets one copy, however often and in whatever spelling RCPT names it. It gets none when a
  * Delivered-To field of the message names it: the message is in a loop.
@@ -8,9 +8,51 @@ import {
   type Address,
   addressParts,
   type RecipientOutcome,
+  type Reply,
   refused,
   reply,
 } from "../../../mail/index.ts";
+import type { SmtpEvent } from "../events.ts";
+import type { Settings } from "../options.ts";
+import type { ServerSession } from "./session.ts";
+
+export interface RecipientRefusal {
+  readonly reply: Reply;
+  /** The event that reports it. */
+  readonly event: SmtpEvent;
+}
+
+/**
+ * Finds out whether RCPT is refused: by the limit, by `checkRecipient`, or because that check failed.
+ * Returns `undefined` where the recipient is accepted; a promise only where `checkRecipient` returns one.
+ * Never throws or rejects.
+ */
+export function refusalOf(
+  recipient: Address,
+  session: ServerSession,
+  { limits, checkRecipient }: Pick<Settings, "limits" | "checkRecipient">,
+): RecipientRefusal | undefined | Promise<RecipientRefusal | undefined> {
+  if (session.recipients.length >= limits.maxRecipients) {
+    const given = tooManyRecipients;
+    const limit = "maxRecipients";
+    return { reply: given, event: { kind: "limit", limit, reply: given, session: session.info() } };
+  }
+  const refusalBy = (given: Reply | undefined): RecipientRefusal | undefined =>
+    given && {
+      reply: given,
+      event: { kind: "refused", session: session.info(), reply: given, recipient },
+    };
+  const checkFailed = (error: unknown): RecipientRefusal => ({
+    reply: cannotCheck,
+    event: { kind: "error", during: "recipient", error, session: session.info() },
+  });
+  try {
+    const checked = checkRecipient(recipient, session.info());
+    return checked instanceof Promise ? checked.then(refusalBy, checkFailed) : refusalBy(checked);
+  } catch (error) {
+    return checkFailed(error);
+  }
+}
 
 export interface DistinctRecipients {
   /** One for each mailbox, in the order of RCPT. */
@@ -59,6 +101,13 @@ function keyOf(address: Address): string {
   return parts ? `${parts.localPart}@${parts.domain}` : address;
 }
 
+const tooManyRecipients = reply(
+  452,
+  "4.5.3",
+  "Too many recipients, send to the rest separately",
+  "rcpt",
+);
+const cannotCheck = reply(451, "4.3.0", "Cannot check the recipient now, try again later", "rcpt");
 const inLoop = reply(
   554,
   "5.4.6",

@@ -29,10 +29,10 @@ const partlyDeferred = reply(
 const partlyFailed = reply(554, "5.0.0", "Not delivered to every recipient", "message");
 
 /**
- * Writes a reply with its CRLF (RFC 5321 §4.2.1). Whatever its text holds, it stays one line; without an
- * enhanced code it gets the general one of its class (RFC 2034 §4, RFC 3463 §3.1).
+ * Writes a reply as one line with its CRLF (RFC 5321 §4.2.1), whatever its text contains. A reply without
+ * an enhanced code gets the general one of its class (RFC 2034 §4, RFC 3463 §3.1).
  */
-export function replyOctets(given: Reply): string {
+export function replyLine(given: Reply): string {
   const { code, enhanced = `${Math.trunc(code / 100)}.0.0` } = given;
   const line = formatReply({ ...given, enhanced });
   return `${controls.test(line) ? line.replace(new RegExp(controls, "g"), " ") : line}\r\n`;

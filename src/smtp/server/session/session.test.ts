@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Session, type SessionSettings } from "./session.ts";
+import { ServerSession, type SessionSettings } from "./session.ts";
 
 const settings: SessionSettings = {
   protocol: "smtp",
@@ -10,16 +10,16 @@ const settings: SessionSettings = {
   limits: { maxMessageBytes: 1_000 },
 };
 
-function session(changes: Partial<SessionSettings> = {}): Session {
-  return new Session({ id: "1", isLocal: true }, { ...settings, ...changes });
+function session(changes: Partial<SessionSettings> = {}): ServerSession {
+  return new ServerSession({ id: "1", isLocal: true }, { ...settings, ...changes });
 }
 
-/** What each line leads to: the octets of an answer, or the kind of another step. */
-function played(over: Session, ...lines: string[]): string[] {
+/** The result of each line: the reply, or the kind of another result. */
+function played(over: ServerSession, ...lines: string[]): string[] {
   return lines.map((line) => {
-    const step = over.command(line);
-    if (step.kind === "recipient") return over.accept(step.address).trim();
-    return "octets" in step ? step.octets.trim() : step.kind;
+    const result = over.command(line);
+    if (result.kind === "recipient") return over.accept(result.address).trim();
+    return "lines" in result ? result.lines.trim() : result.kind;
   });
 }
 
@@ -68,7 +68,13 @@ test("what the session knows is told as it stood then", () => {
   const over = session();
   const before = over.info();
   played(over, "EHLO Client.Example", "MAIL FROM:<a@b.c>");
-  assert.deepEqual(before, { id: "1", isLocal: true, protocol: "smtp" });
+  assert.deepEqual(before, {
+    id: "1",
+    isLocal: true,
+    protocol: "smtp",
+    helo: undefined,
+    reversePath: undefined,
+  });
   assert.deepEqual(over.info(), {
     id: "1",
     isLocal: true,
@@ -87,20 +93,20 @@ test("the names of every object's own methods are unknown commands", () => {
 test("a refusal for a parameter names the recipient, so that it can be told of", () => {
   const over = session();
   played(over, "EHLO c", "MAIL FROM:<>");
-  const step = over.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
-  assert.ok(step.kind === "refuse");
-  assert.equal(step.recipient, "a@b.c");
-  assert.equal(step.reply.code, 555);
+  const result = over.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
+  assert.ok(result.kind === "refuse");
+  assert.equal(result.recipient, "a@b.c");
+  assert.equal(result.reply.code, 555);
 });
 
 test("no announced size is too long to be compared", () => {
   const over = session();
   const size = (digits: string) => over.command(`MAIL FROM:<> SIZE=${digits}`);
   played(over, "EHLO c");
-  const step = size("9".repeat(20));
-  assert.ok(step.kind === "refuse" && step.reply.code === 552);
+  const result = size("9".repeat(20));
+  assert.ok(result.kind === "refuse" && result.reply.code === 552);
   const answers = [size("9".repeat(21)), size("-1"), size("1e3"), size("0x1")];
-  for (const each of answers) assert.ok(each.kind === "answer" && each.octets.startsWith("501 "));
+  for (const each of answers) assert.ok(each.kind === "answer" && each.lines.startsWith("501 "));
 });
 
 const word = fc.constantFrom(
@@ -119,11 +125,11 @@ for (const protocol of ["smtp", "lmtp"] as const) {
       fc.property(fc.array(fc.oneof(word, fc.string({ maxLength: 30 }))), (lines) => {
         const over = session({ protocol });
         for (const line of lines) {
-          const step = over.command(line);
-          if (step.kind === "recipient") over.accept(step.address);
-          if ("octets" in step) assert.match(step.octets, /^(?:[2-5]\d\d[ -][^\r\n]*\r\n)+$/);
-          if (step.kind === "end") return;
-          if (step.kind !== "message") continue;
+          const result = over.command(line);
+          if (result.kind === "recipient") over.accept(result.address);
+          if ("lines" in result) assert.match(result.lines, /^(?:[2-5]\d\d[ -][^\r\n]*\r\n)+$/);
+          if (result.kind === "end") return;
+          if (result.kind !== "message") continue;
           assert.notEqual(over.helo, undefined);
           assert.notEqual(over.reversePath, undefined);
           assert.notEqual(over.recipients.length, 0);

@@ -1,6 +1,6 @@
 /**
- * One session as a state machine over command lines: what has been said so far, and what each further
- * command leads to. No socket, no clock, no disk.
+ * One session as a state machine over command lines: its state, and the result of each command. No socket,
+ * no clock, no disk.
  *
  * @see RFC 5321 §4.1 (commands), §4.1.4 (their order); RFC 2033 §4 (LMTP)
  */
@@ -8,42 +8,41 @@ import { type Address, type Reply, reply, type TransmissionType } from "../../..
 import type { SessionInfo } from "../events.ts";
 import type { Settings } from "../options.ts";
 import { type PathCommand, readHello, readPathCommand } from "./commands.ts";
-import { replyOctets } from "./replies.ts";
+import { replyLine } from "./replies.ts";
 
-/** What a command leads to. */
-export type Step =
-  /** An answer, complete with its CRLF. */
-  | { readonly kind: "answer"; readonly octets: string }
-  /** A refusal to tell the owner about. */
-  | { readonly kind: "refuse"; readonly reply: Reply; readonly recipient?: Address }
-  /** A recipient to be judged; then it is accepted, or refused. */
+/** The result of a command. `lines` is a reply of one or more lines, each with its CRLF. */
+export type CommandResult =
+  | { readonly kind: "answer"; readonly lines: string }
+  /** A refusal that is also reported as an event. */
+  | { readonly kind: "refuse"; readonly reply: Reply; readonly recipient?: Address | undefined }
+  /** A recipient to check; then {@link ServerSession.accept} or a refusal. */
   | { readonly kind: "recipient"; readonly address: Address }
-  /** A message is to come. */
+  /** DATA was accepted; the message follows. */
   | { readonly kind: "message" }
-  /** The last answer, to a client that has said what it wanted. */
-  | { readonly kind: "goodbye"; readonly octets: string }
-  /** The last answer, to a client that is sent away. */
-  | { readonly kind: "end"; readonly octets: string };
+  /** QUIT; the client ends the session. */
+  | { readonly kind: "quit"; readonly lines: string }
+  /** The server ends the session. */
+  | { readonly kind: "end"; readonly lines: string };
 
 export type SessionSettings = Pick<Settings, "protocol" | "hostname" | "postmasterDomain"> & {
   readonly limits: Pick<Settings["limits"], "maxMessageBytes">;
 };
 
-/** Who speaks to us, as far as the socket tells. */
+/** The client, as far as the socket knows it. */
 export type Peer = Pick<SessionInfo, "id" | "clientAddress" | "clientPort" | "isLocal">;
 
-/** So many commands that are none, and the client is not speaking SMTP. */
+/** After so many unknown commands the client does not speak SMTP, and the session ends. */
 const maxUnknownCommands = 10;
 
-export class Session {
+export class ServerSession {
   readonly peer: Peer;
-  /** What the client called itself; absent before HELO, EHLO or LHLO. */
+  /** The name in HELO, EHLO or LHLO; absent before it. */
   helo: string | undefined;
-  /** Of the transaction under way; absent before MAIL. */
+  /** The reverse-path of the current transaction; absent before MAIL. */
   reversePath: Address | undefined;
-  /** Accepted by RCPT, in order, repeats included: LMTP owes each of them a reply (RFC 2033 §4.2). */
+  /** Accepted recipients in the order of RCPT, repeats included: LMTP replies to each (RFC 2033 §4.2). */
   recipients: Address[] = [];
-  /** What the client said the message will have, by SIZE (RFC 1870); 0 when it did not. */
+  /** The message size that the client announced by SIZE (RFC 1870); 0 when it did not. */
   announcedBytes = 0;
   readonly #settings: SessionSettings;
   #isExtended = false;
@@ -57,15 +56,10 @@ export class Session {
 
   info(): SessionInfo {
     const { peer, helo, reversePath } = this;
-    return {
-      ...peer,
-      protocol: this.#settings.protocol,
-      ...(helo !== undefined && { helo }),
-      ...(reversePath !== undefined && { reversePath }),
-    };
+    return { ...peer, protocol: this.#settings.protocol, helo, reversePath };
   }
 
-  /** The `with` keyword of `Received` (RFC 3848; RFC 6531 §4.3 where SMTPUTF8 was asked for). */
+  /** The `with` keyword of `Received` (RFC 3848; RFC 6531 §4.3 where MAIL had SMTPUTF8). */
   get transmissionType(): TransmissionType {
     const isLmtp = this.#settings.protocol === "lmtp";
     if (this.#isUtf8) return isLmtp ? "UTF8LMTP" : "UTF8SMTP";
@@ -73,13 +67,13 @@ export class Session {
     return this.#isExtended ? "ESMTP" : "SMTP";
   }
 
-  /** The first thing the client reads; like the replies to HELO it has no enhanced code (RFC 2034 §4). */
+  /** The greeting; like the replies to HELO it has no enhanced code (RFC 2034 §4). */
   greeting(): string {
     const { hostname, protocol } = this.#settings;
     return `220 ${hostname} ${protocol === "lmtp" ? "LMTP" : "ESMTP"}\r\n`;
   }
 
-  /** Ends the transaction under way, or what there was of it. */
+  /** Ends the current transaction, complete or not. */
   reset(): void {
     this.reversePath = undefined;
     this.recipients = [];
@@ -87,14 +81,14 @@ export class Session {
     this.#isUtf8 = false;
   }
 
-  /** Notes the recipient of the last step. */
+  /** Adds a recipient that was checked; returns the reply. */
   accept(recipient: Address): string {
     this.recipients.push(recipient);
     return recipientAccepted;
   }
 
-  /** Reads one command line, without its end. */
-  command(line: string): Step {
+  /** Processes one command line, without its line ending. */
+  command(line: string): CommandResult {
     const space = line.indexOf(" ");
     const verb = (space < 0 ? line : line.slice(0, space)).toUpperCase();
     switch (verb) {
@@ -118,9 +112,9 @@ export class Session {
     }
   }
 
-  #hello(verb: "HELO" | "EHLO" | "LHLO", line: string): Step {
+  #hello(verb: "HELO" | "EHLO" | "LHLO", line: string): CommandResult {
     const { protocol, hostname, limits } = this.#settings;
-    if (protocol === "lmtp" && verb !== "LHLO") return saysLhlo;
+    if (protocol === "lmtp" && verb !== "LHLO") return wantsLhlo;
     if (protocol === "smtp" && verb === "LHLO") return this.#unknown(line);
     const helo = readHello(line);
     if (helo === undefined) return answer(`501 Error: syntax: ${verb} hostname\r\n`);
@@ -134,14 +128,14 @@ export class Session {
     );
   }
 
-  #mail(line: string): Step {
+  #mail(line: string): CommandResult {
     if (this.helo === undefined) return this.#settings.protocol === "lmtp" ? needsLhlo : needsHelo;
     const given = readPathCommand("MAIL", line, this.#settings.postmasterDomain);
     if (!given) return badSender;
     if (this.reversePath !== undefined) return nestedMail;
     const { address, parameters } = given;
-    const fault = faultIn(given, mailParameters, "mail");
-    if (fault) return fault;
+    const refusal = refusalOf(given, mailParameters, "mail");
+    if (refusal) return refusal;
     const isUtf8 = parameters.has("SMTPUTF8");
     if (!isUtf8 && !isAscii(address)) return refuse(needsSmtpUtf8("mail"));
     const announcedBytes = Number(parameters.get("SIZE") ?? 0);
@@ -152,19 +146,19 @@ export class Session {
     return senderAccepted;
   }
 
-  #rcpt(line: string): Step {
+  #rcpt(line: string): CommandResult {
     if (this.reversePath === undefined) return needsMail;
     const given = readPathCommand("RCPT", line, this.#settings.postmasterDomain);
     if (!given || given.address === "") return badRecipient;
     const { address } = given;
-    const fault = faultIn(given, noParameters, "rcpt");
-    if (fault) return fault;
+    const refusal = refusalOf(given, noParameters, "rcpt");
+    if (refusal) return refusal;
     if (!this.#isUtf8 && !isAscii(address)) return refuse(needsSmtpUtf8("rcpt"), address);
     return { kind: "recipient", address };
   }
 
-  #unknown(line: string): Step {
-    // A web page can make a browser send this, with commands behind it.
+  #unknown(line: string): CommandResult {
+    // A web page can make a browser send this, with SMTP commands after it.
     if (httpRequest.test(line)) return end(reply(421, "4.7.0", "This is not HTTP"));
     this.#unknownCommands += 1;
     if (this.#unknownCommands < maxUnknownCommands) return unknownCommand;
@@ -174,50 +168,50 @@ export class Session {
 
 const httpRequest = /^(?:OPTIONS|GET|HEAD|POST|PUT|DELETE|TRACE|CONNECT) \/.* HTTP\/\d/i;
 
-function answer(octets: string): Step {
-  return { kind: "answer", octets };
+function answer(lines: string): CommandResult {
+  return { kind: "answer", lines };
 }
 
-function say(code: number, enhanced: string, text: string): Step {
-  return answer(replyOctets(reply(code, enhanced, text)));
+function answerWith(code: number, enhanced: string, text: string): CommandResult {
+  return answer(replyLine(reply(code, enhanced, text)));
 }
 
-function end(given: Reply): Step {
-  return { kind: "end", octets: replyOctets(given) };
+function end(given: Reply): CommandResult {
+  return { kind: "end", lines: replyLine(given) };
 }
 
-function refuse(given: Reply, recipient?: Address): Step {
-  return { kind: "refuse", reply: given, ...(recipient !== undefined && { recipient }) };
+function refuse(given: Reply, recipient?: Address): CommandResult {
+  return { kind: "refuse", reply: given, recipient };
 }
 
-const recipientAccepted = replyOctets(reply(250, "2.1.5", "Accepted"));
-const senderAccepted = say(250, "2.1.0", "Accepted");
-const flushed = say(250, "2.0.0", "Flushed");
-const goodbye: Step = { kind: "goodbye", octets: replyOctets(reply(221, "2.0.0", "Bye")) };
-const saysLhlo = answer("500 Error: this is LMTP, say LHLO\r\n");
-const needsHelo = say(503, "5.5.1", "Error: send HELO/EHLO first");
-const needsLhlo = say(503, "5.5.1", "Error: send LHLO first");
-const needsMail = say(503, "5.5.1", "Error: need MAIL command");
-const needsRecipient = say(503, "5.5.1", "Error: need RCPT command");
-const nestedMail = say(503, "5.5.1", "Error: nested MAIL command");
-const badSender = say(501, "5.1.7", "Error: Bad sender address syntax");
-const badRecipient = say(501, "5.1.3", "Error: Bad recipient address syntax");
-const unknownCommand = say(500, "5.5.2", "Error: command not recognized");
+const recipientAccepted = replyLine(reply(250, "2.1.5", "Accepted"));
+const senderAccepted = answerWith(250, "2.1.0", "Accepted");
+const flushed = answerWith(250, "2.0.0", "Flushed");
+const goodbye: CommandResult = { kind: "quit", lines: replyLine(reply(221, "2.0.0", "Bye")) };
+const wantsLhlo = answer("500 Error: this is LMTP, say LHLO\r\n");
+const needsHelo = answerWith(503, "5.5.1", "Error: send HELO/EHLO first");
+const needsLhlo = answerWith(503, "5.5.1", "Error: send LHLO first");
+const needsMail = answerWith(503, "5.5.1", "Error: need MAIL command");
+const needsRecipient = answerWith(503, "5.5.1", "Error: need RCPT command");
+const nestedMail = answerWith(503, "5.5.1", "Error: nested MAIL command");
+const badSender = answerWith(501, "5.1.7", "Error: Bad sender address syntax");
+const badRecipient = answerWith(501, "5.1.3", "Error: Bad recipient address syntax");
+const unknownCommand = answerWith(500, "5.5.2", "Error: command not recognized");
 const tooLarge = reply(552, "5.3.4", "Message is larger than this host accepts", "mail");
 
-/** Commands that change nothing; VRFY and EXPN tell nothing either (RFC 5321 §3.5.3, §7.3). */
-const otherCommands: Readonly<Record<string, Step>> = {
-  // @ts-expect-error: no command is found that is not in this table.
+/** Commands that change nothing; VRFY and EXPN disclose nothing (RFC 5321 §3.5.3, §7.3). */
+const otherCommands: Readonly<Record<string, CommandResult>> = {
+  // @ts-expect-error: without a prototype only the commands of this table are found.
   __proto__: null,
-  NOOP: say(250, "2.0.0", "OK"),
-  HELP: say(214, "2.0.0", "See RFC 5321"),
-  VRFY: say(252, "2.0.0", "Cannot verify, but will accept the message and try"),
-  EXPN: say(502, "5.5.1", "Command not implemented"),
+  NOOP: answerWith(250, "2.0.0", "OK"),
+  HELP: answerWith(214, "2.0.0", "See RFC 5321"),
+  VRFY: answerWith(252, "2.0.0", "Cannot verify, but will accept the message and try"),
+  EXPN: answerWith(502, "5.5.1", "Command not implemented"),
 };
 
 type Check = (value: string | true) => boolean;
 
-/** What MAIL may say, by what was announced: RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.4. */
+/** The parameters of MAIL that EHLO announces: RFC 1870 §3, RFC 6152 §2, RFC 6531 §3.4. */
 const mailParameters: ReadonlyMap<string, Check> = new Map<string, Check>([
   ["SIZE", (value) => value !== true && /^\d{1,20}$/.test(value)],
   ["BODY", (value) => value !== true && /^(?:7BIT|8BITMIME)$/i.test(value)],
@@ -225,20 +219,21 @@ const mailParameters: ReadonlyMap<string, Check> = new Map<string, Check>([
 ]);
 const noParameters: ReadonlyMap<string, Check> = new Map();
 
-/** What is wrong with the parameters: not announced (RFC 5321 §4.1.1.11), repeated, or malformed. */
-function faultIn(
+/** Refuses parameters that are not announced (RFC 5321 §4.1.1.11), repeated or malformed. */
+function refusalOf(
   { address, parameters, duplicate }: PathCommand,
   known: ReadonlyMap<string, Check>,
   phase: "mail" | "rcpt",
-): Step | undefined {
-  if (duplicate !== undefined) return say(501, "5.5.4", `Error: duplicate ${duplicate} parameter`);
+): CommandResult | undefined {
+  if (duplicate !== undefined)
+    return answerWith(501, "5.5.4", `Error: duplicate ${duplicate} parameter`);
   for (const [keyword, value] of parameters) {
     const check = known.get(keyword);
     if (!check) {
       const text = `Parameter ${keyword.slice(0, 40)} is not known here`;
       return refuse(reply(555, "5.5.4", text, phase), phase === "rcpt" ? address : undefined);
     }
-    if (!check(value)) return say(501, "5.5.4", `Error: bad value of parameter ${keyword}`);
+    if (!check(value)) return answerWith(501, "5.5.4", `Error: bad value of parameter ${keyword}`);
   }
   return undefined;
 }

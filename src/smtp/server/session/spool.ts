@@ -1,9 +1,9 @@
 /**
  * Holds incoming messages: small ones in memory, large ones in files of a spool directory.
  *
- * A spool file is a scratch file. Its message is not acknowledged before `Deliver` has made its own
- * durable copy, so nothing here is ever flushed, and what a crash leaves is removed at the next start.
- * Files are made 0600 with O_EXCL|O_NOFOLLOW, so that nobody can read along or put a link in the way.
+ * A spool file is a scratch file. Its message is acknowledged only when `Deliver` has made its own durable
+ * copy, so spool files are never synced, and the next start removes those that a crash leaves. They are
+ * created 0600 with O_EXCL|O_NOFOLLOW: other users can neither read them nor put a link in their place.
  */
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, unlink } from "node:fs/promises";
@@ -14,20 +14,20 @@ import type { SmtpLimits } from "../limits.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const prefix = "incoming-";
-/** Tells the files of this process, all its servers, from those of one that had its pid before. */
+/** Distinguishes the files of all servers of this process from those of an earlier one with its pid. */
 const ownPrefix = `${prefix}${process.pid}-${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let fileCount = 0;
 const readBytes = 64 * 1024;
-/** Octets gathered before they are written to a file. */
+/** Bytes gathered before they are written to a file. */
 const writeBytes = 256 * 1024;
 const maxRecentPieces = 256;
 
 export class Spool {
   readonly #directory: string;
   readonly #limits: SmtpLimits;
-  /** Octets of messages in memory now. */
+  /** Bytes of messages in memory. */
   memoryBytes = 0;
-  /** Messages begun and not discarded. */
+  /** Messages begun and not yet discarded. */
   messages = 0;
 
   private constructor(directory: string, limits: SmtpLimits) {
@@ -35,7 +35,7 @@ export class Spool {
     this.#limits = limits;
   }
 
-  /** Makes the directory if it is missing and removes what a crash left in it. */
+  /** Creates the directory if it is missing, and removes the spool files of a crash. */
   static async open(directory: string, limits: SmtpLimits): Promise<Spool> {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -50,13 +50,13 @@ export class Spool {
     return new Spool(directory, limits);
   }
 
-  /** Begins a message; `expectedBytes` is what the client announced, if it did. */
+  /** Begins a message; `expectedBytes` is the size that the client announced, or 0. */
   begin(expectedBytes = 0): IncomingMessage {
     this.messages += 1;
     return new IncomingMessage(this, expectedBytes > this.#limits.maxMemoryMessageBytes);
   }
 
-  /** Whether a message of `held` octets may grow by `more` in memory; if so, they are counted. */
+  /** Whether a message of `held` bytes in memory may grow by `more`; if so, counts them. */
   reserve(held: number, more: number): boolean {
     const { maxMemoryMessageBytes, maxMemoryBytes } = this.#limits;
     const fits = held + more <= maxMemoryMessageBytes && this.memoryBytes + more <= maxMemoryBytes;
@@ -71,12 +71,12 @@ export class Spool {
   }
 }
 
-/** One message on its way in. */
+/** One message while it is received and delivered. */
 export class IncomingMessage {
   size = 0;
   readonly #spool: Spool;
   #pieces: Uint8Array[] = [];
-  /** The last pieces; merged when they are many, so that octets sent singly cost no object each. */
+  /** The last pieces; many are merged, so that bytes sent one by one do not cost an object each. */
   #recent: Uint8Array[] = [];
   #reservedBytes = 0;
   #unwrittenBytes = 0;
@@ -88,7 +88,7 @@ export class IncomingMessage {
     this.#toFile = toFile;
   }
 
-  /** Adds octets. Returns a promise when the caller has to wait before it adds more. */
+  /** Adds bytes. Returns a promise when the caller must wait before it adds more. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.size += bytes.length;
     this.#recent.push(bytes);
@@ -102,7 +102,7 @@ export class IncomingMessage {
     return this.#unwrittenBytes < writeBytes ? undefined : this.#flush();
   }
 
-  /** Ends the message. Returns a promise when it takes time until all of it can be read. */
+  /** Ends the message. Returns a promise when a write must finish before it can be read. */
   end(): Promise<void> | undefined {
     return this.#toFile ? this.#flush() : undefined;
   }
@@ -129,13 +129,13 @@ export class IncomingMessage {
     };
   }
 
-  /** Gives back memory, and removes the spool file if there is one. To be called once. */
+  /** Releases the memory and removes the spool file, if there is one. Called once. */
   discard(): Promise<void> | undefined {
     this.#pieces = [];
     this.#recent = [];
     this.#releaseMemory();
     this.#spool.messages -= 1;
-    return this.#file && removed(this.#file);
+    return this.#file && removeFile(this.#file);
   }
 
   async #flush(): Promise<void> {
@@ -167,7 +167,7 @@ export class IncomingMessage {
   }
 }
 
-async function removed({ path, handle }: { path: string; handle: FileHandle }): Promise<void> {
+async function removeFile({ path, handle }: { path: string; handle: FileHandle }): Promise<void> {
   await handle.close();
   await unlink(path);
 }

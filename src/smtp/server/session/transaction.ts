@@ -1,9 +1,9 @@
 /**
- * From `354` to the replies: receives a message, has it delivered, and answers.
+ * One message from `354` to its replies: receives it, calls `Deliver`, and chooses the replies.
  *
- * Invariant: one reply for SMTP, one for each accepted recipient for LMTP, in the order of RCPT, whatever
- * happens (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` can cause a 2yz, and only what is wrong with
- * the message itself a 5yz; every fault of ours is a 4yz.
+ * Invariant: there is always one reply for SMTP, or one for each accepted recipient for LMTP, in the order
+ * of RCPT (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` causes a 2yz. A 5yz is about the message or comes
+ * from `Deliver`; every failure of this host is a 4yz.
  */
 import {
   type Envelope,
@@ -16,34 +16,34 @@ import {
 } from "../../../mail/index.ts";
 import { SmtpError } from "../../errors.ts";
 import { bareNewlinesFor, type Settings } from "../options.ts";
-import { bareNewline, Receiver } from "./message-receiver.ts";
+import { bareNewline, MessageReceiver } from "./message-receiver.ts";
 import { distinctRecipients, withLoops, withoutLoops } from "./recipients.ts";
 import { replyForAll } from "./replies.ts";
-import type { Session } from "./session.ts";
+import type { ServerSession } from "./session.ts";
 import type { IncomingMessage, Spool } from "./spool.ts";
 
-/** The answer to a message. */
-export interface Answer {
+/** The replies to a message. */
+export interface MessageReplies {
   readonly replies: readonly Reply[];
-  /** The session ends behind the replies, with this: nothing more of it is to be trusted. */
-  readonly farewell?: Reply;
+  /** Ends the session after the replies: further input of this client is not trusted. */
+  readonly closingReply?: Reply | undefined;
 }
 
 /** One message of a session. */
 export class Transaction {
   readonly #settings: Settings;
-  readonly #session: Session;
+  readonly #session: ServerSession;
   readonly #incoming: IncomingMessage;
-  readonly #receiver: Receiver;
+  readonly #receiver: MessageReceiver;
   readonly #admission = new AbortController();
   #isComplete = false;
-  #isClientGone = false;
+  #hasClientDisconnected = false;
 
-  constructor(settings: Settings, spool: Spool, session: Session) {
+  constructor(settings: Settings, spool: Spool, session: ServerSession) {
     this.#settings = settings;
     this.#session = session;
     this.#incoming = spool.begin(session.announcedBytes);
-    this.#receiver = new Receiver(this.#incoming, {
+    this.#receiver = new MessageReceiver(this.#incoming, {
       head: receivedHead(settings, session),
       maxMessageBytes: settings.limits.maxMessageBytes,
       lineEndings: settings.storedLineEndings,
@@ -51,43 +51,43 @@ export class Transaction {
     });
   }
 
-  /** Takes octets of the message; whoever is given a promise waits for it before the next. */
-  write(octets: Uint8Array): Promise<void> | undefined {
-    return this.#receiver.write(octets);
+  /** Takes bytes of the message. The caller awaits a returned promise before the next call. */
+  write(bytes: Uint8Array): Promise<void> | undefined {
+    return this.#receiver.write(bytes);
   }
 
-  /** The whole message has come: has it delivered. Never rejects. */
-  async end(): Promise<Answer> {
+  /** Ends the message and delivers it. Never rejects. */
+  async end(): Promise<MessageReplies> {
     this.#isComplete = true;
     const { onEvent } = this.#settings;
     try {
-      const receipt = await this.#receiver.end();
-      switch (receipt.kind) {
-        case "whole":
-          return { replies: await this.#deliver(this.#incoming.message(), receipt.deliveredTo) };
+      const result = await this.#receiver.end();
+      switch (result.kind) {
+        case "complete":
+          return { replies: await this.#deliver(this.#incoming.message(), result.deliveredTo) };
         case "refused":
-          onEvent({ kind: "refused", session: this.#session.info(), reply: receipt.reply });
+          onEvent({ kind: "refused", session: this.#session.info(), reply: result.reply });
           return {
-            replies: this.#toEach(receipt.reply),
-            ...(receipt.reply === bareNewline && { farewell: illFormed }),
+            replies: this.#replyToEach(result.reply),
+            closingReply: result.reply === bareNewline ? illFormed : undefined,
           };
         case "error":
-          this.#tell("spool", receipt.error);
-          return { replies: this.#toEach(isFull(receipt.error) ? noRoom : ourFault) };
+          this.#emitError("spool", result.error);
+          return { replies: this.#replyToEach(isFull(result.error) ? noRoom : hostError) };
       }
     } catch (error) {
-      this.#tell("session", error);
-      return { replies: this.#toEach(ourFault) };
+      this.#emitError("session", error);
+      return { replies: this.#replyToEach(hostError) };
     } finally {
       this.#discard();
     }
   }
 
-  /** The client is gone for good: ends waiting for admission, or receiving. */
-  clientGone(): void {
-    this.#isClientGone = true;
+  /** The client disconnected: ends the wait for admission, or the reception. */
+  clientDisconnected(): void {
+    this.#hasClientDisconnected = true;
     if (this.#isComplete) {
-      this.#admission.abort(clientGone);
+      this.#admission.abort(clientLost);
       return;
     }
     const { received } = this.#receiver;
@@ -96,7 +96,7 @@ export class Transaction {
   }
 
   #discard(): void {
-    this.#incoming.discard()?.catch((error: unknown) => this.#tell("spool", error));
+    this.#incoming.discard()?.catch((error: unknown) => this.#emitError("spool", error));
   }
 
   async #deliver(message: Message, deliveredTo: readonly string[]): Promise<readonly Reply[]> {
@@ -114,14 +114,14 @@ export class Transaction {
       envelope: { reversePath, recipients },
       size: message.size,
       outcomes,
-      ...(answer && { reply: answer }),
+      reply: answer,
       durationMs: clock.now() - startedMs,
-      isAnswered: !this.#isClientGone,
+      isAnswered: !this.#hasClientDisconnected,
     });
-    return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? ourFault);
+    return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? hostError);
   }
 
-  /** Calls `Deliver` and turns whatever it does into one outcome per recipient. */
+  /** Calls `Deliver`; returns one outcome per recipient, also when it throws or breaks its contract. */
   async #outcomesOf(envelope: Envelope, message: Message): Promise<readonly RecipientOutcome[]> {
     const { clock, limits, deliver, onEvent } = this.#settings;
     const { recipients } = envelope;
@@ -138,13 +138,13 @@ export class Transaction {
         const text = `deliver returned ${outcomes.length} outcomes for ${recipients.length} recipients`;
         throw new SmtpError("ERR_SMTP_OUTCOME_COUNT", text);
       }
-      // What was taken in spite of the wait is taken.
+      // A message that was delivered after the limit stays delivered.
       isLate = signal.reason === timedOut && outcomes.some(({ kind }) => kind === "deferred");
       return signal.aborted ? outcomes.map(asNotAdmitted) : outcomes;
     } catch (error) {
       isLate = signal.reason === timedOut;
-      if (!signal.aborted) this.#tell("deliver", error);
-      return recipients.map(() => refused(signal.aborted ? notAdmitted : ourFault, "route"));
+      if (!signal.aborted) this.#emitError("deliver", error);
+      return recipients.map(() => refused(signal.aborted ? notAdmitted : hostError, "route"));
     } finally {
       clock.clearTimeout(timer);
       if (isLate) {
@@ -154,16 +154,16 @@ export class Transaction {
     }
   }
 
-  #toEach(given: Reply): Reply[] {
+  #replyToEach(given: Reply): Reply[] {
     return this.#settings.protocol === "lmtp" ? this.#session.recipients.map(() => given) : [given];
   }
 
-  #tell(during: "session" | "spool" | "deliver", error: unknown): void {
+  #emitError(during: "session" | "spool" | "deliver", error: unknown): void {
     this.#settings.onEvent({ kind: "error", during, error, session: this.#session.info() });
   }
 }
 
-const ourFault = reply(451, "4.3.0", "Fault on this host, try again later", "message");
+const hostError = reply(451, "4.3.0", "Fault on this host, try again later", "message");
 const noRoom = reply(452, "4.3.1", "Not enough storage now, try again later", "message");
 const notAdmitted = reply(
   452,
@@ -174,13 +174,13 @@ const notAdmitted = reply(
 const illFormed = reply(421, "4.7.0", "Lines must end in CRLF, closing", "message");
 
 const timedOut = new DOMException("The message was not admitted in time", "TimeoutError");
-const clientGone = new DOMException("The client has gone", "AbortError");
+const clientLost = new DOMException("The client has disconnected", "AbortError");
 
 function asNotAdmitted(outcome: RecipientOutcome): RecipientOutcome {
   return outcome.kind === "deferred" ? { ...outcome, reply: notAdmitted } : outcome;
 }
 
-function receivedHead(settings: Settings, session: Session): Uint8Array {
+function receivedHead(settings: Settings, session: ServerSession): Uint8Array {
   const { peer, helo = "", recipients, transmissionType } = session;
   return receivedHeader({
     helo,

@@ -1,352 +1,273 @@
 /**
- * One client's socket: octets in, replies out, and the time it may take.
+ * One client's connection: runs its commands and messages, and enforces the time limits.
  *
- * Commands are taken one after the other, however they were cut into chunks; while one is being judged,
- * or a message delivered, the next ones wait. Replies to what came in one piece go out in one write
- * (RFC 2920 §3.2). Invariant: what a client can make us hold is bounded, by `maxHeldBytes` of input and
- * by its reading the replies.
+ * Commands are processed one after the other, however the input was cut into chunks. Invariant: a client
+ * makes us hold a bounded amount of memory. Its input is limited by {@link ClientSocket}, and no command
+ * is processed while it does not read its replies.
  */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { type Address, type Reply, reply } from "../../../mail/index.ts";
-import type { TimerHandle } from "../../../system/index.ts";
-import type { SmtpLimits } from "../limits.ts";
+import { invariant } from "../../../system/index.ts";
 import { greetingDelayFor, type Settings } from "../options.ts";
-import { replyOctets } from "../session/replies.ts";
-import { type Peer, Session, type Step } from "../session/session.ts";
+import { type RecipientRefusal, refusalOf } from "../session/recipients.ts";
+import { replyLine } from "../session/replies.ts";
+import { type CommandResult, type Peer, ServerSession } from "../session/session.ts";
 import type { Spool } from "../session/spool.ts";
 import { Transaction } from "../session/transaction.ts";
+import { ClientSocket } from "./client-socket.ts";
 import { Deadline } from "./deadline.ts";
-import { DotReader } from "./dot-reader.ts";
+import { MessageTransfer } from "./message-transfer.ts";
 
 /** What the connections of a server share. */
-export interface Host {
+export interface ConnectionHost {
   readonly settings: Settings;
   readonly spool: Spool;
-  /** The server is closing: who has been told so is not waited for. */
+  /** The server is closing: a connection is cut as soon as the client has its last reply. */
   readonly isClosing: boolean;
-  disconnected(connection: Connection): void;
+  onDisconnected(connection: Connection): void;
 }
 
-interface MessageAtHand {
-  readonly transaction: Transaction;
-  readonly dots: DotReader;
-}
+/**
+ * - `greeting`: the greeting is not yet sent. Input from the client ends the session.
+ * - `commands`: the next input is a command.
+ * - `message`: the next input belongs to the message after DATA.
+ * - `waiting`: a recipient check, a spool write or a delivery must finish before more input is processed.
+ * - `ending`: the last reply is written. Further input is discarded until the socket closes.
+ */
+type State = "greeting" | "commands" | "message" | "waiting" | "ending";
 
-const CR = 13;
-const LF = 10;
-const nothing: Buffer = Buffer.alloc(0);
-/** Octets that may wait while we are busy; past it the socket is not read. */
-const maxHeldBytes = 64 * 1024;
-/** Who has our last reply gets this long to close its side, in milliseconds. */
-const maxFarewellMs = 5_000;
+const nextStates: Readonly<Record<State, readonly State[]>> = {
+  greeting: ["commands", "ending"],
+  commands: ["commands", "message", "waiting", "ending"],
+  message: ["waiting", "ending"],
+  waiting: ["commands", "message", "ending"],
+  ending: ["ending"],
+};
+
+/** Time for the client to close its side after the last reply, in milliseconds. */
+const maxCloseWaitMs = 5_000;
 
 export class Connection {
-  readonly session: Session;
-  readonly startedMs: number;
-  readonly #socket: Socket;
-  readonly #host: Host;
+  readonly session: ServerSession;
+  readonly startedAtMs: number;
+  readonly #socket: ClientSocket;
+  readonly #host: ConnectionHost;
+  readonly #emit: Settings["onEvent"];
   readonly #deadline: Deadline;
-  #greetingTimer: TimerHandle;
-  /** What the client has said and we have not dealt with. */
-  #input = nothing;
-  /** What we have answered and not written. */
-  #output = "";
+  #state: State = "greeting";
   /** From the reply 354 to the replies to the message. */
-  #message: MessageAtHand | undefined;
-  /** Something must end before the client's next octet is looked at. */
-  #isBusy = false;
-  #isGreeted = false;
-  #hasClientEnded = false;
-  #isEnding = false;
-  #farewell: Reply | undefined;
+  #message: MessageTransfer | undefined;
+  /** The reply that ends the session as soon as the message in transfer is answered. */
+  #closingReply: Reply | undefined;
 
-  constructor(socket: Socket, peer: Peer, host: Host) {
+  constructor(socket: Socket, peer: Peer, host: ConnectionHost) {
     const { settings } = host;
-    this.session = new Session(peer, settings);
-    this.startedMs = settings.clock.now();
-    this.#socket = socket;
+    this.session = new ServerSession(peer, settings);
+    this.startedAtMs = settings.clock.now();
+    this.#emit = settings.onEvent;
+    this.#socket = new ClientSocket(socket, settings.limits.maxCommandBytes, (error) =>
+      this.#emit({ kind: "error", during: "session", error, session: this.session.info() }),
+    );
     this.#host = host;
     this.#deadline = new Deadline(settings.clock, () => this.#onDeadline());
     socket
       .on("data", (chunk: Buffer) => this.#onData(chunk))
-      .on("drain", () => this.#work())
-      .on("end", () => this.#onEnd())
-      .on("error", (error: NodeJS.ErrnoException) => this.#onError(error))
+      .on("drain", () => this.#process())
+      .on("end", () => this.#process())
       .on("close", () => this.#onClose());
   }
 
-  /** Greets, after a while where that is asked for. */
+  /** Greets, after the delay for this client. */
   start(): void {
     const { settings } = this.#host;
     const delayMs = greetingDelayFor(settings, this.session.peer.isLocal);
     if (delayMs === 0) this.#greet();
-    else this.#greetingTimer = settings.clock.setTimeout(() => this.#greet(), delayMs);
+    else this.#deadline.set(delayMs);
   }
 
-  /** Ends the session: at once, or as soon as the message at hand is answered. */
-  hangUp(given: Reply): void {
+  /** Ends the session with this reply: now, or as soon as the message in transfer is answered. */
+  hangUp(closingReply: Reply): void {
     if (this.#message) {
-      this.#farewell = given;
+      this.#closingReply = closingReply;
       return;
     }
-    this.#end(replyOctets(given));
-    // A client that does not close its side would hold up the end of the server.
+    this.#end(replyLine(closingReply));
+    // A client that does not close its side would delay the end of the server.
     if (this.#host.isClosing) this.#socket.destroySoon();
   }
 
-  /** Cuts the client off. */
+  /** Closes the socket without a reply. */
   destroy(): void {
     this.#socket.destroy();
   }
 
   #greet(): void {
-    if (this.#isEnding) return;
-    this.#isGreeted = true;
-    this.#say(this.session.greeting());
+    this.#socket.queue(this.session.greeting());
     this.#expectCommand();
-    this.#work();
+    this.#process();
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#isEnding) return; // Read, so that the socket can close, and not looked at.
-    if (!this.#isGreeted) {
+    if (this.#state === "ending") return; // Read, so that the socket can close, and discarded.
+    if (this.#state === "greeting") {
       this.hangUp(tooSoon);
       return;
     }
-    this.#input = this.#input.length > 0 ? Buffer.concat([this.#input, chunk]) : chunk;
-    this.#work();
+    this.#socket.input.push(chunk);
+    this.#process();
   }
 
-  /** Goes as far as it can with what the client has said. */
-  #work(): void {
-    while (this.#isReady && this.#input.length > 0) {
-      if (this.#message) this.#takeText(this.#message);
-      else if (!this.#takeCommand(this.#input)) break;
+  /** Processes the held input as far as possible, then writes the replies. */
+  #process(): void {
+    while (this.#isReady && this.#socket.input.length > 0) {
+      if (this.#state === "message") this.#takeMessageBytes();
+      else if (!this.#takeCommand()) break;
     }
-    if (this.#output !== "" && !this.#isEnding) {
-      this.#socket.write(this.#output);
-      this.#output = "";
-    }
-    if (this.#hasClientEnded && this.#isReady) this.#end("");
-    if (this.#input.length > maxHeldBytes) this.#socket.pause();
-    else if (this.#socket.isPaused()) this.#socket.resume();
+    if (this.#state !== "ending") this.#socket.flush();
+    if (this.#socket.hasEnded && this.#isReady) this.#end("");
+    this.#socket.limitInput();
   }
 
   get #isReady(): boolean {
-    return !this.#isBusy && !this.#isEnding && !this.#socket.writableNeedDrain;
+    const isBlocked = this.#state === "waiting" || this.#state === "ending";
+    return !isBlocked && this.#socket.isDrained;
   }
 
-  /** Takes one command line, which may end in LF alone; returns false when there is no whole one. */
-  #takeCommand(input: Buffer): boolean {
-    const end = input.indexOf(LF);
-    if ((end < 0 ? input.length : end) > this.#host.settings.limits.maxCommandBytes) {
-      this.#end(replyOctets(lineTooLong));
+  /** Takes one command; returns false when there is no complete one. */
+  #takeCommand(): boolean {
+    const line = this.#socket.input.takeLine();
+    if (line === undefined) {
+      if (this.#socket.input.isLineTooLong) this.#end(replyLine(lineTooLong));
       return false;
     }
-    if (end < 0) return false;
-    const line = input.toString("utf8", 0, end > 0 && input[end - 1] === CR ? end - 1 : end);
-    this.#input = end + 1 === input.length ? nothing : input.subarray(end + 1);
     this.#expectCommand();
-    this.#obey(this.session.command(line));
+    this.#apply(this.session.command(line));
     return true;
   }
 
-  #obey(step: Step): void {
-    switch (step.kind) {
+  #apply(result: CommandResult): void {
+    switch (result.kind) {
       case "answer":
-        this.#say(step.octets);
+        this.#socket.queue(result.lines);
         break;
-      case "refuse":
-        this.#refuse(step.reply, step.recipient);
+      case "refuse": {
+        const { reply: given, recipient } = result;
+        this.#emit({ kind: "refused", session: this.session.info(), reply: given, recipient });
+        this.#socket.queue(replyLine(given));
         break;
+      }
       case "recipient":
-        this.#judge(step.address);
+        this.#checkRecipient(result.address);
         break;
       case "message":
         this.#beginMessage();
         break;
-      case "goodbye":
-        this.#part(step.octets);
+      case "quit":
+        this.#quit(result.lines);
         break;
       case "end":
-        this.#end(step.octets);
+        this.#end(result.lines);
         break;
       default:
-        step satisfies never;
+        result satisfies never;
     }
   }
 
-  #judge(recipient: Address): void {
-    const { limits, checkRecipient } = this.#host.settings;
-    const { session } = this;
-    if (session.recipients.length >= limits.maxRecipients) {
-      this.#limited("maxRecipients", tooManyRecipients);
-      this.#say(replyOctets(tooManyRecipients));
+  #checkRecipient(recipient: Address): void {
+    const answer = (refusal: RecipientRefusal | undefined) => {
+      if (refusal) this.#emit(refusal.event);
+      this.#socket.queue(refusal ? replyLine(refusal.reply) : this.session.accept(recipient));
+    };
+    const refusal = refusalOf(recipient, this.session, this.#host.settings);
+    if (!(refusal instanceof Promise)) {
+      answer(refusal);
       return;
     }
-    const answer = (refusal: Reply | undefined) => {
-      if (refusal) this.#refuse(refusal, recipient);
-      else this.#say(session.accept(recipient));
-    };
-    const cannotTell = (error: unknown) => {
-      this.#tell({ kind: "error", during: "recipient", error, session: session.info() });
-      this.#say(replyOctets(cannotCheck));
-    };
-    try {
-      const verdict = checkRecipient(recipient, session.info());
-      if (!(verdict instanceof Promise)) {
-        answer(verdict);
-        return;
-      }
-      this.#isBusy = true;
-      this.#deadline.suspend();
-      void verdict.then(answer, cannotTell).then(() => this.#goOn());
-    } catch (error) {
-      cannotTell(error);
-    }
+    this.#enter("waiting");
+    this.#deadline.suspend();
+    void refusal.then(answer).then(() => this.#resumeCommands());
   }
 
   #beginMessage(): void {
     const { settings, spool } = this.#host;
-    this.#message = {
-      transaction: new Transaction(settings, spool, this.session),
-      dots: new DotReader(),
-    };
-    this.#say("354 End data with <CR><LF>.<CR><LF>\r\n");
+    this.#message = new MessageTransfer(new Transaction(settings, spool, this.session));
+    this.#enter("message");
+    this.#socket.queue("354 End data with <CR><LF>.<CR><LF>\r\n");
     this.#deadline.set(settings.limits.dataTimeoutMs);
   }
 
-  #takeText({ transaction, dots }: MessageAtHand): void {
-    const { text, rest } = dots.read(this.#input);
-    this.#input = rest ?? nothing;
-    const writing = text.length > 0 ? transaction.write(text) : undefined;
-    if (rest) {
-      void this.#answerMessage(transaction);
+  #takeMessageBytes(): void {
+    invariant(this.#message, "a message is in transfer");
+    const { isComplete, writing } = this.#message.take(this.#socket.input);
+    if (isComplete) {
+      void this.#answerMessage(this.#message.transaction);
     } else if (writing !== undefined) {
-      this.#isBusy = true;
+      this.#enter("waiting");
       void writing.then(() => {
-        this.#isBusy = false;
-        this.#work();
+        if (this.#state === "waiting") this.#enter("message");
+        this.#process();
       });
     }
   }
 
   async #answerMessage(transaction: Transaction): Promise<void> {
-    this.#isBusy = true;
+    this.#enter("waiting");
     this.#deadline.suspend();
-    const { replies, farewell = this.#farewell } = await transaction.end();
+    const { replies, closingReply = this.#closingReply } = await transaction.end();
     this.#message = undefined;
     this.session.reset();
-    for (const each of replies) this.#say(replyOctets(each));
-    if (farewell) this.hangUp(farewell);
-    this.#goOn();
+    for (const each of replies) this.#socket.queue(replyLine(each));
+    if (closingReply) this.hangUp(closingReply);
+    this.#resumeCommands();
   }
 
-  #goOn(): void {
-    this.#isBusy = false;
-    if (!this.#isEnding) this.#expectCommand();
-    this.#work();
-  }
-
-  #refuse(given: Reply, recipient: Address | undefined): void {
-    const session = this.session.info();
-    this.#tell({
-      kind: "refused",
-      session,
-      reply: given,
-      ...(recipient !== undefined && { recipient }),
-    });
-    this.#say(replyOctets(given));
-  }
-
-  #say(octets: string): void {
-    this.#output += octets;
-  }
-
-  /**
-   * Closes behind the reply to QUIT, without waiting for the client to close its side, which would cost
-   * two system calls and a turn of the event loop. Only when the reply has left us, and nothing unread
-   * can make the kernel take it back.
-   */
-  #part(octets: string): void {
-    this.#socket.write(this.#output + octets);
-    this.#output = "";
-    if (this.#input.length > 0 || this.#socket.writableLength > 0) {
-      this.#end("");
-      return;
-    }
-    this.#isEnding = true;
-    this.destroy();
-  }
-
-  /** Says the last words, and closes our side; what the client still says is not looked at. */
-  #end(octets: string): void {
-    if (this.#isEnding) return;
-    this.#isEnding = true;
-    this.#socket.end(this.#output + octets);
-    this.#socket.resume();
-    this.#input = nothing;
-    this.#deadline.set(maxFarewellMs);
+  #resumeCommands(): void {
+    if (this.#state !== "ending") this.#expectCommand();
+    this.#process();
   }
 
   #expectCommand(): void {
+    this.#enter("commands");
     this.#deadline.set(this.#host.settings.limits.commandTimeoutMs);
   }
 
+  #quit(lines: string): void {
+    if (this.#socket.quit(lines)) this.#enter("ending");
+    else this.#end("");
+  }
+
+  /** Writes the last replies and closes our side. Input that still arrives is discarded. */
+  #end(lines: string): void {
+    if (this.#state === "ending") return;
+    this.#enter("ending");
+    this.#socket.end(lines);
+    this.#deadline.set(maxCloseWaitMs);
+  }
+
+  #enter(state: State): void {
+    invariant(nextStates[this.#state].includes(state), `${state} may follow ${this.#state}`);
+    this.#state = state;
+  }
+
   #onDeadline(): void {
-    if (this.#isEnding) {
-      this.destroy();
-      return;
+    if (this.#state === "greeting") this.#greet();
+    else if (this.#state === "ending") this.destroy();
+    else {
+      const limit = this.#message ? "dataTimeoutMs" : "commandTimeoutMs";
+      this.#emit({ kind: "limit", limit, reply: timedOut, session: this.session.info() });
+      this.#end(replyLine(timedOut));
     }
-    this.#limited(this.#message ? "dataTimeoutMs" : "commandTimeoutMs", timedOut);
-    this.#end(replyOctets(timedOut));
-  }
-
-  #onEnd(): void {
-    this.#hasClientEnded = true;
-    this.#work();
-  }
-
-  /** That a client is gone is told by "close", which follows. */
-  #onError(error: NodeJS.ErrnoException): void {
-    if (clientErrors.has(error.code)) return;
-    this.#tell({ kind: "error", during: "session", error, session: this.session.info() });
   }
 
   #onClose(): void {
-    this.#isEnding = true;
+    this.#enter("ending");
     this.#deadline.end();
-    this.#host.settings.clock.clearTimeout(this.#greetingTimer);
-    this.#message?.transaction.clientGone();
-    this.#host.disconnected(this);
-  }
-
-  #limited(limit: keyof SmtpLimits, given: Reply): void {
-    this.#tell({ kind: "limit", limit, reply: given, session: this.session.info() });
-  }
-
-  get #tell(): Settings["onEvent"] {
-    return this.#host.settings.onEvent;
+    this.#message?.transaction.clientDisconnected();
+    this.#host.onDisconnected(this);
   }
 }
-
-/** What comes of clients, and of networks between us. */
-const clientErrors: ReadonlySet<string | undefined> = new Set([
-  "ECONNRESET",
-  "EPIPE",
-  "ETIMEDOUT",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-]);
 
 const tooSoon = reply(421, "4.7.0", "You talk before the greeting", "connect");
 const lineTooLong = reply(421, "4.5.2", "Command line too long", "connect");
 const timedOut = reply(421, "4.4.2", "Timeout, closing", "connect");
-const tooManyRecipients = reply(
-  452,
-  "4.5.3",
-  "Too many recipients, send to the rest separately",
-  "rcpt",
-);
-const cannotCheck = reply(451, "4.3.0", "Cannot check the recipient now, try again later", "rcpt");

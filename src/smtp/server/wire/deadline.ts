@@ -1,6 +1,6 @@
 /**
- * A deadline that moves with every command, on one timer that does not: the timer looks at the deadline
- * when it fires, instead of being set anew each time.
+ * A deadline that moves with every command. Setting a timer for each command would be costly, so one timer
+ * checks the deadline when it fires and is set again for the rest of the time.
  */
 import type { Clock, TimerHandle } from "../../../system/index.ts";
 
@@ -16,18 +16,18 @@ export class Deadline {
     this.#onPassed = onPassed;
   }
 
-  /** Sets the deadline `delayMs` from now, in place of the one before. */
+  /** Sets the deadline `delayMs` from now; it replaces the earlier one. */
   set(delayMs: number): void {
     this.#atMs = this.#clock.now() + delayMs;
     if (this.#atMs < this.#timerAtMs) this.#setTimer(delayMs);
   }
 
-  /** Lets no time run until the next {@link set}. */
+  /** Removes the deadline until the next {@link set}. */
   suspend(): void {
     this.#atMs = Number.POSITIVE_INFINITY;
   }
 
-  /** Suspends, and lets the timer go. */
+  /** Removes the deadline and the timer. */
   end(): void {
     this.suspend();
     this.#clock.clearTimeout(this.#timer);

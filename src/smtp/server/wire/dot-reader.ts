@@ -1,18 +1,18 @@
 /**
- * Takes a message off the wire: finds its end, and takes away the dots that were put in front of lines.
+ * Reads a message off the wire: finds its end and removes the dots that the client put in front of lines.
  *
  * Invariant: only CRLF.CRLF ends a message (at its very start .CRLF), and the result does not depend on
- * how the octets were cut into chunks. A dot behind a bare CR or LF is text.
+ * how the bytes were cut into chunks. A dot after a bare CR or LF is text.
  *
  * @see RFC 5321 §4.1.1.4 (the end), §4.5.2 (the dots)
  */
 import { Buffer } from "node:buffer";
 
 export interface MessageText {
-  /** Octets of the message, perhaps none. */
+  /** Bytes of the message, perhaps none. */
   readonly text: Buffer;
-  /** What follows the end of the message; absent while the end has not come. */
-  readonly rest?: Buffer;
+  /** The input after the end of the message; absent until the end is found. */
+  readonly rest?: Buffer | undefined;
 }
 
 const CR = 13;
@@ -23,18 +23,19 @@ const nothing: Buffer = Buffer.alloc(0);
 
 export class DotReader {
   /**
-   * What may turn out to be a line's end, a dot to be taken away or the end, and is held back until more
-   * has come. A message begins like any line: behind a newline, which is not part of it.
+   * Bytes at the end of the input whose meaning the next chunk decides: a newline, a dot to remove, or the
+   * end of the message. It starts as a newline, because the first line begins like any other; that newline
+   * is not part of the message.
    */
   #held: Buffer = newline;
   #isFirst = true;
 
-  /** Takes the next octets. They are the reader's from now on, which moves them together. */
+  /** Takes the next bytes. The reader owns `chunk` from now on and compacts the message in place. */
   read(chunk: Buffer): MessageText {
     const input = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
-    let filled = 0; // Octets of the message, moved together at the front of `input`.
-    let start = 0; // Where those begin that have not been moved.
-    const keepUpTo = (end: number) => {
+    let filled = 0; // Bytes of the message, compacted at the front of `input`.
+    let start = 0; // Start of the bytes that are not yet compacted.
+    const compactUpTo = (end: number) => {
       if (filled !== start) input.copy(input, filled, start, end);
       filled += end - start;
     };
@@ -43,17 +44,17 @@ export class DotReader {
       if (at < 0) break;
       const behind = at + newlineDot.length;
       if (isOpen(input, behind)) {
-        keepUpTo(at);
+        compactUpTo(at);
         return this.#hold(input, filled, at);
       }
-      keepUpTo(at + newline.length);
+      compactUpTo(at + newline.length);
       start = behind;
       if (input[behind] === CR && input[behind + 1] === LF) {
         return { text: this.#give(input, filled), rest: input.subarray(behind + newline.length) };
       }
     }
     const end = input.length - lengthOfOpenNewline(input);
-    keepUpTo(end);
+    compactUpTo(end);
     return this.#hold(input, filled, end);
   }
 
@@ -70,13 +71,13 @@ export class DotReader {
   }
 }
 
-/** Whether it takes more octets to tell what the dot in front of `behind` is. */
+/** Whether more bytes are needed to know what the dot in front of `behind` means. */
 function isOpen(input: Buffer, behind: number): boolean {
   const left = input.length - behind;
   return left === 0 || (left === 1 && input[behind] === CR);
 }
 
-/** How many octets at the end may be the beginning of a newline and a dot. */
+/** Number of bytes at the end that may begin a newline and a dot. */
 function lengthOfOpenNewline(input: Buffer): number {
   const last = input[input.length - 1];
   if (last === CR) return 1;
