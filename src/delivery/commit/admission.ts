@@ -15,7 +15,7 @@ import type { FileSystem } from "../../system/index.ts";
 import { errnoOf } from "../errors.ts";
 import { LargeBodies } from "../publishing/large-bodies.ts";
 import { fileSpace } from "../publishing/publication.ts";
-import type { Branch, Branches } from "../publishing/volume-publishers.ts";
+import type { VolumePublisher, VolumePublishers } from "../publishing/volume-publishers.ts";
 import { type StoredRecord, storedPath } from "../volumes/records.ts";
 import type { Volumes } from "../volumes/volumes.ts";
 import type { Backlog } from "./backlog.ts";
@@ -26,7 +26,7 @@ export interface AdmissionTools {
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly volumes: Volumes;
-  readonly branches: Branches;
+  readonly publishers: VolumePublishers;
   readonly backlog: Backlog;
   readonly recent: RecentMailboxes;
   /** Largest message that travels in a frame. */
@@ -36,7 +36,7 @@ export interface AdmissionTools {
 /** A message as it goes into the log. */
 export interface Admitted {
   readonly letter: Letter;
-  readonly branch: Branch;
+  readonly volumePublisher: VolumePublisher;
   readonly record: StoredRecord;
 }
 
@@ -57,8 +57,11 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   const { logged: toLog = [], synced = [] } = Object.groupBy(living(letters), (letter) =>
     homeOf(letter) ? "logged" : "synced",
   );
-  for (const [branch, own] of Map.groupBy(toLog, (letter) => homeOf(letter)!.branch)) {
-    refuseWhatHasNoRoom(own, branch, tools.fileSystem);
+  for (const [volumePublisher, own] of Map.groupBy(
+    toLog,
+    (letter) => homeOf(letter)!.volumePublisher,
+  )) {
+    refuseWhatHasNoRoom(own, volumePublisher, tools.fileSystem);
   }
   const bytes = living(toLog).reduce((sum, letter) => sum + spaceOf(letter), 0);
   if (!(await tools.backlog.hasRoomFor(bytes))) {
@@ -68,10 +71,10 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   const logged: Admitted[] = [];
   for (const letter of living(toLog)) {
     const mailbox = homeOf(letter)!;
-    const { branch } = mailbox;
+    const { volumePublisher } = mailbox;
     try {
-      const body = await bodies.store(letter.body, letter.id, branch.staging);
-      logged.push({ letter, branch, record: { ...recordOf(letter, mailbox), ...body } });
+      const body = await bodies.store(letter.body, letter.id, volumePublisher.staging);
+      logged.push({ letter, volumePublisher, record: { ...recordOf(letter, mailbox), ...body } });
     } catch (cause) {
       refuseFor(cause, letter, `a large body for ${letter.maildir} cannot be stored`);
     }
@@ -79,10 +82,10 @@ export async function admit(letters: readonly Letter[], tools: AdmissionTools): 
   return { logged, synced };
 }
 
-function recordOf(letter: Letter, { stored, branch }: RecentMailbox) {
+function recordOf(letter: Letter, { stored, volumePublisher }: RecentMailbox) {
   return {
     mailbox: stored,
-    volume: branch.volume.id,
+    volume: volumePublisher.volume.id,
     id: letter.id,
     folder: letter.subdirectory,
     fileName: letter.fileName,
@@ -96,7 +99,7 @@ async function look(
   letters: readonly Letter[],
   tools: AdmissionTools,
 ): Promise<ReadonlyMap<string, RecentMailbox>> {
-  const { volumes, branches, recent, root } = tools;
+  const { volumes, publishers, recent, root } = tools;
   const found = new Map<string, RecentMailbox>();
   const unknown = Map.groupBy(letters, ({ maildir }) => maildir);
   for (const path of unknown.keys()) {
@@ -116,7 +119,7 @@ async function look(
     try {
       const volume = await volumes.forMailbox(usable(mailbox));
       if (volume === undefined) continue;
-      const seen = { branch: branches.of(volume), stored: storedPath(path, root) };
+      const seen = { volumePublisher: publishers.of(volume), stored: storedPath(path, root) };
       found.set(path, recent.note(path, seen));
     } catch (cause) {
       for (const letter of unknown.get(path) ?? []) {
@@ -134,17 +137,17 @@ function usable(mailbox: Mailbox | MaildirError): Mailbox {
 
 function refuseWhatHasNoRoom(
   letters: readonly Letter[],
-  { volume, publisher }: Branch,
+  { volume, publisher }: VolumePublisher,
   fileSystem: FileSystem,
 ): void {
-  if (publisher.trouble !== undefined) {
+  if (publisher.failure !== undefined) {
     const why = `mail cannot be published at ${volume.home}`;
-    for (const letter of letters) refuseFor(publisher.trouble, letter, why);
+    for (const letter of letters) refuseFor(publisher.failure, letter, why);
     return;
   }
   const free = fileSystem.space(volume.staging);
-  let bytes = free.bytes - sparedBytes - publisher.pendingBytes;
-  let files = (free.files ?? Number.POSITIVE_INFINITY) - sparedFiles - publisher.pending;
+  let bytes = free.bytes - sparedBytes - publisher.pending.bytes;
+  let files = (free.files ?? Number.POSITIVE_INFINITY) - sparedFiles - publisher.pending.messages;
   for (const letter of letters) {
     bytes -= spaceOf(letter);
     files -= 1;

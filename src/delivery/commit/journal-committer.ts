@@ -23,9 +23,9 @@ import type {
 } from "../committer.ts";
 import { localPorter, type Porter } from "../publishing/file-worker.ts";
 import { FrameLog, isTooLarge } from "../publishing/frame-log.ts";
-import { type Mailing, mailing } from "../publishing/publication.ts";
+import { type Publication, publication } from "../publishing/publication.ts";
 import type { PublisherEvent } from "../publishing/publisher.ts";
-import { type Branch, Branches } from "../publishing/volume-publishers.ts";
+import { type VolumePublisher, VolumePublishers } from "../publishing/volume-publishers.ts";
 import { Recoverer } from "../recovery/recovery.ts";
 import { orphansIn } from "../volumes/staging-directories.ts";
 import { Volumes } from "../volumes/volumes.ts";
@@ -42,7 +42,7 @@ export interface JournalDiskTools extends DeliverTools {
   readonly onEvent: (event: JournalDiskEvent) => void;
 }
 
-const mostInlineBytes = 1024 * 1024;
+const maxInlineBytesInFrame = 1024 * 1024;
 
 export class JournalDisk implements Disk {
   readonly #parts: Parts;
@@ -82,7 +82,7 @@ export class JournalDisk implements Disk {
 
   /** Messages in the journal that are not published yet. */
   get pending(): number {
-    return this.#parts.branches.pending.messages;
+    return this.#parts.publishers.pending.messages;
   }
 
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
@@ -92,7 +92,7 @@ export class JournalDisk implements Disk {
     const admitted = this.#turn.then(() => admit(letters, admission));
     this.#turn = admitted.catch(() => undefined);
     const { logged, synced } = await admitted;
-    const [mailings] = await Promise.all([
+    const [publications] = await Promise.all([
       this.#log(logged),
       this.#commitSynced(
         synced,
@@ -100,7 +100,7 @@ export class JournalDisk implements Disk {
       ),
     ]);
     const unpublished = new Set(
-      mailings.filter(({ state }) => state !== "published").map(({ record }) => record.id),
+      publications.filter(({ state }) => state !== "published").map(({ record }) => record.id),
     );
     return letters.map(({ id, failure }) =>
       failure ? { ok: false, error: failure } : { ok: true, id, unpublished: unpublished.has(id) },
@@ -114,17 +114,19 @@ export class JournalDisk implements Disk {
   }
 
   /** Writes one frame for all of them; more than one only when it would not fit into a segment. */
-  async #log(admitted: readonly Admitted[]): Promise<Mailing[]> {
+  async #log(admitted: readonly Admitted[]): Promise<Publication[]> {
     if (admitted.length === 0) return [];
-    const branches = [...new Set(admitted.map(({ branch }) => branch))];
-    const volumes = branches.map(({ volume }) => volume);
-    const mailings: Mailing[] = [];
+    const publishers = [...new Set(admitted.map(({ volumePublisher }) => volumePublisher))];
+    const volumes = publishers.map(({ volume }) => volume);
+    const publications: Publication[] = [];
     try {
       const records = admitted.map(({ record }) => record);
       await this.#parts.log.write(records, volumes, false, (lsn) => {
-        const logged = admitted.map(({ record, letter }) => mailing(lsn, record, letter.maildir));
-        mailings.push(...logged);
-        for (const { publisher, volume } of branches) {
+        const logged = admitted.map(({ record, letter }) =>
+          publication(lsn, record, letter.maildir),
+        );
+        publications.push(...logged);
+        for (const { publisher, volume } of publishers) {
           publisher.add(
             logged.filter(({ record }) => record.volume === volume.id),
             lsn,
@@ -137,13 +139,13 @@ export class JournalDisk implements Disk {
         const first = await this.#log(admitted.slice(0, half));
         return [...first, ...(await this.#log(admitted.slice(half)))];
       }
-      for (const { letter, branch, record } of admitted) {
+      for (const { letter, volumePublisher, record } of admitted) {
         refuseFor(asErrno(error), letter, "the journal did not take the message");
         // After a failed write a crash may bring the frame back: then its large body must be there.
-        if (record.large && !isInDoubt(error)) branch.staging.remove(record.large.name);
+        if (record.large && !isInDoubt(error)) volumePublisher.staging.remove(record.large.name);
       }
     }
-    return mailings;
+    return publications;
   }
 
   async #commitSynced(letters: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
@@ -165,7 +167,7 @@ interface Parts {
   readonly isSound: boolean;
   readonly tools: JournalDiskTools;
   readonly volumes: Volumes;
-  readonly branches: Branches;
+  readonly publishers: VolumePublishers;
   readonly log: FrameLog;
   readonly recoverer: Recoverer;
   readonly admission: AdmissionTools;
@@ -183,46 +185,58 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
   const volumes = new Volumes({ fileSystem, clock, journal, root });
   const log = new FrameLog(journal, volumes);
   const isSound = recovery.damage.length === 0;
-  const branches: Branches = new Branches({
+  const publishers: VolumePublishers = new VolumePublishers({
     ...{ fileSystem, clock, known, root, journal, log, isSound, publishWithinMs },
     ...{ openFileSystemSync, porter, marks: recovery.marks },
-    onEvent: (branch, event) => {
+    onEvent: (volumePublisher, event) => {
       backlog.shrunk();
-      onEvent(told(branch, event));
+      onEvent(told(volumePublisher, event));
     },
   });
   const backlog = new Backlog(
     clock,
     { maxBytes: settings.maxBacklogBytes, maxWaitMs: settings.maxBacklogWaitMs },
-    () => branches.pending.bytes,
+    () => publishers.pending.bytes,
   );
-  const recoverer = new Recoverer(recovery, { fileSystem, clock, root, volumes, branches });
-  const maxInlineBytes = Math.min(mostInlineBytes, (segmentBytes ?? Number.POSITIVE_INFINITY) / 4);
+  const recoverer = new Recoverer(recovery, { fileSystem, clock, root, volumes, publishers });
+  const maxInlineBytes = Math.min(
+    maxInlineBytesInFrame,
+    (segmentBytes ?? Number.POSITIVE_INFINITY) / 4,
+  );
   const recent = new RecentMailboxes(fileSystem, clock);
-  const admission = { fileSystem, known, root, volumes, branches, backlog, recent, maxInlineBytes };
-  return { journal, isSound, tools, volumes, branches, log, recoverer, admission };
+  const admission = {
+    fileSystem,
+    known,
+    root,
+    volumes,
+    publishers,
+    backlog,
+    recent,
+    maxInlineBytes,
+  };
+  return { journal, isSound, tools, volumes, publishers, log, recoverer, admission };
 }
 
-async function closeParts({ journal, recoverer, branches, volumes }: Parts): Promise<void> {
+async function closeParts({ journal, recoverer, publishers, volumes }: Parts): Promise<void> {
   recoverer.close();
-  await branches.close();
+  await publishers.close();
   await journal.close();
   volumes.close();
 }
 
-function told({ volume }: Branch, event: PublisherEvent): JournalDiskEvent {
+function told({ volume }: VolumePublisher, event: PublisherEvent): JournalDiskEvent {
   switch (event.kind) {
     case "published":
-      return { kind: "published", ids: event.mailings.map(({ record }) => record.id) };
+      return { kind: "published", ids: event.publications.map(({ record }) => record.id) };
     case "orphaned":
       return {
         kind: "orphaned",
-        ids: event.mailings.map(({ record }) => record.id),
-        mailboxes: event.mailings.map(({ mailbox }) => mailbox),
+        ids: event.publications.map(({ record }) => record.id),
+        mailboxes: event.publications.map(({ mailbox }) => mailbox),
         orphans: orphansIn(volume.staging),
-        reason: String(event.mailings[0]?.obstacle),
+        reason: String(event.publications[0]?.failure),
       };
-    case "trouble":
+    case "failure":
       return {
         kind: "publishing",
         home: volume.home,

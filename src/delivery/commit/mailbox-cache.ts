@@ -4,10 +4,10 @@
  * that moment is found when the message is published, as it would be if it changed a moment later.
  */
 import type { Clock, FileSystem } from "../../system/index.ts";
-import type { Branch } from "../publishing/volume-publishers.ts";
+import type { VolumePublisher } from "../publishing/volume-publishers.ts";
 
 export interface RecentMailbox {
-  readonly branch: Branch;
+  readonly volumePublisher: VolumePublisher;
   /** The mailbox's path as records have it. */
   readonly stored: string;
 }
@@ -17,8 +17,8 @@ interface Noted extends RecentMailbox {
   readonly untilMs: number;
 }
 
-const lookAgainAfterMs = 250;
-const mostMailboxes = 100_000;
+const trustedForMs = 250;
+const maxMailboxes = 100_000;
 
 export class RecentMailboxes {
   readonly #fileSystem: FileSystem;
@@ -40,8 +40,8 @@ export class RecentMailboxes {
   note(path: string, mailbox: RecentMailbox): RecentMailbox {
     const fingerprint = this.#fingerprintOf(path);
     if (fingerprint === undefined) return mailbox;
-    if (this.#byPath.size >= mostMailboxes) this.#byPath.clear();
-    const untilMs = this.#clock.now() + lookAgainAfterMs;
+    if (this.#byPath.size >= maxMailboxes) this.#byPath.clear();
+    const untilMs = this.#clock.now() + trustedForMs;
     this.#byPath.set(path, { ...mailbox, fingerprint, untilMs });
     return mailbox;
   }

@@ -1,6 +1,6 @@
 /**
- * Writes batches into the journal, one frame after the other: what belongs to a frame's number is done
- * before the next frame is begun, so that publishers take frames over in the log's order.
+ * Writes batches into the journal, one frame after the other. The callback of a frame has run before
+ * the next frame is written, so publishers take over frames in the log's order.
  */
 import { type Journal, JournalError, type Lsn } from "../../journal/index.ts";
 import { encodeBatch, type StoredRecord } from "../volumes/records.ts";
@@ -17,40 +17,42 @@ export class FrameLog {
   }
 
   /**
-   * Writes one frame. On return it is durable and `then` has been called with its number.
+   * Writes one frame. On return it is durable, and `onLogged` has been called with its lsn.
    *
+   * @param isReserved Whether the frame may use the space the journal reserves for logging again.
    * @throws {JournalError} as `Journal.append` does; the frame does not count then.
    */
   write(
     records: readonly StoredRecord[],
     volumes: readonly Volume[],
-    reserved: boolean,
-    then: (lsn: Lsn) => void,
+    isReserved: boolean,
+    onLogged: (lsn: Lsn) => void,
   ): Promise<void> {
     const ids = volumes.map(({ id }) => id);
     const stored = volumes.map((volume) => this.#volumes.storedVolume(volume));
     const written = this.#last.then(async () => {
       const batch = { starts: this.#journal.starts, volumes: stored, records };
-      then(await this.#journal.append(encodeBatch(batch), ids, { reserved }));
+      onLogged(await this.#journal.append(encodeBatch(batch), ids, { reserved: isReserved }));
     });
     this.#last = written.catch(() => undefined);
     return written;
   }
 
   /**
-   * Writes records that the log has already once more, in one frame or as many as they need. On return
-   * they are durable; the numbers of their frames, in order.
+   * Writes records of the log once more, in as many frames as they need. On return they are durable.
    *
-   * @throws {JournalError} as `Journal.append` does; those written by then count twice, which is once.
+   * @returns The lsn of each record's frame, in order.
+   * @throws {JournalError} as `Journal.append` does; records written by then are in the log twice, which
+   *   recovery counts as once.
    */
   async writeAgain(
     records: readonly StoredRecord[],
     volumes: readonly Volume[],
   ): Promise<readonly Lsn[]> {
-    const numbers: Lsn[] = [];
+    const lsns: Lsn[] = [];
     try {
-      await this.write(records, volumes, true, (lsn) => numbers.push(...records.map(() => lsn)));
-      return numbers;
+      await this.write(records, volumes, true, (lsn) => lsns.push(...records.map(() => lsn)));
+      return lsns;
     } catch (error) {
       if (!isTooLarge(error) || records.length < 2) throw error;
     }

@@ -1,6 +1,6 @@
 /**
- * Bodies too large for the log: a file in staging takes the body's place, durable with its name before a
- * frame speaks of it by name, size and checksum. Each recipient's file is made from it; it goes when all
+ * Bodies too large for the log: the body goes to a file in staging, durable with its name before a frame
+ * refers to it by name, size and checksum. Each recipient's file is made from it. It is removed when all
  * of them are published.
  */
 import { crc32 } from "node:zlib";
@@ -12,17 +12,18 @@ import type { Staging } from "./staging.ts";
 
 const pieceBytes = 256 * 1024;
 
-/** A body as a record holds it. */
+/** A body in the form of a record. */
 export interface StoredBody {
   readonly head: Uint8Array;
   readonly large: LargeBody | undefined;
 }
 
-/** Makes what is large durable in staging, once for all recipients who get the same spool file. */
+/** Makes large bodies durable in staging, once for all recipients of the same spool file. */
 export class LargeBodies {
   readonly #fileSystem: FileSystem;
   readonly #maxInlineBytes: number;
-  readonly #kept = new Map<string, LargeBody>();
+  /** By staging directory and spool file. */
+  readonly #stored = new Map<string, LargeBody>();
 
   /** @param maxInlineBytes Largest message that travels in a frame. */
   constructor(fileSystem: FileSystem, maxInlineBytes: number) {
@@ -30,29 +31,29 @@ export class LargeBodies {
     this.#maxInlineBytes = maxInlineBytes;
   }
 
-  /** @throws the error of the disk; DeliveryError when the spool file is not as long as it was said. */
+  /** @throws the error of the disk; {DeliveryError} when the spool file has not the size it was given. */
   async store(body: Body, id: string, staging: Staging): Promise<StoredBody> {
     if (body instanceof Uint8Array) {
       if (body.length <= this.#maxInlineBytes) return { head: body, large: undefined };
-      const large = await this.#keep(`${id}.body`, staging, (write) => write(body));
+      const large = await this.#write(`${id}.body`, staging, (write) => write(body));
       return { head: body.subarray(0, 0), large };
     }
     const key = `${staging.path} ${body.file}`;
     const large =
-      this.#kept.get(key) ??
-      (await this.#keep(`${id}.body`, staging, (write) =>
+      this.#stored.get(key) ??
+      (await this.#write(`${id}.body`, staging, (write) =>
         readPieces(body.file, this.#fileSystem, write),
       ));
-    this.#kept.set(key, large);
+    this.#stored.set(key, large);
     const size = body.head.length + large.size;
     if (size === body.size) return { head: body.head, large };
     throw new DeliveryError(
       "ERR_DELIVERY_FAILED",
-      `spooled body ${body.file} gave ${size} octets instead of ${body.size}`,
+      `Spooled body ${body.file} has ${size} bytes instead of ${body.size}; the message was not stored.`,
     );
   }
 
-  async #keep(
+  async #write(
     name: string,
     staging: Staging,
     fill: (write: (piece: Uint8Array) => void) => void,
@@ -78,8 +79,8 @@ export class LargeBodies {
   }
 }
 
-/** @throws {DeliveryError} ERR_DELIVERY_JOURNAL when a large body is not as the log describes it */
-export function mustBeIntact(large: LargeBody, staging: Staging, fileSystem: FileSystem): void {
+/** @throws {DeliveryError} ERR_DELIVERY_JOURNAL when size or checksum differ from the record's. */
+export function assertIntact(large: LargeBody, staging: Staging, fileSystem: FileSystem): void {
   let size = 0;
   let checksum = 0;
   readPieces(staging.pathOf(large.name), fileSystem, (piece) => {
@@ -88,9 +89,8 @@ export function mustBeIntact(large: LargeBody, staging: Staging, fileSystem: Fil
   });
   if (size === large.size && checksum === large.crc32) return;
   const path = staging.pathOf(large.name);
-  throw new DeliveryError("ERR_DELIVERY_JOURNAL", `${path} is not as the journal describes it`, {
-    path,
-  });
+  const text = `Large body ${path} does not match size and checksum in the journal.`;
+  throw new DeliveryError("ERR_DELIVERY_JOURNAL", text, { path });
 }
 
 function readPieces(path: string, fileSystem: FileSystem, use: (piece: Uint8Array) => void): void {

@@ -1,39 +1,43 @@
-/** One acknowledged message on its way from the log into its mailbox. */
+/**
+ * One acknowledged message on its way from the log into its mailbox.
+ *
+ * Its state tells where a crash would leave it: logged → staged → renamed → published.
+ */
 import type { Lsn } from "../../journal/index.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 
-export interface Mailing {
-  /** The frame that answers for it; a later one when it was written to the log again. */
+export interface Publication {
+  /** The frame that holds the message; a later one once the message was logged again. */
   lsn: Lsn;
   record: StoredRecord;
   /** The mailbox's path. */
   readonly mailbox: string;
   /**
-   * `"logged"`: only the log has it. `"staged"`: durable in staging, data and name. `"renamed"`: in its
-   * mailbox, its name not yet durable. `"published"`: visible and durable.
+   * `"logged"`: in the log only. `"staged"`: durable in staging, data and name. `"renamed"`: in its
+   * mailbox, the name not yet durable. `"published"`: visible and durable.
    */
   state: "logged" | "staged" | "renamed" | "published";
-  /** Publishing it is not tried again before this time of the clock, in milliseconds. */
+  /** Earliest next attempt, in milliseconds of the clock; 0 before the first failure. */
   notBeforeMs: number;
-  /** Why it was not published so far. */
-  obstacle: unknown;
+  /** Why the last attempt failed. */
+  failure: unknown;
 }
 
-export function mailing(
+export function publication(
   lsn: Lsn,
   record: StoredRecord,
   mailbox: string,
-  state: Mailing["state"] = "logged",
-): Mailing {
-  return { lsn, record, mailbox, state, notBeforeMs: 0, obstacle: undefined };
+  state: Publication["state"] = "logged",
+): Publication {
+  return { lsn, record, mailbox, state, notBeforeMs: 0, failure: undefined };
 }
 
-/** Octets of the message as it will lie in the mailbox. */
+/** Size of the message in its mailbox, in bytes. */
 export function sizeOf({ head, large }: StoredRecord): number {
   return head.length + (large?.size ?? 0);
 }
 
-/** Octets it will take on its mail file system. */
+/** Bytes the message takes on its volume. */
 export function spaceOf(record: StoredRecord): number {
   return fileSpace(sizeOf(record));
 }
@@ -41,8 +45,8 @@ export function spaceOf(record: StoredRecord): number {
 const blockBytes = 4096;
 
 /**
- * Octets that a file of so many takes: whole blocks. Counted so, a bound on octets also bounds how many
- * small messages there can be, and with them the time that publishing or recovering them takes.
+ * Bytes a file of `size` bytes takes on disk: whole blocks. Counted so, a bound on bytes also bounds
+ * the number of small messages, and with it the time to publish or recover them.
  */
 export function fileSpace(size: number): number {
   return Math.max(1, Math.ceil(size / blockBytes)) * blockBytes;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type FileSystem, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { localPorter } from "./file-worker.ts";
-import { mailing } from "./publication.ts";
+import { publication } from "./publication.ts";
 import { publishAll } from "./publish-round.ts";
 import { Staging } from "./staging.ts";
 
@@ -46,8 +46,8 @@ async function publishForBob({ root, bob }: House, fileSystem: FileSystem) {
     ...{ fileName: "1.M1.h,S=4", receivedMs: undefined, tries: 0, large: undefined },
     head: Buffer.from("body"),
   };
-  const one = mailing(1n, record, bob);
-  await staging.keep([one]);
+  const one = publication(1n, record, bob);
+  await staging.stage([one]);
   await publishAll([one], { fileSystem, clock: systemClock, porter, staging, root });
   return one;
 }
@@ -57,7 +57,7 @@ test("a mailbox exchanged for a link before it is opened gets nothing, and Eve g
   it.exchange();
   const one = await publishForBob(it, nodeFileSystem);
   assert.equal(one.state, "staged");
-  assert.equal((one.obstacle as { errno?: string }).errno, "ELOOP");
+  assert.equal((one.failure as { errno?: string }).errno, "ELOOP");
   assert.deepEqual(readdirSync(join(it.eve, "new")), []);
 });
 

@@ -1,18 +1,24 @@
 /**
- * From staging into the mailboxes: renames, then the flushes that make the new names last.
+ * Moves messages from staging into mailboxes: renames, then the flushes that make the new names durable.
  *
- * A mailbox's directory is opened once, looked at, and then used by its descriptor only: by path, a
- * mailbox exchanged for a symbolic link would put mail into another user's box. The names are flushed on
- * the same descriptor, which is older than they are. Staging is flushed last, when every new name is
- * durable: never may a message be in neither place.
+ * A mailbox's directory is opened once, checked, and then used by its descriptor only: by path, a
+ * mailbox replaced by a symbolic link would deliver into another user's mailbox. The names are flushed
+ * on the same descriptor, which is older than the names. Staging is flushed last, when every new name
+ * is durable, so that a message is never in neither place.
  */
 import { join, relative, resolve } from "node:path";
-import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../../system/index.ts";
+import {
+  type Clock,
+  type Descriptor,
+  type FileSystem,
+  type FileSystemSync,
+  invariant,
+} from "../../system/index.ts";
 import { syncPlan } from "../bulk-sync.ts";
 import { DeliveryError } from "../errors.ts";
 import { inSlices, type Porter } from "./file-worker.ts";
 import { isGone } from "./orphans.ts";
-import type { Mailing } from "./publication.ts";
+import type { Publication } from "./publication.ts";
 import type { Staging } from "./staging.ts";
 
 export interface PublishTools {
@@ -23,77 +29,80 @@ export interface PublishTools {
   readonly root: string | undefined;
 }
 
-/** The messages for one `new/` or `cur/`, and the descriptor it is held by. */
-interface Pigeonhole {
+/** One `new/` or `cur/`, held open, and the messages for it. */
+interface TargetDirectory {
   readonly directory: Descriptor;
-  readonly mailings: readonly Mailing[];
+  readonly publications: readonly Publication[];
 }
 
 /**
- * Publishes what is `"staged"`, in order, and makes what is `"renamed"` durable.
+ * Publishes the `"staged"` messages, in order, and makes the `"renamed"` ones durable.
  *
- * On return each is `"published"`, or has an `obstacle`: then it is `"staged"` still, or `"logged"` when
- * the disk did not keep its new name and it must be staged again.
+ * On return each is `"published"` or has a `failure`. With a failure it is still `"staged"`; or it is
+ * `"logged"`, when its new name could not be flushed and it must be staged again.
  *
  * @throws the errno error when staging cannot be flushed; the messages stay `"renamed"`.
  */
-export async function publishAll(mailings: readonly Mailing[], tools: PublishTools): Promise<void> {
-  if (mailings.length === 0) return;
+export async function publishAll(
+  publications: readonly Publication[],
+  tools: PublishTools,
+): Promise<void> {
+  if (publications.length === 0) return;
   const { fileSystem, clock, staging } = tools;
   const sync = await staging.bulkSync();
-  const holes: Pigeonhole[] = [];
+  const targets: TargetDirectory[] = [];
   try {
     const rootPath = kernelPath(tools);
-    await inSlices(byDirectory(mailings), clock, (slice) => {
+    await inSlices(byDirectory(publications), clock, (slice) => {
       for (const ofDirectory of slice) {
-        const hole = open(ofDirectory, rootPath, tools);
-        if (hole !== undefined) holes.push(hole);
+        const target = open(ofDirectory, rootPath, tools);
+        if (target !== undefined) targets.push(target);
       }
     });
-    await renameAll(holes, tools);
-    await keepNames(holes, fileSystem, sync);
+    await renameAll(targets, tools);
+    await syncNames(targets, fileSystem, sync);
     await staging.syncNames();
-    for (const { mailings } of holes) {
-      for (const one of mailings) if (one.state === "renamed") one.state = "published";
+    for (const { publications } of targets) {
+      for (const one of publications) if (one.state === "renamed") one.state = "published";
     }
   } finally {
-    for (const { directory } of holes) fileSystem.close(directory);
+    for (const { directory } of targets) fileSystem.close(directory);
   }
 }
 
-function byDirectory(mailings: readonly Mailing[]): Mailing[][] {
-  return [...Map.groupBy(mailings, directoryOf).values()];
+function byDirectory(publications: readonly Publication[]): Publication[][] {
+  return [...Map.groupBy(publications, directoryOf).values()];
 }
 
-function directoryOf({ mailbox, record }: Mailing): string {
+function directoryOf({ mailbox, record }: Publication): string {
   return `${mailbox}/${record.folder}`;
 }
 
-/** Opens the directory these messages belong in, and sees that it is the one meant. */
+/** Opens the directory of these messages and checks that no link led elsewhere. */
 function open(
-  mailings: readonly Mailing[],
+  publications: readonly Publication[],
   rootPath: string | undefined,
   { fileSystem, root = "" }: PublishTools,
-): Pigeonhole | undefined {
-  const path = directoryOf(mailings[0]!);
+): TargetDirectory | undefined {
+  const [first] = publications;
+  invariant(first !== undefined, "a target directory has a message");
+  const path = directoryOf(first);
   let directory: Descriptor | undefined;
   try {
     directory = fileSystem.openDirectory(path);
     const found = fileSystem.pathOf(directory);
-    const meant = rootPath && join(rootPath, relative(resolve(root), resolve(path)));
-    if (meant === undefined || found === meant) return { directory, mailings };
-    throw new DeliveryError("ERR_DELIVERY_FAILED", `${path} leads to ${found}`, {
-      path,
-      errno: "ELOOP",
-    });
+    const expected = rootPath && join(rootPath, relative(resolve(root), resolve(path)));
+    if (expected === undefined || found === expected) return { directory, publications };
+    const text = `${path} leads to ${found}; the message was not published there.`;
+    throw new DeliveryError("ERR_DELIVERY_FAILED", text, { path, errno: "ELOOP" });
   } catch (cause) {
     if (directory !== undefined) fileSystem.close(directory);
-    for (const one of mailings) block(one, cause);
+    for (const one of publications) noteFailure(one, cause);
     return undefined;
   }
 }
 
-/** The mail root as the kernel knows it: it may be a link itself. */
+/** The mail root with links resolved: it may be a link itself. */
 function kernelPath({ fileSystem, root }: PublishTools): string | undefined {
   if (root === undefined) return undefined;
   const directory = fileSystem.openDirectory(`${resolve(root)}/.`);
@@ -104,58 +113,58 @@ function kernelPath({ fileSystem, root }: PublishTools): string | undefined {
   }
 }
 
-/** A message published earlier needs nothing more when its mailbox is gone with it. */
-function block(one: Mailing, cause: unknown): void {
+/** A message renamed earlier needs no flush when its mailbox is gone together with it. */
+function noteFailure(one: Publication, cause: unknown): void {
   if (one.state === "renamed" && isGone(cause)) one.state = "published";
-  else one.obstacle = cause;
+  else one.failure = cause;
 }
 
 async function renameAll(
-  holes: readonly Pigeonhole[],
+  targets: readonly TargetDirectory[],
   { porter, staging }: PublishTools,
 ): Promise<void> {
-  const moves = holes.flatMap(({ directory, mailings }) =>
-    mailings
+  const moves = targets.flatMap(({ directory, publications }) =>
+    publications
       .filter(({ state }) => state === "staged")
       .map((one) => {
         const { id, fileName } = one.record;
         return { one, move: { from: staging.pathOf(id), directory, name: fileName } };
       }),
   );
-  const obstacles = await porter.rename(moves.map(({ move }) => move));
+  const failures = await porter.rename(moves.map(({ move }) => move));
   for (const [position, { one }] of moves.entries()) {
-    one.obstacle = obstacles[position];
-    if (one.obstacle === undefined) one.state = "renamed";
+    one.failure = failures[position];
+    if (one.failure === undefined) one.state = "renamed";
   }
 }
 
-async function keepNames(
-  holes: readonly Pigeonhole[],
+async function syncNames(
+  targets: readonly TargetDirectory[],
   fileSystem: FileSystem,
   sync: FileSystemSync | undefined,
 ): Promise<void> {
-  if (sync?.usable && syncPlan("names", holes.length) === "bulk") {
-    // It does not say whose names were lost; the directories held open know.
-    const kept = await sync.sync().then(
+  if (sync?.usable && syncPlan("names", targets.length) === "bulk") {
+    // A failure does not tell which names were lost; flushing each directory does.
+    const isDurable = await sync.sync().then(
       () => true,
       () => false,
     );
-    if (kept) return;
+    if (isDurable) return;
   }
-  await Promise.all(holes.map((hole) => keepNamesOf(hole, fileSystem)));
+  await Promise.all(targets.map((target) => syncNamesIn(target, fileSystem)));
 }
 
-async function keepNamesOf(
-  { directory, mailings }: Pigeonhole,
+async function syncNamesIn(
+  { directory, publications }: TargetDirectory,
   fileSystem: FileSystem,
 ): Promise<void> {
   try {
     await fileSystem.sync(directory);
   } catch (cause) {
-    for (const one of mailings) {
+    for (const one of publications) {
       if (one.state !== "renamed") continue;
       one.state = "logged";
-      one.obstacle = cause;
+      one.failure = cause;
     }
   }
 }

@@ -8,7 +8,7 @@ import type { Marks } from "../../journal/index.ts";
 import { createKnownMailboxes } from "../../maildir/index.ts";
 import { systemClock as clock, nodeFileSystem as fileSystem } from "../../system/index.ts";
 import { localPorter } from "./file-worker.ts";
-import { mailing } from "./publication.ts";
+import { publication } from "./publication.ts";
 import { Publisher } from "./publisher.ts";
 import { Staging } from "./staging.ts";
 
@@ -44,7 +44,7 @@ test("nothing is renamed into a mailbox before DURABLE is in the log, nor PUBLIS
     ...{ mailbox: "bob", volume: "v", id, folder: "new" as const, fileName: id },
     ...{ receivedMs: undefined, tries: 0, head: Buffer.from("body"), large: undefined },
   };
-  publisher.add([mailing(1n, record, join(root, "bob"))], 1n);
+  publisher.add([publication(1n, record, join(root, "bob"))], 1n);
   publisher.goLive();
 
   const durable = await nextMark();

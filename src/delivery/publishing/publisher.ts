@@ -1,21 +1,23 @@
 /**
- * The publisher of one mail file system: takes what the log has acknowledged, and sees it into the
- * mailboxes. It works in rounds, for all mailboxes together, and one after the other:
+ * The publisher of one volume: moves acknowledged messages from the log into their mailboxes. It works
+ * in rounds, one after the other, each for all mailboxes of the volume:
  *
  * stage → DURABLE in the log → rename → flush the names → PUBLISHED in the log.
  *
- * Nothing is renamed before the DURABLE that covers it has been written: until then the log alone says
- * what a missing file means, from then on the file system does (zones.ts). A round that fails changes no
- * mark and is repeated after a pause; what is done of it is not done twice.
+ * No message is renamed before the DURABLE that covers it is in the log: until then the log alone says
+ * what a missing file means, from then on the file system does (recovery/next-step.ts). A round that
+ * fails raises no mark and is repeated after a pause; it does not redo what is done already.
  */
 import { generationOf, type Lsn, type Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
-import type { Clock, FileSystem, TimerHandle } from "../../system/index.ts";
+import { type Clock, type FileSystem, invariant, type TimerHandle } from "../../system/index.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 import type { Porter } from "./file-worker.ts";
-import { fateOf, moveToOrphans, pauseMs } from "./orphans.ts";
-import { type Mailing, spaceOf } from "./publication.ts";
+import { afterFailure, moveToOrphans, retryPauseMs } from "./orphans.ts";
+import { type Publication, spaceOf } from "./publication.ts";
+import { PublicationQueue } from "./publication-queue.ts";
 import { publishAll } from "./publish-round.ts";
+import { dueInMs, isHeld, mayWaitMs, pauseMs, publishableUpTo } from "./schedule.ts";
 import type { Staging } from "./staging.ts";
 
 export interface PublisherTools {
@@ -25,11 +27,11 @@ export interface PublisherTools {
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly staging: Staging;
-  /** What the log says already. */
+  /** The marks in the log. */
   readonly marks: Marks;
   /**
-   * Writes this file system's marks to the log, with the next frame or, if none comes within so many
-   * milliseconds, by a write of their own; durable on return.
+   * Raises this volume's marks in the log: with the next frame or, if none comes within `withinMs`, by
+   * a write of their own. Durable on return.
    */
   readonly mark: (marks: Partial<Marks>, withinMs: number) => Promise<void>;
   /** Writes records to the log once more and returns their new lsns. */
@@ -40,139 +42,129 @@ export interface PublisherTools {
 }
 
 export type PublisherEvent =
-  /** These are in their mailboxes, durably; memory they held is free. */
-  | { readonly kind: "published"; readonly mailings: readonly Mailing[] }
+  /** These are in their mailboxes, durably; the memory they took is free. */
+  | { readonly kind: "published"; readonly publications: readonly Publication[] }
   /** These are in `orphans/`, durably. */
-  | { readonly kind: "orphaned"; readonly mailings: readonly Mailing[] }
-  /** A round failed, or after that one succeeded (`undefined`). */
-  | { readonly kind: "trouble"; readonly cause: unknown };
+  | { readonly kind: "orphaned"; readonly publications: readonly Publication[] }
+  /** A round failed after one that succeeded, or the other way round (`undefined`). */
+  | { readonly kind: "failure"; readonly cause: unknown };
 
-const longestPauseAfterFailureMs = 30_000;
-/** How long marks wait for a frame to ride with while mail is coming in: a few commits. */
-const rideMs = 20;
+/**
+ * `idle`: no round is planned, because nothing is left to do or recovery is not finished.
+ * `waiting`: a timer starts the next round. `backing off`: the same, after a round that failed.
+ * `round`: a round runs. `closed`: no round starts by itself; `close` runs the last ones.
+ *
+ * idle → waiting | round; waiting | backing off → round; round → idle | waiting | backing off | round;
+ * any → closed.
+ */
+type State = "idle" | "waiting" | "backing off" | "round" | "closed";
 
 export class Publisher {
   readonly #tools: PublisherTools;
-  #queue: Mailing[] = [];
-  #bytes = 0;
-  /** Octets published since what is held was last written to the log. */
-  #passedBytes = 0;
-  #marks: Marks;
-  /** Frames up to here have been handed over, so marks may go so far. */
-  #reach: Lsn = 0n;
-  /** What of it the round under way knows. */
-  #roundReach: Lsn = 0n;
-  /** Before that, recovery hands over frames of the past, and asks for each round itself. */
-  #isLive = false;
-  /** Large bodies to be removed once PUBLISHED has passed them. */
-  #spent: { readonly name: string; readonly lsn: Lsn }[] = [];
-  #round: Promise<void> | undefined;
+  #state: State = "idle";
+  /** Set while the state is `waiting` or `backing off`. */
   #timer: TimerHandle | undefined;
+  #running: Promise<void> | undefined;
   #lastStartMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  #trouble: unknown;
-  #closed = false;
+  #failure: unknown;
+  /** False during recovery, which hands over frames of the past and asks for each round itself. */
+  #isLive = false;
+  readonly #queue = new PublicationQueue();
+  #marks: Marks;
+  /** The highest lsn handed over: marks may go so far. */
+  #reach: Lsn = 0n;
+  /** The highest lsn the current round covers. */
+  #roundReach: Lsn = 0n;
+  /** Bytes published since held messages were last logged again. */
+  #publishedBytes = 0;
 
   constructor(tools: PublisherTools) {
     this.#tools = tools;
     this.#marks = tools.marks;
   }
 
-  /** Why the last round failed; `undefined` when it did not. */
-  get trouble(): unknown {
-    return this.#trouble;
+  /** Why the last round failed; `undefined` when it succeeded. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
-  get pending(): number {
-    return this.#queue.length;
+  /** The messages that are not published yet, and the bytes they take on the volume. */
+  get pending(): { readonly messages: number; readonly bytes: number } {
+    return { messages: this.#queue.all.length, bytes: this.#queue.bytes };
   }
 
-  get pendingBytes(): number {
-    return this.#bytes;
-  }
-
-  /** Files in staging that are still needed. */
+  /** Names of the files in staging that are still needed. */
   get stagedNames(): ReadonlySet<string> {
-    const names = this.#queue.flatMap(({ record }) => [record.id, record.large?.name ?? record.id]);
-    return new Set(names);
+    return this.#queue.fileNames;
   }
 
   /** Takes over the messages of one frame, in the log's order. */
-  add(mailings: readonly Mailing[], lsn: Lsn): void {
-    this.take(mailings, lsn);
+  add(publications: readonly Publication[], lsn: Lsn): void {
+    invariant(lsn >= this.#reach, "frames are handed over in the log's order");
+    this.take(publications, lsn);
     this.#schedule();
   }
 
-  /** Takes over messages without beginning a round: recovery calls {@link finish}. */
-  take(mailings: readonly Mailing[], lsn: Lsn): void {
-    for (const one of mailings) {
-      this.#queue.push(one);
-      this.#bytes += spaceOf(one.record);
-    }
+  /** Takes over messages without starting a round: recovery calls {@link finish}. */
+  take(publications: readonly Publication[], lsn: Lsn): void {
+    this.#queue.push(publications);
     this.#reach = lsn;
   }
 
-  /** One round for what was taken. @throws the error that made it fail */
+  /** Runs one round for the messages taken. @throws the error that made it fail */
   async finish(): Promise<void> {
-    this.#queue.sort(byLsn);
+    this.#queue.sort();
     await this.#run();
-    if (this.#trouble !== undefined) throw this.#trouble;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Ends recovery: rounds come by themselves from now on. */
+  /** Ends recovery: from now on rounds start by themselves. */
   goLive(): void {
     this.#isLive = true;
-    const last = this.#queue.at(-1)?.lsn ?? 0n;
+    const last = this.#queue.all.at(-1)?.lsn ?? 0n;
     if (last > this.#reach) this.#reach = last;
     this.#schedule();
   }
 
-  /** Runs rounds until nothing is left that could be published now. */
+  /** Runs rounds until one fails or nothing is left that could be published now. */
   async close(): Promise<void> {
-    this.#closed = true;
     this.#cancelTimer();
-    await this.#round;
-    while (this.#hasWork()) {
+    this.#state = "closed";
+    await this.#running;
+    while ((this.#dueInMs() ?? 1) <= 0) {
       await this.#run();
-      if (this.#trouble !== undefined) break;
+      if (this.#failure !== undefined) break;
     }
     await this.#tools.staging.close();
   }
 
-  #hasWork(): boolean {
-    return (this.#dueInMs() ?? 1) <= 0;
-  }
-
-  #schedule(): void {
-    const dueInMs = this.#dueInMs();
-    if (!this.#isLive || this.#closed || this.#round || dueInMs === undefined) return;
-    this.#cancelTimer();
-    const { clock } = this.#tools;
-    const delayMs = Math.max(dueInMs, this.#pauseMs());
-    if (delayMs <= 0) void this.#run();
-    else this.#timer = clock.setTimeout(() => void this.#run(), delayMs);
-  }
-
-  /** At once when the last round is long past; else half the bound apart, the rest is the round's. */
-  #pauseMs(): number {
-    const { clock, publishWithinMs } = this.#tools;
-    const backoffMs = 100 * 2 ** this.#failures;
-    const apartMs =
-      this.#failures > 0 ? Math.min(longestPauseAfterFailureMs, backoffMs) : publishWithinMs / 2;
-    return this.#lastStartMs + apartMs - clock.now();
-  }
-
-  /** How long until there is something to do; `undefined` when nothing is left. */
   #dueInMs(): number | undefined {
-    if (this.#publishable > this.#marks.published) return 0;
-    if (this.#queue.length === 0) return this.#reach > this.#marks.durable ? 0 : undefined;
-    const nowMs = this.#tools.clock.now();
-    let dueInMs = Number.POSITIVE_INFINITY;
-    for (const one of this.#queue) {
-      if (!isHeld(one)) return 0;
-      dueInMs = Math.min(dueInMs, one.notBeforeMs - nowMs);
+    return dueInMs(this.#backlog, this.#tools.clock.now());
+  }
+
+  get #backlog() {
+    return { queue: this.#queue.all, reach: this.#reach, marks: this.#marks };
+  }
+
+  /** Starts the next round, or the timer for it. */
+  #schedule(): void {
+    if (!this.#isLive || this.#state === "round" || this.#state === "closed") return;
+    const workInMs = this.#dueInMs();
+    if (workInMs === undefined) return;
+    this.#cancelTimer();
+    const { clock, publishWithinMs } = this.#tools;
+    const rounds = { lastStartMs: this.#lastStartMs, failures: this.#failures, publishWithinMs };
+    const delayMs = Math.max(workInMs, pauseMs(rounds, clock.now()));
+    if (delayMs <= 0) {
+      void this.#run();
+      return;
     }
-    return dueInMs;
+    this.#timer = clock.setTimeout(() => {
+      this.#timer = undefined;
+      void this.#run();
+    }, delayMs);
+    this.#state = this.#failures > 0 ? "backing off" : "waiting";
   }
 
   #cancelTimer(): void {
@@ -181,135 +173,107 @@ export class Publisher {
   }
 
   #run(): Promise<void> {
-    this.#timer = undefined;
+    invariant(this.#running === undefined, "a publisher runs one round at a time");
+    invariant(this.#timer === undefined, "no timer is left when a round starts");
+    if (this.#state !== "closed") this.#state = "round";
     this.#lastStartMs = this.#tools.clock.now();
-    this.#round = this.#publishOnce()
-      .then(
-        () => this.#hasGone(undefined),
-        (cause: unknown) => this.#hasGone(cause),
-      )
-      .finally(() => {
-        this.#round = undefined;
-        this.#schedule();
-      });
-    return this.#round;
+    this.#running = this.#publishOnce().then(
+      () => this.#endRound(undefined),
+      (cause: unknown) => this.#endRound(cause),
+    );
+    return this.#running;
   }
 
-  #hasGone(cause: unknown): void {
-    const changed = (cause === undefined) !== (this.#trouble === undefined);
-    this.#failures = cause === undefined ? 0 : this.#failures + 1;
-    this.#trouble = cause;
-    if (changed) this.#tools.onEvent({ kind: "trouble", cause });
+  /** @param failure `undefined` when the round succeeded. */
+  #endRound(failure: unknown): void {
+    const hasChanged = (failure === undefined) !== (this.#failure === undefined);
+    this.#failures = failure === undefined ? 0 : this.#failures + 1;
+    this.#failure = failure;
+    if (hasChanged) this.#tools.onEvent({ kind: "failure", cause: failure });
+    this.#running = undefined;
+    if (this.#state === "round") this.#state = "idle";
+    this.#schedule();
   }
 
   async #publishOnce(): Promise<void> {
-    const { staging, clock, mark } = this.#tools;
+    const { staging, clock } = this.#tools;
     const reach = this.#reach;
     this.#roundReach = reach;
-    const inReach = this.#queue.filter(({ lsn }) => lsn <= reach);
-    await staging.keep(inReach.filter(({ state }) => state === "logged"));
-    if (reach > this.#marks.durable) {
-      await mark({ durable: reach }, this.#mayWaitMs);
-      this.#marks = { ...this.#marks, durable: reach };
-    }
+    const inReach = this.#queue.all.filter(({ lsn }) => lsn <= reach);
+    await staging.stage(inReach.filter(({ state }) => state === "logged"));
+    if (reach > this.#marks.durable) await this.#mark({ durable: reach });
     const nowMs = clock.now();
     const due = inReach.filter(({ notBeforeMs }) => notBeforeMs <= nowMs);
-    for (const one of due) one.obstacle = undefined;
+    for (const one of due) one.failure = undefined;
     await publishAll(due, this.#tools);
-    await this.#settleBlocked(due.filter(({ obstacle }) => obstacle !== undefined));
+    await this.#handleFailures(due.filter(({ failure }) => failure !== undefined));
     const published = due.filter(({ state }) => state === "published");
-    this.#dismiss(published);
-    this.#tools.onEvent({ kind: "published", mailings: published });
+    this.#publishedBytes += this.#queue.remove(published);
+    this.#tools.onEvent({ kind: "published", publications: published });
     await this.#markPublished();
-    await this.#carryForward();
+    await this.#logHeldAgain();
   }
 
-  /** So that the marks can pass: what was not published moves on in the log, or to `orphans/`. */
-  async #settleBlocked(blocked: readonly Mailing[]): Promise<void> {
+  /** Moves failed messages on in the log, or to `orphans/`, so that the marks can pass. */
+  async #handleFailures(failed: readonly Publication[]): Promise<void> {
     const { staging, clock, onEvent } = this.#tools;
-    const orphans = blocked.filter(
-      ({ state, obstacle, record }) =>
-        state === "staged" && fateOf(obstacle, record.tries + 1) === "orphan",
+    const orphans = failed.filter(
+      ({ state, failure, record }) =>
+        state === "staged" && afterFailure(failure, record.tries + 1) === "orphan",
     );
     if (orphans.length > 0) {
       await moveToOrphans(orphans, staging, this.#tools);
-      this.#dismiss(orphans);
-      onEvent({ kind: "orphaned", mailings: orphans });
+      this.#publishedBytes += this.#queue.remove(orphans);
+      onEvent({ kind: "orphaned", publications: orphans });
     }
-    const again = blocked.filter((one) => !orphans.includes(one));
+    const again = failed.filter((one) => !orphans.includes(one));
     if (again.length === 0) return;
     await this.#logAgain(again, 1);
-    for (const one of again) one.notBeforeMs = clock.now() + pauseMs(one.record.tries);
+    for (const one of again) one.notBeforeMs = clock.now() + retryPauseMs(one.record.tries);
   }
 
   /**
-   * What waits for its next attempt moves on in the log when more than it has been published behind it:
-   * mail for a mailbox that cannot be written must not keep the segments that others need.
+   * Logs held messages again once more bytes than theirs were published behind them: mail for a mailbox
+   * that refuses it must not occupy the segments that other mail needs.
    */
-  async #carryForward(): Promise<void> {
+  async #logHeldAgain(): Promise<void> {
     const generation = generationOf(this.#reach);
-    const behind = this.#queue.filter(
+    const behind = this.#queue.all.filter(
       (one) => isHeld(one) && generationOf(one.lsn) < generation && one.lsn <= this.#marks.durable,
     );
     const bytes = behind.reduce((sum, { record }) => sum + spaceOf(record), 0);
-    if (behind.length === 0 || this.#passedBytes < bytes) return;
+    if (behind.length === 0 || this.#publishedBytes < bytes) return;
     await this.#logAgain(behind, 0);
-    this.#passedBytes = 0;
+    this.#publishedBytes = 0;
   }
 
-  async #logAgain(mailings: readonly Mailing[], triesMore: 0 | 1): Promise<void> {
-    const records = mailings.map(({ record }) => ({ ...record, tries: record.tries + triesMore }));
-    const numbers = await this.#tools.logAgain(records);
-    for (const [position, one] of mailings.entries()) {
-      one.lsn = numbers[position]!;
+  async #logAgain(messages: readonly Publication[], failures: 0 | 1): Promise<void> {
+    const records = messages.map(({ record }) => ({ ...record, tries: record.tries + failures }));
+    const lsns = await this.#tools.logAgain(records);
+    invariant(lsns.length === records.length, "each record logged again has one lsn");
+    for (const [position, one] of messages.entries()) {
+      one.lsn = lsns[position]!;
       one.record = records[position]!;
     }
-    this.#queue.sort(byLsn);
-    const last = numbers.at(-1)!;
+    this.#queue.sort();
+    const last = lsns.at(-1) ?? 0n;
     if (this.#isLive && last > this.#reach) this.#reach = last;
   }
 
-  /** Mail that came since the round began says that more is coming, and a frame with it. */
-  get #mayWaitMs(): number {
-    return this.#reach > this.#roundReach ? rideMs : 0;
-  }
-
-  /** How far PUBLISHED may go: up to the first message that is not done, and never past DURABLE. */
-  get #publishable(): Lsn {
-    const open = this.#queue[0];
-    const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;
-    return done < this.#marks.durable ? done : this.#marks.durable;
+  /** Raises marks in the log; they are durable on return. */
+  async #mark(raised: Partial<Marks>): Promise<void> {
+    const { durable, published } = { ...this.#marks, ...raised };
+    const isRaised = durable >= this.#marks.durable && published >= this.#marks.published;
+    invariant(isRaised && published <= durable, "marks only rise, PUBLISHED never past DURABLE");
+    await this.#tools.mark(raised, mayWaitMs(this.#reach, this.#roundReach));
+    this.#marks = { durable, published };
   }
 
   async #markPublished(): Promise<void> {
-    // What was added meanwhile is open, so the mark cannot pass it.
-    const published = this.#publishable;
+    // Messages added during the round are in the queue, so the mark cannot pass them.
+    const published = publishableUpTo(this.#backlog);
     if (published <= this.#marks.published) return;
-    await this.#tools.mark({ published }, this.#mayWaitMs);
-    this.#marks = { ...this.#marks, published };
-    const inUse = new Set(this.#queue.map(({ record }) => record.large?.name));
-    const passed = this.#spent.filter(({ name, lsn }) => lsn <= published && !inUse.has(name));
-    this.#spent = this.#spent.filter((one) => !passed.includes(one));
-    for (const { name } of passed) this.#tools.staging.remove(name);
+    await this.#mark({ published });
+    for (const name of this.#queue.takeDoneBodies(published)) this.#tools.staging.remove(name);
   }
-
-  #dismiss(done: readonly Mailing[]): void {
-    if (done.length === 0) return;
-    const gone = new Set(done);
-    for (const { lsn, record } of done) {
-      this.#bytes -= spaceOf(record);
-      this.#passedBytes += spaceOf(record);
-      if (record.large) this.#spent.push({ name: record.large.name, lsn });
-    }
-    this.#queue = this.#queue.filter((one) => !gone.has(one));
-  }
-}
-
-function byLsn(a: Mailing, b: Mailing): number {
-  return a.lsn < b.lsn ? -1 : a.lsn > b.lsn ? 1 : 0;
-}
-
-/** Waits for its time: it is staged already, and there is nothing to do for it before. */
-function isHeld({ state, notBeforeMs }: Mailing): boolean {
-  return state === "staged" && notBeforeMs > 0;
 }

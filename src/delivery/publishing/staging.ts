@@ -1,10 +1,10 @@
 /**
- * The staging directory of one mail file system: files are made there, and made durable, before any
- * reader can see them.
+ * The staging directory of one volume: files are written there and made durable before any reader can
+ * see them.
  *
  * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the next
- * flush succeeds. So what was not kept is written once more, each message to a new file that is flushed
- * on a descriptor held since it was made. A flush of the whole file system counts only when its
+ * flush succeeds. So after a failure every message is written once more, to a new file that is flushed
+ * on a descriptor held since the file was made. A flush of the whole file system counts only when its
  * descriptor is older than the files (system/file-system-sync.ts).
  */
 import { writeBody } from "../../maildir/index.ts";
@@ -14,13 +14,13 @@ import { errnoOf } from "../errors.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 import { stagingNames } from "../volumes/staging-directories.ts";
 import { createNew, inSlices, type Porter } from "./file-worker.ts";
-import type { Mailing } from "./publication.ts";
+import type { Publication } from "./publication.ts";
 
 export interface StagingTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly porter: Porter;
-  /** Opens a flush of the file system a directory lies on; `undefined` where there is none. */
+  /** Opens a flush of the file system that holds a directory; `undefined` where there is none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
 
@@ -41,35 +41,34 @@ export class Staging {
   /**
    * Writes these messages and makes data and names durable; then they are `"staged"`.
    *
-   * @throws the errno error when the disk did not keep them, at the second try. They may be kept by a
-   *   later call.
+   * @throws the errno error of the second try, when both failed. A later call may still succeed.
    */
-  async keep(mailings: readonly Mailing[]): Promise<void> {
-    if (mailings.length === 0) return;
+  async stage(publications: readonly Publication[]): Promise<void> {
+    if (publications.length === 0) return;
     const sync = await this.bulkSync();
     try {
-      if (sync && syncPlan("data", mailings.length) === "bulk") {
-        await this.#keepTogether(mailings, sync);
-      } else await this.#keepEach(mailings);
+      if (sync && syncPlan("data", publications.length) === "bulk") {
+        await this.#stageInBulk(publications, sync);
+      } else await this.#stageEach(publications);
     } catch {
-      // Whose data was lost is not known, or cannot be put right: all of it again, to new files.
-      await this.#keepEach(mailings);
+      // Which data was lost is not known, or cannot be repaired: write all of it again, to new files.
+      await this.#stageEach(publications);
     }
-    for (const mailing of mailings) mailing.state = "staged";
+    for (const publication of publications) publication.state = "staged";
   }
 
-  /** A flush of this file system, opened now if there is none: before what it shall vouch for. */
+  /** The flush of this file system, opened now if there is none: it covers only files made later. */
   async bulkSync(): Promise<FileSystemSync | undefined> {
     if (this.#helper?.usable) return this.#helper;
-    const spent = this.#helper;
-    if (this.#helperTried && spent === undefined) return undefined;
+    const failed = this.#helper;
+    if (this.#helperTried && failed === undefined) return undefined;
     this.#helperTried = true;
     this.#helper = await this.#tools.openFileSystemSync(this.path).catch(() => undefined);
-    await spent?.close();
+    await failed?.close();
     return this.#helper;
   }
 
-  /** Makes what was renamed away from here durable: else btrfs may keep both names. */
+  /** Makes renames out of this directory durable: otherwise btrfs may keep both names. */
   async syncNames(): Promise<void> {
     const directory = this.#tools.fileSystem.openDirectory(this.path);
     try {
@@ -83,7 +82,7 @@ export class Staging {
     return `${this.path}/${name}`;
   }
 
-  /** Removes a file of staging if it is there. */
+  /** Removes a file from staging if it exists. */
   remove(name: string): void {
     try {
       this.#tools.fileSystem.unlink(this.pathOf(name));
@@ -93,10 +92,12 @@ export class Staging {
   }
 
   /**
-   * Removes what a crash left here and the log does not speak of, and returns how many files that was.
-   * When the log was not read without an anomaly it may have spoken of it: then it is set aside instead.
+   * Removes files that a crash left here and the log does not mention. A damaged log may have mentioned
+   * them: then they are moved to `aside/` instead.
    *
    * @param referenced Names that are still needed.
+   * @param isSound Whether the log was read without damage.
+   * @returns How many files were removed or moved.
    */
   sweep(referenced: ReadonlySet<string>, isSound: boolean): number {
     const { fileSystem } = this.#tools;
@@ -116,9 +117,9 @@ export class Staging {
     await this.#helper?.close();
   }
 
-  async #keepTogether(mailings: readonly Mailing[], sync: FileSystemSync): Promise<void> {
+  async #stageInBulk(publications: readonly Publication[], sync: FileSystemSync): Promise<void> {
     const { fileSystem, porter } = this.#tools;
-    const { small = [], large = [] } = Object.groupBy(mailings, ({ record }) =>
+    const { small = [], large = [] } = Object.groupBy(publications, ({ record }) =>
       record.large ? "large" : "small",
     );
     await porter.write(
@@ -132,23 +133,23 @@ export class Staging {
     await sync.sync();
   }
 
-  async #keepEach(mailings: readonly Mailing[]): Promise<void> {
+  async #stageEach(publications: readonly Publication[]): Promise<void> {
     const { fileSystem, clock } = this.#tools;
     const directory = fileSystem.openDirectory(this.path);
     try {
-      await inSlices(mailings, clock, (slice) => this.#keepSlice(slice));
+      await inSlices(publications, clock, (slice) => this.#stageSlice(slice));
       await fileSystem.sync(directory);
     } finally {
       fileSystem.close(directory);
     }
   }
 
-  async #keepSlice(mailings: readonly Mailing[]): Promise<void> {
+  async #stageSlice(publications: readonly Publication[]): Promise<void> {
     const { fileSystem } = this.#tools;
     const files: Descriptor[] = [];
     try {
-      for (const { record } of mailings) files.push(this.#write(record));
-      const flushes = mailings.map(({ record }, position) => {
+      for (const { record } of publications) files.push(this.#write(record));
+      const flushes = publications.map(({ record }, position) => {
         const file = files[position]!;
         // fdatasync(2) may leave out the modification time, which matters only where we set it.
         return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);

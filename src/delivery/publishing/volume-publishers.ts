@@ -1,4 +1,7 @@
-/** The branches of the post office: for each mail file system its staging directory and publisher. */
+/**
+ * The publishers of one journal: for each volume its staging directory and the publisher that empties
+ * it. A volume that fails holds up no other.
+ */
 import type { Journal, Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
 import type { Volume } from "../volumes/volumes.ts";
@@ -6,53 +9,53 @@ import type { FrameLog } from "./frame-log.ts";
 import { Publisher, type PublisherEvent } from "./publisher.ts";
 import { Staging, type StagingTools } from "./staging.ts";
 
-export interface Branch {
+export interface VolumePublisher {
   readonly volume: Volume;
   readonly staging: Staging;
   readonly publisher: Publisher;
 }
 
-export interface BranchTools extends StagingTools {
+export interface VolumePublisherTools extends StagingTools {
   readonly journal: Journal;
   readonly log: FrameLog;
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly publishWithinMs: number;
-  /** What the log said when it was opened. */
+  /** The marks that were in the log when it was opened, by volume. */
   readonly marks: ReadonlyMap<string, Marks>;
-  /** Whether the log was read without an anomaly. */
+  /** Whether the log was read without damage. */
   readonly isSound: boolean;
-  readonly onEvent: (branch: Branch, event: PublisherEvent) => void;
+  readonly onEvent: (volumePublisher: VolumePublisher, event: PublisherEvent) => void;
 }
 
-export class Branches {
-  readonly #tools: BranchTools;
-  readonly #byVolume = new Map<string, Branch>();
+export class VolumePublishers {
+  readonly #tools: VolumePublisherTools;
+  readonly #byVolume = new Map<string, VolumePublisher>();
 
-  constructor(tools: BranchTools) {
+  constructor(tools: VolumePublisherTools) {
     this.#tools = tools;
   }
 
-  /** The branch for a file system; opened here if the log owes it nothing. */
-  of(volume: Volume): Branch {
+  /** The publisher of a volume; opened and live at once if the log holds nothing for the volume. */
+  of(volume: Volume): VolumePublisher {
     const known = this.#byVolume.get(volume.id);
     if (known) return known;
-    const branch = this.open(volume);
-    branch.staging.sweep(new Set(), this.#tools.isSound);
-    branch.publisher.goLive();
-    return branch;
+    const opened = this.open(volume);
+    opened.staging.sweep(new Set(), this.#tools.isSound);
+    opened.publisher.goLive();
+    return opened;
   }
 
-  get all(): readonly Branch[] {
+  get all(): readonly VolumePublisher[] {
     return [...this.#byVolume.values()];
   }
 
-  /** Messages in the log that are not published yet, and their octets. */
+  /** Messages in the log that are not published yet, and the bytes they take on their volumes. */
   get pending(): { readonly messages: number; readonly bytes: number } {
-    const publishers = this.all.map(({ publisher }) => publisher);
+    const pending = this.all.map(({ publisher }) => publisher.pending);
     return {
-      messages: publishers.reduce((sum, { pending }) => sum + pending, 0),
-      bytes: publishers.reduce((sum, { pendingBytes }) => sum + pendingBytes, 0),
+      messages: pending.reduce((sum, { messages }) => sum + messages, 0),
+      bytes: pending.reduce((sum, { bytes }) => sum + bytes, 0),
     };
   }
 
@@ -60,8 +63,8 @@ export class Branches {
     await Promise.all(this.all.map(({ publisher }) => publisher.close()));
   }
 
-  /** Opens a branch whose debts are to be paid before it goes live. */
-  open(volume: Volume): Branch {
+  /** Opens the publisher of a volume that has mail in the log; recovery makes it live. */
+  open(volume: Volume): VolumePublisher {
     const { journal, log, marks, onEvent, ...tools } = this.#tools;
     const staging = new Staging(volume.staging, tools);
     const publisher: Publisher = new Publisher({
@@ -70,10 +73,10 @@ export class Branches {
       marks: marks.get(volume.id) ?? { durable: 0n, published: 0n },
       mark: (reached, withinMs) => journal.mark(volume.id, reached, { withinMs }),
       logAgain: (records) => log.writeAgain(records, [volume]),
-      onEvent: (event) => onEvent(branch, event),
+      onEvent: (event) => onEvent(opened, event),
     });
-    const branch = { volume, staging, publisher };
-    this.#byVolume.set(volume.id, branch);
-    return branch;
+    const opened = { volume, staging, publisher };
+    this.#byVolume.set(volume.id, opened);
+    return opened;
   }
 }

@@ -8,7 +8,7 @@ import { sizeOf } from "../publishing/publication.ts";
 import { identityIn, recognises } from "../volumes/identity.ts";
 import { decodeBatch, pathOfStored } from "../volumes/records.ts";
 import { stagingIn } from "../volumes/staging-directories.ts";
-import { type Step, stepFor } from "./next-step.ts";
+import { type NextStep, nextStep } from "./next-step.ts";
 import { indexOf, stagedAs } from "./replay.ts";
 
 export interface InspectJournalOptions {
@@ -75,7 +75,7 @@ export async function inspectJournal(options: InspectJournalOptions): Promise<Jo
     for (const record of decodeBatch(await frame.read()).records) {
       const tally = volumes.get(record.volume);
       if (tally === undefined) continue;
-      const step = stepFor({
+      const step = nextStep({
         lsn: frame.lsn,
         highestLsn: index.highest.get(record.id) ?? frame.lsn,
         marks: recovery.marks.get(record.volume) ?? { durable: 0n, published: 0n },
@@ -99,17 +99,17 @@ interface Tally {
   readonly home: string;
   readonly staging: string;
   readonly isRecognised: boolean;
-  readonly steps: Partial<Record<Step, number>>;
+  readonly steps: Partial<Record<NextStep, number>>;
   owedBytes: number;
 }
 
-function isOwed(step: Step): boolean {
+function isOwed(step: NextStep): boolean {
   return ["stage again", "publish", "remove from staging", "keep"].includes(step);
 }
 
 function inspected(tally: Tally, mailboxes: ReadonlySet<string> = new Set()): InspectedVolume {
   const { home, staging, isRecognised, steps, owedBytes } = tally;
-  const count = (step: Step) => steps[step] ?? 0;
+  const count = (step: NextStep) => steps[step] ?? 0;
   return {
     ...{ home, staging, isRecognised, owedBytes },
     toRestore: count("stage again"),

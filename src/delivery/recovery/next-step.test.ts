@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Staged, stepFor } from "./next-step.ts";
+import { nextStep, type Staged } from "./next-step.ts";
 
 const lsn = fc.bigInt({ min: 1n, max: 12n });
 const facts = fc.record({
@@ -23,7 +23,7 @@ function decide(given: {
 }) {
   let looked = false;
   const marks = { published: given.published, durable: given.published + given.further };
-  const step = stepFor({
+  const step = nextStep({
     lsn: given.lsn,
     highestLsn: given.lsn + given.ahead,
     marks,

@@ -13,7 +13,7 @@ import type { Lsn, Marks } from "../../journal/index.ts";
 /** What stands in staging under the message's name. */
 export type Staged = "absent" | "only name" | "one of several names";
 
-export type Step =
+export type NextStep =
   /** A later frame speaks of the same message. */
   | "leave to later frame"
   /** All that was promised is done. */
@@ -40,7 +40,7 @@ export interface Facts {
   readonly staged: () => Staged;
 }
 
-export function stepFor({ lsn, highestLsn, marks, recognised, staged }: Facts): Step {
+export function nextStep({ lsn, highestLsn, marks, recognised, staged }: Facts): NextStep {
   if (lsn < highestLsn) return "leave to later frame";
   if (lsn <= marks.published) return "nothing";
   if (!recognised) return "keep";

@@ -7,7 +7,7 @@
 import type { Recovery } from "../../journal/index.ts";
 import type { Clock, FileSystem } from "../../system/index.ts";
 import type { RecoveryReport } from "../committer.ts";
-import type { Branches } from "../publishing/volume-publishers.ts";
+import type { VolumePublishers } from "../publishing/volume-publishers.ts";
 import type { Volumes } from "../volumes/volumes.ts";
 import { type Counts, indexOf, type LogIndex, replayVolume } from "./replay.ts";
 
@@ -16,7 +16,7 @@ export interface RecovererTools {
   readonly clock: Clock;
   readonly root: string | undefined;
   readonly volumes: Volumes;
-  readonly branches: Branches;
+  readonly publishers: VolumePublishers;
 }
 
 const retryMs = 5000;
@@ -77,7 +77,7 @@ export class Recoverer {
   }
 
   async #recover(id: string, index: LogIndex, stalled: () => void): Promise<void> {
-    const { volumes, branches, fileSystem, root } = this.#tools;
+    const { volumes, publishers, fileSystem, root } = this.#tools;
     const { frames, marks, damage } = this.#recovery;
     const { stored, starts } = index.volumes.get(id)!;
     const home = volumes.homeOfStored(stored);
@@ -95,7 +95,7 @@ export class Recoverer {
     };
     try {
       const volume = await persist(() => volumes.openKnown(stored, starts));
-      const { staging, publisher } = branches.open(volume);
+      const { staging, publisher } = publishers.open(volume);
       const owed = marks.get(id) ?? { durable: 0n, published: 0n };
       const tools = { fileSystem, root, staging, publisher, marks: owed, persist };
       const counts = await replayVolume(id, frames, index, tools);

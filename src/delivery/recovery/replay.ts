@@ -10,8 +10,8 @@ import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../../journal/index.ts";
 import type { FileSystem } from "../../system/index.ts";
 import { errnoOf } from "../errors.ts";
-import { mustBeIntact } from "../publishing/large-bodies.ts";
-import { type Mailing, mailing, spaceOf } from "../publishing/publication.ts";
+import { assertIntact } from "../publishing/large-bodies.ts";
+import { type Publication, publication, spaceOf } from "../publishing/publication.ts";
 import type { Publisher } from "../publishing/publisher.ts";
 import type { Staging } from "../publishing/staging.ts";
 import {
@@ -20,7 +20,7 @@ import {
   type StoredRecord,
   type StoredVolume,
 } from "../volumes/records.ts";
-import { type Staged, type Step, stepFor } from "./next-step.ts";
+import { type NextStep, nextStep, type Staged } from "./next-step.ts";
 
 /** What the log says, without the bodies. */
 export interface LogIndex {
@@ -31,7 +31,7 @@ export interface LogIndex {
 }
 
 /** Steps taken, counted. */
-export type Counts = Partial<Record<Step, number>>;
+export type Counts = Partial<Record<NextStep, number>>;
 
 /** Reads the whole log once. @throws {DeliveryError} ERR_DELIVERY_JOURNAL for a frame not understood */
 export async function indexOf(frames: readonly RecoveredFrame[]): Promise<LogIndex> {
@@ -72,7 +72,7 @@ export async function replayVolume(
 ): Promise<Counts> {
   const { publisher, persist, marks } = tools;
   const counts: Counts = {};
-  let chunk: Mailing[] = [];
+  let chunk: Publication[] = [];
   let bytes = 0;
   for (const frame of frames) {
     if (!frame.volumes.includes(volume) || frame.lsn <= marks.published) continue;
@@ -94,8 +94,8 @@ export async function replayVolume(
   if (last) await finished(chunk, last.lsn);
   return counts;
 
-  async function finished(mailings: readonly Mailing[], lsn: Lsn): Promise<void> {
-    publisher.take(mailings, lsn);
+  async function finished(publications: readonly Publication[], lsn: Lsn): Promise<void> {
+    publisher.take(publications, lsn);
     await persist(() => publisher.finish());
   }
 }
@@ -106,17 +106,17 @@ function begun(
   highestLsn: Lsn,
   record: StoredRecord,
   tools: ReplayTools,
-): { readonly step: Step; readonly todo: Mailing | undefined } {
+): { readonly step: NextStep; readonly todo: Publication | undefined } {
   const { fileSystem, root, staging, marks } = tools;
   const staged = () => stagedAs(record.id, staging.path, fileSystem);
-  const step = stepFor({ lsn, highestLsn, marks, recognised: true, staged });
-  const todo = (state: Mailing["state"]) => ({
+  const step = nextStep({ lsn, highestLsn, marks, recognised: true, staged });
+  const todo = (state: Publication["state"]) => ({
     step,
-    todo: mailing(lsn, record, pathOfStored(record.mailbox, root), state),
+    todo: publication(lsn, record, pathOfStored(record.mailbox, root), state),
   });
   switch (step) {
     case "stage again":
-      if (record.large) mustBeIntact(record.large, staging, fileSystem);
+      if (record.large) assertIntact(record.large, staging, fileSystem);
       return todo("logged");
     case "publish":
       return todo("staged");

@@ -50,8 +50,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "publish-round.ts",
-        "if (meant === undefined || found === meant) return",
-        'if (meant === undefined || found !== "") return',
+        "if (expected === undefined || found === expected) return",
+        'if (expected === undefined || found !== "") return',
       ],
     ],
     test: "publish-round.test.ts",
@@ -61,8 +61,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "publisher.ts",
-        "const numbers = await this.#tools.logAgain(records);",
-        "const numbers = records.map(() => this.#reach + 1n);",
+        "const lsns = await this.#tools.logAgain(records);",
+        "const lsns = records.map(() => this.#reach + 1n);",
       ],
     ],
     test: cases,
@@ -82,7 +82,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "what waits for its next attempt moves on in the log",
-    edits: [["publisher.ts", "    await this.#carryForward();\n", ""]],
+    edits: [["publisher.ts", "    await this.#logHeldAgain();\n", ""]],
     test: "held-mail.test.ts",
     only: "^while it waits",
   },
@@ -91,7 +91,7 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "publish-round.ts",
-        '      one.state = "logged";\n      one.obstacle = cause;',
+        '      one.state = "logged";\n      one.failure = cause;',
         "      void cause;",
       ],
     ],
@@ -115,8 +115,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "staging.ts",
-        "this.#keepSlice(slice));\n      await fileSystem.sync(directory);",
-        "this.#keepSlice(slice));",
+        "this.#stageSlice(slice));\n      await fileSystem.sync(directory);",
+        "this.#stageSlice(slice));",
       ],
     ],
     test: sweep,
@@ -143,14 +143,24 @@ const mutations: readonly Mutation[] = [
   {
     guard: "what was not kept is staged again to new files",
     edits: [
-      ["staging.ts", "      await this.#keepEach(mailings);\n    }\n    for", "    }\n    for"],
+      [
+        "staging.ts",
+        "      await this.#stageEach(publications);\n    }\n    for",
+        "    }\n    for",
+      ],
     ],
     test: cases,
     only: lostBulk,
   },
   {
     guard: "DURABLE is written before the first rename",
-    edits: [["publisher.ts", "      await mark({ durable: reach }, this.#mayWaitMs);\n", ""]],
+    edits: [
+      [
+        "publisher.ts",
+        "await this.#mark({ durable: reach });",
+        "this.#marks = { ...this.#marks, durable: reach };",
+      ],
+    ],
     test: sweep,
     only: eachKill,
   },
@@ -159,8 +169,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "publisher.ts",
-        "      await mark({ durable: reach }, this.#mayWaitMs);\n",
-        "      void mark({ durable: reach }, this.#mayWaitMs);\n",
+        "await this.#mark({ durable: reach });",
+        "{\n      void this.#tools.mark({ durable: reach }, 0);\n      this.#marks = { ...this.#marks, durable: reach };\n    }",
       ],
     ],
     test: "publisher.test.ts",
@@ -187,9 +197,9 @@ const mutations: readonly Mutation[] = [
     guard: "PUBLISHED does not pass what is not published",
     edits: [
       [
-        "publisher.ts",
-        "const done = open !== undefined && open.lsn <= this.#reach ? open.lsn - 1n : this.#reach;",
-        "const done = open === undefined ? this.#reach : this.#reach;",
+        "schedule.ts",
+        "const done = first !== undefined && first.lsn <= reach ? first.lsn - 1n : reach;",
+        "const done = first === undefined ? reach : reach;",
       ],
     ],
     test: cases,
@@ -250,8 +260,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "publisher.ts",
-        "    if (reach > this.#marks.durable) {\n",
-        "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable) {\n",
+        "    if (reach > this.#marks.durable)",
+        "    for (const { record } of inReach) if (record.large) staging.remove(record.large.name);\n    if (reach > this.#marks.durable)",
       ],
     ],
     test: recovery,
