@@ -52,7 +52,6 @@ const floors: Record<string, readonly string[]> = {
     "volumes",
     "options",
     "bulk-sync",
-    "facts",
     "committer",
     "errors",
   ],

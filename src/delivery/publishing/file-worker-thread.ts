@@ -1,38 +1,35 @@
 /** The porter's thread: carries out one list of files after the other, and says how it went. */
-import { parentPort } from "node:worker_threads";
-import { nodeFileSystem } from "../../system/index.ts";
-import { factsOf } from "../facts.ts";
+import { factsOf, nodeFileSystem, type ThreadCall, threadServer } from "../../system/index.ts";
 import { obstacleTo, writeFile } from "./file-worker.ts";
-import type { PorterAnswer, PorterRequest } from "./remote-file-worker.ts";
+import type { Failure, FileProtocol, RenameRequest, WriteRequest } from "./remote-file-worker.ts";
 
-const port = parentPort;
-if (port === null) throw new Error("the porter's thread runs as a worker thread only");
+type Answer = ThreadCall<FileProtocol>["answer"];
 
-port.on("message", (request: PorterRequest) => {
-  if (request.kind === "write") write(request);
-  else rename(request);
+threadServer<FileProtocol>().serve(({ request, answer }) => {
+  if (request.kind === "write") write(request, answer);
+  else rename(request, answer);
 });
 
-function write({ buffer, files }: Extract<PorterRequest, { kind: "write" }>): void {
-  let failure: PorterAnswer["failures"][number] | undefined;
+function write({ buffer, files }: WriteRequest, answer: Answer): void {
+  let failure: Failure | undefined;
   let at = 0;
   for (const [position, { path, length, modifiedMs }] of files.entries()) {
     try {
       const bytes = new Uint8Array(buffer, at, length);
       writeFile({ path, bytes, modifiedMs }, nodeFileSystem);
     } catch (error) {
-      failure = [position, factsOf(error) ?? {}];
+      failure = [position, factsOf(error)];
       break;
     }
     at += length;
   }
-  port?.postMessage({ buffer, failures: failure ? [failure] : [] }, [buffer]);
+  answer({ buffer, failures: failure ? [failure] : [] }, [buffer]);
 }
 
-function rename({ moves }: Extract<PorterRequest, { kind: "rename" }>): void {
-  const failures = moves.flatMap((move, position): PorterAnswer["failures"][number][] => {
+function rename({ moves }: RenameRequest, answer: Answer): void {
+  const failures = moves.flatMap((move, position): Failure[] => {
     const obstacle = obstacleTo(move, nodeFileSystem);
-    return obstacle === undefined ? [] : [[position, factsOf(obstacle) ?? {}]];
+    return obstacle === undefined ? [] : [[position, factsOf(obstacle)]];
   });
-  port?.postMessage({ buffer: undefined, failures });
+  answer({ buffer: undefined, failures });
 }

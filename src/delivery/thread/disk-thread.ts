@@ -5,8 +5,6 @@
  * Calls that touch only the page cache are synchronous here and block nobody else. Flushes are
  * awaited, so the files of the next batch are written while the last one syncs.
  */
-import { parentPort, workerData } from "node:worker_threads";
-import { JournalError } from "../../journal/index.ts";
 import {
   createKnownMailboxes,
   createNameSource,
@@ -15,25 +13,21 @@ import {
   type DeliveryResult,
   deliverAll,
 } from "../../maildir/index.ts";
-import { nodeFileSystem, openFileSystemSync, systemClock } from "../../system/index.ts";
+import {
+  nodeFileSystem,
+  openFileSystemSync,
+  systemClock,
+  threadServer,
+} from "../../system/index.ts";
 import { BulkSync, syncPlan } from "../bulk-sync.ts";
 import { JournalDisk } from "../commit/journal-committer.ts";
 import type { Disk, JournalSettings, RecoveryReport } from "../committer.ts";
-import { factsOf } from "../facts.ts";
 import type { Porter } from "../publishing/file-worker.ts";
 import { remotePorter } from "../publishing/remote-file-worker.ts";
-import {
-  packResults,
-  type ThreadAnswer,
-  type ThreadOptions,
-  type ThreadRequest,
-  unpackBatch,
-} from "./protocol.ts";
+import { type DiskProtocol, packResults, unpackBatch } from "./protocol.ts";
 
-const port = parentPort;
-if (port === null) throw new Error("the disk thread runs as a worker thread only");
-
-const { mailRoot, journal } = workerData as ThreadOptions;
+const thread = threadServer<DiskProtocol>();
+const { mailRoot, journal } = thread.options;
 const bulkSync = new BulkSync();
 const syncEach: DeliverTools = {
   fileSystem: nodeFileSystem,
@@ -49,23 +43,21 @@ else {
   const porter = remotePorter();
   openJournal(journal, porter).then(
     (disk) => serveJournal(disk, porter),
-    (error: unknown) => giveUp(error, porter),
+    (error: unknown) => {
+      void porter.close();
+      thread.notStarted(error);
+    },
   );
 }
 
 function serve(disk: Disk, recovered?: RecoveryReport): void {
-  port?.on("message", (request: ThreadRequest) => {
-    if (request.kind === "close") {
-      void disk.close().finally(() => port?.close());
-      return;
-    }
-    const { batch, bytes, items } = request;
-    disk.commit(unpackBatch(bytes, items)).then(
-      (results) => say({ kind: "committed", batch, results: packResults(results) }),
-      (error: unknown) => say({ kind: "broken", batch, message: String(error) }),
-    );
-  });
-  say({ kind: "started", recovered });
+  thread.serve(
+    ({ request, answer, fail }) => {
+      disk.commit(unpackBatch(request)).then((results) => answer(packResults(results)), fail);
+    },
+    () => disk.close(),
+  );
+  thread.started(recovered);
 }
 
 async function commitSynced(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
@@ -82,7 +74,7 @@ function openJournal(settings: JournalSettings, porter: Porter): Promise<Journal
     openFileSystemSync,
     porter,
     commitSynced: synced.commit,
-    onEvent: (event) => say({ kind: "event", event }),
+    onEvent: (event) => thread.post(event),
   });
 }
 
@@ -94,7 +86,7 @@ function serveJournal(disk: JournalDisk, porter: Porter): void {
     clearTimeout(watch);
     if (disk.accepting !== accepting) {
       accepting = disk.accepting;
-      say({ kind: "event", event: { kind: "accepting", accepting } });
+      thread.post({ kind: "accepting", accepting });
     }
     if (!accepting) watch = setTimeout(look, 1000);
   }
@@ -108,17 +100,4 @@ function serveJournal(disk: JournalDisk, porter: Porter): void {
     }
   };
   serve({ commit, close }, disk.recovered);
-}
-
-function giveUp(error: unknown, porter: Porter): void {
-  void porter.close();
-  const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof JournalError ? error.code : undefined;
-  const cause = factsOf(error instanceof Error ? error.cause : error);
-  say({ kind: "failed", message, code, cause });
-  port?.close();
-}
-
-function say(answer: ThreadAnswer): void {
-  port?.postMessage(answer);
 }

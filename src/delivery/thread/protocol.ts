@@ -5,7 +5,6 @@
  * thread: the caller's own bytes stay untouched, and a small slice of a large pool does not drag the
  * pool along. Errors cross as plain facts, because structured cloning drops an error's own fields.
  */
-import type { JournalErrorCode } from "../../journal/index.ts";
 import {
   type Body,
   type Delivery,
@@ -13,13 +12,13 @@ import {
   type MaildirErrorCode,
   type SpooledBody,
 } from "../../maildir/index.ts";
+import { type ErrorFacts, errorOf, factsOf, type ThreadProtocol } from "../../system/index.ts";
 import type {
   CommitResult,
   JournalDiskEvent,
   JournalSettings,
   RecoveryReport,
 } from "../committer.ts";
-import { errorOf, type Facts, factsOf } from "../facts.ts";
 
 export interface ThreadOptions {
   readonly mailRoot?: string | undefined;
@@ -27,32 +26,19 @@ export interface ThreadOptions {
   readonly journal?: JournalSettings | undefined;
 }
 
-export type ThreadRequest =
-  | {
-      readonly kind: "commit";
-      readonly batch: number;
-      readonly bytes: ArrayBuffer;
-      readonly items: readonly PackedDelivery[];
-    }
-  | { readonly kind: "close" };
+/** A request is one batch; its answer has one result for each delivery, in the same order. */
+export interface DiskProtocol extends ThreadProtocol {
+  readonly options: ThreadOptions;
+  readonly started: RecoveryReport | undefined;
+  readonly request: PackedBatch;
+  readonly answer: readonly PackedResult[];
+  readonly event: JournalDiskEvent;
+}
 
-export type ThreadAnswer =
-  | { readonly kind: "started"; readonly recovered: RecoveryReport | undefined }
-  /** The journal could not be opened; the thread ends. */
-  | {
-      readonly kind: "failed";
-      readonly message: string;
-      readonly code: JournalErrorCode | undefined;
-      readonly cause: Facts | undefined;
-    }
-  | { readonly kind: "event"; readonly event: JournalDiskEvent }
-  | {
-      readonly kind: "committed";
-      readonly batch: number;
-      readonly results: readonly PackedResult[];
-    }
-  /** The commit itself threw, which it never should: nothing is known of the batch. */
-  | { readonly kind: "broken"; readonly batch: number; readonly message: string };
+export interface PackedBatch {
+  readonly bytes: ArrayBuffer;
+  readonly items: readonly PackedDelivery[];
+}
 
 interface PackedDelivery {
   readonly maildir: string;
@@ -73,7 +59,7 @@ interface PackedError {
   readonly message: string;
   readonly path: string | undefined;
   readonly mayRemain: boolean;
-  readonly cause: Facts | undefined;
+  readonly cause: ErrorFacts | undefined;
 }
 
 /** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
@@ -85,10 +71,7 @@ function inMemory(body: Body): Uint8Array {
   return body instanceof Uint8Array ? body : body.head;
 }
 
-export function packBatch(
-  batch: number,
-  deliveries: readonly Delivery[],
-): { request: ThreadRequest; transfer: ArrayBuffer[] } {
+export function packBatch(deliveries: readonly Delivery[]): PackedBatch {
   let total = 0;
   for (const { body } of deliveries) total += sizeInMemory(body);
   const bytes = new Uint8Array(total);
@@ -107,17 +90,14 @@ export function packBatch(
     offset += part.length;
     return item;
   });
-  return {
-    request: { kind: "commit", batch, bytes: bytes.buffer, items },
-    transfer: [bytes.buffer],
-  };
+  return { bytes: bytes.buffer, items };
 }
 
 function spooledPart({ head: _, ...rest }: SpooledBody): Omit<SpooledBody, "head"> {
   return rest;
 }
 
-export function unpackBatch(bytes: ArrayBuffer, items: readonly PackedDelivery[]): Delivery[] {
+export function unpackBatch({ bytes, items }: PackedBatch): Delivery[] {
   return items.map(({ maildir, offset, length, spooled, flags, receivedMs }) => {
     const part = new Uint8Array(bytes, offset, length);
     const body: Body = spooled === undefined ? part : { head: part, ...spooled };
@@ -134,7 +114,8 @@ export function packResults(results: readonly CommitResult[]): PackedResult[] {
   return results.map((result) => {
     if (result.ok) return { ok: true, id: result.id, unpublished: result.unpublished === true };
     const { code, message, path, mayRemain, cause } = result.error;
-    return { ok: false, error: { code, message, path, mayRemain, cause: factsOf(cause) } };
+    const facts = cause === undefined ? undefined : factsOf(cause);
+    return { ok: false, error: { code, message, path, mayRemain, cause: facts } };
   });
 }
 
