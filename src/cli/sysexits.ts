@@ -29,7 +29,7 @@ const byError: Readonly<Record<AppErrorCode, number>> = {
   ERR_APP_DATA_DIRECTORY: exitCodes.cannotCreate,
   ERR_APP_DATA_IN_USE: exitCodes.temporary,
   ERR_APP_FILE_SYSTEM: exitCodes.unavailable,
-  // Starting again does not help: service managers leave it at that (docs/operations.md).
+  // Starting again does not help: systemd is told not to (docs/guides/as-a-service.md).
   ERR_APP_JOURNAL: exitCodes.config,
   ERR_APP_JOURNAL_NOT_NOW: exitCodes.temporary,
   ERR_APP_OUTBOX: exitCodes.config,

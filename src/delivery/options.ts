@@ -2,7 +2,8 @@
  * The executor's knobs: names, defaults, and the check at the door.
  *
  * A value out of range is refused with the value received; nothing is clamped, because a silently
- * changed limit is found only on the day it matters. docs/tuning.md says what each one trades.
+ * changed limit is found only on the day it matters. What each one trades:
+ * docs/reference/delivery.md.
  */
 import { maxTimerMs, optionChecks } from "../system/index.ts";
 import type { JournalSettings } from "./committer.ts";

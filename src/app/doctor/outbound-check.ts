@@ -21,6 +21,6 @@ export async function checkMailOut(settings: Settings): Promise<Check> {
     return good("Mail out", wayOut(settings));
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    return bad("Mail out", error.message, "See docs/operations.md, Sending mail.");
+    return bad("Mail out", error.message, "See docs/guides/relay-or-direct.md.");
   }
 }

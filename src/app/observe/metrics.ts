@@ -1,4 +1,4 @@
-/** What the server counts, in the form Prometheus reads; docs/operations.md explains each metric. */
+/** What the server counts, in Prometheus' text format; see docs/reference/metrics.md. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { DeliveryStats, RecoveryReport } from "../../delivery/index.ts";
 

@@ -1,4 +1,4 @@
-/** What mail out counts, in the form Prometheus reads; docs/operations.md explains each metric. */
+/** What mail out counts, in Prometheus' text format; see docs/reference/metrics.md. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { LaneStats, StoreStats, WorkerEvent } from "../../outbox/index.ts";
 

@@ -115,7 +115,7 @@ create table postbag.outbox_event (
 );
 create index outbox_event_due on postbag.outbox_event (due_at, seq) where due_at is not null;`,
 
-  // One message as JSON, for programs in other languages; docs/outbox.md shows a call.
+  // One message as JSON, for other languages; docs/guides/send-from-your-app.md shows a call.
   `create function postbag.outbox_enqueue(message jsonb) returns jsonb language plpgsql as $$
 declare
   instant bigint := postbag.outbox_now();

@@ -87,7 +87,7 @@ export class PostgresStore implements OutboxStore {
     if (!("query" in transaction) || typeof transaction.query !== "function") {
       throw new OutboxError(
         "ERR_OUTBOX_TRANSACTION",
-        "tx has no query(text, values); see docs/outbox.md for what may be handed in",
+        "tx has no query(text, values); for its kinds see docs/guides/send-from-your-app.md",
       );
     }
     const results = await enqueue(async (sql, values = []) => {

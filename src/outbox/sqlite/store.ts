@@ -218,7 +218,7 @@ async function enqueueThrough(
   }
   throw new OutboxError(
     "ERR_OUTBOX_TRANSACTION",
-    "tx has neither prepare() nor query(); see docs/outbox.md for what may be handed in",
+    "tx has neither prepare() nor query(); for its kinds see docs/guides/send-from-your-app.md",
   );
 }
 
