@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { errorsMarkdown } from "../../scripts/error-codes.ts";
 
 const root = join(import.meta.dirname, "../..");
 const documents = ["README.md", "CONTRIBUTING.md", ...globSync("docs/**/*.md", { cwd: root })];
@@ -43,4 +44,8 @@ test("every source file that a document names exists", () => {
     }
   }
   assert.deepEqual(missing, []);
+});
+
+test("docs/reference/errors.md is what scripts/error-codes.ts prints", () => {
+  assert.equal(read("docs/reference/errors.md"), errorsMarkdown());
 });

@@ -43,7 +43,13 @@ export async function checkJournal(
     // A segment that is used again while it is read looks damaged.
     if (isRunning && error.code === "ERR_APP_JOURNAL")
       return [good("Journal", `${folder}, in use`)];
-    return [bad("Journal", error.message, "Nothing in it was touched; see docs/guides/something-is-wrong.md.")];
+    return [
+      bad(
+        "Journal",
+        error.message,
+        "Nothing in it was touched; see docs/guides/something-is-wrong.md.",
+      ),
+    ];
   }
 }
 
