@@ -5,30 +5,25 @@
  * next one. If a call fails, all of its transaction is rolled back and each call runs again in one of
  * its own, so that one cannot fail another.
  */
-import {
-  type MessagePort,
-  parentPort,
-  receiveMessageOnPort,
-  workerData,
-} from "node:worker_threads";
+import { type ThreadCall, threadServer } from "../../system/index.ts";
 import { type OperationName, reads, writes } from "./operations.ts";
-import type { ThreadOptions, ThreadRequest } from "./protocol.ts";
 import {
   buffersOf,
   type Call,
   type CallResult,
   type CallsRequest,
+  type DatabaseProtocol,
   packError,
-  type ThreadAnswer,
   unpackBatch,
 } from "./protocol.ts";
 import { checkVersion, migrate } from "./schema.ts";
 import { Statements } from "./statements.ts";
 
-const port = parentPort;
-if (port === null) throw new Error("the database thread runs as a worker thread only");
+/** A request with the way to answer it. */
+type Asked = ThreadCall<DatabaseProtocol>;
 
-const { file, busyTimeoutMs } = workerData as ThreadOptions;
+const thread = threadServer<DatabaseProtocol>();
+const { file, busyTimeoutMs } = thread.options;
 const operations = { ...writes, ...reads } as Record<
   OperationName,
   (db: Statements, now: number, argument: unknown) => unknown
@@ -37,8 +32,7 @@ const operations = { ...writes, ...reads } as Record<
 try {
   serve(new Statements(file, busyTimeoutMs));
 } catch (error) {
-  say({ kind: "failed", error: packError("ERR_OUTBOX_STORE", error) });
-  port.close();
+  thread.notStarted(error);
 }
 
 /**
@@ -48,51 +42,49 @@ try {
 let commitIsCostly = true;
 
 function serve(db: Statements): void {
-  port?.on("message", (first: ThreadRequest) => {
-    for (let request: ThreadRequest | undefined = first; request; ) {
-      const requests = [request];
-      request = received();
-      while (requests[0]?.kind === "write" && request?.kind === "write" && commitIsCostly) {
-        requests.push(request);
-        request = received();
+  thread.serve(
+    (first) => {
+      for (let next: Asked | undefined = first; next; ) {
+        const asked = [next];
+        next = thread.next();
+        while (isWrite(asked[0]) && isWrite(next) && commitIsCostly) {
+          asked.push(next);
+          next = thread.next();
+        }
+        answer(db, asked);
       }
-      answer(db, requests);
-    }
-  });
-  say({ kind: "opened" });
+    },
+    () => db.close(),
+  );
+  thread.started(undefined);
 }
 
-/** What came while the thread was busy. */
-function received(): ThreadRequest | undefined {
-  return receiveMessageOnPort(port as MessagePort)?.message;
+function isWrite(asked: Asked | undefined): asked is Asked {
+  return asked?.request.kind === "write";
 }
 
 /** Answers one request, or several that write: these share a commit. */
-function answer(db: Statements, requests: readonly ThreadRequest[]): void {
-  const [request] = requests as [ThreadRequest];
-  if (request.kind === "close") {
-    db.close();
-    port?.close();
-  } else if ("text" in request) {
-    answerCalls(db, requests as readonly CallsRequest[]);
-  } else {
+function answer(db: Statements, asked: readonly Asked[]): void {
+  const [{ request, answer: answerOne }] = asked as [Asked];
+  if ("text" in request) answerCalls(db, asked);
+  else {
     const work = request.kind === "migrate" ? migrate : checkVersion;
-    const results = [attempt(() => work(db.database))];
-    say({ kind: "answered", batch: request.batch, results });
+    answerOne([attempt(() => work(db.database))]);
   }
 }
 
-function answerCalls(db: Statements, requests: readonly CallsRequest[]): void {
-  const callsOf = new Map(requests.map((request) => [request, unpackBatch(request)]));
-  const all = [...callsOf.values()].flat();
+function answerCalls(db: Statements, asked: readonly Asked[]): void {
+  const requests = asked.map(({ request }) => request as CallsRequest);
+  const callsOf = requests.map(unpackBatch);
+  const all = callsOf.flat();
   const { kind, now } = requests.at(-1) as CallsRequest;
   const results =
     kind === "write" ? write(db, now, all) : all.map((call) => attempt(() => run(db, now, call)));
-  for (const [{ batch, bytes }, calls] of callsOf) {
+  for (const [index, calls] of callsOf.entries()) {
     const own = results.splice(0, calls.length);
-    say({ kind: "answered", batch, results: own }, buffersOf(calls, own));
+    asked[index]?.answer(own, buffersOf(calls, own));
     // The database has its own copy. Large messages would fill memory before the collector comes by.
-    bytes.transfer(0);
+    requests[index]?.bytes.transfer(0);
   }
 }
 
@@ -164,8 +156,4 @@ function attempt(work: () => unknown): CallResult {
   } catch (error) {
     return { ok: false, error: packError("ERR_OUTBOX_STORE", error) };
   }
-}
-
-function say(answer: ThreadAnswer, transfer: ArrayBuffer[] = []): void {
-  port?.postMessage(answer, transfer);
 }

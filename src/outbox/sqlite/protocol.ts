@@ -3,6 +3,7 @@
  * batch of calls. The calls cross as one text, the bytes of their messages, copied once, in one buffer
  * that changes hands. Errors cross as plain facts, because structured cloning drops their own fields.
  */
+import { type ErrorFacts, errorOf, factsOf, type ThreadProtocol } from "../../system/index.ts";
 import { OutboxError, type OutboxErrorCode } from "../model/errors.ts";
 import type { Claim, IdempotencyKey, NewMessage } from "../model/rows.ts";
 import type { Answer, Argument, OperationName } from "./operations.ts";
@@ -23,22 +24,18 @@ export type Access = "write" | "read";
 /** A batch of calls, as {@link packBatch} makes it. */
 export interface CallsRequest {
   readonly kind: Access;
-  readonly batch: number;
   readonly now: number;
   readonly text: string;
   readonly bytes: ArrayBuffer;
 }
 
-export type ThreadRequest =
-  | CallsRequest
-  | { readonly kind: "migrate"; readonly batch: number }
-  | { readonly kind: "checkVersion"; readonly batch: number }
-  | { readonly kind: "close" };
-
-export type ThreadAnswer =
-  | { readonly kind: "opened" }
-  | { readonly kind: "failed"; readonly error: PackedError }
-  | { readonly kind: "answered"; readonly batch: number; readonly results: readonly CallResult[] };
+/** The answer has one result for each call; that of a request about the schema has one. */
+export interface DatabaseProtocol extends ThreadProtocol {
+  readonly options: ThreadOptions;
+  readonly started: undefined;
+  readonly request: CallsRequest | { readonly kind: "migrate" | "checkVersion" };
+  readonly answer: readonly CallResult[];
+}
 
 export type CallResult =
   | { readonly ok: true; readonly value: unknown }
@@ -47,7 +44,7 @@ export type CallResult =
 export interface PackedError {
   readonly code: OutboxErrorCode;
   readonly message: string;
-  readonly cause?: Readonly<Record<string, unknown>>;
+  readonly cause?: ErrorFacts | undefined;
 }
 
 /** A call ready to cross: what it says as JSON, and the bytes of its messages beside it. */
@@ -137,16 +134,9 @@ function bufferOf(bytes: Uint8Array | undefined): ArrayBuffer[] {
 export function packError(code: OutboxErrorCode, error: unknown): PackedError {
   if (error instanceof OutboxError) return { code: error.code, message: error.message };
   if (!(error instanceof Error)) return { code, message: String(error) };
-  const { message, name } = error;
-  const { code: kind, errcode, errstr } = error as Error & Record<string, unknown>;
-  return {
-    code,
-    message: `The database refused: ${message}.`,
-    cause: { message, name, code: kind, errcode, errstr },
-  };
+  return { code, message: `The database refused: ${error.message}.`, cause: factsOf(error) };
 }
 
 export function unpackError({ code, message, cause }: PackedError): OutboxError {
-  const original = cause && Object.assign(new Error(String(cause.message)), cause);
-  return new OutboxError(code, message, original ? { cause: original } : {});
+  return new OutboxError(code, message, cause ? { cause: errorOf(cause) } : {});
 }

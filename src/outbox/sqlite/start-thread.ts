@@ -3,16 +3,16 @@
  *
  * If the thread ends by itself, what it held is in doubt and everything after is refused.
  */
-import { Worker } from "node:worker_threads";
+import { type NoAnswer, ThreadClient, threadEntry } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";
 import {
   type Access,
   type CallResult,
+  type DatabaseProtocol,
   type PackedCall,
   packBatch,
-  type ThreadAnswer,
+  packError,
   type ThreadOptions,
-  type ThreadRequest,
   unpackError,
 } from "./protocol.ts";
 
@@ -22,86 +22,33 @@ export interface DatabaseThread {
   close(): Promise<void>;
 }
 
-// In the published package this file is JavaScript, and so is the thread's.
-const threadEntry = new URL(
-  import.meta.url.endsWith(".ts") ? "./database-thread.ts" : "./database-thread.js",
-  import.meta.url,
-);
-
 /** @throws {OutboxError} ERR_OUTBOX_STORE when the file cannot be opened. */
 export async function startDatabaseThread(options: ThreadOptions): Promise<DatabaseThread> {
-  // Without the process's own flags: some, such as --input-type, are refused by a thread.
-  const worker = new Worker(threadEntry, {
+  const thread = new ThreadClient<DatabaseProtocol>({
     name: "postbag-outbox",
-    workerData: options,
-    execArgv: [],
+    entry: threadEntry("./database-thread.ts", import.meta.url),
+    options,
+    errorFor,
   });
-  const waiting = new Map<number, PromiseWithResolvers<readonly CallResult[]>>();
-  const opened = Promise.withResolvers<void>();
-  const ended = Promise.withResolvers<void>();
-  let lastBatch = 0;
-  let closing = false;
-  let death: unknown;
-
-  worker.on("message", (answer: ThreadAnswer) => {
-    if (answer.kind === "opened") return opened.resolve();
-    if (answer.kind === "failed") {
-      closing = true;
-      return opened.reject(unpackError(answer.error));
-    }
-    waiting.get(answer.batch)?.resolve(answer.results);
-    waiting.delete(answer.batch);
-    if (waiting.size === 0) worker.unref(); // An idle outbox does not keep the process alive.
-  });
-  worker.on("error", (cause) => {
-    death = cause;
-  });
-  worker.on("exit", (code) => {
-    ended.resolve();
-    if (closing) return;
-    death ??= new Error(`the database thread ended with code ${code}`);
-    opened.reject(death);
-    const text =
-      "The database thread ended while it held this call; nobody knows if it is durable.";
-    for (const waiter of waiting.values()) {
-      waiter.reject(new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause: death }));
-    }
-    waiting.clear();
-  });
-  await opened.promise;
-  worker.unref();
-
-  type Unnumbered<Request> = Request extends { batch: number } ? Omit<Request, "batch"> : never;
-
-  function ask(request: Unnumbered<ThreadRequest>, transfer: ArrayBuffer[] = []) {
-    if (death !== undefined) {
-      const text = "The database thread is gone.";
-      throw new OutboxError("ERR_OUTBOX_STORE", text, { cause: death });
-    }
-    const batch = ++lastBatch;
-    const answered = Promise.withResolvers<readonly CallResult[]>();
-    waiting.set(batch, answered);
-    worker.ref();
-    worker.postMessage({ ...request, batch }, transfer);
-    return answered.promise;
-  }
-
+  await thread.started();
   return {
-    async run(kind, now, calls) {
+    run: (kind, now, calls) => {
       const { text, bytes } = packBatch(calls);
-      return ask({ kind, now, text, bytes }, [bytes]);
+      return thread.ask({ kind, now, text, bytes }, [bytes]);
     },
-    async schema(kind) {
-      const [result] = await ask({ kind });
+    schema: async (kind) => {
+      const [result] = await thread.ask({ kind });
       return result as CallResult;
     },
-    async close() {
-      if (closing) return ended.promise;
-      closing = true;
-      if (death !== undefined) return;
-      worker.ref();
-      worker.postMessage({ kind: "close" });
-      await ended.promise;
-    },
+    close: () => thread.close(),
   };
+}
+
+function errorFor(reason: NoAnswer, cause: unknown): OutboxError {
+  if (reason === "not started") return unpackError(packError("ERR_OUTBOX_STORE", cause));
+  if (reason === "gone") {
+    return new OutboxError("ERR_OUTBOX_STORE", "The database thread is gone.", { cause });
+  }
+  const text = "The database thread ended while it held this call; it may or may not be durable.";
+  return new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause });
 }

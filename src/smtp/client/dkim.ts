@@ -7,8 +7,8 @@
  *
  * @see RFC 6376
  */
-import { Worker } from "node:worker_threads";
 import type { Message } from "../../mail/index.ts";
+import { ThreadClient, type ThreadProtocol, threadEntry } from "../../system/index.ts";
 import { SmtpError } from "../errors.ts";
 
 export interface DkimKey {
@@ -26,58 +26,30 @@ export interface Signer {
   close(): Promise<void>;
 }
 
-interface Asked {
-  readonly resolve: (field: string) => void;
-  readonly reject: (error: Error) => void;
+/** A request is a message, its answer the DKIM-Signature field without the line ending. */
+export interface DkimProtocol extends ThreadProtocol {
+  readonly options: DkimKey;
+  readonly request: Uint8Array;
+  readonly answer: string;
 }
-
-/** What the thread answers. */
-export interface Signed {
-  readonly id: number;
-  readonly field?: string;
-  readonly error?: string;
-}
-
-// In the published package this file is JavaScript, and so is the thread's.
-const threadEntry = new URL(
-  import.meta.url.endsWith(".ts") ? "./dkim-thread.ts" : "./dkim-thread.js",
-  import.meta.url,
-);
 
 /** Starts the signing thread. It holds up no process that is done otherwise. */
 export function startSigner(key: DkimKey): Signer {
-  const thread = new Worker(threadEntry, { name: "postbag-dkim", workerData: key, execArgv: [] });
-  thread.unref();
-  const asked = new Map<number, Asked>();
-  let lastId = 0;
-  const failAll = (error: Error) => {
-    for (const { reject } of asked.values()) reject(error);
-    asked.clear();
-  };
-  thread.on("message", ({ id, field, error }: Signed) => {
-    const waiting = asked.get(id);
-    asked.delete(id);
-    if (asked.size === 0) thread.unref();
-    if (field !== undefined) waiting?.resolve(field);
-    else waiting?.reject(new SmtpError("ERR_SMTP_DKIM", `Cannot sign with DKIM: ${error}`));
+  const thread = new ThreadClient<DkimProtocol>({
+    name: "postbag-dkim",
+    entry: threadEntry("./dkim-thread.ts", import.meta.url),
+    options: key,
+    errorFor: (reason, cause) =>
+      reason === "failed"
+        ? new SmtpError("ERR_SMTP_DKIM", `Cannot sign with DKIM: ${(cause as Error).message}`)
+        : new SmtpError("ERR_SMTP_DKIM", "The signing thread has ended", { cause }),
   });
-  thread.on("error", (cause) =>
-    failAll(new SmtpError("ERR_SMTP_DKIM", "The signing thread died", { cause })),
-  );
   return {
     async sign(message) {
       const bytes = await message.bytes();
-      const { promise, resolve, reject } = Promise.withResolvers<string>();
-      lastId += 1;
-      asked.set(lastId, { resolve, reject });
-      thread.ref();
-      thread.postMessage({ id: lastId, bytes });
-      return withField(await promise, bytes);
+      return withField(await thread.ask(bytes), bytes);
     },
-    async close() {
-      failAll(new SmtpError("ERR_SMTP_DKIM", "The signer is closed"));
-      await thread.terminate();
-    },
+    close: () => thread.terminate(),
   };
 }
 
