@@ -1,6 +1,6 @@
 /**
- * A worker on a real SQLite store, under a clock that stands still: time moves only when the store has
- * nothing to do. The store's calls can be made to fail, before they did anything or after.
+ * A worker on a real SQLite store, under a clock that stands still: time moves only when no call of the
+ * store is under way. Calls of the store can be made to fail, before or after they have done their work.
  */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -19,20 +19,25 @@ import {
 } from "../../src/outbox/index.ts";
 import { reactions, SimClock } from "./sim-clock.ts";
 
+export const hourMs = 3_600_000;
+
+/** A promise that never settles. */
+export const never = new Promise<never>(() => {});
+
 type CallName = keyof OutboxStore;
 
-interface Fault {
+interface Failure {
   readonly when: "before" | "after";
   left: number;
 }
 
-/** A store whose calls are counted, and fail when told to. */
+/** A store whose calls are counted, and fail where a test says so. */
 export class WatchedStore {
   readonly store: OutboxStore;
-  readonly #faults = new Map<CallName, Fault>();
+  readonly #failures = new Map<CallName, Failure>();
   readonly #pending = new Set<Promise<unknown>>();
   readonly #counts = new Map<CallName, number>();
-  /** Told of each call before it is made. */
+  /** Called before each call of the store is made. */
   onCall: ((name: CallName, argument: unknown) => void) | undefined;
 
   constructor(inner: OutboxStore) {
@@ -47,20 +52,21 @@ export class WatchedStore {
     });
   }
 
-  /** Makes a call fail from now on: `before` nothing was done, `after` all was done and nobody knows. */
-  fail(name: CallName, times = Number.POSITIVE_INFINITY, when: Fault["when"] = "before"): void {
-    this.#faults.set(name, { when, left: times });
+  /** Makes a call fail from now on: `before` it does anything, or `after`, when only its answer is lost. */
+  fail(name: CallName, times = Number.POSITIVE_INFINITY, when: Failure["when"] = "before"): void {
+    this.#failures.set(name, { when, left: times });
   }
 
+  /** Makes every call succeed again. */
   mend(): void {
-    this.#faults.clear();
+    this.#failures.clear();
   }
 
   count(name: CallName): number {
     return this.#counts.get(name) ?? 0;
   }
 
-  /** Waits until no call is under way and nobody is about to make one. */
+  /** Waits until no call is under way and every promise reaction has run. */
   async quiet(): Promise<void> {
     for (;;) {
       await reactions();
@@ -72,10 +78,10 @@ export class WatchedStore {
   async #call(name: CallName, [argument]: unknown[], make: () => unknown): Promise<unknown> {
     this.#counts.set(name, this.count(name) + 1);
     this.onCall?.(name, argument);
-    const fault = this.#faults.get(name);
-    const fails = fault !== undefined && fault.left > 0;
-    if (fails) fault.left -= 1;
-    if (fails && fault.when === "before") throw new Error(`${name} failed`);
+    const failure = this.#failures.get(name);
+    const fails = failure !== undefined && failure.left > 0;
+    if (fails) failure.left -= 1;
+    if (fails && failure.when === "before") throw new Error(`${name} failed`);
     const answer = await make();
     if (fails) throw new Error(`the answer to ${name} was lost`);
     return answer;
@@ -106,9 +112,15 @@ export function refusal(
   return { kind, scope, reply: { code, text, phase: "rcpt" } };
 }
 
+/** A sender that asks for its final dot and then delivers to all. */
+export const properSender: Deliver = async ({ recipients }, _, { beforeCommit }) => {
+  await beforeCommit?.();
+  return recipients.map(() => ok);
+};
+
 let lastId = 0;
 
-/** A complete message to these recipients, by way of a relay. */
+/** A complete message to these recipients, over the route `relay`. */
 export function mail(recipients: readonly string[], more: Partial<NewMessage> = {}): NewMessage {
   lastId += 1;
   return {
@@ -118,7 +130,7 @@ export function mail(recipients: readonly string[], more: Partial<NewMessage> = 
     messageIdHeader: `<${lastId}@here.example>`,
     doubt: "resend",
     lane: "normal",
-    expireAfterMs: 5 * 24 * 3_600_000,
+    expireAfterMs: 5 * 24 * hourMs,
     deliveries: [byRoute("relay", ...recipients)],
     ...more,
   };
@@ -128,7 +140,10 @@ export function byRoute(route: string, ...recipients: readonly string[]) {
   return { route, recipients: recipients.map((address) => ({ address, kind: "to" as const })) };
 }
 
-export async function workerLab(
+export type WorkerHarness = Awaited<ReturnType<typeof workerHarness>>;
+
+/** Makes a store and a worker on it, which is not started. */
+export async function workerHarness(
   t: TestContext,
   send: Deliver,
   options: Partial<WorkerOptions> = {},
@@ -136,8 +151,8 @@ export async function workerLab(
   const folder = mkdtempSync(join(tmpdir(), "postbag-worker-"));
   const clock = new SimClock();
   const file = join(folder, "outbox.db");
-  const inner = await openSqliteStore({ file, clock });
-  const watched = new WatchedStore(inner);
+  const store = await openSqliteStore({ file, clock });
+  const watched = new WatchedStore(store);
   const events: WorkerEvent[] = [];
   const make = (more: Partial<WorkerOptions> = {}) =>
     new Worker({
@@ -151,21 +166,21 @@ export async function workerLab(
     });
   const worker = make();
   t.after(async () => {
-    await inner.close();
+    await store.close();
     rmSync(folder, { recursive: true });
   });
 
-  /** Lets happen what is to happen, timer by timer, until it is so. */
-  async function until(isSo: () => boolean): Promise<void> {
+  /** Fires timer after timer until the condition is met. */
+  async function until(isMet: () => boolean): Promise<void> {
     for (let fired = 0; fired < 5_000; fired += 1) {
       await watched.quiet();
-      if (isSo()) return;
-      assert.ok(clock.fireNextTimer(), "nothing is left to happen");
+      if (isMet()) return;
+      assert.ok(clock.fireNextTimer(), "no timer is left, and the condition is not met");
     }
-    assert.fail("it does not become so");
+    assert.fail("5,000 timers have fired, and the condition is not met");
   }
 
-  /** The same, until a promise settles. */
+  /** Fires timer after timer until the promise settles. */
   async function settled<T>(promise: Promise<T>): Promise<T> {
     let isSettled = false;
     const done = () => {
@@ -176,30 +191,29 @@ export async function workerLab(
     return promise;
   }
 
-  /** Does something on a connection of its own, which waits for no lock. */
+  /** Works on a connection of its own that waits for no lock. */
   async function otherConnection(work: (database: DatabaseSync) => void): Promise<void> {
     using database = new DatabaseSync(file, { timeout: 0 });
     work(database);
   }
 
-  /** Stores a message and tells the row key of its delivery, without leaving a trace. */
+  /** Stores a message and resolves with the row key of its delivery. Not counted by `watched`. */
   async function deliveryKey(message: NewMessage): Promise<number> {
-    await inner.enqueue([message]);
+    await store.enqueue([message]);
     using database = new DatabaseSync(file);
     const row = database.prepare("select max(id) as id from outbox_delivery").get();
     return Number(row?.id);
   }
 
-  const stateOf = async (id: string) => (await inner.get(id))?.deliveries[0];
-  const kinds = () => events.map(({ kind }) => kind);
-  const seen = { events, kinds, stateOf };
   return {
-    ...seen,
-    store: inner,
+    store,
     watched,
     clock,
     worker,
     make,
+    events,
+    kinds: () => events.map(({ kind }) => kind),
+    stateOf: async (id: string) => (await store.get(id))?.deliveries[0],
     until,
     settled,
     otherConnection,

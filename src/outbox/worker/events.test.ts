@@ -1,27 +1,33 @@
-/** What the worker tells, as the log lines that people and their alarms look for. */
+/** The events of a worker, and their log lines as people and alarms look for them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mail, ok, refusal, workerLab } from "../../../test/support/worker-harness.ts";
+import {
+  mail,
+  ok,
+  properSender,
+  refusal,
+  workerHarness,
+} from "../../../test/support/worker-harness.ts";
 import { workerLogLine } from "./events.ts";
 
-test("sent, put off and given up are a line each, with the delivery, its label and its attempt", async (t) => {
+test("sent, retried and dead deliveries are one log line each, with their facts", async (t) => {
   const answers = [refusal(451, "later"), ok, refusal(550, "nobody")];
-  const lab = await workerLab(t, async () => [answers.shift() ?? ok], {
+  const harness = await workerHarness(t, async () => [answers.shift() ?? ok], {
     maxAttempts: 3,
     random: () => 0.5,
   });
   const [first, second] = [1, 2].map(() => mail(["b@x.example"], { template: "login" }));
   assert.ok(first && second);
-  await lab.store.enqueue([first]);
-  await lab.worker.tick();
-  const retryAt = lab.clock.wallTimeMs() + 5.5 * 60_000; // The middle of 5 to 6 minutes.
-  lab.clock.stepWallTime(3_600_000);
-  await lab.worker.tick();
-  await lab.store.enqueue([second]);
-  await lab.worker.tick();
+  await harness.store.enqueue([first]);
+  await harness.worker.tick();
+  const retryAt = harness.clock.wallTimeMs() + 5.5 * 60_000; // The middle of 5 to 6 minutes.
+  harness.clock.stepWallTime(3_600_000);
+  await harness.worker.tick();
+  await harness.store.enqueue([second]);
+  await harness.worker.tick();
   const common = { deliveryId: `${first.id}.1`, template: "login", route: "relay" };
   const reason = "permanent: 550 nobody";
-  assert.deepEqual(lab.events.map(workerLogLine), [
+  assert.deepEqual(harness.events.map(workerLogLine), [
     {
       level: "info",
       message: "mail delivery retry scheduled",
@@ -44,4 +50,16 @@ test("sent, put off and given up are a line each, with the delivery, its label a
       },
     },
   ]);
+});
+
+test("an event listener that throws stops nothing; its error becomes a warning", async (t) => {
+  const harness = await workerHarness(t, properSender, {
+    onEvent: () => {
+      throw new Error("a broken listener");
+    },
+  });
+  const warned = new Promise((resolve) => process.once("warning", resolve));
+  await harness.store.enqueue([mail(["b@x.example"])]);
+  assert.equal((await harness.worker.tick()).sent, 1);
+  assert.match(String(await warned), /a broken listener/);
 });

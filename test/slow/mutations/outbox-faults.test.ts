@@ -13,14 +13,14 @@ const mutations: readonly Mutation[] = [
     edits: [
       ["leases.ts", "return expiresAtMs - clock.now() >= leaseMs * freshPart;", "return true;"],
     ],
-    test: "worker-faults.test.ts",
-    only: "with too little left of its lease",
+    test: "final-dot.test.ts",
+    only: "too little of the lease is left",
   },
   {
     guard: "an intent that the store did not take keeps the dot back",
     edits: [["final-dot.ts", 'if (!isValid) throw new LeaseLost("the lease was lost");', ""]],
-    test: "worker/worker.test.ts",
-    only: "cancelled meanwhile",
+    test: "final-dot.test.ts",
+    only: "cancelled during its send",
   },
   {
     guard: "an outcome is written however long the store takes",
@@ -31,13 +31,13 @@ const mutations: readonly Mutation[] = [
         "const [result] = await write();",
       ],
     ],
-    test: "worker-faults.test.ts",
-    only: "a store that fails before complete",
+    test: "worker/record.test.ts",
+    only: "the store fails three times before complete",
   },
   {
     guard: "before it claims a worker renews what may have run out",
     edits: [["claims.ts", "await this.#leases.makeCertain();", ""]],
-    test: "worker-faults.test.ts",
+    test: "worker/leases.test.ts",
     only: "an outage longer than the lease",
   },
   {

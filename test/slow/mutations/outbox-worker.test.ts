@@ -12,13 +12,16 @@ const worker = "worker/worker.ts";
 const entry = "delivery-state.ts";
 const hooks = "outbox/hooks.ts";
 
-const faults = "worker-faults.test.ts";
-const leases = "worker-leases.test.ts";
-const weaknesses = "worker-weaknesses.test.ts";
-const reference = "worker-reference.test.ts";
-const units = "worker/worker.test.ts";
+const attemptTests = "worker/attempt.test.ts";
+const compatTests = "compat-profile.test.ts";
+const dotTests = "final-dot.test.ts";
+const leaseTests = "worker/leases.test.ts";
+const quarantineTests = "quarantine.test.ts";
+const recordTests = "worker/record.test.ts";
+const routeTests = "worker/routes.test.ts";
+const stopTests = "worker/stop.test.ts";
 const states = "delivery-state.test.ts";
-const eventTests = "outbox/hooks.test.ts";
+const hookTests = "outbox/hooks.test.ts";
 
 const fresh =
   'if (!leases.isFresh(held)) throw new LeaseLost("too little of the lease is left");\n';
@@ -26,14 +29,14 @@ const fresh =
 const dot: readonly Case[] = [
   [
     "the intent is written before the dot",
-    units,
+    dotTests,
     "^a due delivery is sent once",
     [dotGate, "      await this.#writeIntent();\n", ""],
   ],
   [
     "the dot waits until the intent is durable",
-    leases,
-    "^an intent that took too long",
+    dotTests,
+    "^an intent acknowledged too late does not allow the final dot",
     [
       dotGate,
       "const [isValid] = await store\n    .intend(",
@@ -42,38 +45,38 @@ const dot: readonly Case[] = [
   ],
   [
     "an intent that the store refuses keeps the dot back",
-    units,
-    "^a lease that was cancelled",
+    dotTests,
+    "^a delivery cancelled during its send is refused the dot",
     [dotGate, 'if (!isValid) throw new LeaseLost("the lease was lost");', ""],
   ],
   [
     "too little left of the lease keeps the dot back",
-    faults,
-    "^with too little left",
+    dotTests,
+    "^a dot is refused when too little of the lease is left",
     [dotGate, `${fresh}  if (!intents) return;`, "if (!intents) return;"],
   ],
   [
     "the lease is looked at again after the intent",
-    leases,
-    "^an intent that took too long",
+    dotTests,
+    "^an intent acknowledged too late does not allow the final dot",
     [dotGate, `dot.\n  ${fresh}`, "dot.\n"],
   ],
   [
     "a lease that is lost keeps the dot back, also without intents",
-    leases,
-    "^a lease that somebody else got",
+    dotTests,
+    "^a lease that another worker got refuses the dot",
     [dotGate, "if (held.signal.aborted) throw held.signal.reason;", ""],
   ],
   [
     "what the store says of a lease is heeded",
-    leases,
-    "^a lease that somebody else got",
+    dotTests,
+    "^a lease that another worker got refuses the dot",
     [held, 'held.abort(new LeaseLost("the lease was lost"));', ""],
   ],
   [
     "a lease that ran out ends the send",
-    faults,
-    "^a lease that is lost ends the send",
+    leaseTests,
+    "^a lease that runs out before the dot aborts the send",
     [
       held,
       "if (held.expiresAtMs <= clock.now()) held.abort(",
@@ -82,8 +85,8 @@ const dot: readonly Case[] = [
   ],
   [
     "a lease counts from before its claim",
-    leases,
-    "^a lease counts from before",
+    leaseTests,
+    "^a lease counts from before its claim was sent",
     [
       worker,
       "this.#leases.hold(claimed, claimedAtMs)",
@@ -92,20 +95,20 @@ const dot: readonly Case[] = [
   ],
   [
     "a renewed lease counts from before its renewal",
-    leases,
-    "^a renewed lease counts from",
+    leaseTests,
+    "^a renewed lease counts from before its renewal was sent",
     [held, "askedAtMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
   ],
   [
     "no dot is granted when the attempt is over",
-    faults,
-    "^a sender that never settles is left",
+    attemptTests,
+    "^a sender that never settles is abandoned at its time limit",
     [attempt, "    dot.shut();\n", ""],
   ],
   [
     "a sender that fails after its dot leaves a doubt",
-    units,
-    "^a sender that throws after the intent",
+    attemptTests,
+    "^a sender that throws spends an attempt before its dot",
     [
       attempt,
       'if (dot.state === "granted") {\n      return',
@@ -114,20 +117,20 @@ const dot: readonly Case[] = [
   ],
   [
     "a first dot is not forgotten when a second is refused",
-    faults,
-    "^a second transaction that is refused",
+    dotTests,
+    "^a sender refused its second dot leaves the delivery in doubt by the first",
     [dotGate, 'if (this.state === "ahead") this.state', "this.state"],
   ],
   [
     "whoever was granted a dot is waited for",
-    leases,
-    "^whoever was given a dot",
+    leaseTests,
+    "^a sender that was granted its dot is awaited",
     [attempt, 'if (dot.state !== "granted" || reason instanceof SendTimeout) reject', "reject"],
   ],
   [
     "outcomes that nobody can read are none",
-    faults,
-    "^outcomes that nobody can read",
+    attemptTests,
+    "^malformed outcomes are a doubt after the dot",
     [attempt, "    checkOutcomes(outcomes, recipients.length);\n", ""],
   ],
 ];
@@ -135,14 +138,14 @@ const dot: readonly Case[] = [
 const holding: readonly Case[] = [
   [
     "leases are renewed",
-    leases,
-    "^a heartbeat keeps the lease",
+    leaseTests,
+    "^a heartbeat keeps the lease during a long send of an otherwise idle worker",
     [held, "      void this.#beat();\n", ""],
   ],
   [
     "a heartbeat does not wait for the one before",
-    faults,
-    "^a heartbeat the store never answers",
+    leaseTests,
+    "^a heartbeat without an answer does not stop the heartbeats",
     [
       held,
       "      this.#schedule();\n      void this.#beat();",
@@ -151,20 +154,20 @@ const holding: readonly Case[] = [
   ],
   [
     "before a claim the own leases are made certain",
-    faults,
-    "^an outage longer than the lease",
+    leaseTests,
+    "^after an outage longer than the lease a worker does not claim its own send",
     [claims, "    await this.#leases.makeCertain();\n", ""],
   ],
   [
     "what is under way here is not begun again here",
-    faults,
-    "^a clock of the store that jumps",
+    leaseTests,
+    "^a store clock that jumps over the lease starts no second send in one worker",
     [worker, "if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);", ""],
   ],
   [
     "an outcome is written until the store takes it",
-    faults,
-    "^a store that fails before complete",
+    recordTests,
+    "^the store fails three times before complete",
     [
       recording,
       "const [result] = await retryUntilDone(write, { clock, signal: givingUp, onFailure });",
@@ -173,8 +176,8 @@ const holding: readonly Case[] = [
   ],
   [
     "giving back is repeated until the store hears of it",
-    faults,
-    "^a release the store did not hear of",
+    recordTests,
+    "^a release that the store fails to take is repeated",
     [
       recording,
       "await retryUntilDone(write, { clock, signal: givingUp, onFailure }).catch",
@@ -183,51 +186,51 @@ const holding: readonly Case[] = [
   ],
   [
     "a claim that fails ends nothing",
-    faults,
-    "^a store that fails before claim",
+    recordTests,
+    "^the store fails three times before claim",
     [worker, 'onEvent({ kind: "store-failed", doing: "claim", error });', "throw error;"],
   ],
   [
     "stop waits for what is being sent",
-    faults,
-    "^stop ends, even if a sender",
+    stopTests,
+    "^stop ends without a stuck sender",
     [worker, "    while (this.#inFlight > 0) await this.#wake.wait(maxPauseMs);\n", ""],
   ],
   [
     "stop ends what takes too long",
-    faults,
-    "^stop ends, even if a sender",
+    stopTests,
+    "^stop ends without a stuck sender",
     [worker, 'this.#leases.abortAll(new Error("the worker stops"));', ""],
   ],
   [
     "what is claimed while it stops is given back",
-    faults,
-    "^a worker that is told to stop while",
+    stopTests,
+    "^a worker stopped during a claim releases the deliveries it got",
     [worker, "const ended = signal.aborted\n", "const ended = signal.aborted && !signal\n"],
   ],
   [
     "a tick takes each delivery once",
-    reference,
-    "^a retry that is due again at once",
+    compatTests,
+    "^a retry that is due again at once is not attempted twice in one tick",
     [worker, "again.includes(claimed) || signal?.aborted", "signal?.aborted"],
   ],
   [
     "a route takes no more than its share",
-    weaknesses,
-    "one slow domain",
+    routeTests,
+    "^a slow domain gets at most .routeConcurrency. of the sends under way",
     ["worker/routes.ts", "room: Math.max(0, max - count)", "room: max + 0 * count"],
   ],
   [
     "quarantine is carried alone",
-    weaknesses,
-    "quarantine is worked off",
+    quarantineTests,
+    "^quarantine is processed one at a time",
     [claims, 'if (lane === "quarantine" && !withQuarantine) continue;', ""],
     [claims, 'lane === "quarantine" ? 1 : room - found', "room - found"],
   ],
   [
     "a route that works again is opened",
-    units,
-    "^a route that fails costs no attempt",
+    routeTests,
+    "^a failed route is blocked",
     [
       recording,
       "if (!routeReply && decision.attempt.outcomes.some(isAnswer)) await routes.worked(claimed);",
@@ -249,7 +252,7 @@ const judged: readonly Case[] = [
   ],
   [
     "a lost reply is held where that is asked for",
-    units,
+    attemptTests,
     "^a reply lost after the dot",
     [
       entry,
@@ -315,7 +318,7 @@ const judged: readonly Case[] = [
   ],
   [
     "an event is heard of before it is acknowledged",
-    eventTests,
+    hookTests,
     "^a hook that fails hears again",
     [
       hooks,
@@ -325,20 +328,20 @@ const judged: readonly Case[] = [
   ],
   [
     "slow hooks leave the rest to others while it is theirs",
-    eventTests,
+    hookTests,
     "^what slow hooks leave no time for",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (this.#isStopping) {"],
   ],
   [
     "stopping calls no other hook",
-    eventTests,
+    hookTests,
     "^stopping waits a while for the hook that runs",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (clock.now() >= untilMs) {"],
   ],
   [
     "a worker that may not take some mail does not look where it lies",
-    "routes.test.ts",
-    "^routes left to others",
+    routeTests,
+    "^a worker leaves .exceptRoutes. alone",
     [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
   ],
   [
