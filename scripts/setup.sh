@@ -18,6 +18,9 @@ install() {
   touch "$installed"
 }
 
+# A checkout that has the tools keeps them.
+[ ! -x node_modules/.bin/tsc ] || need=all
+
 if [ "$need" = start ]; then
   isCurrent && hasNode && exit 0
   echo "Installing what Postbag needs to run (once) ..." >&2
