@@ -1,10 +1,10 @@
 /**
- * A real PostgreSQL for one test file: its own folder, its own server on a UNIX socket in it, a fresh
- * database per test. fsync is on unless a test says otherwise.
+ * A real PostgreSQL for one test file: its own folder, its own server on a UNIX socket in that
+ * folder, a fresh database per test. fsync is on unless a test turns it off.
  *
- * It goes when the file ends: a small shell waits on a pipe from this process, so that the server is
- * stopped and the folder removed even if this process is killed. Root is nobody here, because the
- * server refuses to run as root.
+ * A small shell waits on a pipe from this process. It stops the server and removes the folder even
+ * if this process is killed. Root runs the server as the user `nobody`, because the server refuses
+ * to run as root.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chownSync, existsSync, globSync, mkdtempSync, realpathSync } from "node:fs";
@@ -14,9 +14,13 @@ import { dirname, join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import pg from "pg";
 
-/** Stops whatever runs in the folder and removes it, when standard input ends. */
+/**
+ * Stops the server of the folder and removes the folder, when standard input ends. A process id in a
+ * file may be outdated: only a process that works in this folder is stopped.
+ */
 const GUARD = `read _
-pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null &&
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) &&
+  [ "$(readlink "/proc/$pid/cwd")" = "$1/data" ] && kill -QUIT "$pid" 2>/dev/null &&
   for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
 rm -rf "$1"`;
 
@@ -28,15 +32,15 @@ export interface PostgresOptions {
   readonly fsync?: boolean;
   /** Further settings of the server, such as those of a bench. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** The folder in which its own is made, such as one on a small disk. @defaultValue the system's */
+  /** Parent of the server's folder, such as a small disk. @defaultValue the system's folder */
   readonly parent?: string;
-  /** Size of one file of its log, a power of two. @defaultValue 16 */
+  /** Size of one file of the write-ahead log, in MiB, a power of two. @defaultValue 16 */
   readonly walSegmentMb?: number;
 }
 
 /**
- * Where the programs are, or why there are none: in the folder `POSTBAG_POSTGRES_BIN`, in the package
- * of the development dependencies, or where Debian keeps them.
+ * Finds the programs: in the folder `POSTBAG_POSTGRES_BIN`, in the package of the development
+ * dependencies, or where Debian installs them. `missing` says what to install.
  */
 export function postgresBinaries(): { readonly bin: string } | { readonly missing: string } {
   const folders = [process.env.POSTBAG_POSTGRES_BIN, packaged(), ...installed()];
@@ -64,6 +68,12 @@ function installed(): string[] {
   return globSync("/usr/lib/postgresql/*/bin").sort().reverse();
 }
 
+/** What the types of Node leave out of a pipe. */
+interface Referable {
+  ref(): void;
+  unref(): void;
+}
+
 /** A running server. */
 export class Postgres {
   readonly folder: string;
@@ -71,6 +81,8 @@ export class Postgres {
   readonly #options: PostgresOptions;
   readonly #guard: ChildProcess;
   #server: ChildProcess | undefined;
+  /** Resolves when the last process of the server has ended. */
+  #gone: Promise<unknown> = Promise.resolve();
   #databases = 0;
 
   private constructor(bin: string, options: PostgresOptions) {
@@ -83,10 +95,10 @@ export class Postgres {
       stdio: ["pipe", "ignore", "ignore"],
     });
     this.#guard.unref();
-    (this.#guard.stdin as unknown as { unref(): void }).unref();
+    (this.#guard.stdin as unknown as Referable).unref();
   }
 
-  /** Makes a cluster and starts it. */
+  /** Makes a cluster and starts its server. */
   static async start(bin: string, options: PostgresOptions = {}): Promise<Postgres> {
     const postgres = new Postgres(bin, options);
     const { folder } = postgres;
@@ -102,20 +114,8 @@ export class Postgres {
     return postgres;
   }
 
-  /** Starts the server again, after {@link crash}; waits until the recovery is done. */
+  /** Starts the server, also after {@link crash}; resolves when its recovery is done. */
   async start(): Promise<void> {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await this.#startOnce();
-      } catch (error) {
-        // The processes of a server that was killed take a moment to notice.
-        if (tries === 50) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-    }
-  }
-
-  async #startOnce(): Promise<void> {
     const { fsync = true, settings: more } = this.#options;
     const settings = {
       listen_addresses: "",
@@ -123,6 +123,8 @@ export class Postgres {
       fsync: fsync ? "on" : "off",
       shared_buffers: "64MB",
       max_connections: "200",
+      // One call before a recovery instead of a flush for each file of each database.
+      recovery_init_sync_method: "syncfs",
       ...more,
     };
     const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
@@ -131,6 +133,7 @@ export class Postgres {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
     });
+    this.#gone = new Promise((resolve) => server.once("close", resolve));
     let log = "";
     await new Promise<void>((resolve, reject) => {
       server.stderr?.on("data", (data) => {
@@ -140,18 +143,21 @@ export class Postgres {
       server.once("exit", () => reject(new Error(`PostgreSQL did not start:\n${log}`)));
     });
     server.unref();
-    (server.stderr as unknown as { unref(): void }).unref();
+    (server.stderr as unknown as Referable).unref();
     this.#server = server;
   }
 
-  /** Kills the server as a power cut of the machine would end it, with what it had not flushed kept. */
+  /**
+   * Kills the server without a chance to finish anything. On return none of its processes is left.
+   * The machine goes on, so writes that were not flushed survive.
+   */
   async crash(): Promise<void> {
     await this.#end("SIGKILL");
   }
 
   /**
-   * Stops the server without waiting for its clients; `immediate` without a checkpoint either, so that the
-   * next start recovers.
+   * Stops the server without waiting for its clients. `immediate` leaves out the checkpoint too, so
+   * that the next start recovers.
    *
    * @see https://www.postgresql.org/docs/current/server-shutdown.html
    */
@@ -159,18 +165,21 @@ export class Postgres {
     await this.#end(how === "fast" ? "SIGINT" : "SIGQUIT");
   }
 
+  /**
+   * Ends the server and all its processes. Backends outlive a killed postmaster for a moment and
+   * still answer. They hold its standard error open, so that this closes when the last one is gone.
+   */
   async #end(signal: NodeJS.Signals): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
     this.#server = undefined;
-    if (server.exitCode !== null || server.signalCode !== null) return;
-    const exited = new Promise((resolve) => server.once("exit", resolve));
     server.ref();
+    (server.stderr as unknown as Referable).ref();
     server.kill(signal);
-    await exited;
+    await this.#gone;
   }
 
-  /** Makes a database of its own and returns how to connect to it. */
+  /** Makes a fresh database and returns its connection string. */
   async database(template = "template1", tablespace = "pg_default"): Promise<string> {
     this.#databases += 1;
     const name = `test_${this.#databases}`;
@@ -204,14 +213,14 @@ export class Postgres {
   }
 }
 
-/** Who runs the server: this user, but nobody instead of root. */
+/** The user that runs the server: this one, or `nobody` in place of root. */
 function identity(cwd: string) {
   const env = { LC_ALL: "C", PATH: process.env.PATH ?? "/usr/bin:/bin" };
   const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
   return { ...user, env, cwd, encoding: "utf8" as const };
 }
 
-/** Starts a server for all tests of a file; gives a `test` that is skipped by name where none can run. */
+/** Starts a server for all tests of a file. Returns a `test` that skips where none can run. */
 export function withPostgres(options: PostgresOptions = {}) {
   const found = postgresBinaries();
   let server: Postgres;
