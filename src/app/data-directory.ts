@@ -1,10 +1,8 @@
 /**
- * The data directory: its folders, and the lock that keeps a second server out.
+ * The data directory: its folders, and the lock that excludes a second server.
  *
- * The lock is an SQLite database held by BEGIN EXCLUSIVE. SQLite holds it by fcntl(2) locks, which the
- * kernel drops the instant the process ends, however it ends; there is no stale lock file to remove by
- * hand. Nothing else in the process may open `lock`: closing any descriptor of a file drops the
- * process's fcntl locks on it (https://sqlite.org/howtocorrupt.html §2.2).
+ * The kernel drops the lock the instant the process ends, however it ends, so there is no stale lock
+ * file to remove by hand. Nothing else in the process may open `lock`; see `system/lock.ts` for why.
  */
 import {
   closeSync,
@@ -16,17 +14,17 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import { AppError, errnoOf } from "./errors.ts";
+import { nodeFileSystem } from "../system/index.ts";
+import { AppError, errnoOf, messageOf } from "./errors.ts";
 import type { Settings } from "./settings/table.ts";
 
 export interface DataDirectory {
   readonly path: string;
-  /** Holds all mailboxes: `<domain>/<local part>/`. */
+  /** All mailboxes: `<domain>/<local part>/`. */
   readonly mail: string;
-  /** Holds messages too large for memory while they arrive; emptied at start. */
+  /** Messages too large for memory while they arrive; emptied at the start. */
   readonly spool: string;
-  /** Holds mail for other domains that is kept and not sent; made with the first of it. */
+  /** Mail for other domains that is captured and not sent; created with the first such mail. */
   readonly captured: string;
 }
 
@@ -39,14 +37,15 @@ export function dataDirectoryAt(path: string): DataDirectory {
   };
 }
 
-/** Where the journal lies, whether or not it is used. */
+/** The folder of the journal, whether or not it is used. */
 export function journalFolderOf({ data, journal }: Pick<Settings, "data" | "journal">): string {
   return journal ?? join(data, "journal");
 }
 
 /**
- * Makes the folders where they are missing; only their owner can enter them. On return the path down
- * to the mail root survives a power cut.
+ * Creates missing folders, open to their owner only. On return the path to the mail root is durable.
+ *
+ * @throws {AppError} `ERR_APP_DATA_DIRECTORY`
  */
 export function prepareDataDirectory(path: string): DataDirectory {
   const directory = dataDirectoryAt(path);
@@ -62,13 +61,14 @@ export function prepareDataDirectory(path: string): DataDirectory {
 }
 
 /**
- * Flushes the names on the way to a folder, whether or not this process made them: whoever did may have
- * been killed before its own flush. What this user may not open, this user did not make.
+ * Syncs every directory on the way to a folder. It does not matter which process created them: that
+ * process may have been killed before its own sync. A directory that this user may not open was not
+ * created by this user.
  */
 function syncUpwards(folder: string): void {
-  const { dev: device } = statSync(folder);
+  const { dev } = statSync(folder);
   for (let path = folder; ; path = dirname(path)) {
-    if (statSync(path).dev !== device) return;
+    if (statSync(path).dev !== dev) return;
     try {
       const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
       try {
@@ -86,54 +86,40 @@ function syncUpwards(folder: string): void {
 }
 
 /**
- * Takes the data directory for this process alone.
+ * Locks the data directory for this process.
  *
- * @returns A function that gives it back; the end of the process does the same.
- * @throws {AppError} `ERR_APP_DATA_IN_USE` while another process holds it.
+ * @returns A function that releases it; the end of the process does the same.
+ * @throws {AppError} `ERR_APP_DATA_IN_USE` while another process holds it, else
+ *   `ERR_APP_DATA_DIRECTORY`.
  */
 export function lockDataDirectory(path: string): () => void {
-  const file = join(path, "lock");
-  let database: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(file, { timeout: 0 });
-    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    return nodeFileSystem.lock(join(path, "lock"));
   } catch (cause) {
-    database?.close();
-    throw isBusy(cause) ? inUse(path, cause) : noLock(path, cause);
+    throw errnoOf(cause) === "EAGAIN" ? inUse(path, cause) : noLock(path, cause);
   }
-  const held = database;
-  return () => {
-    if (held.isOpen) held.close();
-  };
 }
 
-const SQLITE_BUSY = 5;
-
-function isBusy(cause: unknown): boolean {
-  return (cause as { errcode?: number }).errcode === SQLITE_BUSY;
-}
-
-/** Says who holds the data directory. */
+/** The error that names the process which holds the data directory. */
 export function inUse(path: string, cause: unknown): AppError {
   const holder = holderOfLock(path);
-  const who = holder === undefined ? "Another Postbag" : `Another Postbag (process ${holder})`;
+  const name = holder === undefined ? "Another Postbag" : `Another Postbag (process ${holder})`;
   return new AppError(
     "ERR_APP_DATA_IN_USE",
-    `${who} is using ${path}. Stop it first, or give this one its own folder with --data`,
+    `${name} is using ${path}. Stop it first, or give this one its own folder with --data`,
     { cause },
   );
 }
 
 function noLock(path: string, cause: unknown): AppError {
-  const why = cause instanceof Error ? cause.message : String(cause);
   return new AppError(
     "ERR_APP_DATA_DIRECTORY",
-    `Cannot lock the data directory ${path} (${why}). Its owner must be the user who runs Postbag, on a writable local file system`,
+    `Cannot lock the data directory ${path} (${messageOf(cause)}). Its owner must be the user who runs Postbag, on a writable local file system`,
     { cause },
   );
 }
 
-/** The process that holds the lock, by proc_locks(5), which sees no further than this container. */
+/** The process that holds the lock, by proc_locks(5), which covers this container only. */
 export function holderOfLock(path: string): number | undefined {
   try {
     const inode = statSync(join(path, "lock")).ino;
@@ -147,7 +133,7 @@ export function holderOfLock(path: string): number | undefined {
   }
 }
 
-/** One line on why a folder cannot be used, and what to do. */
+/** One line that says why a folder cannot be used, and what to do. */
 export function whyNoFolder(folder: string, cause: unknown): string {
   const errno = errnoOf(cause) ?? String(cause);
   const advice: Record<string, string> = {

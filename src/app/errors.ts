@@ -1,4 +1,4 @@
-/** The errors of the `app` room: what keeps a command from doing its work, in words for its user. */
+/** The errors of `app`: why a command cannot do its work, in words for its user. */
 
 export type AppErrorCode =
   | "ERR_APP_USAGE"
@@ -8,9 +8,9 @@ export type AppErrorCode =
   | "ERR_APP_DATA_DIRECTORY"
   | "ERR_APP_DATA_IN_USE"
   | "ERR_APP_FILE_SYSTEM"
-  /** The journal is not understood, or is damaged: starting again does not help. */
+  /** The journal is of another version, or damaged: starting again does not help. */
   | "ERR_APP_JOURNAL"
-  /** The journal cannot be opened, or publish what it owes, for a reason that may pass. */
+  /** The journal cannot be opened, or cannot publish its mail, for a reason that may pass. */
   | "ERR_APP_JOURNAL_NOT_NOW"
   /** The outbox cannot be used as it is: starting again does not help. */
   | "ERR_APP_OUTBOX"
@@ -18,7 +18,7 @@ export type AppErrorCode =
   | "ERR_APP_OUTBOX_NOT_NOW"
   /** There is no such message, delivery or outbox. */
   | "ERR_APP_NOT_FOUND"
-  /** The idempotency key stands for another mail. */
+  /** The idempotency key belongs to another mail. */
   | "ERR_APP_CONFLICT"
   | "ERR_APP_LISTEN"
   | "ERR_APP_ADDRESS"
@@ -27,10 +27,10 @@ export type AppErrorCode =
   | "ERR_APP_DELIVERY";
 
 /**
- * Says why a command cannot do what it was asked, and what to do about it.
+ * Says why a command cannot do what its user asked, and what to do about it.
  *
  * The message is one line, complete without a stack trace. `code` is stable; the command line turns it
- * into an exit status (sysexits).
+ * into an exit code (sysexits).
  */
 export class AppError extends Error {
   override readonly name = "AppError";
@@ -42,22 +42,34 @@ export class AppError extends Error {
   }
 }
 
-/** The errno name of a system error, such as `"ENOSPC"`; `undefined` for every other error. */
+/** The errno name of a system error or of its cause, such as `"ENOSPC"`; `undefined` without one. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const code = (error as NodeJS.ErrnoException).code;
   return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : errnoOf(error.cause);
 }
 
-/** An error and what caused it, without stack traces: the words of every level, and the errno. */
-export function why(error: unknown): { readonly error: string; readonly errno?: string } {
-  const words: string[] = [];
-  for (let level = error; level !== undefined && words.length < 5; ) {
-    const word = level instanceof Error ? level.message : String(level);
-    // Many an error repeats the words of its cause.
-    if (!words.some((before) => before.includes(word))) words.push(word.replace(/\.$/, ""));
+/** Tells whether an error means that nothing has this path. */
+export function isAbsent(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
+}
+
+/** The message of an error, or the text of another thrown value. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The fields of a log line about an error: its message with those of its causes, and its errno. */
+export function errorFields(error: unknown): { readonly error: string; readonly errno?: string } {
+  const messages: string[] = [];
+  for (let level = error; level !== undefined && messages.length < 5; ) {
+    const message = messageOf(level);
+    // Many an error repeats the message of its cause.
+    if (!messages.some((before) => before.includes(message))) {
+      messages.push(message.replace(/\.$/, ""));
+    }
     level = level instanceof Error ? level.cause : undefined;
   }
   const errno = errnoOf(error);
-  return { error: words.join(": "), ...(errno !== undefined && { errno }) };
+  return { error: messages.join(": "), ...(errno !== undefined && { errno }) };
 }

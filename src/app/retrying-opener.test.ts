@@ -1,88 +1,70 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DeliveryExecutor } from "../delivery/index.ts";
-import type { Clock } from "../system/index.ts";
-import { AppError } from "./errors.ts";
-import { LateExecutor } from "./retrying-opener.ts";
+import { SimClock } from "../../test/support/sim-clock.ts";
+import { RetryingOpener } from "./retrying-opener.ts";
 
-const full = new AppError("ERR_APP_JOURNAL_NOT_NOW", "the journal cannot be opened: ENOSPC");
+const retryMs = 5_000;
+const full = new Error("the journal cannot be opened: ENOSPC");
+const readOnly = new Error("the journal cannot be opened: EROFS");
 
-/** A clock whose one timer runs when told to. */
-function oneTimer() {
-  let callback: (() => void) | undefined;
-  const clock: Clock = {
-    now: () => 0,
-    wallTimeMs: () => 0,
-    setTimeout: (next) => {
-      callback = next;
-      return 1;
-    },
-    clearTimeout: () => {
-      callback = undefined;
-    },
-    setImmediate: () => {},
-  };
-  return { clock, run: () => callback?.(), isSet: () => callback !== undefined };
-}
-
-function lab(outcomes: (DeliveryExecutor | Error)[]) {
-  const time = oneTimer();
-  const lines: string[] = [];
-  const log = {
-    info: (text: string) => void lines.push(text),
-    error: (_: object, text: string) => void lines.push(text),
-  };
+/** An opener whose tries have the outcomes given, in order; a further try fails the test. */
+function harness(outcomes: (string | Error)[]) {
+  const clock = new SimClock();
+  const failures: unknown[] = [];
+  const opened = Promise.withResolvers<string>();
   const open = async () => {
     const outcome = outcomes.shift();
-    if (outcome === undefined) throw new Error("not expected to be opened again");
+    assert.ok(outcome !== undefined, "not expected to be opened again");
     if (outcome instanceof Error) throw outcome;
     return outcome;
   };
-  return {
-    time,
-    lines,
-    open: () => LateExecutor.open({ open, clock: time.clock, log: log as never }),
-  };
+  const start = () =>
+    RetryingOpener.open<string>({
+      open,
+      isTemporary: (error) => error === full,
+      onFailure: (error) => failures.push(error),
+      onOpened: opened.resolve,
+      clock,
+    });
+  return { clock, failures, opened: opened.promise, outcomes, start };
 }
 
-let closed = 0;
-const executor = {
-  stats: () => ({ accepting: true }),
-  close: async () => {
-    closed += 1;
-  },
-} as unknown as DeliveryExecutor;
+/** Lets the promises of a try settle. */
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-test("what may pass is told once, tried again, and passes", async () => {
-  const { time, lines, open } = lab([full, full, executor]);
-  const late = await open();
-  assert.equal(late.executor, undefined);
-  assert.equal(late.obstacle, full.message);
-  assert.equal(late.stats().accepting, false);
-  while (late.executor === undefined) {
-    time.run();
-    await new Promise(setImmediate);
+test("a temporary failure is reported once and retried until it passes", async () => {
+  const { clock, failures, opened, start } = harness([full, full, readOnly, "journal"]);
+  const opener = await start();
+  assert.equal(opener.opened, undefined);
+  assert.equal(opener.reason, full.message);
+  for (let time = 0; time < 3; time++) {
+    clock.advance(retryMs);
+    await settled();
   }
-  assert.equal(late.obstacle, undefined);
-  assert.equal(late.stats().accepting, true);
-  assert.deepEqual(lines, [
-    "mail is put off with 451 until the journal can be used",
-    "the journal can be used, mail is taken",
-  ]);
-  await late.close();
-  assert.equal(closed, 1);
+  assert.equal(await opened, "journal");
+  assert.equal(opener.opened, "journal");
+  assert.equal(opener.reason, undefined);
+  assert.deepEqual(failures, [full, readOnly]);
+  assert.equal(await opener.stop(), "journal");
 });
 
-test("what cannot pass by itself is thrown", async () => {
-  const inUse = new AppError("ERR_APP_DATA_IN_USE", "in use");
-  for (const error of [inUse, new TypeError("a mistake of ours")]) {
-    await assert.rejects(lab([error]).open(), error);
-  }
+test("a failure that is not temporary rejects the first opening", async () => {
+  const { failures, start } = harness([readOnly]);
+  await assert.rejects(start(), readOnly);
+  assert.deepEqual(failures, []);
 });
 
-test("closing gives up trying", async () => {
-  const { time, open } = lab([full]);
-  const late = await open();
-  await late.close();
-  assert.equal(time.isSet(), false);
+test("stopping ends the tries", async () => {
+  const { clock, outcomes, start } = harness([full, "journal"]);
+  const opener = await start();
+  assert.equal(await opener.stop(), undefined);
+  assert.equal(clock.pendingTimers, 0);
+  assert.deepEqual(outcomes, ["journal"]);
+});
+
+test("stopping waits for a try under way and returns what it opened", async () => {
+  const { clock, start } = harness([full, "journal"]);
+  const opener = await start();
+  clock.advance(retryMs);
+  assert.equal(await opener.stop(), "journal");
 });

@@ -1,105 +1,90 @@
 /**
- * An executor that may open late: while a full, failing or read-only disk keeps the journal from being
- * opened, the server runs without one, puts all mail off, says why, and tries again until it can.
- * A server that ended instead would be started again every few seconds, and nobody could ask it why.
+ * Opens something that may not open at the start: the journal on a full, failing or read-only disk, the
+ * outbox while its database does not answer. The server runs without it, answers with 451, reports the
+ * reason, and tries again until it succeeds. A server that ended instead would be restarted every few
+ * seconds, and `/readyz` could not report the reason.
  */
-import type { DeliveryExecutor, DeliveryStats } from "../delivery/index.ts";
-import type { Clock } from "../system/index.ts";
-import { AppError } from "./errors.ts";
-import type { Logger } from "./observe/log.ts";
+import type { Clock, TimerHandle } from "../system/index.ts";
 
-export interface LateExecutorOptions {
-  /** Opens the executor; an {@link AppError} `ERR_APP_JOURNAL_NOT_NOW` is tried again. */
-  readonly open: () => Promise<DeliveryExecutor>;
+export interface RetryingOpenerOptions<T> {
+  readonly open: () => Promise<T>;
+  /** Whether an error of the first try may pass by itself. Later tries are repeated after any error. */
+  readonly isTemporary: (error: unknown) => boolean;
+  /** Receives the error of a try, unless the try before failed for the same reason. */
+  readonly onFailure: (error: unknown) => void;
+  /** Receives what a later try opened. Not called after {@link RetryingOpener.stop}. */
+  readonly onOpened: (opened: T) => void;
   readonly clock: Clock;
-  readonly log: Pick<Logger, "info" | "error">;
 }
 
 const retryMs = 5_000;
 
-const nothing: DeliveryStats = {
-  pending: 0,
-  pendingBytes: 0,
-  waiting: 0,
-  flushesInProgress: 0,
-  delivered: 0,
-  failed: 0,
-  batches: 0,
-  accepting: false,
-  unpublished: 0,
-  oldestUnpublishedMs: 0,
-};
-
-export class LateExecutor {
-  readonly #options: LateExecutorOptions;
-  #executor: DeliveryExecutor | undefined;
-  #obstacle: string | undefined;
-  #attempt: Promise<void> | undefined;
-  #timer: unknown;
-  #isClosed = false;
+/** States: opened; waiting for the next try; trying; stopped, with or without something opened. */
+export class RetryingOpener<T> {
+  readonly #options: RetryingOpenerOptions<T>;
+  #opened: T | undefined;
+  #reason: string | undefined;
+  #try: Promise<void> | undefined;
+  #timer: TimerHandle;
+  #isStopped = false;
 
   /**
-   * Opens it, or goes on trying.
+   * Makes the first try, and goes on trying in the background when its error is temporary.
    *
-   * @throws what `open` rejects with, when it cannot pass by itself.
+   * @throws the error of the first try, when it is not temporary.
    */
-  static async open(options: LateExecutorOptions): Promise<LateExecutor> {
-    const late = new LateExecutor(options);
+  static async open<T>(options: RetryingOpenerOptions<T>): Promise<RetryingOpener<T>> {
+    const opener = new RetryingOpener(options);
     try {
-      late.#executor = await options.open();
+      opener.#opened = await options.open();
     } catch (error) {
-      if (!(error instanceof AppError) || error.code !== "ERR_APP_JOURNAL_NOT_NOW") throw error;
-      late.#isLate(error);
+      if (!options.isTemporary(error)) throw error;
+      opener.#retryAfter(error);
     }
-    return late;
+    return opener;
   }
 
-  private constructor(options: LateExecutorOptions) {
+  private constructor(options: RetryingOpenerOptions<T>) {
     this.#options = options;
   }
 
-  /** The executor, as soon as there is one. */
-  get executor(): DeliveryExecutor | undefined {
-    return this.#executor;
+  /** The result of `open`; `undefined` until a try succeeds. */
+  get opened(): T | undefined {
+    return this.#opened;
   }
 
-  /** Why there is none. */
-  get obstacle(): string | undefined {
-    return this.#obstacle;
+  /** Why the last try failed; `undefined` once opened. */
+  get reason(): string | undefined {
+    return this.#reason;
   }
 
-  stats(): DeliveryStats {
-    return this.#executor?.stats() ?? nothing;
-  }
-
-  /** Gives up trying, or closes the executor as it does itself. Idempotent. */
-  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#isClosed = true;
+  /** Ends the tries; resolves with what is open after a try under way has ended. Idempotent. */
+  async stop(): Promise<T | undefined> {
+    this.#isStopped = true;
     this.#options.clock.clearTimeout(this.#timer);
-    await this.#attempt;
-    await this.#executor?.close(options);
+    await this.#try;
+    return this.#opened;
   }
 
-  #isLate(error: unknown): void {
-    const { clock, log } = this.#options;
+  #retryAfter(error: unknown): void {
+    const { clock, onFailure } = this.#options;
     const reason = error instanceof Error ? error.message : String(error);
-    if (reason !== this.#obstacle) {
-      log.error({ reason }, "mail is put off with 451 until the journal can be used");
-    }
-    this.#obstacle = reason;
-    if (this.#isClosed) return;
+    if (reason !== this.#reason) onFailure(error);
+    this.#reason = reason;
+    if (this.#isStopped) return;
     this.#timer = clock.setTimeout(() => {
-      this.#attempt = this.#try();
+      this.#try = this.#tryAgain();
     }, retryMs);
   }
 
-  async #try(): Promise<void> {
+  async #tryAgain(): Promise<void> {
+    const { open, onOpened } = this.#options;
     try {
-      this.#executor = await this.#options.open();
+      this.#opened = await open();
     } catch (error) {
-      return this.#isLate(error);
+      return this.#retryAfter(error);
     }
-    this.#obstacle = undefined;
-    this.#options.log.info("the journal can be used, mail is taken");
+    this.#reason = undefined;
+    if (!this.#isStopped) onOpened(this.#opened);
   }
 }

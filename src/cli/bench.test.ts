@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BenchReport } from "../app/index.ts";
+import type { BenchReport } from "../app/commands/bench/bench.ts";
 import { benchText } from "./bench.ts";
 
 const row = { messages: 100, perSecond: 12_345.6, p50Ms: 2.04, p99Ms: 30, batch: 61.25 };
 const visible = { p50Ms: 0, p99Ms: 0, maxMs: 0 };
 const report: BenchReport = {
   directory: "/mail",
-  fileSystem: { kind: "keeps", text: "/ (ext4) keeps mail through a power cut" },
+  fileSystem: { kind: "safe", text: "/ (ext4) keeps mail through a power cut" },
   bodyBytes: 4_096,
   flush: { p50Ms: 0.512, p99Ms: 4 },
   rows: [

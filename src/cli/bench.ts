@@ -1,6 +1,7 @@
 /** `postbag bench`: measures this disk and says which commit mode and limits suit it. */
 import { Command, InvalidArgumentError } from "commander";
-import { type BenchReport, flagOf, runBench } from "../app/index.ts";
+import type { BenchReport } from "../app/commands/bench/bench.ts";
+import { flagOf } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 export function benchCommand(): Command {
@@ -21,6 +22,7 @@ function positiveNumber(text: string): number {
 async function bench(options: Readonly<Record<string, unknown>>): Promise<void> {
   const { data } = settingsOf(options).settings;
   const seconds = (options.seconds as number | undefined) ?? 20;
+  const { runBench } = await import("../app/commands/bench/bench.ts");
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => stop.abort(signal);
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal);

@@ -1,6 +1,6 @@
 /** `postbag deliver`: a pipe into a Maildir, for mail systems that hand each message to a program. */
 import { Command } from "commander";
-import { AppError, deliverPiped } from "../app/index.ts";
+import { AppError } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 export function deliverCommand(): Command {
@@ -30,6 +30,7 @@ async function deliver(options: Record<string, unknown>): Promise<void> {
     );
   }
   const { settings } = settingsOf(options);
+  const { deliverPiped } = await import("../app/commands/deliver.ts");
   const { path, id } = await deliverPiped({
     input: process.stdin,
     settings,

@@ -1,6 +1,6 @@
 /** `postbag doctor`: examines this machine and says what to do about what it finds. */
 import { Command } from "commander";
-import { type Check, examine } from "../app/index.ts";
+import type { Check } from "../app/doctor/check.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { exitCodes } from "./sysexits.ts";
 
@@ -11,6 +11,7 @@ export function doctorCommand(): Command {
     .description("examine this machine and say what to do about faults")
     .option("--json", "print JSON")
     .action(async (options: Record<string, unknown>) => {
+      const { examine } = await import("../app/doctor/doctor.ts");
       const report = await examine(settingsOf(options).settings);
       if (options.json) console.log(JSON.stringify(report, undefined, 2));
       else console.log(report.checks.map(asText).join("\n"));

@@ -1,22 +1,26 @@
 /** `postbag mailbox`: creates, lists and shows mailboxes. */
 import { Command } from "commander";
-import { createMailbox, listMailboxes, readMailbox, type ShownMessage } from "../app/index.ts";
+import type { ShownMessage } from "../app/commands/mailbox.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 type Options = Readonly<Record<string, unknown>>;
+
+const commands = () => import("../app/commands/mailbox.ts");
 
 export function mailboxCommand(): Command {
   const create = new Command("create")
     .description("create a mailbox")
     .argument("<address>")
     .action(async (address: string, options: Options) => {
+      const { createMailbox } = await commands();
       console.log(await createMailbox(address, settingsOf(options).settings));
     });
   const list = new Command("list")
     .description("list all mailboxes and how many messages each holds")
     .option("--json", "print JSON")
     .action(async (options: Options) => {
-      const mailboxes = await listMailboxes(settingsOf(options).settings);
+      const { listMailboxes } = await commands();
+      const mailboxes = listMailboxes(settingsOf(options).settings);
       if (options.json) return console.log(JSON.stringify(mailboxes, undefined, 2));
       for (const { address, unseen, seen } of mailboxes) {
         console.log(`${address}  ${unseen} new, ${seen} seen`);
@@ -27,6 +31,7 @@ export function mailboxCommand(): Command {
     .argument("<address>")
     .option("--json", "print JSON, one message a line")
     .action(async (address: string, options: Options) => {
+      const { readMailbox } = await commands();
       let count = 0;
       for await (const message of readMailbox(address, settingsOf(options).settings)) {
         count += 1;

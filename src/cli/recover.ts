@@ -1,6 +1,5 @@
 /** `postbag recover`: publishes what the journal owes without starting a server. */
 import { Command } from "commander";
-import { recoverJournal } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { exitCodes } from "./sysexits.ts";
 
@@ -16,6 +15,7 @@ export function recoverCommand(): Command {
     .option("--dry-run", "only say what would be done")
     .option("--accept-damage", "then put the segments of a damaged journal aside")
     .action(async (options: Record<string, unknown>) => {
+      const { recoverJournal } = await import("../app/commands/recover.ts");
       const { lines, state } = await recoverJournal({
         settings: settingsOf(options).settings,
         isDryRun: options.dryRun === true,

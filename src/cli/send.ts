@@ -1,6 +1,5 @@
 /** `postbag send`: a message into the outbox, from a person, a script or a program's pipe. */
 import { Command } from "commander";
-import { sendMessage } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 const collect = (item: string, items: readonly string[] = []) => [...items, ...item.split(",")];
@@ -38,6 +37,7 @@ interface SendFlags extends Record<string, unknown> {
 }
 
 async function send(options: SendFlags): Promise<void> {
+  const { sendMessage } = await import("../app/commands/send.ts");
   const sent = await sendMessage({
     settings: settingsOf(options).settings,
     input: process.stdin,

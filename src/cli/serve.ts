@@ -6,9 +6,11 @@
  */
 import { relative } from "node:path";
 import { Command } from "commander";
-import { openLog, type RunningServer, type Settings, startServer, version } from "../app/index.ts";
+import { type Settings, version } from "../app/index.ts";
+import type { RunningServer } from "../app/server/serve.ts";
+import { openCommandLog } from "./command-log.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
-import { untilSignal } from "./stop-on-signal.ts";
+import { stopOnSignal } from "./stop-on-signal.ts";
 import { exitCodes } from "./sysexits.ts";
 
 export function serveCommand(): Command {
@@ -18,25 +20,28 @@ export function serveCommand(): Command {
 
 async function serve(options: Record<string, unknown>): Promise<void> {
   const { settings, origins, warnings } = settingsOf(options);
-  const log = await openLog({
-    level: settings.logLevel,
-    format: settings.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
-  });
-  for (const warning of warnings) log.warn(warning);
-
+  const log = await openCommandLog(settings, warnings);
+  const { startServer } = await import("../app/server/serve.ts");
   const starting = startServer({
     settings,
     log,
     onDiskThreadDeath: (cause) => {
-      log.fatal({ error: String(cause) }, "the disk thread died; ending without answering");
+      log.fatal(
+        { error: String(cause) },
+        "disk thread died; the process ends without answering and senders retry",
+      );
       process.exit(exitCodes.software);
     },
   });
-  untilSignal(log, async () => {
+  stopOnSignal(log, async () => {
     const server = await starting;
     const left = await server.close({ timeoutMs: settings.shutdownMs });
     if (Object.values(left).every((count) => count === 0)) log.info("stopped");
-    else log.warn({ ...left, timeoutMs: settings.shutdownMs }, "stopped; this was left unanswered");
+    else
+      log.warn(
+        { ...left, timeoutMs: settings.shutdownMs },
+        "stopped at the time limit; senders and the next worker retry the rest",
+      );
   });
   const server = await starting;
   const dataFlag =
@@ -45,7 +50,7 @@ async function serve(options: Record<string, unknown>): Promise<void> {
 }
 
 function banner(
-  { data, listeners, wayOut }: RunningServer,
+  { data, listeners, outbound: description }: RunningServer,
   { outbound }: Settings,
   dataFlag: string,
 ): string {
@@ -53,7 +58,7 @@ function banner(
   const addresses = listeners.map(
     ({ protocol, address }) => `  ${protocol.toUpperCase().padEnd(8)} ${linkOf(protocol, address)}`,
   );
-  const way = outbound === "capture" ? `kept in ${data.captured} and never sent` : wayOut;
+  const way = outbound === "capture" ? `captured in ${data.captured} and never sent` : description;
   const lines = [
     ...[`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ""],
     ...[`Mail for other domains is ${way}.`, ""],

@@ -1,15 +1,15 @@
 /**
- * How a running command ends: SIGTERM and SIGINT stop it in order, exit 0. A second signal, a second
- * later or more, ends it at once. (A shell or npm often passes on a signal that the process got already,
- * so repeats within that second are the same one.)
+ * How a running command ends: SIGTERM and SIGINT stop it in order, exit 0. A second signal, at least a
+ * second later, ends it at once. (A shell or npm often passes on a signal that the process has already
+ * received, so a repeat within that second counts as the same signal.)
  */
-import type { Logger } from "../app/index.ts";
+import type { Logger } from "../app/observe/log.ts";
 import { exitCodes } from "./sysexits.ts";
 
 const sameSignalMs = 1_000;
 
-/** Has `stop` run at the first signal, and ends the process after it. */
-export function untilSignal(log: Logger, stop: () => Promise<void>): void {
+/** Runs `stop` at the first signal, and ends the process after it. */
+export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
   let firstAtMs: number | undefined;
   const onSignal = (signal: NodeJS.Signals) => {
     if (firstAtMs !== undefined) {
@@ -21,7 +21,7 @@ export function untilSignal(log: Logger, stop: () => Promise<void>): void {
     stop().then(
       () => process.exit(exitCodes.ok),
       (error: unknown) => {
-        log.fatal({ error: String(error) }, "could not stop in order");
+        log.fatal({ error: String(error) }, "stopping failed");
         process.exit(exitCodes.software);
       },
     );

@@ -1,8 +1,9 @@
 /** `postbag worker`: sends what is in an outbox that several machines share, until it is told to stop. */
 import { Command } from "commander";
-import { AppError, openLog, type SettingName, startWorker } from "../app/index.ts";
+import { AppError, type SettingName } from "../app/index.ts";
+import { openCommandLog } from "./command-log.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
-import { untilSignal } from "./stop-on-signal.ts";
+import { stopOnSignal } from "./stop-on-signal.ts";
 
 const flags: readonly SettingName[] = [
   ...(["data", "domain", "hostname", "metrics", "logLevel", "logFormat", "shutdownMs"] as const),
@@ -28,17 +29,18 @@ async function work(options: Record<string, unknown>): Promise<void> {
       "Say what the worker does with mail: --outbound relay, direct or capture",
     );
   }
-  const log = await openLog({
-    level: settings.logLevel,
-    format: settings.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
-  });
-  for (const warning of warnings) log.warn(warning);
+  const log = await openCommandLog(settings, warnings);
+  const { startWorker } = await import("../app/server/worker.ts");
   const starting = startWorker({ settings, log });
-  untilSignal(log, async () => {
+  stopOnSignal(log, async () => {
     const worker = await starting;
     const sending = await worker.close({ timeoutMs: settings.shutdownMs });
     if (sending === 0) log.info("stopped");
-    else log.warn({ sending }, "stopped; this was being sent, the next worker takes it up");
+    else
+      log.warn(
+        { sending },
+        "stopped at the time limit; senders and the next worker retry the rest",
+      );
   });
   const { metrics } = await starting;
   if (metrics !== undefined) console.log(`  METRICS  http://${metrics}/metrics`);

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createFace, createMetricsFace, type FaceOptions, type Health } from "./index.ts";
+import { createMetricsApp, createStatusApp, type Health, type StatusAppOptions } from "./index.ts";
 
-function face(options: Partial<FaceOptions> = {}, health: Health = { ready: true }) {
-  return createFace({
-    loopback: true,
+function statusApp(options: Partial<StatusAppOptions> = {}, health: Health = { ready: true }) {
+  return createStatusApp({
+    isLoopback: true,
     health: async () => health,
     metrics: async () => "postbag_messages_total 7\n",
     status: async () => ({
@@ -23,27 +23,27 @@ function face(options: Partial<FaceOptions> = {}, health: Health = { ready: true
 
 const broken: Health = { ready: false, reason: "the disk is full" };
 
-test("healthz answers as long as the process does, ready or not", async () => {
-  const answer = await face({}, broken).request("/healthz");
+test("healthz answers ok while the process runs, ready or not", async () => {
+  const answer = await statusApp({}, broken).request("/healthz");
   assert.equal(answer.status, 200);
   assert.equal(await answer.text(), "ok\n");
 });
 
-test("readyz is 503 while not ready and tells this machine why", async () => {
-  assert.equal((await face().request("/readyz")).status, 200);
-  const answer = await face({}, broken).request("/readyz");
+test("readyz is 503 while not ready, with the reason for clients on this machine", async () => {
+  assert.equal((await statusApp().request("/readyz")).status, 200);
+  const answer = await statusApp({}, broken).request("/readyz");
   assert.equal(answer.status, 503);
   assert.match(await answer.text(), /the disk is full/);
 });
 
-test("beyond this machine readyz says only ok or not", async () => {
-  const answer = await face({ loopback: false }, broken).request("/readyz");
+test("readyz shows no reason to other machines", async () => {
+  const answer = await statusApp({ isLoopback: false }, broken).request("/readyz");
   assert.equal(answer.status, 503);
   assert.equal(await answer.text(), "not ready\n");
 });
 
 test("the status page shows its figures and escapes every value", async () => {
-  const answer = await face().request("/");
+  const answer = await statusApp().request("/");
   const page = await answer.text();
   assert.match(answer.headers.get("content-type") ?? "", /^text\/html/);
   assert.match(page, /127\.0\.0\.1:2525/);
@@ -52,14 +52,14 @@ test("the status page shows its figures and escapes every value", async () => {
 });
 
 test("metrics are served in the Prometheus text format", async () => {
-  const answer = await face().request("/metrics");
+  const answer = await statusApp().request("/metrics");
   assert.match(answer.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/);
   assert.equal(await answer.text(), "postbag_messages_total 7\n");
 });
 
-test("beyond this machine the page and the metrics stay closed without a token of the owner's", async () => {
+test("the page and the metrics are closed to other machines without an access token", async () => {
   for (const path of ["/", "/metrics"]) {
-    const answer = await face({ loopback: false }).request(path, {
+    const answer = await statusApp({ isLoopback: false }).request(path, {
       headers: { authorization: "Bearer undefined" },
     });
     assert.equal(answer.status, 403, path);
@@ -67,8 +67,8 @@ test("beyond this machine the page and the metrics stay closed without a token o
   }
 });
 
-test("the token opens as bearer and as a browser's password, and no other word does", async () => {
-  const guarded = face({ loopback: false, accessToken: "s3cret" });
+test("the access token is accepted as bearer and as password; nothing else is", async () => {
+  const guarded = statusApp({ isLoopback: false, accessToken: "s3cret" });
   const ask = async (authorization: string) =>
     (await guarded.request("/metrics", { headers: { authorization } })).status;
   const basic = (words: string) => `Basic ${Buffer.from(words).toString("base64")}`;
@@ -80,8 +80,8 @@ test("the token opens as bearer and as a browser's password, and no other word d
   assert.equal(await ask("Digest s3cret"), 401);
 });
 
-test("the metrics address serves the metrics and nothing else", async () => {
-  const metrics = createMetricsFace({ metrics: async () => "x 1\n" });
+test("the metrics address serves /metrics and nothing else", async () => {
+  const metrics = createMetricsApp({ metrics: async () => "x 1\n" });
   assert.equal((await metrics.request("/metrics")).status, 200);
   for (const path of ["/", "/readyz"]) assert.equal((await metrics.request(path)).status, 404);
 });

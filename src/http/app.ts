@@ -1,67 +1,67 @@
 /**
- * The server's face: `Request` in, `Response` out, no socket.
+ * The status app: the HTTP pages of a server, `Request` in, `Response` out, without a socket.
  *
- * `/healthz` says that the process answers, `/readyz` whether mail should be sent here, `/metrics` is
- * for Prometheus and `/` for people. What tells about the machine or its mail is open to this machine;
- * beyond it only the holder of the access token sees more than ok or not.
+ * `/healthz` answers while the process runs, `/readyz` says whether the server is ready for mail,
+ * `/metrics` is for Prometheus and `/` for people. Clients on this machine see everything. Other clients
+ * see only "ok" or "not ready", unless they send the access token.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
 import type { StatusSource } from "./status.ts";
 import { statusPage } from "./status-page.ts";
 
-export interface FaceOptions extends StatusSource {
-  /** Whether only this machine can ask; then everything is open. */
-  readonly loopback: boolean;
-  /** Opens `/` and `/metrics` beyond this machine: as bearer token, or as password in a browser. */
-  readonly accessToken?: string;
+export interface StatusAppOptions extends StatusSource {
+  /** Whether only this machine can connect; then everything is open. */
+  readonly isLoopback: boolean;
+  /** Opens `/` and `/metrics` to other machines, as bearer token or as password of a browser. */
+  readonly accessToken?: string | undefined;
 }
 
-/** Builds the face with all its pages. */
-export function createFace(options: FaceOptions): Hono {
-  const face = new Hono();
-  const open = (request: Request) =>
-    options.loopback ||
-    (options.accessToken !== undefined && holdsToken(request, options.accessToken));
+/** Builds the status app with all its pages. */
+export function createStatusApp(options: StatusAppOptions): Hono {
+  const app = new Hono();
+  const isOpen = (request: Request) =>
+    options.isLoopback ||
+    (options.accessToken !== undefined && hasToken(request, options.accessToken));
 
-  face.use(async (context, next) => {
+  app.use(async (context, next) => {
     await next();
     context.header("Cache-Control", "no-store");
     context.header("X-Content-Type-Options", "nosniff");
     context.header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
   });
   for (const path of ["/", "/metrics"]) {
-    face.use(path, async (context, next) => {
-      if (open(context.req.raw)) return next();
+    app.use(path, async (context, next) => {
+      if (isOpen(context.req.raw)) return next();
       if (options.accessToken === undefined) {
         return context.text(
-          "Closed beyond this machine; the setting accessTokenFile opens it.\n",
+          "Closed to other machines; the setting accessTokenFile opens it.\n",
           403,
         );
       }
-      return context.text("The access token is needed.\n", 401, {
+      return context.text("The access token is missing or wrong.\n", 401, {
         "WWW-Authenticate": 'Basic realm="Postbag", charset="UTF-8"',
       });
     });
   }
 
-  face.get("/", async (context) => context.html(statusPage(await options.status())));
-  face.get("/healthz", (context) => context.text("ok\n"));
-  face.get("/readyz", async (context) => {
+  app.get("/", async (context) => context.html(statusPage(await options.status())));
+  app.get("/healthz", (context) => context.text("ok\n"));
+  app.get("/readyz", async (context) => {
     const { ready, reason } = await options.health();
     if (ready) return context.text("ok\n");
-    return context.text(open(context.req.raw) ? `not ready: ${reason}\n` : "not ready\n", 503);
+    return context.text(isOpen(context.req.raw) ? `not ready: ${reason}\n` : "not ready\n", 503);
   });
-  face.get("/metrics", async () => metricsResponse(await options.metrics()));
-  face.notFound((context) => context.text("There is nothing here. Try / or /readyz.\n", 404));
-  return face;
+  app.get("/metrics", async () => metricsResponse(await options.metrics()));
+  app.notFound((context) => context.text("There is nothing here. Try / or /readyz.\n", 404));
+  return app;
 }
 
-/** Builds the face of an address that serves `/metrics` and nothing else, open to whoever reaches it. */
-export function createMetricsFace({ metrics }: Pick<StatusSource, "metrics">): Hono {
-  const face = new Hono();
-  face.get("/metrics", async () => metricsResponse(await metrics()));
-  return face;
+/** Builds an app that serves `/metrics` and nothing else, open to all its clients. */
+export function createMetricsApp({ metrics }: Pick<StatusSource, "metrics">): Hono {
+  const app = new Hono();
+  app.get("/metrics", async () => metricsResponse(await metrics()));
+  return app;
 }
 
 function metricsResponse(text: string): Response {
@@ -70,16 +70,16 @@ function metricsResponse(text: string): Response {
   });
 }
 
-function holdsToken(request: Request, token: string): boolean {
+function hasToken(request: Request, token: string): boolean {
   const [scheme = "", value = ""] = (request.headers.get("authorization") ?? "").split(" ");
-  if (/^bearer$/i.test(scheme)) return same(value, token);
+  if (/^bearer$/i.test(scheme)) return isSame(value, token);
   if (!/^basic$/i.test(scheme)) return false;
   const userAndPassword = Buffer.from(value, "base64").toString("utf8");
-  return same(userAndPassword.slice(userAndPassword.indexOf(":") + 1), token);
+  return isSame(userAndPassword.slice(userAndPassword.indexOf(":") + 1), token);
 }
 
-/** Compares digests, so that the time taken tells nothing of the token, its length included. */
-function same(given: string, token: string): boolean {
+/** Compares digests, so that the time taken reveals neither the token nor its length. */
+function isSame(given: string, token: string): boolean {
   const digest = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(given), digest(token));
 }

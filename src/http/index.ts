@@ -1,4 +1,4 @@
-/** The door of `http`: the server's face as `Request → Response`, and its listener. */
-export { createFace, createMetricsFace, type FaceOptions } from "./app.ts";
+/** The door of `http`: the status app as `Request → Response`, and its listener. */
+export { createMetricsApp, createStatusApp, type StatusAppOptions } from "./app.ts";
 export { type HttpListener, listenHttp } from "./listen.ts";
 export type { Health, Status, StatusSource } from "./status.ts";

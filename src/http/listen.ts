@@ -1,4 +1,4 @@
-/** Puts a face on a TCP address. */
+/** Serves an app at a TCP address. */
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";
@@ -6,16 +6,16 @@ import type { Hono } from "hono";
 
 export interface HttpListener {
   readonly address: { readonly host: string; readonly port: number };
-  /** Stops listening and ends open connections; what is being answered ends with them. */
+  /** Stops listening and cuts open connections, with the requests on them. */
   close(): Promise<void>;
 }
 
-/** Listens; rejects with the system's error when the address cannot be had. */
+/** Listens; rejects with the system's error when the address cannot be used. */
 export async function listenHttp(
-  face: Hono,
+  app: Hono,
   { host, port }: { readonly host: string; readonly port: number },
 ): Promise<HttpListener> {
-  const server = createAdaptorServer({ fetch: face.fetch }) as Server;
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.headersTimeout = 10_000;
   server.requestTimeout = 30_000;
   server.maxConnections = 200;

@@ -1,4 +1,4 @@
-/** The page at `/`: one look at a running server, without scripts, for any browser. */
+/** The page at `/`: the state of a running server at a glance, without scripts, for any browser. */
 import { html } from "hono/html";
 import type { Status } from "./status.ts";
 

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { BenchReport } from "../../src/app/index.ts";
+import type { BenchReport } from "../../src/app/commands/bench/bench.ts";
 import { entry, run, temporaryFolder } from "./support/postbag.ts";
 
 test("bench measures both commit modes, advises one, and leaves the directory as it found it", async (t) => {

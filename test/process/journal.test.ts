@@ -69,10 +69,7 @@ test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing,
 
   const again = await serve(t, data, small);
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
-  assert.match(
-    again.stderr(),
-    /"msg":"the journal was recovered: 2 messages restored from it, 0 finished, 0 were published already"/,
-  );
+  assert.match(again.stderr(), /"restored":2,"finished":0,"skipped":0,.*"msg":"journal recovered"/);
   const metrics = await (await fetch(`${again.http}/metrics`)).text();
   assert.match(metrics, /^postbag_recovered_messages\{how="restored"\} 2$/m);
   assert.match(metrics, /^postbag_journal_accepting 1$/m);
@@ -176,7 +173,7 @@ test("a mail file system that is missing gets 451 and its mail back when it retu
   assert.match(readyz, /^not ready: The mail file system at .*mail is not the one/);
   rmSync(join(data, "mail"), { recursive: true });
   renameSync(join(data, "away"), join(data, "mail"));
-  await server.logged(/this mail file system is served again/);
+  await server.logged(/volume available again/);
   assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
   await send(server, "four");
@@ -198,7 +195,7 @@ test("a damaged journal is recovered as far as it is whole, kept, and put aside 
   assert.deepEqual(subjects(data), ["four", "one", "three"]);
 
   const server = await serve(t, data, small);
-  assert.match(server.stderr(), /the journal is damaged: what is whole was recovered/);
+  assert.match(server.stderr(), /journal damaged; undamaged mail was recovered/);
   await send(server, "five");
   await server.stop();
   const accepted = await run(["recover", "--accept-damage", "--data", data, ...small]);
@@ -219,7 +216,10 @@ test("mail whose mailbox was removed is kept as an orphan, told of, and no mailb
   rmSync(join(data, "mail/localhost/gone"), { recursive: true });
   await server.stop("SIGKILL");
   const again = await serve(t, data, small);
-  assert.match(again.stderr(), /"level":"error",.*"msg":"kept as orphans"/);
+  assert.match(
+    again.stderr(),
+    /"level":"error",.*"msg":"mail not published; it was moved to orphans/,
+  );
   assert.match(await (await fetch(again.http)).text(), /<dt>Orphans<\/dt><dd>1, /);
   assert.match(await (await fetch(`${again.http}/metrics`)).text(), /^postbag_orphans 1$/m);
   assert.equal((await fetch(`${again.http}/readyz`)).status, 200);

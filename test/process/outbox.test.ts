@@ -190,11 +190,14 @@ test("a refusal for a time is retried, one for good is a dead letter with a hook
 
   rcpt = "550 5.1.1 No such user";
   const dead = await send(server.data);
-  await server.logged(/"msg":"dead letter"/);
+  await server.logged(/"msg":"dead letter; see postbag outbox show"/);
   const line = logLine(server.stderr(), "mail delivery dead-lettered");
   assert.deepEqual([line.deliveryId, line.permanent], [`${dead}.1`, true]);
   assert.match(line.reason, /^permanent: 550 5\.1\.1 No such user/);
-  assert.equal(logLine(server.stderr(), "dead letter").deliveryId, `${dead}.1`);
+  assert.equal(
+    logLine(server.stderr(), "dead letter; see postbag outbox show").deliveryId,
+    `${dead}.1`,
+  );
   const shown = await run(["outbox", "list", "--state", "dead", "--data", server.data]);
   assert.match(shown.stdout, new RegExp(`^delivery .*\\n${dead}\\.1 +dead +1 .*you@one\\.example`));
 

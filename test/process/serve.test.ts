@@ -131,7 +131,7 @@ test("an accepted message is counted once, and has one log line that tells all o
   assert.match(metrics, /^postbag_batch_messages_sum 1$/m);
   assert.match(metrics, /^postbag_ready 1$/m);
   const { stderr } = await server.stop();
-  const lines = stderr.split("\n").filter((line) => line.includes('"accepted"'));
+  const lines = stderr.split("\n").filter((line) => line.includes('"message accepted"'));
   assert.equal(lines.length, 1, stderr);
   const line = JSON.parse(lines[0] ?? "");
   assert.equal(line.from, "sender@example.org");

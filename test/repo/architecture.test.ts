@@ -26,6 +26,14 @@ const mayImport: Record<string, readonly string[]> = {
   "index.ts": ["batcher", "mail", "system", "maildir", "delivery", "outbox", "smtp"],
 };
 
+/**
+ * Places of a room that another room may enter beside its door. The command line imports a command's
+ * code only when the command runs, and so not through the door of `app`.
+ */
+const sideDoors: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  cli: { app: ["server", "commands", "doctor", "observe/log"] },
+};
+
 /** The places of a room from the top down: each imports only what stands below it. */
 const floors: Record<string, readonly string[]> = {
   app: [
@@ -120,11 +128,30 @@ test("a room imports only the rooms its row allows, through their doors", () => 
         faults.push(
           `${file} imports ${target}: ${room} may import ${allowed.join(", ") || "nothing"}`,
         );
-      } else if (target !== `src/${other}/index.ts` && !file.endsWith(".test.ts")) {
+      } else if (!isDoor(room, other, target) && !file.endsWith(".test.ts")) {
         faults.push(`${file} imports ${target}: enter by src/${other}/index.ts`);
       }
     }
   }
+  assert.deepEqual(faults, []);
+});
+
+function isDoor(from: string, room: string, target: string): boolean {
+  if (target === `src/${room}/index.ts`) return true;
+  const places = sideDoors[from]?.[room] ?? [];
+  return places.some((place) => new RegExp(`^src/${room}/${place}(/.*)?\\.ts$`).test(target));
+}
+
+test("the command line loads the code of a command only when that command runs", () => {
+  const faults = sources
+    .filter((file) => file.startsWith("src/cli/"))
+    .flatMap((file) =>
+      [
+        ...readFileSync(join(root, file), "utf8").matchAll(
+          /^import (?!type )[^;]*"\.\.\/app\/(?!index\.ts)([^"]+)"/gm,
+        ),
+      ].map(([, target]) => `${file} imports app/${target}: use await import() or import type`),
+    );
   assert.deepEqual(faults, []);
 });
 

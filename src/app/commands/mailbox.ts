@@ -5,8 +5,7 @@ import PostalMime, { type Address as PostalAddress } from "postal-mime";
 import { type Address, addressToMailbox } from "../../mail/index.ts";
 import { Maildir } from "../../maildir/index.ts";
 import { dataDirectoryAt, prepareDataDirectory } from "../data-directory.ts";
-import { AppError } from "../errors.ts";
-import { isAbsent } from "../inbound/local-mailboxes.ts";
+import { AppError, isAbsent } from "../errors.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface MailboxSummary {

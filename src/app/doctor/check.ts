@@ -1,4 +1,4 @@
-/** What an examination of the machine is made of: one finding, its weight, and what to do about it. */
+/** A finding of `doctor`: its name, its state, what was found, and what to do about it. */
 
 export interface Check {
   readonly name: string;

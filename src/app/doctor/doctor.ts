@@ -14,7 +14,7 @@ import { flagOf, type Settings } from "../settings/table.ts";
 import { bad, type Check, good, warning } from "./check.ts";
 import { judge, mountOf, nearestExisting } from "./file-system-check.ts";
 import { checkJournal } from "./journal-checks.ts";
-import { checkMailOut } from "./outbound-check.ts";
+import { checkOutbound } from "./outbound-check.ts";
 
 export interface DoctorReport {
   /** Whether the server can start here and keep its promises. Warnings do not spoil it. */
@@ -36,7 +36,7 @@ export async function examine(settings: Settings): Promise<DoctorReport> {
     ...(await checkJournal(settings, data, holder !== undefined)),
     ...(holder === undefined ? await checkAddresses(settings) : [runningHere(holder)]),
     checkExposure(settings),
-    await checkMailOut(settings),
+    await checkOutbound(settings),
   ];
   return { healthy: checks.every(({ state }) => state !== "bad"), checks };
 }
@@ -103,7 +103,7 @@ function checkMount(name: string, path: string): Check[] {
   if (mount === undefined) return [];
   const { kind, text } = judge(mount);
   const [found = text, ...advice] = text.split(/(?<=[a-z])\. /);
-  const state = kind === "keeps" ? "good" : kind === "doubtful" ? "warning" : "bad";
+  const state = kind === "safe" ? "good" : kind === "doubtful" ? "warning" : "bad";
   return [{ name, state, found, ...(advice.length > 0 && { advice: `${advice.join(". ")}.` }) }];
 }
 

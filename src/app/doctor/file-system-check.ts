@@ -1,9 +1,10 @@
 /**
- * Judges whether the file system under a folder can keep mail through a power cut.
+ * Judges by the mount table (proc_pid_mountinfo(5)) whether the file system under a folder keeps mail
+ * through a power cut.
  *
- * The promise rests on two things: a flush that returned has reached the disk, and a rename survives
- * a crash as the old name or the new one. docs/explanation/durability.md names the file systems on which both
- * were tested; here the mount table (proc_pid_mountinfo(5)) is read and compared.
+ * The promise needs two properties: a flush that returned has reached the disk, and a rename leaves the
+ * old name or the new one after a crash. docs/explanation/durability.md names the file systems on which
+ * both were tested.
  */
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -16,8 +17,8 @@ export interface Mount {
 }
 
 export interface FileSystemVerdict {
-  readonly kind: "keeps" | "doubtful" | "loses";
-  /** Why, and what to do unless it keeps; one or two sentences. */
+  readonly kind: "safe" | "doubtful" | "unsafe";
+  /** The reason, and what to do unless it is safe; one or two sentences. */
   readonly text: string;
 }
 
@@ -31,18 +32,18 @@ export function mountOf(path: string, table = readMountTable()): Mount | undefin
   for (const mount of parseMountTable(table)) {
     const { mountPoint } = mount;
     const holds = mountPoint === "/" || real === mountPoint || real.startsWith(`${mountPoint}/`);
-    // Later lines cover earlier ones at the same place.
+    // A later line covers an earlier one with the same mount point.
     if (holds && mountPoint.length >= (found?.mountPoint.length ?? 0)) found = mount;
   }
   return found;
 }
 
-/** Says what the promises are worth on this mount. */
+/** Judges a mount by its type and its options. */
 export function judge({ mountPoint, type, options }: Mount): FileSystemVerdict {
   const where = `${mountPoint} (${type})`;
   const use = "Keep mail on a local ext4, XFS or btrfs";
-  const loses = (why: string): FileSystemVerdict => ({
-    kind: "loses",
+  const unsafe = (why: string): FileSystemVerdict => ({
+    kind: "unsafe",
     text: `${where} ${why}. ${use}`,
   });
   const doubtful = (why: string, advice = use): FileSystemVerdict => ({
@@ -50,14 +51,13 @@ export function judge({ mountPoint, type, options }: Mount): FileSystemVerdict {
     text: `${where} ${why}. ${advice}`,
   });
 
-  if (inMemory.includes(type)) return loses("lives in memory: a power cut empties it");
+  if (inMemory.includes(type)) return unsafe("lives in memory: a power cut empties it");
   if (/^(nfs|cifs|smb)/.test(type) || ["9p", "ceph", "virtiofs"].includes(type)) {
-    return loses("is on another machine: locks and flushes are not what they are on a disk");
+    return unsafe("is a network file system: fsync and locks are not reliable");
   }
-  if (type.startsWith("fuse"))
-    return loses("is served by a program: nothing is known of its flushes");
+  if (type.startsWith("fuse")) return unsafe("is served by a program, whose flushes are not known");
   if (type === "overlay" && options.includes("volatile")) {
-    return loses("is an overlay mounted volatile: it leaves out every flush");
+    return unsafe("is an overlay mounted volatile: it omits every flush");
   }
   if (options.includes("nobarrier") || options.includes("barrier=0")) {
     return doubtful(
@@ -73,11 +73,11 @@ export function judge({ mountPoint, type, options }: Mount): FileSystemVerdict {
   }
   if (type === "overlay") {
     return doubtful(
-      "is an overlay: it is as good as the file system below, which is not seen here",
+      "is an overlay: it is as safe as the file system below it, which is not visible here",
     );
   }
   if (tested.includes(type))
-    return { kind: "keeps", text: `${where} keeps mail through a power cut` };
+    return { kind: "safe", text: `${where} keeps mail through a power cut` };
   return doubtful("was not tested for power cuts");
 }
 
@@ -93,7 +93,7 @@ function parseMountTable(table: string): Mount[] {
   });
 }
 
-/** Spaces and the like stand as `\040` in the table. */
+/** The table writes spaces and the like as `\040`. */
 function unescaped(path: string): string {
   return path.replace(/\\(\d{3})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),
@@ -104,7 +104,7 @@ function readMountTable(): string {
   return readFileSync("/proc/self/mountinfo", "utf8");
 }
 
-/** The path itself, links resolved, or the nearest parent that exists. */
+/** The path with links resolved, or its nearest parent that exists. */
 export function nearestExisting(path: string): string {
   for (let current = resolve(path); ; current = dirname(current)) {
     try {

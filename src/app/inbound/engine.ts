@@ -1,20 +1,26 @@
 /**
- * The engine behind the listeners: finds the mailbox of a recipient, makes messages durable, and keeps
- * an eye on how that goes.
+ * The engine behind the listeners: finds the mailbox of a recipient, makes messages durable, and
+ * observes both. While the journal cannot be opened, all mail is answered with 451.
  */
-import { open, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { type DeliveryExecutor, listStaging, localDelivery } from "../../delivery/index.ts";
+import { readdir } from "node:fs/promises";
+import {
+  type DeliveryExecutor,
+  type DeliveryStats,
+  listStaging,
+  localDelivery,
+} from "../../delivery/index.ts";
 import { type Deliver, refused, reply } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
+import { AppError, messageOf } from "../errors.ts";
 import { type HealthMonitor, monitorHealth } from "../observe/health.ts";
 import { type JournalWatch, watchJournal } from "../observe/journal-status.ts";
 import type { Logger } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { type Observer, observe } from "../observe/observe.ts";
-import { LateExecutor } from "../retrying-opener.ts";
+import { RetryingOpener } from "../retrying-opener.ts";
 import type { Settings } from "../settings/table.ts";
+import { probeDisk } from "./disk-probe.ts";
 import { type LocalMailboxes, localMailboxes } from "./local-mailboxes.ts";
 import { openExecutor } from "./open-executor.ts";
 
@@ -22,19 +28,22 @@ export interface Engine {
   readonly deliver: Deliver;
   readonly checkRecipient: LocalMailboxes["checkRecipient"];
   readonly isOurs: LocalMailboxes["isOurs"];
-  readonly executor: LateExecutor;
+  /** Figures of the executor; zeros until it is open. */
+  readonly stats: () => DeliveryStats;
   readonly journal: JournalFigures;
   readonly health: HealthMonitor;
   readonly metrics: Metrics;
   readonly onSmtpEvent: Observer["onSmtpEvent"];
+  /** Closes the executor, or ends the tries to open it. Idempotent. */
+  readonly close: (options?: { readonly timeoutMs?: number }) => Promise<void>;
 }
 
-/** What the journal says of itself. */
+/** Figures about the journal for the status page and the metrics. */
 export interface JournalFigures extends Pick<JournalWatch, "recovery"> {
   /** Its folder; `undefined` when batches are committed in the mailboxes. */
   readonly folder: string | undefined;
   readonly segments: () => Promise<number | undefined>;
-  /** Messages kept in `orphans/`, of any journal. */
+  /** Messages in `orphans/` of any journal. */
   readonly orphans: () => Promise<number>;
 }
 
@@ -47,27 +56,30 @@ export interface EngineOptions {
   /** Open sessions by protocol. */
   readonly sessions: () => Readonly<Record<string, number>>;
   readonly onDiskThreadDeath: (cause: unknown) => void;
-  /** What keeps the outbox from taking mail. */
-  readonly outboxObstacle: () => Promise<string | undefined>;
+  /** Why the outbox cannot take mail; `undefined` when it can. */
+  readonly outboxNotReady: () => Promise<string | undefined>;
 }
 
-/** Opens the engine; whoever opened it closes its executor. */
+type Executor = RetryingOpener<DeliveryExecutor>;
+
+/** Opens the engine; the caller closes it. @throws {AppError} as {@link openExecutor} does. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { settings, data, domains, mailboxPolicy, log, sessions, onDiskThreadDeath } = options;
   const watch = watchJournal(log);
   const journal = journalFigures(settings, data, watch);
+  const stats = () => executor.opened?.stats() ?? noStats;
   const health = monitorHealth({
     mailRoot: data.mail,
     minFreeBytes: settings.minFreeBytes,
     clock: systemClock,
-    pending: () => executor.stats().pending,
-    obstacles: () => obstaclesOf(executor, watch),
-    tryToStore: () => tryToStore(data),
-    outboxObstacle: options.outboxObstacle,
+    pending: () => stats().pending,
+    notReady: () => reasonsOf(executor, watch),
+    probeDisk: () => probeDisk(data.path),
+    outboxNotReady: options.outboxNotReady,
   });
   const metrics = createMetrics({
     sessions,
-    delivery: () => executor.stats(),
+    delivery: stats,
     freeBytes: health.freeBytes,
     ready: async () => (await health.health()).ready,
     orphans: journal.orphans,
@@ -75,51 +87,75 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     segments: journal.segments,
   });
   const observer = observe({ log, metrics, health, journal: watch, onDiskThreadDeath });
-  const slow = systemClock.setTimeout(
-    () => log.info({ folder: journal.folder }, "recovering the journal before taking mail"),
-    slowRecoveryMs,
-  );
-  const executor = await LateExecutor.open({
-    open: () => openExecutor({ settings, data, onEvent: observer.onDeliveryEvent }),
-    clock: systemClock,
-    log,
-  }).finally(() => systemClock.clearTimeout(slow));
+  const executor = await openRetrying(options, observer, journal.folder);
   const mailboxes = localMailboxes({ mailRoot: data.mail, domains, policy: mailboxPolicy });
-  const deliverBy = (opened: DeliveryExecutor) =>
-    localDelivery(opened, mailboxes.mailboxOf, {
-      lineEndings: settings.storedLineEndings,
-      onEvent: observer.onLocalDeliveryEvent,
-    });
   let deliver: Deliver | undefined;
   return {
     async deliver(envelope, message, deliverOptions) {
-      const opened = executor.executor;
-      if (opened === undefined) return envelope.recipients.map(() => refused(notNow));
-      deliver ??= deliverBy(opened);
+      if (executor.opened === undefined) return envelope.recipients.map(() => refused(notNow));
+      deliver ??= localDelivery(executor.opened, mailboxes.mailboxOf, {
+        lineEndings: settings.storedLineEndings,
+        onEvent: observer.onLocalDeliveryEvent,
+      });
       return deliver(envelope, message, deliverOptions);
     },
     async checkRecipient(recipient) {
       const refusal = await mailboxes.checkRecipient(recipient);
-      return refusal ?? (executor.executor ? undefined : { ...notNow, phase: "rcpt" });
+      return refusal ?? (executor.opened ? undefined : { ...notNow, phase: "rcpt" });
     },
     isOurs: mailboxes.isOurs,
-    executor,
+    stats,
     journal,
     health,
     metrics,
     onSmtpEvent: observer.onSmtpEvent,
+    close: async (closeOptions) => (await executor.stop())?.close(closeOptions),
   };
 }
 
-/** Whoever waits longer than this for a start wants to know why. */
+/** The log reports a recovery that takes longer than this. */
 const slowRecoveryMs = 10_000;
 
 const notNow = reply(451, "4.3.0", "Mail cannot be stored now, try again later");
 
-function obstaclesOf(executor: LateExecutor, watch: JournalWatch): readonly string[] {
-  if (executor.executor === undefined) return [executor.obstacle ?? "starting"];
-  const refusing = executor.stats().accepting ? [] : ["the disk refuses the journal's writes"];
-  return [...refusing, ...watch.obstacles()];
+const noStats: DeliveryStats = {
+  pending: 0,
+  pendingBytes: 0,
+  waiting: 0,
+  flushesInProgress: 0,
+  delivered: 0,
+  failed: 0,
+  batches: 0,
+  accepting: false,
+  unpublished: 0,
+  oldestUnpublishedMs: 0,
+};
+
+async function openRetrying(
+  { settings, data, log }: EngineOptions,
+  { onDeliveryEvent }: Observer,
+  folder: string | undefined,
+): Promise<Executor> {
+  const slow = systemClock.setTimeout(
+    () => log.info({ folder }, "journal recovery takes long; mail is accepted when it ends"),
+    slowRecoveryMs,
+  );
+  return RetryingOpener.open({
+    open: () => openExecutor({ settings, data, onEvent: onDeliveryEvent }),
+    isTemporary: (error) => error instanceof AppError && error.code === "ERR_APP_JOURNAL_NOT_NOW",
+    onFailure: (error) =>
+      log.error({ reason: messageOf(error) }, "journal not opened; mail gets 451 until it opens"),
+    onOpened: () => log.info("journal opened; mail is accepted"),
+    clock: systemClock,
+  }).finally(() => systemClock.clearTimeout(slow));
+}
+
+function reasonsOf(executor: Executor, watch: JournalWatch): readonly string[] {
+  if (executor.opened === undefined) return [executor.reason ?? "starting"];
+  const refusing = executor.opened.stats().accepting
+    ? []
+    : ["the disk refuses the journal's writes"];
+  return [...refusing, ...watch.notReady()];
 }
 
 function journalFigures(
@@ -141,17 +177,4 @@ function journalFigures(
       return names?.filter((name) => /^segment-\d+$/.test(name)).length;
     },
   };
-}
-
-/** Off the event loop's thread, because the disk has just shown that it may not answer. */
-async function tryToStore(data: DataDirectory): Promise<void> {
-  const path = join(data.path, "probe");
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.writeFile("Postbag tries whether the disk keeps this.\n");
-    await file.datasync();
-  } finally {
-    await file.close();
-    await rm(path);
-  }
 }

@@ -13,7 +13,7 @@ import {
   type Reply,
   reply,
 } from "../../mail/index.ts";
-import { errnoOf } from "../errors.ts";
+import { isAbsent } from "../errors.ts";
 import { isLoopback } from "../settings/kinds.ts";
 import type { Settings } from "../settings/table.ts";
 
@@ -69,9 +69,4 @@ export function policyOf({ mailboxes, smtp, lmtp }: Settings): "create" | "exist
   if (mailboxes !== undefined) return mailboxes;
   const isPrivate = [smtp, lmtp].every((address) => address === false || isLoopback(address));
   return isPrivate ? "create" : "existing";
-}
-
-/** Says whether an error means that there is nothing by that name. */
-export function isAbsent(error: unknown): boolean {
-  return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
 }

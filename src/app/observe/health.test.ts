@@ -39,8 +39,8 @@ function monitor(options: Partial<HealthOptions> = {}) {
     minFreeBytes: 1,
     clock: time.clock,
     pending: () => 0,
-    obstacles: () => [],
-    tryToStore: async () => {},
+    notReady: () => [],
+    probeDisk: async () => {},
     ...options,
   });
   return { ...made, ...time };
@@ -48,17 +48,17 @@ function monitor(options: Partial<HealthOptions> = {}) {
 
 const fullDisk = Object.assign(new Error("no space"), { code: "ENOSPC" });
 
-test("a server is ready until it is told to stop", async () => {
+test("a server is ready until it stops", async () => {
   const server = monitor();
   assert.deepEqual(await server.health(), { ready: true });
   server.stopping();
   assert.deepEqual(await server.health(), { ready: false, reason: "stopping" });
 });
 
-test("a failed disk is not ready until a try of its own succeeds", async () => {
+test("a server with a failed disk is not ready until its disk probe succeeds", async () => {
   let works = false;
   const server = monitor({
-    tryToStore: async () => {
+    probeDisk: async () => {
       if (!works) throw fullDisk;
     },
   });
@@ -68,20 +68,20 @@ test("a failed disk is not ready until a try of its own succeeds", async () => {
   assert.deepEqual(await server.health(), { ready: true });
 });
 
-test("a stored message says that the disk works again", async () => {
-  const server = monitor({ tryToStore: () => Promise.reject(fullDisk) });
+test("a server whose disk failed is ready again after it stored a message", async () => {
+  const server = monitor({ probeDisk: () => Promise.reject(fullDisk) });
   server.storageFailed(fullDisk);
   server.stored();
   assert.deepEqual(await server.health(), { ready: true });
 });
 
-test("little free space is not ready, with both figures", async () => {
+test("a nearly full disk is not ready, and the reason has both figures", async () => {
   const { ready, reason } = await monitor({ minFreeBytes: Number.MAX_SAFE_INTEGER }).health();
   assert.equal(ready, false);
   assert.match(reason ?? "", /^only \d+ bytes are free for mail, less than 9007199254740991$/);
 });
 
-test("deliveries that wait for five seconds without one ending mean a stalled disk", async () => {
+test("a disk counts as stalled when no delivery ends for five seconds", async () => {
   let pending = 3;
   const server = monitor({ pending: () => pending });
   assert.equal((await server.health()).ready, true);
@@ -94,10 +94,10 @@ test("deliveries that wait for five seconds without one ending mean a stalled di
   assert.equal((await server.health()).ready, true);
 });
 
-test("a disk that hangs is asked once, however many ask, and nobody waits for it forever", async () => {
+test("health requests share one probe of a hung disk and end after five seconds", async () => {
   let tries = 0;
   const server = monitor({
-    tryToStore: () => {
+    probeDisk: () => {
       tries += 1;
       return new Promise(() => {});
     },
@@ -111,13 +111,13 @@ test("a disk that hangs is asked once, however many ask, and nobody waits for it
   assert.equal(tries, 1);
 });
 
-test("an obstacle of the journal is told, as long as it is there", async () => {
-  const obstacles = ["the disk refuses the journal's writes"];
-  const server = monitor({ obstacles: () => obstacles });
+test("a reason of the journal is reported as long as it holds", async () => {
+  const reasons = ["the disk refuses the journal's writes"];
+  const server = monitor({ notReady: () => reasons });
   assert.deepEqual(await server.health(), {
     ready: false,
     reason: "the disk refuses the journal's writes",
   });
-  obstacles.pop();
+  reasons.pop();
   assert.deepEqual(await server.health(), { ready: true });
 });

@@ -1,18 +1,18 @@
 /**
- * Whether mail should be sent here: not while stopping, while the disk fails or does not answer, while
- * the journal cannot take or publish mail, or when the disk is nearly full.
+ * Decides readiness: not ready while stopping, while the disk fails or does not answer, while the
+ * journal or the outbox cannot do its work, or when the disk is nearly full.
  *
- * A disk that failed counts as failing until something was durably stored again. If readiness keeps
- * new mail away, nothing would ever be stored again, so each question after a failure tries a small
- * durable write of its own.
+ * A disk that failed counts as failing until something is stored durably again. Because a server that is
+ * not ready may receive no mail to store, each health request after a failure makes a small durable
+ * write of its own.
  */
 import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
 import type { Clock } from "../../system/index.ts";
 import { errnoOf } from "../errors.ts";
 
-/** How long the disk may take for one answer, in milliseconds, before it counts as stalled. */
-const patienceMs = 5_000;
+/** A disk that has not answered after this time counts as stalled. */
+const stalledAfterMs = 5_000;
 
 export interface HealthOptions {
   readonly mailRoot: string;
@@ -20,12 +20,12 @@ export interface HealthOptions {
   readonly clock: Clock;
   /** Deliveries waiting or in flight. */
   readonly pending: () => number;
-  /** What else keeps mail from being taken or published; the first of it is told. */
-  readonly obstacles: () => readonly string[];
+  /** Other reasons not to be ready; the first is reported. */
+  readonly notReady: () => readonly string[];
   /** Stores something small durably, beside the mail. */
-  readonly tryToStore: () => Promise<void>;
-  /** What keeps the outbox from taking mail. @defaultValue nothing */
-  readonly outboxObstacle?: () => Promise<string | undefined>;
+  readonly probeDisk: () => Promise<void>;
+  /** Why the outbox cannot take mail; `undefined` when it can. @defaultValue it always can */
+  readonly outboxNotReady?: (() => Promise<string | undefined>) | undefined;
 }
 
 export interface HealthMonitor {
@@ -33,16 +33,16 @@ export interface HealthMonitor {
   readonly storageFailed: (error: unknown) => void;
   readonly stopping: () => void;
   readonly health: () => Promise<Health>;
-  /** Free bytes for mail; `undefined` when the file system does not say. */
+  /** Free bytes for mail; `undefined` when the file system does not report them. */
   readonly freeBytes: () => Promise<number | undefined>;
 }
 
 export function monitorHealth(options: HealthOptions): HealthMonitor {
-  const { mailRoot, minFreeBytes, clock, pending, obstacles, tryToStore } = options;
-  let stopping = false;
+  const { mailRoot, minFreeBytes, clock, pending, probeDisk } = options;
+  let isStopping = false;
   let failure: unknown;
   let busySinceMs: number | undefined;
-  let question: Promise<Health> | undefined;
+  let answer: Promise<Health> | undefined;
 
   async function freeBytes(): Promise<number | undefined> {
     try {
@@ -56,7 +56,7 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
   async function askDisk(): Promise<Health> {
     if (failure !== undefined) {
       try {
-        await tryToStore();
+        await probeDisk();
         failure = undefined;
       } catch (error) {
         return notReady(`the disk fails (${errnoOf(error) ?? "unknown error"})`);
@@ -66,15 +66,15 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
     if (free !== undefined && free < minFreeBytes) {
       return notReady(`only ${free} bytes are free for mail, less than ${minFreeBytes}`);
     }
-    const obstacle = await options.outboxObstacle?.();
-    return obstacle === undefined ? { ready: true } : notReady(obstacle);
+    const reason = await options.outboxNotReady?.();
+    return reason === undefined ? { ready: true } : notReady(reason);
   }
 
-  /** Says whether deliveries have been waiting since an earlier question without one of them ending. */
+  /** Tells whether deliveries have waited since an earlier request and none of them has ended. */
   function isStalled(): boolean {
     if (pending() === 0) busySinceMs = undefined;
     else busySinceMs ??= clock.now();
-    return busySinceMs !== undefined && clock.now() - busySinceMs >= patienceMs;
+    return busySinceMs !== undefined && clock.now() - busySinceMs >= stalledAfterMs;
   }
 
   return {
@@ -88,18 +88,18 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
       busySinceMs = undefined;
     },
     stopping: () => {
-      stopping = true;
+      isStopping = true;
     },
     async health() {
-      if (stopping) return notReady("stopping");
+      if (isStopping) return notReady("stopping");
       if (isStalled()) return notReady("the disk does not answer");
-      const [obstacle] = obstacles();
-      if (obstacle !== undefined) return notReady(obstacle);
-      // A hung disk holds one question, not one per visitor.
-      question ??= askDisk().finally(() => {
-        question = undefined;
+      const [reason] = options.notReady();
+      if (reason !== undefined) return notReady(reason);
+      // Requests share one answer, so that a hung disk holds one request to it, not one per visitor.
+      answer ??= askDisk().finally(() => {
+        answer = undefined;
       });
-      return within(patienceMs, question, clock);
+      return within(stalledAfterMs, answer, clock);
     },
   };
 }

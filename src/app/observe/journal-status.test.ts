@@ -14,63 +14,68 @@ function watch() {
 }
 
 const nothing: RecoveryReport = {
-  ...{ restored: 0, finished: 0, skipped: 0, swept: 0, damage: [], unavailable: [] },
+  restored: 0,
+  finished: 0,
+  skipped: 0,
+  swept: 0,
+  damage: [],
+  unavailable: [],
 };
 
-test("a recovery that did something is told in words, one that had nothing to do is not", () => {
+test("a recovery is logged as info only when it did something", () => {
   const { onEvent, lines, recovery } = watch();
   onEvent({ kind: "recovered", report: nothing });
   onEvent({ kind: "recovered", report: { ...nothing, restored: 3, finished: 2, skipped: 1 } });
   assert.deepEqual(lines, [
-    ["debug", "the journal owed nothing"],
-    [
-      "info",
-      "the journal was recovered: 3 messages restored from it, 2 finished, 1 were published already",
-    ],
+    ["debug", "journal recovery found nothing to do"],
+    ["info", "journal recovered"],
   ]);
   assert.equal(recovery().restored, 3);
 });
 
-test("a missing file system is an obstacle until it is served again", () => {
-  const { onEvent, lines, obstacles } = watch();
+test("an unavailable volume is a reason not to be ready until it is available again", () => {
+  const { onEvent, lines, notReady } = watch();
   const unavailable = [{ home: "/mail", reason: "the mail file system at /mail is missing" }];
   onEvent({ kind: "recovered", report: { ...nothing, unavailable } });
-  assert.deepEqual(obstacles(), ["the mail file system at /mail is missing"]);
+  assert.deepEqual(notReady(), ["the mail file system at /mail is missing"]);
   onEvent({ kind: "recovered", report: nothing });
-  assert.deepEqual(obstacles(), []);
+  assert.deepEqual(notReady(), []);
   assert.deepEqual(
     lines.filter(([level]) => level !== "debug"),
     [
-      ["error", "its mail stays in the journal and new mail for it gets 451"],
-      ["info", "this mail file system is served again"],
+      [
+        "error",
+        "volume unavailable; new mail for it gets 451, its durable mail stays in the journal",
+      ],
+      ["info", "volume available again"],
     ],
   );
 });
 
-test("mail that cannot be published is an obstacle until it can; an orphan is none", () => {
-  const { onEvent, obstacles } = watch();
+test("failed publishing is a reason not to be ready until it works; an orphan is none", () => {
+  const { onEvent, notReady } = watch();
   onEvent({ kind: "publishing", home: "/mail", reason: "EROFS" });
-  assert.deepEqual(obstacles(), ["mail cannot be published at /mail: EROFS"]);
+  assert.deepEqual(notReady(), ["mail cannot be published at /mail: EROFS"]);
   onEvent({ kind: "publishing", home: "/mail", reason: undefined });
   onEvent({ kind: "orphaned", ids: ["a"], mailboxes: ["/mail/x"], orphans: "/o", reason: "gone" });
-  assert.deepEqual(obstacles(), []);
+  assert.deepEqual(notReady(), []);
 });
 
-test("damage is told of once, and does not keep mail away", () => {
-  const { onEvent, lines, obstacles } = watch();
+test("damage is logged once and is no reason not to be ready", () => {
+  const { onEvent, lines, notReady } = watch();
   for (const restored of [0, 1]) {
     onEvent({ kind: "recovered", report: { ...nothing, restored, damage: ["a hole"] } });
   }
   assert.equal(lines.filter(([level]) => level === "error").length, 1);
-  assert.deepEqual(obstacles(), []);
+  assert.deepEqual(notReady(), []);
 });
 
-test("a journal that refuses mail, and takes it again, has a line each", () => {
+test("a journal that fails and recovers writes one log line for each change", () => {
   const { onEvent, lines } = watch();
   onEvent({ kind: "accepting", accepting: false });
   onEvent({ kind: "accepting", accepting: true });
   assert.deepEqual(lines, [
-    ["error", "the disk refuses the journal's writes: mail is put off with 451"],
-    ["info", "the journal takes mail again"],
+    ["error", "journal writes failed; mail gets 451 until they succeed"],
+    ["info", "journal writes succeed again; mail is accepted"],
   ]);
 });

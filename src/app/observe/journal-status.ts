@@ -1,11 +1,11 @@
 /**
- * Follows what the journal reports: plain words for the log, reasons for `/readyz`, figures for the
- * status page and the metrics.
+ * Follows the events of the journal: writes log lines, and supplies reasons for `/readyz` and figures
+ * for the status page and the metrics.
  */
 import type { DeliveryEvent, RecoveryReport } from "../../delivery/index.ts";
 import type { Logger } from "./log.ts";
 
-/** What the journal tells without being asked. */
+/** An event about the journal. */
 export type JournalEvent = Extract<
   DeliveryEvent,
   { readonly kind: "recovered" | "orphaned" | "publishing" | "accepting" }
@@ -13,8 +13,8 @@ export type JournalEvent = Extract<
 
 export interface JournalWatch {
   readonly onEvent: (event: JournalEvent) => void;
-  /** Why mail should go elsewhere, as far as the journal knows; empty when it should not. */
-  readonly obstacles: () => readonly string[];
+  /** Reasons of the journal why mail should go elsewhere; empty when there are none. */
+  readonly notReady: () => readonly string[];
   /** What recovery has done since the start. */
   readonly recovery: () => RecoveryReport;
 }
@@ -30,27 +30,42 @@ const noReport: RecoveryReport = {
 
 export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): JournalWatch {
   let report = noReport;
-  /** By the place where mail cannot be published. */
-  const troubles = new Map<string, string>();
+  /** Why publishing fails, by volume. */
+  const failures = new Map<string, string>();
 
   function onRecovered(next: RecoveryReport): void {
     const { restored, finished, skipped, swept, damage, unavailable } = next;
     const counts = { restored, finished, skipped, swept };
-    const isNews = [restored, finished, skipped, swept].some((count) => count > 0);
-    const text = `the journal was recovered: ${restored} messages restored from it, ${finished} finished, ${skipped} were published already`;
-    if (isNews) log.info(counts, text);
-    else log.debug(counts, "the journal owed nothing");
+    const isNews = Object.values(counts).some((count) => count > 0);
+    if (isNews) log.info(counts, "journal recovered");
+    else log.debug(counts, "journal recovery found nothing to do");
     for (const { home, reason } of report.unavailable) {
       if (unavailable.some((still) => still.home === home)) continue;
-      log.info({ home, was: reason }, "this mail file system is served again");
+      log.info({ volume: home, was: reason }, "volume available again");
     }
     for (const { home, reason } of unavailable) {
-      log.error({ home, reason }, "its mail stays in the journal and new mail for it gets 451");
+      log.error(
+        { volume: home, reason },
+        "volume unavailable; new mail for it gets 451, its durable mail stays in the journal",
+      );
     }
     if (damage.length > 0 && String(damage) !== String(report.damage)) {
-      log.error({ damage }, "the journal is damaged: what is whole was recovered, all is kept");
+      log.error({ damage }, "journal damaged; undamaged mail was recovered; run postbag doctor");
     }
     report = next;
+  }
+
+  function onPublishing(home: string, reason: string | undefined): void {
+    if (reason === undefined) {
+      failures.delete(home);
+      log.info({ volume: home }, "publishing resumed");
+    } else {
+      failures.set(home, reason);
+      log.error(
+        { volume: home, reason },
+        "publishing failed; the mail stays in the journal and is retried",
+      );
+    }
   }
 
   return {
@@ -58,28 +73,24 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
       switch (event.kind) {
         case "recovered":
           return onRecovered(event.report);
-        case "accepting": {
-          if (event.accepting) return log.info("the journal takes mail again");
-          return log.error("the disk refuses the journal's writes: mail is put off with 451");
-        }
+        case "accepting":
+          if (event.accepting) return log.info("journal writes succeed again; mail is accepted");
+          return log.error("journal writes failed; mail gets 451 until they succeed");
         case "orphaned": {
           const { ids, mailboxes, orphans, reason } = event;
-          return log.error({ ids, mailboxes, orphans, reason }, "kept as orphans");
+          const facts = { ids, mailboxes, orphans, reason };
+          return log.error(
+            facts,
+            "mail not published; it was moved to orphans; run postbag doctor",
+          );
         }
-        case "publishing": {
-          const { home, reason } = event;
-          if (reason === undefined) {
-            troubles.delete(home);
-            return log.info({ home }, "publishing again");
-          }
-          troubles.set(home, reason);
-          return log.error({ home, reason }, "cannot publish; the journal keeps the mail");
-        }
+        case "publishing":
+          return onPublishing(event.home, event.reason);
       }
     },
-    obstacles: () => [
+    notReady: () => [
       ...report.unavailable.map(({ reason }) => reason),
-      ...[...troubles].map(([home, reason]) => `mail cannot be published at ${home}: ${reason}`),
+      ...[...failures].map(([home, reason]) => `mail cannot be published at ${home}: ${reason}`),
     ],
     recovery: () => report,
   };

@@ -8,12 +8,24 @@ import { createMetrics } from "./metrics.ts";
 import { observe } from "./observe.ts";
 
 const stats: DeliveryStats = {
-  ...{ pending: 0, pendingBytes: 0, waiting: 0, flushesInProgress: 0 },
-  ...{ delivered: 0, failed: 0, batches: 0 },
-  ...{ accepting: true, unpublished: 5, oldestUnpublishedMs: 1500 },
+  pending: 0,
+  pendingBytes: 0,
+  waiting: 0,
+  flushesInProgress: 0,
+  delivered: 0,
+  failed: 0,
+  batches: 0,
+  accepting: true,
+  unpublished: 5,
+  oldestUnpublishedMs: 1500,
 };
 const report: RecoveryReport = {
-  ...{ restored: 4, finished: 3, skipped: 2, swept: 1, damage: [], unavailable: [] },
+  restored: 4,
+  finished: 3,
+  skipped: 2,
+  swept: 1,
+  damage: [],
+  unavailable: [],
 };
 
 function observer() {
@@ -48,12 +60,17 @@ const envelope: Envelope = {
   recipients: ["x@localhost", "y@localhost"],
 };
 
-test("a message has one line: its envelope, where its copies went, and who was refused", async () => {
+test("an accepted message has one log line: envelope, mailboxes, refused recipients", async () => {
   const seen = observer();
   seen.onLocalDeliveryEvent({ kind: "delivered", recipient: "x@localhost", copy, size: 9 });
   seen.onSmtpEvent({
-    ...{ kind: "accepted", session, envelope, size: 5, outcomes: [saved, full] },
-    ...{ durationMs: 2, isAnswered: true },
+    kind: "accepted",
+    session,
+    envelope,
+    size: 5,
+    outcomes: [saved, full],
+    durationMs: 2,
+    isAnswered: true,
   });
   assert.equal(seen.lines.length, 1);
   const { time, ...line } = seen.lines[0] ?? {};
@@ -70,34 +87,38 @@ test("a message has one line: its envelope, where its copies went, and who was r
     durableMs: 1.23,
     totalMs: 2,
     refused: ["y@localhost 452 4.3.1 Not enough storage now"],
-    msg: "accepted",
+    msg: "message accepted",
   });
   const metrics = await seen.metrics.registry.metrics();
   assert.match(metrics, /^postbag_recipients_total\{outcome="deferred"\} 1$/m);
   assert.match(metrics, /^postbag_stored_bytes_total 9$/m);
 });
 
-test("a fault of the disk is told to the health monitor, a fault of one mailbox is not", () => {
+test("an error of the disk reaches the health monitor; an error of one mailbox does not", () => {
   const seen = observer();
   for (const errno of ["ENOSPC", "ENOTDIR"]) {
     const error = new Error("not stored", {
       cause: Object.assign(new Error(errno), { code: errno }),
     });
     seen.onLocalDeliveryEvent({
-      ...{ kind: "deferred", recipient: "x@localhost", mailbox: "/m/x", error },
+      kind: "deferred",
+      recipient: "x@localhost",
+      mailbox: "/m/x",
+      error,
     });
   }
   assert.equal(seen.failures.length, 1);
   assert.deepEqual(
     seen.lines.map(({ msg, errno, error }) => [msg, errno, error]),
-    [
-      ["not stored", "ENOSPC", "not stored: ENOSPC"],
-      ["not stored", "ENOTDIR", "not stored: ENOTDIR"],
-    ],
+    ["ENOSPC", "ENOTDIR"].map((errno) => [
+      "mailbox delivery failed; the recipient is deferred",
+      errno,
+      `not stored: ${errno}`,
+    ]),
   );
 });
 
-test("refusals, limits and faults have a line each, and a failed listen has none", () => {
+test("refusals, limits and errors have one log line each; a failed listen has none", () => {
   const seen = observer();
   const busy = reply(421, "4.7.0", "Too many connections");
   seen.onSmtpEvent({ kind: "refused", session, reply: busy, recipient: "x@localhost" });
@@ -108,6 +129,11 @@ test("refusals, limits and faults have a line each, and a failed listen has none
   seen.onSmtpEvent({ kind: "error", during: "session", error: listen });
   assert.deepEqual(
     seen.lines.map(({ msg }) => msg),
-    ["refused", "limit reached", "broken off", "fault"],
+    [
+      "request refused",
+      "limit reached",
+      "client disconnected during DATA",
+      "mail server error; the server continues",
+    ],
   );
 });

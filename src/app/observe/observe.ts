@@ -1,11 +1,11 @@
 /**
- * Turns what the rooms report into log lines and metrics: one line for each accepted message, one for
- * each refusal and each fault, and figures for all of them.
+ * Turns the events of the rooms into log lines and metrics: one line for each accepted message, one for
+ * each refusal and each failure, and figures for all of them.
  */
 import type { DeliveryEvent, LocalDeliveryEvent } from "../../delivery/index.ts";
 import { formatReply, type RecipientOutcome, type StoredCopy } from "../../mail/index.ts";
 import type { SessionInfo, SmtpEvent } from "../../smtp/index.ts";
-import { errnoOf, why } from "../errors.ts";
+import { errnoOf, errorFields } from "../errors.ts";
 import type { HealthMonitor } from "./health.ts";
 import type { JournalWatch } from "./journal-status.ts";
 import type { Logger } from "./log.ts";
@@ -22,126 +22,156 @@ export interface ObserverOptions {
   readonly metrics: Metrics;
   readonly health: Pick<HealthMonitor, "stored" | "storageFailed">;
   readonly journal: Pick<JournalWatch, "onEvent">;
-  /** Called when messages are in doubt; must end the process before anything is answered for them. */
+  /** Called while messages are in doubt; must end the process before any of them is answered. */
   readonly onDiskThreadDeath: (cause: unknown) => void;
 }
 
 export function observe(options: ObserverOptions): Observer {
-  const { log, metrics, health, journal, onDiskThreadDeath } = options;
-  function onAnswered(event: Extract<SmtpEvent, { kind: "accepted" }>): void {
-    const { session, envelope, size, outcomes, isAnswered } = event;
-    const copies = outcomes.flatMap(
-      (outcome) => (outcome.kind === "delivered" && outcome.copy) || [],
-    );
-    const isTaken = outcomes.some(({ kind }) => kind === "delivered");
-    const outcome = isTaken ? "accepted" : outcomes.some(isDeferred) ? "deferred" : "failed";
-    metrics.messages.inc({ protocol: session.protocol, outcome });
-    for (const { kind } of outcomes) metrics.recipients.inc({ outcome: kind });
-    const refused = envelope.recipients.flatMap((recipient, position) => {
-      const given = outcomes[position];
-      if (given === undefined || given.kind === "delivered") return [];
-      return [`${recipient} ${formatReply(given.reply)}`];
-    });
-    const facts = {
-      ...who(session),
-      from: envelope.reversePath,
-      to: envelope.recipients,
-      size,
-      mailbox: copies.map(({ mailbox }) => mailbox),
-      batch: most(copies, ({ batchSize }) => batchSize),
-      durableMs: rounded(most(copies, ({ durableMs }) => durableMs)),
-      totalMs: rounded(event.durationMs),
-      ...(refused.length > 0 && { refused }),
-      ...(!isAnswered && { answered: false }),
-    };
-    if (refused.length === 0) log.info(facts, outcome);
-    else log.warn(facts, outcome);
-  }
-
   return {
-    onSmtpEvent(event) {
-      switch (event.kind) {
-        case "accepted":
-          return onAnswered(event);
-        case "refused": {
-          const { session, reply, recipient } = event;
-          metrics.refusals.inc({ protocol: session.protocol, code: reply.code });
-          const to = recipient === undefined ? {} : { to: recipient };
-          return log.info({ ...who(session), ...to, reply: formatReply(reply) }, "refused");
-        }
-        case "limit": {
-          const { limit, reply, session, clientAddress } = event;
-          metrics.refusals.inc({ protocol: session?.protocol ?? "any", code: reply.code });
-          const client = session ? who(session) : { client: clientAddress };
-          return log.warn({ ...client, limit, reply: formatReply(reply) }, "limit reached");
-        }
-        case "aborted":
-          return log.info({ ...who(event.session), received: event.received }, "broken off");
-        case "error": {
-          // What keeps a listener from starting is thrown as well, and told once.
-          if ((event.error as NodeJS.ErrnoException).syscall === "listen") return;
-          const session = event.session ? who(event.session) : {};
-          return log.error({ ...session, during: event.during, ...why(event.error) }, "fault");
-        }
-        case "connected":
-          return log.debug(who(event.session), "connected");
-        case "disconnected":
-          return log.debug(
-            { ...who(event.session), forMs: rounded(event.durationMs) },
-            "disconnected",
-          );
-        default:
-          event satisfies never;
-      }
-    },
-
-    onLocalDeliveryEvent(event) {
-      if (event.kind === "delivered") {
-        health.stored();
-        metrics.durable.observe(event.copy.durableMs / 1000);
-        metrics.bytes.inc(event.size);
-        return;
-      }
-      const { recipient, mailbox, error } = event;
-      const errno = errnoOf(error);
-      metrics.faults.inc({ errno: errno ?? "none" });
-      if (errno !== undefined && isOfTheDisk(errno)) health.storageFailed(error);
-      log.error({ to: recipient, mailbox, ...why(error) }, "not stored");
-    },
-
-    onDeliveryEvent(event) {
-      if (event.kind === "disk-thread-died") return onDiskThreadDeath(event.cause);
-      if (event.kind !== "flushed") return journal.onEvent(event);
-      metrics.flush.observe(event.durationMs / 1000);
-      metrics.batch.observe(event.messages);
-      const { messages, failed, mailboxes, bytes } = event;
-      log.debug(
-        { messages, failed, mailboxes, bytes, tookMs: rounded(event.durationMs) },
-        "flushed",
-      );
-    },
+    onSmtpEvent: (event) => onSmtpEvent(event, options),
+    onLocalDeliveryEvent: (event) => onLocalDeliveryEvent(event, options),
+    onDeliveryEvent: (event) => onDeliveryEvent(event, options),
   };
 }
 
-/** Faults of one mailbox (a file in its place, a quota) say nothing about the disk. */
+function onSmtpEvent(event: SmtpEvent, { log, metrics }: ObserverOptions): void {
+  switch (event.kind) {
+    case "accepted":
+      onAnswered(event, log, metrics);
+      break;
+    case "refused": {
+      const { session, reply, recipient: to } = event;
+      metrics.refusals.inc({ protocol: session.protocol, code: reply.code });
+      log.info({ ...client(session), to, reply: formatReply(reply) }, "request refused");
+      break;
+    }
+    case "limit": {
+      const { limit, reply, session, clientAddress } = event;
+      metrics.refusals.inc({ protocol: session?.protocol ?? "any", code: reply.code });
+      const who = session ? client(session) : { client: clientAddress };
+      log.warn({ ...who, limit, reply: formatReply(reply) }, "limit reached");
+      break;
+    }
+    case "aborted": {
+      const { session, received } = event;
+      log.info({ ...client(session), received }, "client disconnected during DATA");
+      break;
+    }
+    case "error": {
+      const { during, session, error } = event;
+      // An error that stops a listener from starting is thrown as well, and reported there.
+      if ((error as NodeJS.ErrnoException).syscall === "listen") break;
+      const facts = { ...(session && client(session)), during, ...errorFields(error) };
+      log.error(facts, "mail server error; the server continues");
+      break;
+    }
+    case "connected":
+      log.debug(client(event.session), "client connected");
+      break;
+    case "disconnected": {
+      const forMs = rounded(event.durationMs);
+      log.debug({ ...client(event.session), forMs }, "client disconnected");
+      break;
+    }
+    default:
+      event satisfies never;
+  }
+}
+
+const answers = {
+  accepted: "message accepted",
+  deferred: "message deferred",
+  failed: "message refused",
+} as const;
+
+function onAnswered(
+  event: Extract<SmtpEvent, { kind: "accepted" }>,
+  log: Logger,
+  metrics: Metrics,
+): void {
+  const { session, envelope, size, outcomes, isAnswered } = event;
+  const copies = outcomes.flatMap(
+    (outcome) => (outcome.kind === "delivered" && outcome.copy) || [],
+  );
+  const isAccepted = outcomes.some(({ kind }) => kind === "delivered");
+  const isDeferred = outcomes.some(({ kind }) => kind === "deferred");
+  const outcome = isAccepted ? "accepted" : isDeferred ? "deferred" : "failed";
+  metrics.messages.inc({ protocol: session.protocol, outcome });
+  for (const { kind } of outcomes) metrics.recipients.inc({ outcome: kind });
+  const refused = refusalsOf(envelope.recipients, outcomes);
+  const facts = {
+    ...client(session),
+    from: envelope.reversePath,
+    to: envelope.recipients,
+    size,
+    mailbox: copies.map(({ mailbox }) => mailbox),
+    batch: highest(copies, ({ batchSize }) => batchSize),
+    durableMs: rounded(highest(copies, ({ durableMs }) => durableMs)),
+    totalMs: rounded(event.durationMs),
+    refused: refused.length > 0 ? refused : undefined,
+    answered: isAnswered ? undefined : false,
+  };
+  log[refused.length === 0 ? "info" : "warn"](facts, answers[outcome]);
+}
+
+/** The recipients that were not accepted, each with its reply. */
+function refusalsOf(
+  recipients: readonly string[],
+  outcomes: readonly RecipientOutcome[],
+): readonly string[] {
+  return recipients.flatMap((recipient, position) => {
+    const outcome = outcomes[position];
+    if (outcome === undefined || outcome.kind === "delivered") return [];
+    return [`${recipient} ${formatReply(outcome.reply)}`];
+  });
+}
+
+function onLocalDeliveryEvent(
+  event: LocalDeliveryEvent,
+  { log, metrics, health }: ObserverOptions,
+): void {
+  if (event.kind === "delivered") {
+    health.stored();
+    metrics.durable.observe(event.copy.durableMs / 1000);
+    metrics.bytes.inc(event.size);
+    return;
+  }
+  const { recipient, mailbox, error } = event;
+  const errno = errnoOf(error);
+  metrics.faults.inc({ errno: errno ?? "none" });
+  if (errno !== undefined && isOfTheDisk(errno)) health.storageFailed(error);
+  log.error(
+    { to: recipient, mailbox, ...errorFields(error) },
+    "mailbox delivery failed; the recipient is deferred",
+  );
+}
+
+function onDeliveryEvent(
+  event: DeliveryEvent,
+  { log, metrics, journal, onDiskThreadDeath }: ObserverOptions,
+): void {
+  if (event.kind !== "flushed") {
+    if (event.kind === "disk-thread-died") onDiskThreadDeath(event.cause);
+    else journal.onEvent(event);
+    return;
+  }
+  metrics.flush.observe(event.durationMs / 1000);
+  metrics.batch.observe(event.messages);
+  const { messages, failed, mailboxes, bytes } = event;
+  const tookMs = rounded(event.durationMs);
+  log.debug({ messages, failed, mailboxes, bytes, tookMs }, "batch flushed");
+}
+
+/** Tells errors of the disk from errors of one mailbox, such as a file in its place or a quota. */
 function isOfTheDisk(errno: string): boolean {
   return ["EIO", "ENOSPC", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EUCLEAN"].includes(errno);
 }
 
-function isDeferred({ kind }: RecipientOutcome): boolean {
-  return kind === "deferred";
+function client({ id, protocol, clientAddress, helo }: SessionInfo) {
+  return { session: id, protocol, client: clientAddress, helo };
 }
 
-function who({ id, protocol, clientAddress, helo }: SessionInfo) {
-  return {
-    session: id,
-    protocol,
-    ...(clientAddress !== undefined && { client: clientAddress }),
-    ...(helo !== undefined && { helo }),
-  };
-}
-
-function most(copies: readonly StoredCopy[], figure: (copy: StoredCopy) => number): number {
+function highest(copies: readonly StoredCopy[], figure: (copy: StoredCopy) => number): number {
   return copies.reduce((largest, copy) => Math.max(largest, figure(copy)), 0);
 }
 

@@ -1,6 +1,8 @@
-/** What mail out counts, in Prometheus' text format; see docs/reference/metrics.md. */
-import { Counter, Gauge, type Registry } from "prom-client";
+/** Makes the metrics of the outbox: gauges read the store, counters count the worker's events. */
+import type { Registry } from "prom-client";
 import type { LaneStats, StoreStats, WorkerEvent } from "../../outbox/index.ts";
+import { metricsIn } from "./metrics.ts";
+import { type MetricRow, outboxMetrics as rows } from "./metrics-table.ts";
 
 export interface OutboxFigures {
   /** `undefined` while the store does not answer. */
@@ -16,90 +18,47 @@ const results: Readonly<Partial<Record<WorkerEvent["kind"], string>>> = {
   "lease-lost": "lost",
 };
 
-/** Adds the metrics of the outbox to a registry; returns what counts the worker's events. */
+/** Adds the metrics of the outbox to a registry; returns the listener that counts worker events. */
 export function createOutboxMetrics(
   registry: Registry,
   live: OutboxFigures,
 ): (event: WorkerEvent) => void {
-  const registers = [registry];
-  let asked: Promise<StoreStats | undefined> | undefined;
-  /** One question for all the gauges of one reading. */
-  const stats = () => {
-    asked ??= live.stats().finally(() => {
-      asked = undefined;
+  const { counter, gauge, labelledGauge } = metricsIn(registry);
+  const stats = shared(live.stats);
+  const perLane = (row: MetricRow, read: (lane: LaneStats) => number) =>
+    labelledGauge(row, "lane", async () => {
+      const lanes = (await stats())?.lanes ?? [];
+      return Object.fromEntries(lanes.map((lane) => [lane.lane, read(lane)]));
     });
-    return asked;
-  };
 
-  perLane("queued", "Deliveries undecided, whether due or not", ({ queued }) => queued);
-  perLane("due", "Deliveries due and in nobody's hands", ({ due }) => due);
-  perLane("leased", "Deliveries in the hands of a worker, of any process", ({ leased }) => leased);
-  perLane(
-    "oldest_due_seconds",
-    "How long the oldest due delivery has been due",
-    ({ oldestDueMs }) => (oldestDueMs ?? 0) / 1_000,
-  );
-  gauge("up", "1 while the outbox answers, else 0", (found) => (found ? 1 : 0));
-  gauge("in_flight", "Deliveries this process is sending", () => live.inFlight());
-  gauge("dead", "Dead letters kept", (found) => found?.dead);
-  gauge(
-    "in_doubt",
-    "Deliveries held because nobody knows whether they were sent",
-    (found) => found?.inDoubt,
-  );
-  gauge(
-    "blocked_routes",
-    "Routes that rest after failures",
-    (found) => found?.blockedRoutes.length,
-  );
-  gauge("events_waiting", "Events that no hook has heard of yet", (found) => found?.eventsWaiting);
-  const outcomes = new Counter({
-    name: "postbag_outbox_results_total",
-    help: "Deliveries that left this worker's hands, by result",
-    labelNames: ["result"],
-    registers,
-  });
-  const failures = new Counter({
-    name: "postbag_outbox_store_failures_total",
-    help: "Calls that the store of the outbox did not answer, by what was being done",
-    labelNames: ["doing"],
-    registers,
-  });
+  gauge(rows.up, async () => ((await stats()) ? 1 : 0));
+  gauge(rows.inFlight, live.inFlight);
+  gauge(rows.dead, async () => (await stats())?.dead);
+  gauge(rows.inDoubt, async () => (await stats())?.inDoubt);
+  gauge(rows.blockedRoutes, async () => (await stats())?.blockedRoutes.length);
+  gauge(rows.eventsWaiting, async () => (await stats())?.eventsWaiting);
+  perLane(rows.queued, ({ queued }) => queued);
+  perLane(rows.due, ({ due }) => due);
+  perLane(rows.leased, ({ leased }) => leased);
+  perLane(rows.oldestDue, ({ oldestDueMs }) => (oldestDueMs ?? 0) / 1_000);
+  const outcomes = counter(rows.results);
+  const failures = counter(rows.storeFailures);
   for (const result of Object.values(results)) outcomes.inc({ result }, 0);
-
-  function perLane(name: string, help: string, read: (lane: LaneStats) => number): void {
-    new Gauge({
-      name: `postbag_outbox_${name}`,
-      help,
-      labelNames: ["lane"],
-      registers,
-      async collect() {
-        const found = await stats();
-        this.reset();
-        for (const lane of found?.lanes ?? []) this.set({ lane: lane.lane }, read(lane));
-      },
-    });
-  }
-
-  function gauge(
-    name: string,
-    help: string,
-    read: (found: StoreStats | undefined) => number | undefined,
-  ): void {
-    new Gauge({
-      name: `postbag_outbox_${name}`,
-      help,
-      registers,
-      async collect() {
-        const value = read(await stats());
-        if (value !== undefined) this.set(value);
-      },
-    });
-  }
 
   return (event) => {
     const result = results[event.kind];
     if (result !== undefined) outcomes.inc({ result });
     if (event.kind === "store-failed") failures.inc({ doing: event.doing });
+  };
+}
+
+/** Makes calls that overlap share one answer: all gauges of one reading ask the store once. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () => {
+    answer ??= ask().finally(() => {
+      answer = undefined;
+    });
+    return answer;
   };
 }

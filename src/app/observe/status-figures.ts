@@ -1,8 +1,8 @@
-/** Gathers what the status page shows. */
+/** Turns the figures of a server into the texts of the status page. */
 import type { DeliveryStats, RecoveryReport } from "../../delivery/index.ts";
 import type { Status } from "../../http/index.ts";
 import type { StoreStats } from "../../outbox/index.ts";
-import { wayOut } from "../doctor/outbound-check.ts";
+import { describeOutbound } from "../settings/describe.ts";
 import type { Settings } from "../settings/table.ts";
 import { version } from "./version.ts";
 
@@ -80,7 +80,7 @@ function journalFigures(
 }
 
 function outboundFigures({ settings, stats }: StatusFacts["outbound"]): Status["figures"] {
-  const way = ["Mail for other domains", wayOut(settings)] as const;
+  const way = ["Mail for other domains", describeOutbound(settings)] as const;
   if (stats === undefined) return [way, ["Outbox", "does not answer"]];
   const { lanes, dead, inDoubt, blockedRoutes } = stats;
   const queued = lanes.reduce((sum, lane) => sum + lane.queued, 0);

@@ -16,7 +16,7 @@ import {
   openPostgresStore,
   openSqliteStore,
 } from "../../outbox/index.ts";
-import { AppError, type AppErrorCode, why } from "../errors.ts";
+import { AppError, type AppErrorCode, errorFields } from "../errors.ts";
 import type { StoreAddress } from "../settings/outbound-kinds.ts";
 import type { Settings } from "../settings/table.ts";
 
@@ -107,5 +107,5 @@ const codes: Readonly<Partial<Record<OutboxErrorCode, AppErrorCode>>> = {
 export function explained(error: unknown): unknown {
   if (!(error instanceof OutboxError)) return error;
   const code = codes[error.code] ?? "ERR_APP_OUTBOX_NOT_NOW";
-  return new AppError(code, why(error).error, { cause: error });
+  return new AppError(code, errorFields(error).error, { cause: error });
 }

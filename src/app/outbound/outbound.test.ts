@@ -4,89 +4,93 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
+import { Registry } from "prom-client";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import type { Logger } from "../observe/log.ts";
 import { loadSettings } from "../settings/settings.ts";
-import { MailOut } from "./outbound.ts";
+import { Outbound } from "./outbound.ts";
 import { openSenders } from "./senders.ts";
 
-/** Opens mail out on a data folder that may not be there yet; the log as lines, and whoever waits for one. */
-function lab(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-mail-out-"));
+/** Opens outbound on a data folder that need not exist; collects the log lines and waits for them. */
+function harness(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-outbound-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const data = join(folder, "data");
   const { settings } = loadSettings({ flags: { data }, environment: {}, workingFolder: folder });
   const clock = new SimClock();
   const lines: string[] = [];
-  let heard = () => {};
-  const tell = (_facts: unknown, text?: string) => {
-    lines.push(text ?? String(_facts));
-    heard();
+  let onLine = () => {};
+  const write = (facts: unknown, text?: string) => {
+    lines.push(text ?? String(facts));
+    onLine();
   };
-  const log = { info: tell, warn: tell, error: tell } as unknown as Logger;
-  const says = async (pattern: RegExp) => {
+  const log = { info: write, warn: write, error: write } as unknown as Logger;
+  const logged = async (pattern: RegExp) => {
     while (!lines.some((line) => pattern.test(line))) {
       await new Promise<void>((resolve) => {
-        heard = resolve;
+        onLine = resolve;
       });
     }
   };
   const senders = openSenders({ settings, captured: join(data, "captured") });
-  const open = () => MailOut.open({ settings, log, senders, clock });
-  return { data, clock, lines, says, open };
+  const open = () => Outbound.open({ settings, log, senders, registry: new Registry(), clock });
+  return { data, clock, lines, logged, open };
 }
 
-test("a store that cannot be opened keeps nobody from starting, and is tried until it can", async (t) => {
-  const { data, clock, lines, says, open } = lab(t);
-  const mailOut = await open();
-  mailOut.start();
-  assert.equal(mailOut.outbox, undefined);
-  assert.match((await mailOut.obstacle()) ?? "", /^the outbox cannot be used: /);
-  assert.equal(await mailOut.stats(), undefined);
+/** Writes a later version into the tables of the outbox. */
+function makeNewer(data: string): void {
+  const database = new DatabaseSync(join(data, "outbox.db"));
+  database.exec("insert into outbox_migration (version) values (99)");
+  database.close();
+}
+
+test("an outbox that cannot be opened does not stop the start and is retried", async (t) => {
+  const { data, clock, lines, logged, open } = harness(t);
+  const outbound = await open();
+  outbound.start();
+  assert.equal(outbound.outbox, undefined);
+  assert.match((await outbound.notReady()) ?? "", /^the outbox cannot be used: /);
+  assert.equal(await outbound.stats(), undefined);
   mkdirSync(data);
   clock.advance(5_000);
-  await says(/mail goes out/);
-  assert.equal(await mailOut.obstacle(), undefined);
-  const opened: MailOut = mailOut;
+  await logged(/^outbox opened/);
+  assert.equal(await outbound.notReady(), undefined);
+  const opened: Outbound = outbound;
   await opened.outbox?.enqueue({ from: "a@x.example", to: "b@y.example", text: "x" });
-  await says(/mail delivery sent/);
-  assert.deepEqual(lines.filter((line) => line.includes("waits")).length, 1);
-  assert.equal(await mailOut.close({ timeoutMs: 5_000 }), 0);
+  await logged(/mail delivery sent/);
+  assert.equal(lines.filter((line) => line.startsWith("outbox not opened")).length, 1);
+  assert.equal(await outbound.close({ timeoutMs: 5_000 }), 0);
 });
 
-test("between stop and close mail is still taken in, and found by the next start", async (t) => {
-  const { data, open } = lab(t);
+test("mail is accepted between stop and close, and the next start has it", async (t) => {
+  const { data, open } = harness(t);
   mkdirSync(data);
-  const mailOut = await open();
-  mailOut.start();
-  mailOut.stop(5_000);
-  const enqueued = await mailOut.outbox?.enqueue({ from: "a@x.example", to: "b@y.example" });
+  const outbound = await open();
+  outbound.start();
+  outbound.stop(5_000);
+  const enqueued = await outbound.outbox?.enqueue({ from: "a@x.example", to: "b@y.example" });
   assert.ok(enqueued);
-  assert.equal(await mailOut.close({ timeoutMs: 5_000 }), 0);
-  assert.equal(await mailOut.close({ timeoutMs: 0 }), 0);
+  assert.equal(await outbound.close({ timeoutMs: 5_000 }), 0);
+  assert.equal(await outbound.close({ timeoutMs: 0 }), 0);
   const next = await open();
   assert.equal((await next.outbox?.get(enqueued.id))?.deliveries.length, 1);
   await next.close({ timeoutMs: 1_000 });
 });
 
-test("tables that a newer program changes meanwhile are an obstacle, and it is said why", async (t) => {
-  const { data, open } = lab(t);
+test("tables that a newer program has changed are a reason not to be ready", async (t) => {
+  const { data, open } = harness(t);
   mkdirSync(data);
-  const mailOut = await open();
-  assert.equal(await mailOut.obstacle(), undefined);
-  const database = new DatabaseSync(join(data, "outbox.db"));
-  database.exec("insert into outbox_migration (version) values (99)");
-  database.close();
-  assert.match((await mailOut.obstacle()) ?? "", /^the outbox cannot be used any more: .* 99, /);
-  await mailOut.close({ timeoutMs: 1_000 });
+  const outbound = await open();
+  assert.equal(await outbound.notReady(), undefined);
+  makeNewer(data);
+  assert.match((await outbound.notReady()) ?? "", /^the outbox cannot be used any more: .* 99, /);
+  await outbound.close({ timeoutMs: 1_000 });
 });
 
-test("tables of a newer version are no fault that passes: the start fails with what to do", async (t) => {
-  const { data, open } = lab(t);
+test("tables of a newer version are no temporary failure: the start is refused", async (t) => {
+  const { data, open } = harness(t);
   mkdirSync(data);
   await (await open()).close({ timeoutMs: 1_000 });
-  const database = new DatabaseSync(join(data, "outbox.db"));
-  database.exec("insert into outbox_migration (version) values (99)");
-  database.close();
+  makeNewer(data);
   await assert.rejects(open(), { code: "ERR_APP_OUTBOX" });
 });

@@ -1,10 +1,11 @@
 /**
- * Mail out: the outbox, the worker that sends what is due, the hooks that hear of ends, and the broom
- * that removes what is old.
+ * Outbound mail: the outbox, the worker that sends due mail, the hooks that receive its events, and the
+ * hourly purge of old mail.
  *
- * A store that cannot be opened now keeps nobody from receiving mail: the server runs without it, puts
- * mail for other domains off, says why, and tries again until it can.
+ * An outbox that cannot be opened does not stop the server from receiving mail: mail for other domains
+ * gets 451, and opening is retried until it succeeds.
  */
+import type { Registry } from "prom-client";
 import {
   EventDispatcher,
   mtaRetry,
@@ -19,65 +20,79 @@ import {
   workerLogLine,
 } from "../../outbox/index.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../system/index.ts";
-import { AppError, why } from "../errors.ts";
+import { AppError, errorFields, messageOf } from "../errors.ts";
 import type { Logger } from "../observe/log.ts";
+import { createOutboxMetrics } from "../observe/outbox-metrics.ts";
+import { RetryingOpener } from "../retrying-opener.ts";
 import type { Settings } from "../settings/table.ts";
 import { openOutbox } from "./open-outbox.ts";
 import type { Senders } from "./senders.ts";
 
-export interface MailOutOptions {
+export interface OutboundOptions {
   readonly settings: Settings;
   readonly log: Logger;
   readonly senders: Senders;
-  /** Routes that another process has the mailboxes of. */
-  readonly exceptRoutes?: readonly string[];
+  /** Receives the metrics of the outbox. */
+  readonly registry: Registry;
+  /** Routes whose mailboxes another process has. @defaultValue none */
+  readonly exceptRoutes?: readonly string[] | undefined;
   /** For pauses. @defaultValue the machine's clock */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
-const reopenMs = 5_000;
-const sweepMs = 60 * 60 * 1_000;
-/** What is kept back of the time to stop, for giving back what was not sent. */
-const givingBackMs = 1_000;
+const purgeEveryMs = 60 * 60 * 1_000;
+/** The part of the time to stop that is reserved for releasing unsent mail. */
+const releaseMs = 1_000;
 
-export class MailOut {
-  readonly #options: MailOutOptions;
+export class Outbound {
+  readonly #options: OutboundOptions;
   readonly #clock: Clock;
-  #outbox: Outbox | undefined;
-  #obstacle: string | undefined;
+  readonly #opener: RetryingOpener<Outbox>;
+  readonly #count: (event: WorkerEvent) => void;
   #worker: Worker | undefined;
   #dispatcher: EventDispatcher | undefined;
-  #opening: Promise<void> | undefined;
   #stopped: Promise<unknown> | undefined;
-  #timer: TimerHandle;
+  #purgeTimer: TimerHandle;
   #isStarted = false;
-  #isStopped = false;
-  #onWorkerEvent: (event: WorkerEvent) => void = () => {};
 
   /**
-   * Opens the outbox, or goes on trying.
+   * Opens the outbox, or goes on trying in the background.
    *
-   * @throws {AppError} what does not pass by itself.
+   * @throws {AppError} `ERR_APP_OUTBOX` and all others that do not pass by themselves.
    */
-  static async open(options: MailOutOptions): Promise<MailOut> {
-    const mailOut = new MailOut(options);
-    await mailOut.#open();
-    return mailOut;
+  static async open(options: OutboundOptions): Promise<Outbound> {
+    const { settings, log, clock = systemClock } = options;
+    const opener = await RetryingOpener.open({
+      open: () => openOutbox(settings, { notify: true }),
+      isTemporary: (error) => error instanceof AppError && error.code === "ERR_APP_OUTBOX_NOT_NOW",
+      onFailure: (error) =>
+        log.error(
+          { reason: messageOf(error) },
+          "outbox not opened; mail for other domains gets 451 until it opens",
+        ),
+      onOpened: () => {
+        log.info("outbox opened; mail is sent");
+        if (outbound.#isStarted) outbound.start();
+      },
+      clock,
+    });
+    const outbound = new Outbound(options, clock, opener);
+    return outbound;
   }
 
-  private constructor(options: MailOutOptions) {
+  private constructor(options: OutboundOptions, clock: Clock, opener: RetryingOpener<Outbox>) {
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = clock;
+    this.#opener = opener;
+    this.#count = createOutboxMetrics(options.registry, {
+      stats: () => this.stats(),
+      inFlight: () => this.inFlight(),
+    });
   }
 
-  /** The outbox, as soon as it can be used. */
+  /** The outbox; `undefined` until it can be opened. */
   get outbox(): Outbox | undefined {
-    return this.#outbox;
-  }
-
-  /** Has somebody told what the worker does, beside the log. */
-  set onWorkerEvent(listener: (event: WorkerEvent) => void) {
-    this.#onWorkerEvent = listener;
+    return this.#opener.opened;
   }
 
   /** Deliveries being sent. */
@@ -85,143 +100,117 @@ export class MailOut {
     return this.#worker?.stats().inFlight ?? 0;
   }
 
-  /** What the store holds; `undefined` while it does not answer. */
+  /** Counts of the store; `undefined` while it does not answer. */
   async stats(): Promise<StoreStats | undefined> {
-    return this.#outbox?.stats().catch(() => undefined);
+    return this.outbox?.stats().catch(() => undefined);
   }
 
-  /** Why mail cannot be taken into the outbox; `undefined` when it can. */
-  async obstacle(): Promise<string | undefined> {
-    if (this.#outbox === undefined) return `the outbox cannot be used: ${this.#obstacle}`;
+  /** Why the outbox cannot take mail; `undefined` when it can. */
+  async notReady(): Promise<string | undefined> {
+    if (this.outbox === undefined) return `the outbox cannot be used: ${this.#opener.reason}`;
     try {
-      await this.#outbox.store.checkVersion();
+      await this.outbox.store.checkVersion();
       return undefined;
     } catch (error) {
       const isForeign = error instanceof OutboxError && error.code === "ERR_OUTBOX_SCHEMA_VERSION";
       const what = isForeign ? "cannot be used any more" : "does not answer";
-      return `the outbox ${what}: ${why(error).error}`;
+      return `the outbox ${what}: ${errorFields(error).error}`;
     }
   }
 
-  /** Begins to send, at once or as soon as there is an outbox. */
+  /** Begins to send, at once or as soon as the outbox is open. */
   start(): void {
     this.#isStarted = true;
     const { settings, log, senders, exceptRoutes = [] } = this.#options;
-    const outbox = this.#outbox;
-    if (outbox === undefined || this.#worker !== undefined || this.#isStopped) return;
+    const { outbox } = this;
+    const isStopped = this.#stopped !== undefined;
+    if (outbox === undefined || this.#worker !== undefined || isStopped) return;
     const { store } = outbox;
     const hooks: OutboxHooks = {
-      onDeadLetter: (letter) => log.warn(letter, "dead letter"),
+      onDeadLetter: (dead) => log.warn(dead, "dead letter; see postbag outbox show"),
     };
     this.#worker = new Worker({
       store,
       senderOf: senders.senderOf,
-      ...worked(settings),
+      ...workerSettings(settings),
       exceptRoutes,
       notify: wantedBy(hooks),
-      onEvent: (event) => this.#tell(event),
+      onEvent: (event) => this.#report(event),
     });
     this.#worker.start();
     const onError = (error: unknown) =>
-      log.warn(why(error), "hook dispatch failed; will be retried");
+      log.warn(errorFields(error), "hook dispatch failed; will be retried");
     this.#dispatcher = new EventDispatcher({ store, hooks, onError });
     this.#dispatcher.start();
-    this.#sweep(outbox);
+    this.#purge(outbox);
   }
 
-  /** Takes nothing new up, and ends what is being sent, within the time; mail is still taken in. */
+  /** Claims no more mail and ends what is being sent, within the time; mail is still accepted. */
   stop(timeoutMs: number): void {
     if (this.#stopped !== undefined) return;
-    this.#clock.clearTimeout(this.#timer);
-    this.#isStopped = true;
-    const drainMs = Math.max(0, timeoutMs - givingBackMs);
+    this.#clock.clearTimeout(this.#purgeTimer);
+    const drainMs = Math.max(0, timeoutMs - releaseMs);
     this.#stopped = Promise.all([
+      this.#opener.stop(),
       this.#worker?.stop({ drainMs }),
       this.#dispatcher?.stop({ drainMs }),
     ]);
   }
 
   /**
-   * Stops, if it did not yet, and closes the store. Idempotent.
+   * Stops, unless it has stopped, and closes the store. Idempotent.
    *
-   * @returns Deliveries whose outcome was open when the time was up; another worker will take them up.
+   * @returns Deliveries whose outcome was open when the time was up; another worker takes them up.
    */
   async close({ timeoutMs }: { readonly timeoutMs: number }): Promise<number> {
     this.stop(timeoutMs);
-    await this.#opening;
-    const inTime = await within(Promise.resolve(this.#stopped), timeoutMs);
+    await this.#opener.stop();
+    const isInTime = await within(Promise.resolve(this.#stopped), timeoutMs);
     const left = this.inFlight();
     await this.#options.senders[Symbol.asyncDispose]();
     // With a delivery still open its store stays open as well: the process is about to end.
-    if (inTime) await this.#outbox?.close();
+    if (isInTime) await this.outbox?.close();
     return left;
   }
 
-  async #open(): Promise<void> {
-    const { settings, log } = this.#options;
-    try {
-      this.#outbox = await openOutbox(settings, { notify: true });
-    } catch (error) {
-      if (!(error instanceof AppError) || error.code !== "ERR_APP_OUTBOX_NOT_NOW") throw error;
-      if (error.message !== this.#obstacle) {
-        log.error({ reason: error.message }, "mail out waits until the outbox can be used");
-      }
-      this.#obstacle = error.message;
-      if (!this.#isStopped) this.#openLater();
-    }
-  }
-
-  #openLater(): void {
-    this.#timer = this.#clock.setTimeout(() => {
-      this.#opening = this.#open().then(
-        () => {
-          if (this.#outbox === undefined) return;
-          this.#options.log.info("the outbox can be used, mail goes out");
-          if (this.#isStarted) this.start();
-        },
-        (error: unknown) => {
-          this.#obstacle = why(error).error;
-          this.#options.log.error(why(error), "the outbox cannot be used");
-        },
-      );
-    }, reopenMs);
-  }
-
-  #tell(event: WorkerEvent): void {
+  #report(event: WorkerEvent): void {
     const { level, message, fields } = workerLogLine(event);
     const { err, ...facts } = fields;
-    this.#options.log[level]({ ...facts, ...(err !== undefined && why(err)) }, message);
-    this.#onWorkerEvent(event);
+    this.#options.log[level]({ ...facts, ...(err !== undefined && errorFields(err)) }, message);
+    this.#count(event);
   }
 
-  /** Removes now, and every hour, what has been kept long enough. */
-  #sweep(outbox: Outbox): void {
+  /** Removes mail that ended long ago, now and every hour. */
+  #purge(outbox: Outbox): void {
+    const isStopped = () => this.#stopped !== undefined;
     const onError = (error: unknown) => {
-      if (!this.#isStopped) this.#options.log.warn(why(error), "the outbox could not be purged");
+      if (isStopped()) return;
+      this.#options.log.warn(errorFields(error), "outbox purge failed; it is retried in an hour");
     };
     const again = () => {
-      if (!this.#isStopped)
-        this.#timer = this.#clock.setTimeout(() => this.#sweep(outbox), sweepMs);
+      if (isStopped()) return;
+      this.#purgeTimer = this.#clock.setTimeout(() => this.#purge(outbox), purgeEveryMs);
     };
     outbox.purge().catch(onError).finally(again);
   }
 }
 
-function worked(settings: Settings) {
+function workerSettings(settings: Settings) {
   const { concurrency, leaseMs, retry, maxAttempts, outbound, routeConnections } = settings;
-  // A relay's connections are counted where they are opened: mail beyond them waits there, so that none
-  // idles while an outcome is made durable. A domain is asked for no more than it is given connections.
-  const ofOneRoute = outbound === "direct" ? (routeConnections ?? 3) : concurrency;
+  // The relay client counts its own connections, and mail beyond them waits there, so that no
+  // connection idles while an outcome becomes durable. A domain gets as many deliveries at a time as
+  // connections.
+  const routeConcurrency = outbound === "direct" ? (routeConnections ?? 3) : concurrency;
   return {
     concurrency,
-    routeConcurrency: Math.min(concurrency, ofOneRoute),
+    routeConcurrency: Math.min(concurrency, routeConcurrency),
     leaseMs,
     retry: retry === "mta" ? mtaRetry : referenceRetry,
     ...(maxAttempts !== undefined && { maxAttempts }),
   };
 }
 
-/** Waits, but not longer than the time given; tells whether it was done in time. */
+/** Resolves with whether the work ended in time. */
 async function within(work: Promise<unknown>, limitMs: number): Promise<boolean> {
   const { promise: late, resolve } = Promise.withResolvers<boolean>();
   const timer = systemClock.setTimeout(() => resolve(false), limitMs);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Deliver } from "../../mail/index.ts";
-import { checkMailOut } from "../doctor/outbound-check.ts";
+import { checkOutbound } from "../doctor/outbound-check.ts";
 import { loadSettings } from "../settings/settings.ts";
 import { openSenders, targetOf } from "./senders.ts";
 
@@ -93,11 +93,11 @@ test("mail for a domain of ours goes into its mailbox with the line endings of t
 });
 
 test("doctor says where mail out goes, without the password, or what does not fit", async () => {
-  const check = (flags: Record<string, string>) => checkMailOut(settingsOf(flags));
+  const check = (flags: Record<string, string>) => checkOutbound(settingsOf(flags));
   assert.equal((await check({})).found, "captured, never sent");
   const relay = { outbound: "relay", relay: "smtp://me:secret@relay.example" };
   assert.deepEqual(await check(relay), {
-    name: "Mail out",
+    name: "Outbound mail",
     state: "good",
     found: "sent by the relay smtp://me:***@relay.example:25",
   });

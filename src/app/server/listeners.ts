@@ -1,6 +1,6 @@
-/** Opens the listeners: the addresses, the limits, and words for an address that cannot be had. */
+/** Opens a listener with its limits, and says why when its address cannot be used. */
 import { join } from "node:path";
-import { type createFace, type HttpListener, listenHttp } from "../../http/index.ts";
+import { type createStatusApp, type HttpListener, listenHttp } from "../../http/index.ts";
 import { type MailServer, startMailServer } from "../../smtp/index.ts";
 import { systemClock } from "../../system/index.ts";
 import type { DataDirectory } from "../data-directory.ts";
@@ -17,11 +17,11 @@ export interface MailListenerOptions {
   readonly settings: Settings;
   readonly data: DataDirectory;
   readonly engine: Engine;
-  /** Takes mail for other domains by SMTP too; LMTP is for mailboxes here (RFC 2033 §5). */
+  /** Used by SMTP, which also accepts mail for other domains; LMTP does not (RFC 2033 §5). */
   readonly submission: Submission;
 }
 
-/** Takes mail in by SMTP or LMTP. */
+/** Receives mail by SMTP or LMTP. @throws {AppError} `ERR_APP_LISTEN` */
 export async function listenForMail(options: MailListenerOptions): Promise<MailServer> {
   const { protocol, listen, hostname, settings, data, engine, submission } = options;
   const { bareNewlines, greetingDelayMs, storedLineEndings } = settings;
@@ -47,14 +47,14 @@ export async function listenForMail(options: MailListenerOptions): Promise<MailS
   }
 }
 
-/** Serves a face at the address of a setting. */
+/** Serves an app at the address of a setting. @throws {AppError} `ERR_APP_LISTEN` */
 export async function listenForHttp(
   setting: "http" | "metrics",
   listen: { readonly host: string; readonly port: number },
-  face: ReturnType<typeof createFace>,
+  app: ReturnType<typeof createStatusApp>,
 ): Promise<HttpListener> {
   try {
-    return await listenHttp(face, listen);
+    return await listenHttp(app, listen);
   } catch (cause) {
     throw listenError(setting, listen, cause);
   }

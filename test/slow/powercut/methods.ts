@@ -1,6 +1,8 @@
 /** The ways of delivering that a load can use, by name: the engine's own, and some that lose mail. */
 import { basename, join } from "node:path";
-import { loadSettings, openLog, startServer } from "../../../src/app/index.ts";
+import { loadSettings } from "../../../src/app/index.ts";
+import { openLog } from "../../../src/app/observe/log.ts";
+import { startServer } from "../../../src/app/server/serve.ts";
 import {
   DeliveryExecutor,
   type DeliveryTuning,
@@ -91,7 +93,7 @@ async function server(
   const flags = { data: disk, ...ports, admissionTimeoutMs: "300000", ...commit };
   const running = await startServer({
     settings: loadSettings({ flags, environment: {} }).settings,
-    log: await openLog({ level: "error", format: "text" }),
+    log: openLog({ level: "error", format: "text" }),
     onDiskThreadDeath: () => process.exit(1),
   });
   const port = Number(running.listeners[0]?.address.split(":").at(-1));

@@ -94,7 +94,9 @@ for (const [where, journalIsElsewhere] of [
       if (subjectsIn(data).length < sent.length) break;
       rmSync(filler);
     }
-    await server.logged(/"reason":".*ENOSPC.*cannot publish; the journal keeps the mail/);
+    await server.logged(
+      /"reason":".*ENOSPC.*publishing failed; the mail stays in the journal and is retried/,
+    );
     for (const to of ["you@localhost", "new@localhost"]) {
       assert.match((await send(server, "refused", to)) ?? "", /^452 4\.3\.1 /, to);
     }
@@ -173,7 +175,7 @@ test("a first start whose journal finds no room puts mail off until there is som
   assert.match((await send(server, "refused")) ?? "", /^451 4\.3\.0 /);
   assert.match(await reasonNotReady(server), /ENOSPC/);
   rmSync(filler);
-  await server.logged(/the journal can be used, mail is taken/);
+  await server.logged(/journal opened; mail is accepted/);
   assert.match((await send(server, "after")) ?? "", /^250 /);
   assert.equal((await server.stop()).code, 0);
 });
@@ -201,7 +203,7 @@ test("a mail disk that the kernel makes read-only puts its mail off with 451, al
   await first.published();
   await sendAll(first, sent.slice(1));
   writeFileSync(trigger, "1");
-  await first.logged(/cannot publish; the journal keeps the mail/);
+  await first.logged(/publishing failed; the mail stays in the journal and is retried/);
   for (const to of ["you@localhost", "new@localhost"]) {
     assert.match((await send(first, "refused", to)) ?? "", /^451 4\.3\.0 /, to);
   }
@@ -218,7 +220,7 @@ test("a mail disk that the kernel makes read-only puts its mail off with 451, al
   assert.match((await send(second, "refused")) ?? "", /^451 4\.3\.0 /);
   assert.match((await send(second, "elsewhere too", other)) ?? "", /^250 /);
   disk.remount("rw");
-  await second.logged(/this mail file system is served again/);
+  await second.logged(/volume available again/);
   await second.published();
   assert.deepEqual(subjectsIn(data), sent.sort());
   assert.deepEqual(subjectsIn(data, "other.example/you"), ["elsewhere", "elsewhere too"]);
