@@ -9,6 +9,7 @@ export { type DirectClientOptions, directClient } from "./client/direct.ts";
 export type { DkimKey } from "./client/dkim.ts";
 export type { MailResolver } from "./client/mx.ts";
 export type { ClientOptions } from "./client/options.ts";
+export type { PolicyLookup, TransportPolicy } from "./client/policy/transport-policy.ts";
 export { type RelayClientOptions, relayClient } from "./client/relay.ts";
 export type { SmtpClient, SmtpClientStats } from "./client/route-delivery.ts";
 export {
@@ -17,7 +18,6 @@ export {
   type SessionTarget,
   type TlsUse,
 } from "./client/target.ts";
-export type { PolicyLookup, TransportPolicy } from "./client/transport-policy.ts";
 export { SmtpError, type SmtpErrorCode } from "./errors.ts";
 export type { SessionInfo, SmtpEvent } from "./server/events.ts";
 export { defaultLimits, type SmtpLimits } from "./server/limits.ts";

@@ -14,10 +14,11 @@ import { startSigner } from "./dkim.ts";
 import { hostSearch } from "./host-search.ts";
 import type { MailResolver } from "./mx.ts";
 import { type ClientOptions, checkedClientOptions } from "./options.ts";
+import { fetchPolicyFile } from "./policy/fetch-policy.ts";
+import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./policy/transport-policy.ts";
 import { oneLine } from "./reply-text.ts";
 import { deliverOver, type SmtpClient, type SmtpClientStats } from "./route-delivery.ts";
 import { SessionKeeper } from "./session-pool.ts";
-import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./transport-policy.ts";
 
 export interface DirectClientOptions extends ClientOptions {
   /** Name servers to ask, each an address with a port if it is not 53. @defaultValue the machine's */
@@ -44,8 +45,14 @@ export interface DirectClientOptions extends ClientOptions {
 export function directClient(options: DirectClientOptions = {}): SmtpClient {
   const { dkim, ca, clock = systemClock, transportPolicy: policy } = options;
   const { session, limits, rules } = checkedClientOptions(options, { maxConnections: 3 });
-  const policies = () =>
-    mtaStsPolicies(asking(options.nameServers, { timeout: 5_000, tries: 2 }), () => clock.now());
+  const policies = () => {
+    const resolver = asking(options.nameServers, { timeout: 5_000, tries: 2 });
+    return mtaStsPolicies({
+      resolveTxt: (name) => resolver.resolveTxt(name),
+      fetchPolicyFile: (domain) => fetchPolicyFile(domain, { resolver, clock }),
+      now: () => clock.now(),
+    });
+  };
   const search = hostSearch({
     mx: {
       ownName: session.name,

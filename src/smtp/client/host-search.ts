@@ -7,9 +7,9 @@
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";
+import type { PolicyLookup, TransportPolicy } from "./policy/transport-policy.ts";
 import { openSession, type Session } from "./session.ts";
 import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
-import type { PolicyLookup, TransportPolicy } from "./transport-policy.ts";
 
 export interface HostSearchOptions {
   readonly mx: MxOptions;

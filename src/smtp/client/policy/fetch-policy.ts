@@ -1,0 +1,105 @@
+/**
+ * Fetches the MTA-STS policy file of a domain by HTTPS.
+ *
+ * The certificate must be valid and name the policy host in its subjectAltName. Redirects are not followed,
+ * and only a text of limited size that arrives in limited time counts.
+ *
+ * @see RFC 8461 §3.2 (media type), §3.3 (certificate, redirects, bounds)
+ */
+import { Buffer } from "node:buffer";
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { type RequestOptions, request } from "node:https";
+import { isIPv6 } from "node:net";
+import type { PeerCertificate } from "node:tls";
+import type { Clock } from "../../../system/index.ts";
+import type { MailResolver } from "../mx.ts";
+
+export interface PolicyFetchOptions {
+  readonly resolver: Pick<MailResolver, "resolve4" | "resolve6">;
+  readonly clock: Clock;
+  /** @defaultValue 443 */
+  readonly port?: number | undefined;
+  /** Certificate authority in PEM. @defaultValue Node's */
+  readonly ca?: string | undefined;
+}
+
+const maxFetchMs = 60_000;
+const maxSilenceMs = 15_000;
+const maxPolicyBytes = 64 * 1024;
+
+/**
+ * Fetches `https://mta-sts.<domain>/.well-known/mta-sts.txt`.
+ *
+ * @throws When there is no valid answer, for whatever reason.
+ */
+export async function fetchPolicyFile(
+  domain: string,
+  { resolver, clock, port = 443, ca }: PolicyFetchOptions,
+): Promise<string> {
+  const host = `mta-sts.${domain}`;
+  const addresses = await addressesOf(host, resolver);
+  const fetching = request({
+    host,
+    port,
+    path: "/.well-known/mta-sts.txt",
+    lookup: lookupIn(addresses),
+    ca,
+    checkServerIdentity,
+    agent: false, // A connection that was checked by other rules must not be used again.
+    timeout: maxSilenceMs,
+  });
+  const timer = clock.setTimeout(() => fetching.destroy(tooSlow()), maxFetchMs);
+  try {
+    fetching.on("timeout", () => fetching.destroy(tooSlow()));
+    fetching.on("error", () => {}); // After the response its own error says the same.
+    fetching.end();
+    const [response] = (await once(fetching, "response")) as [IncomingMessage];
+    return await textOf(response);
+  } finally {
+    clock.clearTimeout(timer);
+    fetching.destroy();
+  }
+}
+
+async function addressesOf(
+  host: string,
+  resolver: PolicyFetchOptions["resolver"],
+): Promise<readonly string[]> {
+  const found = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)]);
+  const addresses = found.flatMap((one) => (one.status === "fulfilled" ? one.value : []));
+  if (addresses.length === 0) throw new Error(`${host} has no address`);
+  return addresses;
+}
+
+/** Answers Node's lookup with addresses that are known; it tries them in turn (RFC 8305). */
+function lookupIn(addresses: readonly string[]): NonNullable<RequestOptions["lookup"]> {
+  const all = addresses.map((address) => ({ address, family: isIPv6(address) ? 6 : 4 }));
+  return (_host, _options, callback) => callback(null, all);
+}
+
+/** Only the subjectAltName counts, and `*` only as a whole label. */
+function checkServerIdentity(host: string, { raw }: PeerCertificate): Error | undefined {
+  const options = { subject: "never", partialWildcards: false } as const;
+  const name = new X509Certificate(raw).checkHost(host, options);
+  return name === undefined ? new Error(`The certificate does not name ${host}`) : undefined;
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const { statusCode, headers } = response;
+  if (statusCode !== 200) throw new Error(`The policy host answers ${statusCode}`);
+  const mediaType = headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
+  if (mediaType !== "text/plain")
+    throw new Error(`The policy file is ${mediaType}, not text/plain`);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxPolicyBytes) throw new Error(`The policy file exceeds ${maxPolicyBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+const tooSlow = () => new Error("The policy host took too long");

@@ -1,0 +1,90 @@
+/**
+ * The transport policy of a domain: which hosts may take its mail, and whether encryption is required.
+ *
+ * A policy stays valid for its `max_age`, even when it cannot be fetched again or its record is gone.
+ * Otherwise an attacker who suppresses the lookup could remove the encryption (RFC 8461 §5.1, §10).
+ *
+ * @see RFC 8461 §3.3 (fetch and refresh), §5 (use)
+ */
+import { matchesMx, parsePolicy, policyIdIn, type StsPolicy } from "./mta-sts.ts";
+
+export interface TransportPolicy {
+  /** Whether a connection that does not fit may not be used. */
+  readonly enforced: boolean;
+  /** Whether a host may take the domain's mail. */
+  allows(host: string): boolean;
+}
+
+export type PolicyLookup = (domain: string) => Promise<TransportPolicy>;
+
+const noPolicy: TransportPolicy = { enforced: false, allows: () => true };
+
+/** A lookup that finds no policy for any domain. */
+export const noPolicies: PolicyLookup = async () => noPolicy;
+
+export interface PolicySources {
+  resolveTxt(name: string): Promise<readonly (readonly string[])[]>;
+  /** Rejects where there is no valid answer. */
+  fetchPolicyFile(domain: string): Promise<string>;
+  /** The present instant, on a clock that does not go back. */
+  now(): number;
+}
+
+interface KnownPolicy {
+  readonly id: string;
+  readonly policy: StsPolicy;
+  readonly fetchedAtMs: number;
+}
+
+/** One check of a domain; deliveries that ask meanwhile share it. */
+interface Check {
+  readonly atMs: number;
+  readonly found: Promise<KnownPolicy | undefined>;
+}
+
+/** A domain is checked at most once in this time, in milliseconds; a shorter `max_age` counts as this. */
+const recheckMs = 3_600_000;
+/** A policy whose id stays the same is fetched again after this time, so that it does not expire. */
+const refreshMs = 86_400_000;
+/** Domains remembered; the one checked longest ago is forgotten first. */
+const maxRemembered = 10_000;
+
+/** Looks up MTA-STS policies, and remembers each as long as it is valid. */
+export function mtaStsPolicies(sources: PolicySources): PolicyLookup {
+  const checks = new Map<string, Check>();
+  return async (domain) => {
+    if (domain === "" || domain.startsWith("[")) return noPolicy; // An address literal has no DNS.
+    const nowMs = sources.now();
+    let check = checks.get(domain);
+    if (check === undefined || nowMs - check.atMs > recheckMs) {
+      const known = check?.found ?? Promise.resolve(undefined);
+      check = { atMs: nowMs, found: known.then((one) => currentPolicy(domain, one, sources)) };
+      checks.delete(domain);
+      checks.set(domain, check);
+      if (checks.size > maxRemembered) checks.delete(checks.keys().next().value as string);
+    }
+    const policy = (await check.found)?.policy;
+    return policy === undefined || policy.mode === "none"
+      ? noPolicy
+      : { enforced: policy.mode === "enforce", allows: (host) => matchesMx(host, policy.mx) };
+  };
+}
+
+/** The policy that holds now: the known one while it is valid, a new one where its id has changed. */
+async function currentPolicy(
+  domain: string,
+  known: KnownPolicy | undefined,
+  { resolveTxt, fetchPolicyFile, now }: PolicySources,
+): Promise<KnownPolicy | undefined> {
+  const nowMs = now();
+  const valid = known && nowMs - known.fetchedAtMs < known.policy.maxAgeMs ? known : undefined;
+  try {
+    const id = policyIdIn(await resolveTxt(`_mta-sts.${domain}`));
+    if (id === undefined) return valid;
+    if (valid?.id === id && nowMs - valid.fetchedAtMs < refreshMs) return valid;
+    const policy = parsePolicy(await fetchPolicyFile(domain));
+    return policy ? { id, policy, fetchedAtMs: now() } : valid;
+  } catch {
+    return valid;
+  }
+}
