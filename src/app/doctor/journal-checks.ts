@@ -78,7 +78,7 @@ function owedMail(found: JournalInspection, isRunning: boolean, isUsed: boolean)
 
 /** Says in words what recovery would do. */
 export function owedBy(volume: InspectedVolume): string {
-  const { toRestore, toFinish, toSkip, toKeep, owedBytes, mailboxes, home } = volume;
+  const { toRestore, toFinish, toSkip, toKeep, owedBytes, mailboxes, directory } = volume;
   const owed = toRestore + toFinish + toKeep;
   const parts = [
     [toRestore, "to be restored from the journal"],
@@ -87,7 +87,7 @@ export function owedBy(volume: InspectedVolume): string {
     [toSkip, "published already"],
   ] as const;
   const told = parts.flatMap(([count, text]) => (count > 0 ? [`${count} ${text}`] : []));
-  return `${owed} messages (${owedBytes} bytes) for ${mailboxes.length} mailboxes below ${home}: ${told.join(", ")}`;
+  return `${owed} messages (${owedBytes} bytes) for ${mailboxes.length} mailboxes below ${directory}: ${told.join(", ")}`;
 }
 
 /** Whether the segments that are still to be made have room. */

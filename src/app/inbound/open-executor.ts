@@ -99,7 +99,7 @@ function executorOptions({ settings, data, onEvent }: CommitOptions): DeliveryEx
 }
 
 function homesOf({ volumes }: JournalInspection): string {
-  return volumes.map(({ home }) => home).join(", ");
+  return volumes.map(({ directory }) => directory).join(", ");
 }
 
 /** Mistakes of whoever chose the folder: they do not pass. */

@@ -35,7 +35,7 @@ test("a recovery is logged as info only when it did something", () => {
 
 test("an unavailable volume is a reason not to be ready until it is available again", () => {
   const { onEvent, lines, notReady } = watch();
-  const unavailable = [{ home: "/mail", reason: "the mail file system at /mail is missing" }];
+  const unavailable = [{ directory: "/mail", reason: "the mail file system at /mail is missing" }];
   onEvent({ kind: "recovered", report: { ...nothing, unavailable } });
   assert.deepEqual(notReady(), ["the mail file system at /mail is missing"]);
   onEvent({ kind: "recovered", report: nothing });
@@ -54,9 +54,9 @@ test("an unavailable volume is a reason not to be ready until it is available ag
 
 test("failed publishing is a reason not to be ready until it works; an orphan is none", () => {
   const { onEvent, notReady } = watch();
-  onEvent({ kind: "publishing", home: "/mail", reason: "EROFS" });
+  onEvent({ kind: "publishing", directory: "/mail", reason: "EROFS" });
   assert.deepEqual(notReady(), ["mail cannot be published at /mail: EROFS"]);
-  onEvent({ kind: "publishing", home: "/mail", reason: undefined });
+  onEvent({ kind: "publishing", directory: "/mail", reason: undefined });
   onEvent({ kind: "orphaned", ids: ["a"], mailboxes: ["/mail/x"], orphans: "/o", reason: "gone" });
   assert.deepEqual(notReady(), []);
 });

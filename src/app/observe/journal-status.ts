@@ -39,13 +39,13 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
     const isNews = Object.values(counts).some((count) => count > 0);
     if (isNews) log.info(counts, "journal recovered");
     else log.debug(counts, "journal recovery found nothing to do");
-    for (const { home, reason } of report.unavailable) {
-      if (unavailable.some((still) => still.home === home)) continue;
-      log.info({ volume: home, was: reason }, "volume available again");
+    for (const { directory, reason } of report.unavailable) {
+      if (unavailable.some((still) => still.directory === directory)) continue;
+      log.info({ volume: directory, was: reason }, "volume available again");
     }
-    for (const { home, reason } of unavailable) {
+    for (const { directory, reason } of unavailable) {
       log.error(
-        { volume: home, reason },
+        { volume: directory, reason },
         "volume unavailable; new mail for it gets 451, its durable mail stays in the journal",
       );
     }
@@ -55,14 +55,14 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
     report = next;
   }
 
-  function onPublishing(home: string, reason: string | undefined): void {
+  function onPublishing(directory: string, reason: string | undefined): void {
     if (reason === undefined) {
-      failures.delete(home);
-      log.info({ volume: home }, "publishing resumed");
+      failures.delete(directory);
+      log.info({ volume: directory }, "publishing resumed");
     } else {
-      failures.set(home, reason);
+      failures.set(directory, reason);
       log.error(
-        { volume: home, reason },
+        { volume: directory, reason },
         "publishing failed; the mail stays in the journal and is retried",
       );
     }
@@ -85,12 +85,12 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
           );
         }
         case "publishing":
-          return onPublishing(event.home, event.reason);
+          return onPublishing(event.directory, event.reason);
       }
     },
     notReady: () => [
       ...report.unavailable.map(({ reason }) => reason),
-      ...[...failures].map(([home, reason]) => `mail cannot be published at ${home}: ${reason}`),
+      ...[...failures].map(([directory, reason]) => `mail cannot be published at ${directory}: ${reason}`),
     ],
     recovery: () => report,
   };

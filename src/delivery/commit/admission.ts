@@ -1,8 +1,10 @@
 /**
- * Everything that can refuse a message does so here, before the log has it: after that it is owed.
+ * Admission of a batch: every refusal happens here, before the log has the message. From then on it is
+ * acknowledged and must be published.
  *
- * The mailbox is there and durable, its file system is the right one and takes mail, there is room for
- * the message's file and its inode behind everything already owed, and the backlog is bounded.
+ * Admitted means: the mailbox exists and is durable, its volume is the right one and takes mail, the
+ * volume has room for the message's file and its inode behind all admitted mail, and the backlog is not
+ * full.
  */
 import {
   type KnownMailboxes,
@@ -19,7 +21,7 @@ import type { VolumePublisher, VolumePublishers } from "../publishing/volume-pub
 import { type StoredRecord, storedPath } from "../volumes/records.ts";
 import type { Volumes } from "../volumes/volumes.ts";
 import type { Backlog } from "./backlog.ts";
-import type { RecentMailbox, RecentMailboxes } from "./mailbox-cache.ts";
+import type { CachedMailbox, MailboxCache } from "./mailbox-cache.ts";
 
 export interface AdmissionTools {
   readonly fileSystem: FileSystem;
@@ -28,106 +30,127 @@ export interface AdmissionTools {
   readonly volumes: Volumes;
   readonly publishers: VolumePublishers;
   readonly backlog: Backlog;
-  readonly recent: RecentMailboxes;
-  /** Largest message that travels in a frame. */
+  readonly cache: MailboxCache;
+  /** Largest message, in bytes, that travels in a frame. */
   readonly maxInlineBytes: number;
 }
 
-/** A message as it goes into the log. */
+/** A message with the record that goes into the log. */
 export interface Admitted {
-  readonly letter: Letter;
+  readonly message: Letter;
   readonly volumePublisher: VolumePublisher;
   readonly record: StoredRecord;
 }
 
 export interface Admission {
   readonly logged: readonly Admitted[];
-  /** For mailboxes that cannot be served from staging. */
+  /** For mailboxes that no staging can serve: committed in the mailbox. */
   readonly synced: readonly Letter[];
 }
 
-/** Left free on a mail file system, for what else is written there. */
+/** Left free on a volume, for other programs. */
 const sparedBytes = 4 * 1024 * 1024;
 const sparedFiles = 64;
 
-/** Parts a batch by the way it goes. What is refused has its `failure`, and is in neither part. */
-export async function admit(letters: readonly Letter[], tools: AdmissionTools): Promise<Admission> {
-  const mailboxes = await look(living(letters), tools);
-  const homeOf = ({ maildir }: Letter) => mailboxes.get(maildir);
-  const { logged: toLog = [], synced = [] } = Object.groupBy(living(letters), (letter) =>
-    homeOf(letter) ? "logged" : "synced",
-  );
-  for (const [volumePublisher, own] of Map.groupBy(
-    toLog,
-    (letter) => homeOf(letter)!.volumePublisher,
-  )) {
-    refuseWhatHasNoRoom(own, volumePublisher, tools.fileSystem);
+/** Parts a batch by its way. A refused message has a `failure` and is in neither part. */
+export async function admit(
+  messages: readonly Letter[],
+  tools: AdmissionTools,
+): Promise<Admission> {
+  const mailboxes = await resolveMailboxes(notFailed(messages), tools);
+  const synced: Letter[] = [];
+  const toLog: Placed[] = [];
+  for (const message of notFailed(messages)) {
+    const mailbox = mailboxes.get(message.maildir);
+    if (mailbox === undefined) synced.push(message);
+    else toLog.push({ message, mailbox });
   }
-  const bytes = living(toLog).reduce((sum, letter) => sum + spaceOf(letter), 0);
+  for (const [volumePublisher, own] of Map.groupBy(toLog, volumePublisherOf)) {
+    refuseWithoutRoom(own.map(messageOf), volumePublisher, tools.fileSystem);
+  }
+  const bytes = notFailed(toLog.map(messageOf)).reduce((sum, one) => sum + spaceOf(one), 0);
   if (!(await tools.backlog.hasRoomFor(bytes))) {
-    for (const letter of toLog) refuse(letter, "ENOSPC", "too much is waiting to be published");
+    for (const { message } of toLog) refuse(message, "ENOSPC", "the backlog is full");
   }
-  const bodies = new LargeBodies(tools.fileSystem, tools.maxInlineBytes);
-  const logged: Admitted[] = [];
-  for (const letter of living(toLog)) {
-    const mailbox = homeOf(letter)!;
-    const { volumePublisher } = mailbox;
-    try {
-      const body = await bodies.store(letter.body, letter.id, volumePublisher.staging);
-      logged.push({ letter, volumePublisher, record: { ...recordOf(letter, mailbox), ...body } });
-    } catch (cause) {
-      refuseFor(cause, letter, `a large body for ${letter.maildir} cannot be stored`);
-    }
-  }
-  return { logged, synced };
+  return { logged: await withRecords(toLog, tools), synced };
 }
 
-function recordOf(letter: Letter, { stored, volumePublisher }: RecentMailbox) {
+/** A message and the mailbox it goes to, by way of the log. */
+interface Placed {
+  readonly message: Letter;
+  readonly mailbox: CachedMailbox;
+}
+
+const messageOf = ({ message }: Placed) => message;
+const volumePublisherOf = ({ mailbox }: Placed) => mailbox.volumePublisher;
+
+/** Makes the records of the messages not refused, large bodies being durable in staging first. */
+async function withRecords(
+  placed: readonly Placed[],
+  { fileSystem, maxInlineBytes }: AdmissionTools,
+): Promise<Admitted[]> {
+  const bodies = new LargeBodies(fileSystem, maxInlineBytes);
+  const admitted: Admitted[] = [];
+  for (const { message, mailbox } of placed) {
+    if (message.failure !== undefined) continue;
+    const { volumePublisher } = mailbox;
+    try {
+      const body = await bodies.store(message.body, message.id, volumePublisher.staging);
+      const record = { ...recordOf(message, mailbox), ...body };
+      admitted.push({ message, volumePublisher, record });
+    } catch (cause) {
+      refuseFor(cause, message, `a large body for ${message.maildir} cannot be stored`);
+    }
+  }
+  return admitted;
+}
+
+function recordOf(message: Letter, { stored, volumePublisher }: CachedMailbox) {
   return {
     mailbox: stored,
     volume: volumePublisher.volume.id,
-    id: letter.id,
-    folder: letter.subdirectory,
-    fileName: letter.fileName,
-    receivedMs: letter.receivedAt?.getTime(),
+    id: message.id,
+    folder: message.subdirectory,
+    fileName: message.fileName,
+    receivedMs: message.receivedAt?.getTime(),
     tries: 0,
   };
 }
 
-/** By path; without an entry, or refused, what cannot be served from staging. */
-async function look(
-  letters: readonly Letter[],
+/**
+ * The mailboxes that staging can serve, by path. The messages of other paths are refused, or go to a
+ * mailbox that no staging can serve.
+ */
+async function resolveMailboxes(
+  messages: readonly Letter[],
   tools: AdmissionTools,
-): Promise<ReadonlyMap<string, RecentMailbox>> {
-  const { volumes, publishers, recent, root } = tools;
-  const found = new Map<string, RecentMailbox>();
-  const unknown = Map.groupBy(letters, ({ maildir }) => maildir);
+): Promise<ReadonlyMap<string, CachedMailbox>> {
+  const { volumes, publishers, cache, root } = tools;
+  const resolved = new Map<string, CachedMailbox>();
+  const unknown = Map.groupBy(messages, ({ maildir }) => maildir);
   for (const path of unknown.keys()) {
-    const known = recent.find(path);
-    if (known === undefined) continue;
-    found.set(path, known);
+    const cached = cache.find(path);
+    if (cached === undefined) continue;
+    resolved.set(path, cached);
     unknown.delete(path);
   }
   for (const [path, own] of unknown) {
-    const home = volumes.missingFor(path);
-    if (home === undefined) continue;
-    for (const letter of own)
-      refuse(letter, "ENODEV", `the mail file system at ${home} is missing`);
+    const missing = volumes.missingFor(path);
+    if (missing === undefined) continue;
+    for (const one of own) refuse(one, "ENODEV", `the volume at ${missing} is missing`);
     unknown.delete(path);
   }
   for (const [path, mailbox] of await keepMailboxes(unknown.keys(), tools)) {
     try {
       const volume = await volumes.forMailbox(usable(mailbox));
       if (volume === undefined) continue;
-      const seen = { volumePublisher: publishers.of(volume), stored: storedPath(path, root) };
-      found.set(path, recent.note(path, seen));
+      const found = { volumePublisher: publishers.of(volume), stored: storedPath(path, root) };
+      resolved.set(path, cache.add(path, found));
     } catch (cause) {
-      for (const letter of unknown.get(path) ?? []) {
-        refuseFor(cause, letter, `${path} cannot be used`);
-      }
+      for (const one of unknown.get(path) ?? []) refuseFor(cause, one, `${path} cannot be used`);
     }
   }
-  return found;
+  return resolved;
 }
 
 function usable(mailbox: Mailbox | MaildirError): Mailbox {
@@ -135,24 +158,25 @@ function usable(mailbox: Mailbox | MaildirError): Mailbox {
   return mailbox;
 }
 
-function refuseWhatHasNoRoom(
-  letters: readonly Letter[],
+function refuseWithoutRoom(
+  messages: readonly Letter[],
   { volume, publisher }: VolumePublisher,
   fileSystem: FileSystem,
 ): void {
   if (publisher.failure !== undefined) {
-    const why = `mail cannot be published at ${volume.home}`;
-    for (const letter of letters) refuseFor(publisher.failure, letter, why);
+    const text = `mail cannot be published at ${volume.directory}`;
+    for (const message of messages) refuseFor(publisher.failure, message, text);
     return;
   }
   const free = fileSystem.space(volume.staging);
-  let bytes = free.bytes - sparedBytes - publisher.pending.bytes;
-  let files = (free.files ?? Number.POSITIVE_INFINITY) - sparedFiles - publisher.pending.messages;
-  for (const letter of letters) {
-    bytes -= spaceOf(letter);
+  const { pending } = publisher;
+  let bytes = free.bytes - sparedBytes - pending.bytes;
+  let files = (free.files ?? Number.POSITIVE_INFINITY) - sparedFiles - pending.messages;
+  for (const message of messages) {
+    bytes -= spaceOf(message);
     files -= 1;
-    if (bytes < 0) refuse(letter, "ENOSPC", `no room is left at ${volume.home}`);
-    else if (files < 0) refuse(letter, "ENOSPC", `no inodes are left at ${volume.home}`);
+    if (bytes < 0) refuse(message, "ENOSPC", `no space is left at ${volume.directory}`);
+    else if (files < 0) refuse(message, "ENOSPC", `no inodes are left at ${volume.directory}`);
   }
 }
 
@@ -160,24 +184,24 @@ function spaceOf({ body }: Letter): number {
   return fileSpace(body instanceof Uint8Array ? body.length : body.size);
 }
 
-function living(letters: readonly Letter[]): Letter[] {
-  return letters.filter(({ failure }) => failure === undefined);
+function notFailed(messages: readonly Letter[]): Letter[] {
+  return messages.filter(({ failure }) => failure === undefined);
 }
 
 /** Refuses a message as a system call would have. */
-export function refuse(letter: Letter, code: string, text: string): void {
-  refuseFor(Object.assign(new Error(`${code}: ${text}`), { code }), letter, text);
+function refuse(message: Letter, code: string, text: string): void {
+  refuseFor(Object.assign(new Error(`${code}: ${text}`), { code }), message, text);
 }
 
-/** Refuses a message because of an error. */
-export function refuseFor(cause: unknown, letter: Letter, text: string): void {
+/** Refuses a message because of an error. The first refusal stands. */
+export function refuseFor(cause: unknown, message: Letter, text: string): void {
   if (cause instanceof MaildirError) {
-    letter.failure ??= cause;
+    message.failure ??= cause;
     return;
   }
   const code = errnoOf(cause) ?? "EIO";
-  letter.failure ??= new MaildirError("ERR_MAILDIR_WRITE_FAILED", text, {
-    path: letter.maildir,
+  message.failure ??= new MaildirError("ERR_MAILDIR_WRITE_FAILED", text, {
+    path: message.maildir,
     cause:
       (cause as { code?: unknown }).code === code
         ? cause

@@ -1,12 +1,12 @@
-/** Bounds what is acknowledged and not yet published: new mail waits for room, but not for ever. */
-import type { Clock } from "../../system/index.ts";
+/** Bounds the mail that is acknowledged and not yet published: new mail waits for room, up to a limit. */
+import { type Clock, invariant } from "../../system/index.ts";
 
 export class Backlog {
   readonly #bytesNow: () => number;
   readonly #maxBytes: number;
   readonly #maxWaitMs: number;
   readonly #clock: Clock;
-  #waiting: (() => void) | undefined;
+  #wake: (() => void) | undefined;
 
   constructor(
     clock: Clock,
@@ -19,7 +19,10 @@ export class Backlog {
     this.#bytesNow = bytesNow;
   }
 
-  /** Waits until so many octets fit, and says whether they do. What is larger than all fits when empty. */
+  /**
+   * Waits until `bytes` fit, at most `maxWaitMs`; resolves with whether they do. A batch larger than the
+   * bound fits into an empty backlog. One caller at a time.
+   */
   async hasRoomFor(bytes: number): Promise<boolean> {
     const fits = () => this.#bytesNow() === 0 || this.#bytesNow() + bytes <= this.#maxBytes;
     if (fits()) return true;
@@ -28,20 +31,21 @@ export class Backlog {
     return fits();
   }
 
-  /** Something was published. */
+  /** To be called when messages were published. */
   shrunk(): void {
-    this.#waiting?.();
+    this.#wake?.();
   }
 
   #change(untilMs: number): Promise<void> {
+    invariant(this.#wake === undefined, "one batch at a time waits for the backlog");
     return new Promise((resolve) => {
-      const timer = this.#clock.setTimeout(() => done(), untilMs - this.#clock.now());
-      const done = () => {
+      const wake = () => {
         this.#clock.clearTimeout(timer);
-        this.#waiting = undefined;
+        this.#wake = undefined;
         resolve();
       };
-      this.#waiting = done;
+      const timer = this.#clock.setTimeout(wake, untilMs - this.#clock.now());
+      this.#wake = wake;
     });
   }
 }

@@ -13,7 +13,7 @@ import {
   type Letter,
   letterOf,
 } from "../../maildir/index.ts";
-import type { FileSystemSync } from "../../system/index.ts";
+import { type FileSystemSync, invariant } from "../../system/index.ts";
 import type {
   CommitResult,
   Disk,
@@ -31,7 +31,7 @@ import { orphansIn } from "../volumes/staging-directories.ts";
 import { Volumes } from "../volumes/volumes.ts";
 import { type AdmissionTools, type Admitted, admit, refuseFor } from "./admission.ts";
 import { Backlog } from "./backlog.ts";
-import { RecentMailboxes } from "./mailbox-cache.ts";
+import { MailboxCache } from "./mailbox-cache.ts";
 
 export interface JournalDiskTools extends DeliverTools {
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
@@ -87,33 +87,33 @@ export class JournalDisk implements Disk {
 
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
     const { tools, admission } = this.#parts;
-    const letters = deliveries.map((delivery) => letterOf(delivery, tools));
-    // One batch after the other, so that what came first is in the log first.
-    const admitted = this.#turn.then(() => admit(letters, admission));
+    const messages = deliveries.map((delivery) => letterOf(delivery, tools));
+    // One batch after the other, so that the log has them in the order of the calls.
+    const admitted = this.#turn.then(() => admit(messages, admission));
     this.#turn = admitted.catch(() => undefined);
     const { logged, synced } = await admitted;
     const [publications] = await Promise.all([
       this.#log(logged),
       this.#commitSynced(
         synced,
-        synced.map((letter) => deliveries[letters.indexOf(letter)]!),
+        deliveries.filter((_, at) => synced.includes(messages[at]!)),
       ),
     ]);
     const unpublished = new Set(
       publications.filter(({ state }) => state !== "published").map(({ record }) => record.id),
     );
-    return letters.map(({ id, failure }) =>
+    return messages.map(({ id, failure }) =>
       failure ? { ok: false, error: failure } : { ok: true, id, unpublished: unpublished.has(id) },
     );
   }
 
-  /** Publishes what is left, as far as the disk lets it; the rest is for recovery. */
+  /** Publishes what it can; recovery publishes the rest. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= closeParts(this.#parts);
     return this.#closing;
   }
 
-  /** Writes one frame for all of them; more than one only when it would not fit into a segment. */
+  /** Writes one frame for all messages; more than one only if it would not fit into a segment. */
   async #log(admitted: readonly Admitted[]): Promise<Publication[]> {
     if (admitted.length === 0) return [];
     const publishers = [...new Set(admitted.map(({ volumePublisher }) => volumePublisher))];
@@ -122,13 +122,12 @@ export class JournalDisk implements Disk {
     try {
       const records = admitted.map(({ record }) => record);
       await this.#parts.log.write(records, volumes, false, (lsn) => {
-        const logged = admitted.map(({ record, letter }) =>
-          publication(lsn, record, letter.maildir),
-        );
-        publications.push(...logged);
+        for (const { record, message } of admitted) {
+          publications.push(publication(lsn, record, message.maildir));
+        }
         for (const { publisher, volume } of publishers) {
           publisher.add(
-            logged.filter(({ record }) => record.volume === volume.id),
+            publications.filter(({ record }) => record.volume === volume.id),
             lsn,
           );
         }
@@ -139,8 +138,8 @@ export class JournalDisk implements Disk {
         const first = await this.#log(admitted.slice(0, half));
         return [...first, ...(await this.#log(admitted.slice(half)))];
       }
-      for (const { letter, volumePublisher, record } of admitted) {
-        refuseFor(asErrno(error), letter, "the journal did not take the message");
+      for (const { message, volumePublisher, record } of admitted) {
+        refuseFor(asErrno(error), message, "the journal did not take the message");
         // After a failed write a crash may bring the frame back: then its large body must be there.
         if (record.large && !isInDoubt(error)) volumePublisher.staging.remove(record.large.name);
       }
@@ -148,16 +147,16 @@ export class JournalDisk implements Disk {
     return publications;
   }
 
-  async #commitSynced(letters: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
-    if (letters.length === 0) return;
+  /** Commits messages in their mailboxes, under the names they have. */
+  async #commitSynced(messages: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
+    if (messages.length === 0) return;
     const { tools } = this.#parts;
     const commit = tools.commitSynced ?? ((batch) => deliverAll(batch, tools));
-    const named = deliveries.map((delivery, position) => ({
-      ...delivery,
-      id: letters[position]!.id,
-    }));
-    for (const [position, result] of (await commit(named)).entries()) {
-      if (!result.ok) letters[position]!.failure = result.error;
+    const named = deliveries.map((delivery, at) => ({ ...delivery, id: messages[at]!.id }));
+    const results = await commit(named);
+    invariant(results.length === messages.length, "a commit has one result for each message");
+    for (const [at, result] of results.entries()) {
+      if (!result.ok) messages[at]!.failure = result.error;
     }
   }
 }
@@ -203,7 +202,7 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
     maxInlineBytesInFrame,
     (segmentBytes ?? Number.POSITIVE_INFINITY) / 4,
   );
-  const recent = new RecentMailboxes(fileSystem, clock);
+  const cache = new MailboxCache(fileSystem, clock);
   const admission = {
     fileSystem,
     known,
@@ -211,7 +210,7 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
     volumes,
     publishers,
     backlog,
-    recent,
+    cache,
     maxInlineBytes,
   };
   return { journal, isSound, tools, volumes, publishers, log, recoverer, admission };
@@ -239,7 +238,7 @@ function told({ volume }: VolumePublisher, event: PublisherEvent): JournalDiskEv
     case "failure":
       return {
         kind: "publishing",
-        home: volume.home,
+        directory: volume.directory,
         reason: event.cause === undefined ? undefined : String(event.cause),
       };
   }

@@ -1,18 +1,18 @@
 /**
- * The mailboxes looked at a moment ago. To look at one wholly takes half a dozen system calls, more than
- * its message does; for a moment one call that recognises its `new/` will do. What changes otherwise in
- * that moment is found when the message is published, as it would be if it changed a moment later.
+ * Mailboxes that were checked a moment ago. A full check takes half a dozen system calls, more than the
+ * message itself; within that moment one call that recognises `new/` is enough. Any other change in
+ * that moment is found when the message is published, as it would be if it came a moment later.
  */
 import type { Clock, FileSystem } from "../../system/index.ts";
 import type { VolumePublisher } from "../publishing/volume-publishers.ts";
 
-export interface RecentMailbox {
+export interface CachedMailbox {
   readonly volumePublisher: VolumePublisher;
-  /** The mailbox's path as records have it. */
+  /** The mailbox's path in records. */
   readonly stored: string;
 }
 
-interface Noted extends RecentMailbox {
+interface Checked extends CachedMailbox {
   readonly fingerprint: string | undefined;
   readonly untilMs: number;
 }
@@ -20,24 +20,25 @@ interface Noted extends RecentMailbox {
 const trustedForMs = 250;
 const maxMailboxes = 100_000;
 
-export class RecentMailboxes {
+export class MailboxCache {
   readonly #fileSystem: FileSystem;
   readonly #clock: Clock;
-  readonly #byPath = new Map<string, Noted>();
+  readonly #byPath = new Map<string, Checked>();
 
   constructor(fileSystem: FileSystem, clock: Clock) {
     this.#fileSystem = fileSystem;
     this.#clock = clock;
   }
 
-  /** What was noted of the mailbox, if that was not long ago and its `new/` is the same. */
-  find(path: string): RecentMailbox | undefined {
+  /** The mailbox at a path, if it was checked recently and its `new/` is the same directory. */
+  find(path: string): CachedMailbox | undefined {
     const found = this.#byPath.get(path);
     if (found === undefined || this.#clock.now() >= found.untilMs) return undefined;
     return found.fingerprint === this.#fingerprintOf(path) ? found : undefined;
   }
 
-  note(path: string, mailbox: RecentMailbox): RecentMailbox {
+  /** Adds a mailbox that was checked just now, and returns it. */
+  add(path: string, mailbox: CachedMailbox): CachedMailbox {
     const fingerprint = this.#fingerprintOf(path);
     if (fingerprint === undefined) return mailbox;
     if (this.#byPath.size >= maxMailboxes) this.#byPath.clear();

@@ -43,7 +43,7 @@ test("what is owed is told by what recovery would do with it, and nothing is tou
   const staging = join(mailRoot, `.postbag-${id}`);
   assert.deepEqual(volumes, [
     {
-      ...{ home: mailRoot, staging, isRecognised: true },
+      ...{ directory: mailRoot, staging, isRecognised: true },
       ...{ toRestore: 3, toFinish: 0, toSkip: 0, toKeep: 0, owedBytes: 15 },
       mailboxes: [join(mailRoot, "ann"), join(mailRoot, "bob")],
     },
@@ -57,8 +57,8 @@ test("for a mail file system that is not there everything is kept", async (t) =>
   const elsewhere = `${mailRoot}-elsewhere`;
   const { volumes } = await inspectJournal({ journal, mailRoot: elsewhere });
   assert.deepEqual(
-    volumes.map(({ home, isRecognised, toRestore, toKeep }) => [
-      ...[home, isRecognised, toRestore, toKeep],
+    volumes.map(({ directory, isRecognised, toRestore, toKeep }) => [
+      ...[directory, isRecognised, toRestore, toKeep],
     ]),
     [[elsewhere, false, 0, 3]],
   );

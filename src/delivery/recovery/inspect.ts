@@ -1,6 +1,6 @@
 /**
- * Says what a journal holds and what it still owes, by the same decisions as recovery, and touches
- * nothing: for `doctor` and dry runs.
+ * Reports what a journal holds and which of its mail is not published, by the same decisions as
+ * recovery. It changes nothing: for `doctor` and dry runs.
  */
 import { type InspectedSegment, Journal } from "../../journal/index.ts";
 import { type FileSystem, nodeFileSystem } from "../../system/index.ts";
@@ -12,110 +12,130 @@ import { type NextStep, nextStep } from "./next-step.ts";
 import { indexOf, stagedAs } from "./replay.ts";
 
 export interface InspectJournalOptions {
+  /** Directory of the journal. */
   readonly journal: string;
   /** As given to the executor that wrote the journal. */
-  readonly mailRoot?: string;
+  readonly mailRoot?: string | undefined;
   /** @defaultValue the machine's own */
-  readonly fileSystem?: FileSystem;
+  readonly fileSystem?: FileSystem | undefined;
 }
 
 export interface JournalInspection {
   /** Empty when there is no journal. */
   readonly id: string;
-  /** How often it has been opened. */
+  /** How often the journal has been opened. */
   readonly starts: bigint;
   readonly segments: readonly InspectedSegment[];
   /** What is wrong with the log, in plain words. */
   readonly damage: readonly string[];
-  /** The mail file systems that frames of the log speak of. */
+  /** The volumes that frames of the log mention. */
   readonly volumes: readonly InspectedVolume[];
 }
 
-/** What recovery would do on one mail file system, in numbers of messages. */
+/** What recovery would do on one volume, in numbers of messages. */
 export interface InspectedVolume {
-  /** The directory that holds its staging directory. */
-  readonly home: string;
+  /** The directory that holds the volume's staging directory. */
+  readonly directory: string;
   readonly staging: string;
-  /** Whether it is there, and is the one the journal means; otherwise everything is `kept`. */
+  /** Whether the volume is present and is the one the journal means; otherwise all mail stays in the log. */
   readonly isRecognised: boolean;
   /** To be staged again from the journal and published. */
   readonly toRestore: number;
   /** Staged already: to be published, or a left-over name to be removed. */
   readonly toFinish: number;
-  /** Published already; what became of them since is the reader's business. */
+  /** Published already; readers may have moved or deleted them since. */
   readonly toSkip: number;
-  /** To stay in the journal, because the file system was not recognised. */
+  /** To stay in the journal, because the volume was not recognised. */
   readonly toKeep: number;
-  /** Octets of all messages but those to be skipped. */
+  /** Bytes of all messages except those to be skipped. */
   readonly owedBytes: number;
-  /** Mailboxes of all messages but those to be skipped. */
+  /** Mailboxes of all messages except those to be skipped. */
   readonly mailboxes: readonly string[];
 }
 
 /**
- * Inspects a journal without its locks. While a process has it open, what is found may be a moment old.
+ * Inspects a journal without its locks. While a process has it open, the result may be a moment old.
  *
  * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`, and `ERR_JOURNAL_DAMAGED` when
- *   a frame changed while it was read; {@link DeliveryError} ERR_DELIVERY_JOURNAL for one not understood.
+ *   a frame changed while it was read; {@link DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame.
  */
 export async function inspectJournal(options: InspectJournalOptions): Promise<JournalInspection> {
-  const { journal: directory, mailRoot, fileSystem = nodeFileSystem } = options;
-  const { id, starts, recovery, segments } = await Journal.inspect({ directory, fileSystem });
+  const { journal, mailRoot, fileSystem = nodeFileSystem } = options;
+  const { id, starts, recovery, segments } = await Journal.inspect({
+    directory: journal,
+    fileSystem,
+  });
   const index = await indexOf(recovery.frames);
-  const volumes = new Map<string, Tally>();
-  for (const [volume, { stored, starts: least }] of index.volumes) {
-    const home = pathOfStored(stored.home, mailRoot);
-    const staging = stagingIn(home, id);
-    const expected = { journal: id, fileSystem: volume, starts: least };
+  const tallies = new Map<string, Tally>();
+  for (const [volume, { stored, starts: minStarts }] of index.volumes) {
+    const directory = pathOfStored(stored.directory, mailRoot);
+    const staging = stagingIn(directory, id);
+    const expected = { journal: id, volume, starts: minStarts };
     const isRecognised = recognises(identityIn(staging, fileSystem), expected, starts);
-    volumes.set(volume, { home, staging, isRecognised, steps: {}, owedBytes: 0 });
+    tallies.set(volume, new Tally(directory, staging, isRecognised));
   }
-  const mailboxes = new Map<Tally, Set<string>>();
   for (const frame of recovery.frames) {
     for (const record of decodeBatch(await frame.read()).records) {
-      const tally = volumes.get(record.volume);
+      const tally = tallies.get(record.volume);
       if (tally === undefined) continue;
       const step = nextStep({
         lsn: frame.lsn,
         highestLsn: index.highest.get(record.id) ?? frame.lsn,
         marks: recovery.marks.get(record.volume) ?? { durable: 0n, published: 0n },
-        recognised: tally.isRecognised,
+        isRecognised: tally.isRecognised,
         staged: () => stagedAs(record.id, tally.staging, fileSystem),
       });
-      tally.steps[step] = (tally.steps[step] ?? 0) + 1;
-      if (!isOwed(step)) continue;
-      tally.owedBytes += sizeOf(record);
-      const known = mailboxes.get(tally) ?? new Set();
-      mailboxes.set(tally, known.add(pathOfStored(record.mailbox, mailRoot)));
+      tally.add(step, sizeOf(record), pathOfStored(record.mailbox, mailRoot));
     }
   }
-  return {
-    ...{ id, starts, segments, damage: recovery.damage },
-    volumes: [...volumes.values()].map((tally) => inspected(tally, mailboxes.get(tally))),
-  };
+  const volumes = [...tallies.values()].map((tally) => tally.result());
+  return { id, starts, segments, damage: recovery.damage, volumes };
 }
 
-interface Tally {
-  readonly home: string;
+const owedSteps: readonly NextStep[] = [
+  "stage again",
+  "publish",
+  "remove from staging",
+  "keep in log",
+];
+
+/** Counts the steps on one volume. */
+class Tally {
+  readonly directory: string;
   readonly staging: string;
   readonly isRecognised: boolean;
-  readonly steps: Partial<Record<NextStep, number>>;
-  owedBytes: number;
-}
+  readonly #steps = new Map<NextStep, number>();
+  readonly #mailboxes = new Set<string>();
+  #owedBytes = 0;
 
-function isOwed(step: NextStep): boolean {
-  return ["stage again", "publish", "remove from staging", "keep"].includes(step);
-}
+  constructor(directory: string, staging: string, isRecognised: boolean) {
+    this.directory = directory;
+    this.staging = staging;
+    this.isRecognised = isRecognised;
+  }
 
-function inspected(tally: Tally, mailboxes: ReadonlySet<string> = new Set()): InspectedVolume {
-  const { home, staging, isRecognised, steps, owedBytes } = tally;
-  const count = (step: NextStep) => steps[step] ?? 0;
-  return {
-    ...{ home, staging, isRecognised, owedBytes },
-    toRestore: count("stage again"),
-    toFinish: count("publish") + count("remove from staging"),
-    toSkip: count("flush names"),
-    toKeep: count("keep"),
-    mailboxes: [...mailboxes].sort(),
-  };
+  add(step: NextStep, bytes: number, mailbox: string): void {
+    this.#steps.set(step, this.#count(step) + 1);
+    if (!owedSteps.includes(step)) return;
+    this.#owedBytes += bytes;
+    this.#mailboxes.add(mailbox);
+  }
+
+  result(): InspectedVolume {
+    return {
+      directory: this.directory,
+      staging: this.staging,
+      isRecognised: this.isRecognised,
+      toRestore: this.#count("stage again"),
+      toFinish: this.#count("publish") + this.#count("remove from staging"),
+      toSkip: this.#count("flush names"),
+      toKeep: this.#count("keep in log"),
+      owedBytes: this.#owedBytes,
+      mailboxes: [...this.#mailboxes].sort(),
+    };
+  }
+
+  #count(step: NextStep): number {
+    return this.#steps.get(step) ?? 0;
+  }
 }

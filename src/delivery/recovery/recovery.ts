@@ -1,11 +1,11 @@
 /**
- * Recovery of all mail file systems the log speaks of, each on its own.
+ * Recovers all volumes that the log mentions, each on its own.
  *
- * One that is missing, not the right one, full or read-only holds up nobody else: what it is owed stays
- * in the log, mail for it is refused for the time being, and it is tried again until it works.
+ * A volume that is missing, not recognised, full or read-only holds up no other: its mail stays in the
+ * log, new mail for it is refused, and recovery tries again every five seconds until it succeeds.
  */
 import type { Recovery } from "../../journal/index.ts";
-import type { Clock, FileSystem } from "../../system/index.ts";
+import { type Clock, type FileSystem, invariant } from "../../system/index.ts";
 import type { RecoveryReport } from "../committer.ts";
 import type { VolumePublishers } from "../publishing/volume-publishers.ts";
 import type { Volumes } from "../volumes/volumes.ts";
@@ -24,11 +24,13 @@ const retryMs = 5000;
 export class Recoverer {
   readonly #recovery: Recovery;
   readonly #tools: RecovererTools;
+  /** Why a volume is not recovered yet, by its directory. */
   readonly #unavailable = new Map<string, string>();
-  #closed = false;
+  #isClosed = false;
   #counts: Counts = {};
   #swept = 0;
-  #wake = new Set<() => void>();
+  /** Ends the pauses before the next tries. */
+  readonly #wake = new Set<() => void>();
 
   constructor(recovery: Recovery, tools: RecovererTools) {
     this.#recovery = recovery;
@@ -36,25 +38,25 @@ export class Recoverer {
   }
 
   /**
-   * Recovers what can be recovered now, and goes on trying the rest.
+   * Recovers the volumes that can be recovered now, and goes on trying the others.
    *
-   * @param later Told each time one of the rest has been recovered.
-   * @throws {DeliveryError} ERR_DELIVERY_JOURNAL when a frame is not understood: nothing was touched.
+   * @param onRecovered Called each time one of the others has been recovered.
+   * @throws {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame: nothing was changed.
    */
-  async run(later: (report: RecoveryReport) => void): Promise<RecoveryReport> {
+  async run(onRecovered: (report: RecoveryReport) => void): Promise<RecoveryReport> {
     const index = await indexOf(this.#recovery.frames);
-    let isOpen = true;
+    let isStarting = true;
     await Promise.all(
       [...index.volumes.keys()].map(async (id) => {
         const stalled = Promise.withResolvers<void>();
         const done = this.#recover(id, index, stalled.resolve).then(
-          () => isOpen || later(this.report),
+          () => isStarting || onRecovered(this.report),
           stalled.reject,
         );
         await Promise.race([done, stalled.promise]);
       }),
     );
-    isOpen = false;
+    isStarting = false;
     return this.report;
   }
 
@@ -66,46 +68,59 @@ export class Recoverer {
       skipped: count("flush names"),
       swept: this.#swept,
       damage: this.#recovery.damage,
-      unavailable: [...this.#unavailable].map(([home, reason]) => ({ home, reason })),
+      unavailable: [...this.#unavailable].map(([directory, reason]) => ({ directory, reason })),
     };
   }
 
-  /** Gives up trying; what is owed stays in the log. */
+  /** Stops trying; unpublished mail stays in the log. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     for (const wake of this.#wake) wake();
   }
 
-  async #recover(id: string, index: LogIndex, stalled: () => void): Promise<void> {
+  /** Recovers one volume. @param onStalled Called when an attempt fails and will be repeated. */
+  async #recover(id: string, index: LogIndex, onStalled: () => void): Promise<void> {
     const { volumes, publishers, fileSystem, root } = this.#tools;
     const { frames, marks, damage } = this.#recovery;
-    const { stored, starts } = index.volumes.get(id)!;
-    const home = volumes.homeOfStored(stored);
-    const persist = async <Value>(action: () => Value | Promise<Value>): Promise<Value> => {
-      for (;;) {
-        if (this.#closed) throw new Closed();
-        try {
-          return await action();
-        } catch (error) {
-          this.#unavailable.set(home, error instanceof Error ? error.message : String(error));
-          stalled();
-          await this.#pause();
-        }
-      }
-    };
+    const indexed = index.volumes.get(id);
+    invariant(indexed !== undefined, "a volume to recover is in the index");
+    const { stored, starts } = indexed;
+    const directory = volumes.directoryOf(stored);
+    const untilDone = <Value>(action: () => Value | Promise<Value>) =>
+      this.#untilDone(action, (reason) => {
+        this.#unavailable.set(directory, reason);
+        onStalled();
+      });
     try {
-      const volume = await persist(() => volumes.openKnown(stored, starts));
+      const volume = await untilDone(() => volumes.openKnown(stored, starts));
       const { staging, publisher } = publishers.open(volume);
-      const owed = marks.get(id) ?? { durable: 0n, published: 0n };
-      const tools = { fileSystem, root, staging, publisher, marks: owed, persist };
-      const counts = await replayVolume(id, frames, index, tools);
-      this.#add(counts);
-      this.#swept += await persist(() => staging.sweep(publisher.stagedNames, damage.length === 0));
+      const logged = marks.get(id) ?? { durable: 0n, published: 0n };
+      const tools = { fileSystem, root, staging, publisher, marks: logged, untilDone };
+      this.#add(await replayVolume(id, frames, index, tools));
+      this.#swept += await untilDone(() =>
+        staging.sweep(publisher.stagedNames, damage.length === 0),
+      );
       publisher.goLive();
       volumes.admit(volume);
-      this.#unavailable.delete(home);
+      this.#unavailable.delete(directory);
     } catch (error) {
       if (!(error instanceof Closed)) throw error;
+    }
+  }
+
+  /** Repeats an action until it succeeds. @throws {Closed} when the recoverer was closed */
+  async #untilDone<Value>(
+    action: () => Value | Promise<Value>,
+    onFailure: (reason: string) => void,
+  ): Promise<Value> {
+    for (;;) {
+      if (this.#isClosed) throw new Closed();
+      try {
+        return await action();
+      } catch (error) {
+        onFailure(error instanceof Error ? error.message : String(error));
+        await this.#pause();
+      }
     }
   }
 
@@ -125,7 +140,7 @@ export class Recoverer {
       };
       const timer = clock.setTimeout(wake, retryMs);
       this.#wake.add(wake);
-      if (this.#closed) wake();
+      if (this.#isClosed) wake();
     });
   }
 }

@@ -1,10 +1,10 @@
 /**
- * Recovery: what the log still owes is carried out, before the first new message is taken.
+ * Replays the log for one volume: every message that is not published yet is published, before the
+ * volume takes new mail.
  *
- * The log is read twice, frame by frame: once for the highest lsn of every name, once to act on it. Each
- * message's step is decided in zones.ts and carried out by the same publisher that serves new mail, so
- * recovery may be killed at any instant and begun again. A mail file system that is not there, or does
- * not take its messages now, keeps them in the log and is tried again later; the others serve.
+ * The log is read twice, frame by frame: once for the highest lsn of every message, once to act. Each
+ * message's step is decided in next-step.ts and carried out by the publisher that serves new mail, so
+ * recovery may be killed at any instant and started again.
  */
 import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../../journal/index.ts";
@@ -22,18 +22,18 @@ import {
 } from "../volumes/records.ts";
 import { type NextStep, nextStep, type Staged } from "./next-step.ts";
 
-/** What the log says, without the bodies. */
+/** The log without the bodies. */
 export interface LogIndex {
-  /** By message name, the highest lsn that speaks of it. */
+  /** The highest lsn of each message, by its name. */
   readonly highest: ReadonlyMap<string, Lsn>;
-  /** By id, each mail file system, and the highest start counter of a frame about it. */
+  /** Each volume, by id, and the highest start counter of a frame about it. */
   readonly volumes: ReadonlyMap<string, { readonly stored: StoredVolume; readonly starts: bigint }>;
 }
 
-/** Steps taken, counted. */
+/** How often each step was taken. */
 export type Counts = Partial<Record<NextStep, number>>;
 
-/** Reads the whole log once. @throws {DeliveryError} ERR_DELIVERY_JOURNAL for a frame not understood */
+/** Reads the whole log once. @throws {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame */
 export async function indexOf(frames: readonly RecoveredFrame[]): Promise<LogIndex> {
   const highest = new Map<string, Lsn>();
   const volumes = new Map<string, { stored: StoredVolume; starts: bigint }>();
@@ -56,21 +56,21 @@ export interface ReplayTools {
   readonly staging: Staging;
   readonly publisher: Publisher;
   readonly marks: Marks;
-  /** Does something that the disk may refuse, again and again until it does not. */
-  readonly persist: <Value>(action: () => Value | Promise<Value>) => Promise<Value>;
+  /** Repeats an action that the disk may refuse, until it succeeds. */
+  readonly untilDone: <Value>(action: () => Value | Promise<Value>) => Promise<Value>;
 }
 
-/** Octets of messages in memory at once. */
+/** Bytes of messages in memory at once. */
 const chunkBytes = 16 * 1024 * 1024;
 
-/** Does what one recognised mail file system is owed; on return its marks have passed the last frame. */
+/** Publishes a recognised volume's messages; on return its marks have passed the last frame. */
 export async function replayVolume(
   volume: string,
   frames: readonly RecoveredFrame[],
   { highest }: LogIndex,
   tools: ReplayTools,
 ): Promise<Counts> {
-  const { publisher, persist, marks } = tools;
+  const { publisher, untilDone, marks } = tools;
   const counts: Counts = {};
   let chunk: Publication[] = [];
   let bytes = 0;
@@ -79,29 +79,29 @@ export async function replayVolume(
     for (const record of decodeBatch(await frame.read()).records) {
       if (record.volume !== volume) continue;
       const highestLsn = highest.get(record.id) ?? frame.lsn;
-      const { step, todo } = await persist(() => begun(frame.lsn, highestLsn, record, tools));
+      const { step, todo } = await untilDone(() => begin(frame.lsn, highestLsn, record, tools));
       counts[step] = (counts[step] ?? 0) + 1;
       if (todo === undefined) continue;
       chunk.push(todo);
       bytes += spaceOf(record);
     }
     if (bytes < chunkBytes) continue;
-    await finished(chunk, frame.lsn);
+    await publish(chunk, frame.lsn);
     chunk = [];
     bytes = 0;
   }
   const last = frames.at(-1);
-  if (last) await finished(chunk, last.lsn);
+  if (last) await publish(chunk, last.lsn);
   return counts;
 
-  async function finished(publications: readonly Publication[], lsn: Lsn): Promise<void> {
+  async function publish(publications: readonly Publication[], lsn: Lsn): Promise<void> {
     publisher.take(publications, lsn);
-    await persist(() => publisher.finish());
+    await untilDone(() => publisher.finish());
   }
 }
 
-/** Decides about one message, and says what is left for the publisher to do, if anything is. */
-function begun(
+/** Takes the first part of a message's step, and returns the rest for the publisher, if any. */
+function begin(
   lsn: Lsn,
   highestLsn: Lsn,
   record: StoredRecord,
@@ -109,7 +109,7 @@ function begun(
 ): { readonly step: NextStep; readonly todo: Publication | undefined } {
   const { fileSystem, root, staging, marks } = tools;
   const staged = () => stagedAs(record.id, staging.path, fileSystem);
-  const step = nextStep({ lsn, highestLsn, marks, recognised: true, staged });
+  const step = nextStep({ lsn, highestLsn, marks, isRecognised: true, staged });
   const todo = (state: Publication["state"]) => ({
     step,
     todo: publication(lsn, record, pathOfStored(record.mailbox, root), state),
@@ -130,7 +130,7 @@ function begun(
   }
 }
 
-/** Looks at one name in staging, and at nothing else. */
+/** Checks one name in staging, without listing the directory. */
 export function stagedAs(id: string, staging: string, fileSystem: FileSystem): Staged {
   try {
     return fileSystem.status(join(staging, id)).links > 1 ? "one of several names" : "only name";

@@ -1,14 +1,15 @@
+/** Which identity files let a volume's missing files count as published. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { recognises } from "./identity.ts";
 
-test("a file system is recognised by journal, identity, and a start counter in the right order", () => {
-  const expected = { journal: "j", fileSystem: "f", starts: 4n };
+test("a volume is recognised by journal, id, and a start counter between log and frames", () => {
+  const expected = { journal: "j", volume: "f", starts: 4n };
   assert.equal(recognises({ ...expected }, expected, 6n), true);
   assert.equal(recognises({ ...expected, starts: 6n }, expected, 6n), true);
   assert.equal(recognises(undefined, expected, 6n), false);
   assert.equal(recognises({ ...expected, journal: "k" }, expected, 6n), false);
-  assert.equal(recognises({ ...expected, fileSystem: "g" }, expected, 6n), false);
+  assert.equal(recognises({ ...expected, volume: "g" }, expected, 6n), false);
   assert.equal(recognises({ ...expected, starts: 3n }, expected, 6n), false, "an older copy");
   assert.equal(recognises({ ...expected, starts: 7n }, expected, 6n), false, "an older log");
 });

@@ -12,7 +12,8 @@ import { stagingNames } from "./staging-directories.ts";
 /** What the identity file in a staging directory says. */
 export interface VolumeIdentity {
   readonly journal: string;
-  readonly fileSystem: string;
+  /** The volume's id; `fileSystem` in the file. */
+  readonly volume: string;
   /** The journal's start counter, raised in the file and flushed at each start. */
   readonly starts: bigint;
 }
@@ -23,17 +24,17 @@ export function identityFileIn(staging: string): string {
 }
 
 /** The text of the identity file. */
-export function encodeIdentity({ journal, fileSystem, starts }: VolumeIdentity): string {
-  return `${JSON.stringify({ journal, fileSystem, starts: `${starts}` })}\n`;
+export function encodeIdentity({ journal, volume, starts }: VolumeIdentity): string {
+  return `${JSON.stringify({ journal, fileSystem: volume, starts: `${starts}` })}\n`;
 }
 
 /** Reads a staging directory's identity; `undefined` when the file is missing or not readable. */
 export function identityIn(staging: string, fileSystem: FileSystem): VolumeIdentity | undefined {
   try {
     const found = JSON.parse(readSmallFile(identityFileIn(staging), fileSystem));
-    const { journal, fileSystem: id, starts } = found as Record<string, unknown>;
-    if (typeof journal !== "string" || typeof id !== "string") return undefined;
-    return { journal, fileSystem: id, starts: BigInt(String(starts)) };
+    const { journal, fileSystem: volume, starts } = found as Record<string, unknown>;
+    if (typeof journal !== "string" || typeof volume !== "string") return undefined;
+    return { journal, volume, starts: BigInt(String(starts)) };
   } catch {
     return undefined;
   }
@@ -52,7 +53,7 @@ export function recognises(
   return (
     found !== undefined &&
     found.journal === expected.journal &&
-    found.fileSystem === expected.fileSystem &&
+    found.volume === expected.volume &&
     found.starts >= expected.starts &&
     found.starts <= journalStarts
   );

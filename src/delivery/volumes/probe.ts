@@ -1,9 +1,9 @@
 /**
- * Tries out, before the first message, whether a mailbox can be served from a staging directory.
+ * Tries, before a mailbox's first message, whether the mailbox can be served from a staging directory.
  *
- * Equal device numbers do not say so: project quotas of XFS, bind mounts and btrfs subvolumes refuse the
- * rename all the same. And a file made in the mailbox may get another owner, group or mode than one made
- * in staging. So one of each kind is made, and both are compared where they ended up.
+ * Equal device numbers do not prove it: project quotas of XFS, bind mounts and btrfs subvolumes refuse
+ * the rename all the same. And a file created in the mailbox may get another owner, group or mode than
+ * one created in staging. So one file of each kind is created, and both are compared in the mailbox.
  */
 import { join } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";
@@ -12,13 +12,14 @@ import { errnoOf } from "../errors.ts";
 
 let count = 0;
 
-/** What says that it can never be; a full disk, for one, says nothing of the kind. */
+/** Errors that mean "never"; a full disk, for one, does not. */
 const refusals = ["EXDEV", "EPERM", "EACCES"];
 
 /**
- * Renames a probe from staging into the mailbox's `tmp/`, and leaves nothing behind.
+ * Renames a probe from staging into the mailbox's `tmp/`, and removes it again.
  *
- * @throws the errno error of a fault that says nothing about the mailbox.
+ * @returns Whether the mailbox can be served from this staging directory.
+ * @throws the errno error of a failure that says nothing about the mailbox.
  */
 export function probe(staging: string, mailbox: Mailbox, fileSystem: FileSystem): boolean {
   count += 1;
@@ -35,14 +36,14 @@ export function probe(staging: string, mailbox: Mailbox, fileSystem: FileSystem)
     if (refusals.includes(errnoOf(error) ?? "")) return false;
     throw error;
   } finally {
-    for (const path of [staged, moved, made]) removed(path, fileSystem);
+    for (const path of [staged, moved, made]) remove(path, fileSystem);
   }
 }
 
-function removed(path: string, fileSystem: FileSystem): void {
+function remove(path: string, fileSystem: FileSystem): void {
   try {
     fileSystem.unlink(path);
   } catch {
-    // It was not made, or has moved on.
+    // It was not created, or was renamed.
   }
 }

@@ -1,3 +1,4 @@
+/** The format of a frame's payload: round trips, and refusal of everything this version does not write. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -22,7 +23,7 @@ const batches: fc.Arbitrary<StoredBatch> = fc
     starts: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
     volumes: fc.uniqueArray(
       fc.record(
-        { id: name, home: fc.oneof(somewhere, fc.constant("")) },
+        { id: name, directory: fc.oneof(somewhere, fc.constant("")) },
         { noNullPrototype: true },
       ),
       {
@@ -67,7 +68,7 @@ const batches: fc.Arbitrary<StoredBatch> = fc
 
 const encoded = (batch: StoredBatch) => Buffer.concat(encodeBatch(batch));
 
-test("what is written is read again", () => {
+test("a batch is decoded as it was encoded", () => {
   fc.assert(
     fc.property(batches, (batch) => {
       const read = decodeBatch(encoded(batch));
@@ -80,7 +81,7 @@ test("what is written is read again", () => {
   );
 });
 
-test("a payload cut short or grown is refused, never misread", () => {
+test("a payload cut short or with bytes appended is refused", () => {
   fc.assert(
     fc.property(batches, fc.nat(), (batch, cut) => {
       const bytes = encoded(batch);
@@ -92,7 +93,7 @@ test("a payload cut short or grown is refused, never misread", () => {
   );
 });
 
-test("any octets at all are read or refused with the room's own error", () => {
+test("random bytes are refused with ERR_DELIVERY_JOURNAL", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       assert.throws(() => decodeBatch(bytes), { code: "ERR_DELIVERY_JOURNAL" });
@@ -100,15 +101,22 @@ test("any octets at all are read or refused with the room's own error", () => {
   );
 });
 
-/** A payload whose head has been changed by hand. */
+/** A payload whose head was changed. */
 function tampered(change: (head: Record<string, unknown>) => void): Buffer {
   const record: StoredRecord = {
-    ...{ mailbox: "a/b", volume: "v", id: "1", folder: "new", fileName: "1" },
-    ...{ receivedMs: undefined, tries: 0, head: Buffer.from("body"), large: undefined },
+    mailbox: "a/b",
+    volume: "v",
+    id: "1",
+    folder: "new",
+    fileName: "1",
+    receivedMs: undefined,
+    tries: 0,
+    head: Buffer.from("body"),
+    large: undefined,
   };
   const [prefix, json, ...bodies] = encodeBatch({
     starts: 1n,
-    volumes: [{ id: "v", home: "" }],
+    volumes: [{ id: "v", directory: "" }],
     records: [record],
   });
   const head = JSON.parse(String(json));
@@ -121,7 +129,7 @@ function tampered(change: (head: Record<string, unknown>) => void): Buffer {
 const firstOf = (head: Record<string, unknown>) =>
   (head.records as Record<string, unknown>[])[0] as Record<string, unknown>;
 
-test("a record that leads out of its directory, or says more than is understood, is refused", () => {
+test("a record that leads out of its directory or has an unknown field is refused", () => {
   decodeBatch(tampered(() => {}));
   const changes: ((head: Record<string, unknown>) => void)[] = [
     (head) => Object.assign(firstOf(head), { id: "../x", fileName: "../x" }),
@@ -139,13 +147,13 @@ test("a record that leads out of its directory, or says more than is understood,
   }
 });
 
-test("another format version is refused by number", () => {
+test("another format version is refused, and the error names both versions", () => {
   const bytes = tampered(() => {});
   bytes.writeUInt32LE(2, 0);
   assert.throws(() => decodeBatch(bytes), /format 2, this program knows 1/);
 });
 
-test("paths below the mail root move with it, others stay", () => {
+test("stored paths below the mail root are relative to it, others absolute", () => {
   assert.equal(storedPath("/mail/a/b", "/mail"), "a/b");
   assert.equal(storedPath("/mail", "/mail"), "");
   assert.equal(storedPath("/mailbox", "/mail"), "/mailbox");

@@ -1,10 +1,10 @@
 /**
- * The mail file systems: each has one staging directory, from which files are renamed into mailboxes.
+ * The volumes: file systems that hold mailboxes. Each has one staging directory, from which files are
+ * renamed into its mailboxes.
  *
- * `.postbag-<journal id>/` lies in the mail root, or as high below it as a mailbox's own file system
- * reaches. Its identity file says which journal it belongs to, which file system this is, and at which
- * start of the journal it was last in use: only with the right identity may a missing file be taken
- * for one that a reader has consumed (zones.ts).
+ * The staging directory lies in the mail root, or as high below it as the mailbox's own file system
+ * reaches. A volume serves its mailboxes only while its identity is the one that the log means
+ * (identity.ts).
  */
 import { randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
@@ -17,10 +17,10 @@ import { pathOfStored, type StoredVolume, storedPath } from "./records.ts";
 import { stagingIn, stagingNames } from "./staging-directories.ts";
 
 export interface Volume {
-  /** Names the file system in the log; drawn once and kept in the identity file. */
+  /** Names the volume in the log; drawn once and stored in the identity file. */
   readonly id: string;
   /** The directory that holds the staging directory. */
-  readonly home: string;
+  readonly directory: string;
   readonly staging: string;
 }
 
@@ -33,10 +33,10 @@ export interface VolumeTools {
 
 export class Volumes {
   readonly #tools: VolumeTools;
-  readonly #byHome = new Map<string, Promise<Volume | undefined>>();
-  /** Homes the log knows, whose file system was not recognised. */
+  readonly #byDirectory = new Map<string, Promise<Volume | undefined>>();
+  /** Directories of volumes that the log knows and that were not recognised yet. */
   readonly #missing = new Set<string>();
-  /** Whether a mailbox, by what `probe` looked at, may be served from staging. */
+  /** Whether a mailbox can be served from staging, by volume and mailbox identity. */
   readonly #probed = new Map<string, boolean>();
   readonly #unlocks = new Map<string, () => void>();
 
@@ -45,57 +45,51 @@ export class Volumes {
   }
 
   /**
-   * Opens a file system that the log speaks of.
+   * Opens a volume that the log mentions. Its mailboxes are not available before {@link admit}.
    *
    * @param starts The highest start counter of a frame that concerns it.
-   * Its mailboxes are not available before it has been recognised and {@link admit}ted.
-   *
    * @throws {DeliveryError} ERR_DELIVERY_JOURNAL if it was not recognised.
    */
   async openKnown(stored: StoredVolume, starts: bigint): Promise<Volume> {
     const { journal, fileSystem } = this.#tools;
-    const home = this.homeOfStored(stored);
-    const expected = { journal: journal.id, fileSystem: stored.id, starts };
-    const found = identityIn(this.#stagingOf(home), fileSystem);
-    this.#missing.add(home);
-    if (recognises(found, expected, journal.starts)) return this.#take(home, stored.id);
+    const directory = this.directoryOf(stored);
+    const expected = { journal: journal.id, volume: stored.id, starts };
+    const found = identityIn(this.#stagingOf(directory), fileSystem);
+    this.#missing.add(directory);
+    if (recognises(found, expected, journal.starts)) return this.#take(directory, stored.id);
     throw new DeliveryError(
       "ERR_DELIVERY_JOURNAL",
-      `The mail file system at ${home} is not the one the journal holds mail for: it is not mounted, or was restored from a copy.`,
-      { path: home },
+      `The volume at ${directory} is not the one the journal holds mail for: it is not mounted, or was restored from a copy.`,
+      { path: directory },
     );
   }
 
-  homeOfStored({ home }: StoredVolume): string {
-    return pathOfStored(home, this.#tools.root);
+  directoryOf({ directory }: StoredVolume): string {
+    return pathOfStored(directory, this.#tools.root);
   }
 
-  /** Lets mailboxes of a recovered file system be served again. */
+  /** Makes the mailboxes of a recovered volume available. */
   admit(volume: Volume): void {
-    this.#missing.delete(volume.home);
-    this.#byHome.set(volume.home, Promise.resolve(volume));
+    this.#missing.delete(volume.directory);
+    this.#byDirectory.set(volume.directory, Promise.resolve(volume));
   }
 
-  get missing(): readonly string[] {
-    return [...this.#missing];
-  }
-
-  /** The home of the missing file system that a mailbox would lie on, if it does. */
+  /** The directory of the missing volume that would hold a mailbox; `undefined` if none would. */
   missingFor(mailbox: string): string | undefined {
     const path = resolve(mailbox);
-    const homes = [...this.#missing, ...this.#byHome.keys()].filter((home) =>
-      path.startsWith(home === "/" ? home : `${home}/`),
+    const above = [...this.#missing, ...this.#byDirectory.keys()].filter((directory) =>
+      path.startsWith(directory === "/" ? directory : `${directory}/`),
     );
-    const nearest = homes.toSorted((a, b) => b.length - a.length)[0];
+    const nearest = above.toSorted((a, b) => b.length - a.length)[0];
     return nearest !== undefined && this.#missing.has(nearest) ? nearest : undefined;
   }
 
-  /** The file system from whose staging a mailbox is served; `undefined` if it cannot be. */
+  /** The volume whose staging serves a mailbox; `undefined` if no staging can. */
   async forMailbox(mailbox: Mailbox): Promise<Volume | undefined> {
-    const home = this.#homeOf(mailbox);
-    if (home === undefined) return undefined;
-    const opening = this.#byHome.get(home) ?? this.#open(home);
-    this.#byHome.set(home, opening);
+    const directory = this.#directoryFor(mailbox);
+    if (directory === undefined) return undefined;
+    const opening = this.#byDirectory.get(directory) ?? this.#open(directory);
+    this.#byDirectory.set(directory, opening);
     const volume = await opening;
     if (volume === undefined) return undefined;
     const key = `${volume.id} ${mailbox.identity}`;
@@ -104,8 +98,8 @@ export class Volumes {
     return serves ? volume : undefined;
   }
 
-  storedVolume({ id, home }: Volume): StoredVolume {
-    return { id, home: storedPath(home, this.#tools.root) };
+  storedVolume({ id, directory }: Volume): StoredVolume {
+    return { id, directory: storedPath(directory, this.#tools.root) };
   }
 
   close(): void {
@@ -113,42 +107,42 @@ export class Volumes {
     this.#unlocks.clear();
   }
 
-  /** Opens, or makes, the staging directory of a file system the log says nothing about. */
-  async #open(home: string): Promise<Volume | undefined> {
-    const staging = this.#stagingOf(home);
+  /** Opens, or creates, the staging directory of a volume that the log does not mention. */
+  async #open(directory: string): Promise<Volume | undefined> {
+    const staging = this.#stagingOf(directory);
     try {
       this.#makeDirectory(staging);
-      const known = identityIn(staging, this.#tools.fileSystem)?.fileSystem;
-      return await this.#take(home, known ?? randomBytes(8).toString("hex"));
+      const known = identityIn(staging, this.#tools.fileSystem)?.volume;
+      return await this.#take(directory, known ?? randomBytes(8).toString("hex"));
     } catch (error) {
-      this.#byHome.delete(home);
-      // A place where we may not write is no place for staging; anything else is a fault.
+      this.#byDirectory.delete(directory);
+      // Without the right to write there is no staging here; any other error is a failure.
       if (["EACCES", "EPERM"].includes(errnoOf(error) ?? "")) return undefined;
       throw error;
     }
   }
 
-  /** Locks the staging directory and notes this start in it, durably. */
-  async #take(home: string, id: string): Promise<Volume> {
+  /** Locks the staging directory and writes this start of the journal into it, durably. */
+  async #take(directory: string, id: string): Promise<Volume> {
     const { fileSystem, clock, journal } = this.#tools;
-    const staging = this.#stagingOf(home);
+    const staging = this.#stagingOf(directory);
     if (!this.#unlocks.has(staging)) {
       this.#unlocks.set(staging, fileSystem.lock(join(staging, stagingNames.lock)));
     }
-    const identity = { journal: journal.id, fileSystem: id, starts: journal.starts };
+    const identity = { journal: journal.id, volume: id, starts: journal.starts };
     const tools = { fileSystem, clock };
     await writeFileDurably(identityFileIn(staging), encodeIdentity(identity), tools);
-    const directory = fileSystem.openDirectory(`${home}/.`);
+    const opened = fileSystem.openDirectory(`${directory}/.`);
     try {
-      await fileSystem.sync(directory);
+      await fileSystem.sync(opened);
     } finally {
-      fileSystem.close(directory);
+      fileSystem.close(opened);
     }
-    return { id, home, staging };
+    return { id, directory, staging };
   }
 
-  #stagingOf(home: string): string {
-    return stagingIn(home, this.#tools.journal.id);
+  #stagingOf(directory: string): string {
+    return stagingIn(directory, this.#tools.journal.id);
   }
 
   #makeDirectory(path: string): void {
@@ -160,15 +154,15 @@ export class Volumes {
   }
 
   /** The mail root, or the highest directory below it that is on the mailbox's file system. */
-  #homeOf({ path, device }: Mailbox): string | undefined {
+  #directoryFor({ path, device }: Mailbox): string | undefined {
     const { fileSystem, root } = this.#tools;
     const isOnIt = (directory: string) => fileSystem.status(`${directory}/.`).device === device;
     if (root === undefined) return isOnIt(dirname(path)) ? dirname(path) : undefined;
-    let home: string | undefined;
+    let highest: string | undefined;
     for (let at = dirname(path); isOnIt(at); at = dirname(at)) {
-      home = at;
+      highest = at;
       if (at === resolve(root) || at === dirname(at)) break;
     }
-    return home;
+    return highest;
   }
 }

@@ -74,7 +74,7 @@ test("a staging directory that another process has locked is left alone until it
   const unlock = world.disk.start().lock(`${staging}/lock`);
   await life(world, async (office) => {
     assert.deepEqual(
-      office.recovered.unavailable.map(({ home }) => home),
+      office.recovered.unavailable.map(({ directory }) => directory),
       [mailRoot],
     );
     assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
@@ -101,7 +101,7 @@ test("of two mail file systems one is missing: the other is recovered and serves
   world.disk.furnish(secondHome, 9);
   await life(world, async (office) => {
     assert.deepEqual(
-      office.recovered.unavailable.map(({ home }) => home),
+      office.recovered.unavailable.map(({ directory }) => directory),
       [secondHome],
     );
     assert.equal(world.ledger.settledCount, 1);
@@ -161,7 +161,7 @@ test("a mail file system that is missing at recovery keeps its mail, and nothing
     await life(world, async (office) => {
       if (office.recovered.unavailable.length === 0) return; // Nothing was owed.
       assert.deepEqual(
-        office.recovered.unavailable.map(({ home }) => home),
+        office.recovered.unavailable.map(({ directory }) => directory),
         [mailRoot],
       );
       assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);

@@ -17,7 +17,7 @@ const mutations: readonly Mutation[] = [
       [
         "volumes.ts",
         "    if (recognises(found, expected, journal.starts)) return",
-        "    if (found === undefined) this.#makeDirectory(this.#stagingOf(home));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
+        "    if (found === undefined) this.#makeDirectory(this.#stagingOf(directory));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
       ],
     ],
     test: strangers,
@@ -210,8 +210,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "recovery/recovery.ts",
-        "      const owed = ",
-        "      staging.sweep(new Set(), true);\n      const owed = ",
+        "      const logged = ",
+        "      staging.sweep(new Set(), true);\n      const logged = ",
       ],
     ],
     test: sweep,
@@ -275,7 +275,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "the identity of a file system is compared",
-    edits: [["volumes/identity.ts", "    found.fileSystem === expected.fileSystem &&\n", ""]],
+    edits: [["volumes/identity.ts", "    found.volume === expected.volume &&\n", ""]],
     test: strangers,
     only: "^an identity of another file system",
   },
