@@ -90,7 +90,9 @@ export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): Jou
     },
     notReady: () => [
       ...report.unavailable.map(({ reason }) => reason),
-      ...[...failures].map(([directory, reason]) => `mail cannot be published at ${directory}: ${reason}`),
+      ...[...failures].map(
+        ([directory, reason]) => `mail cannot be published at ${directory}: ${reason}`,
+      ),
     ],
     recovery: () => report,
   };
