@@ -1,13 +1,58 @@
-/** The documents name tests and files as evidence; here is checked that the evidence exists. */
+/**
+ * Holds the documents to the code: tests, files, links, codes, flags, commands, metrics and log lines that
+ * a page names exist. Pages stay short: see the limits below, and the exceptions with their reason.
+ */
 import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, normalize } from "node:path";
 import { test } from "node:test";
 import { errorsMarkdown } from "../../scripts/error-codes.ts";
+import { flagOf, settingNames, variableOf } from "../../src/app/settings/table.ts";
 
 const root = join(import.meta.dirname, "../..");
 const documents = ["README.md", "CONTRIBUTING.md", ...globSync("docs/**/*.md", { cwd: root })];
 const read = (file: string) => readFileSync(join(root, file), "utf8");
+const textOf = (pattern: string) => globSync(pattern, { cwd: root }).map(read).join("\n");
+const source = textOf("src/**/*.ts");
+
+const maxReadmeLines = 150;
+const maxPageLines = 200;
+const longPages: Readonly<Record<string, string>> = {
+  "docs/explanation/benchmarks.md": "tables of figures, each of one run",
+  "docs/explanation/durability.md": "promise, states and proof belong side by side",
+  "docs/reference/settings.md": "generated, a row for each setting",
+};
+const maxCellCharacters = 120;
+
+/** The code spans and code blocks of a page. */
+function codeOf(page: string): string[] {
+  const blocks = [...page.matchAll(/```\w*\n(.*?)```/gs)].map(([, block = ""]) => block);
+  const prose = page.replace(/```\w*\n.*?```/gs, "");
+  return [...blocks, ...[...prose.matchAll(/`([^`]+)`/g)].map(([, span = ""]) => span)];
+}
+
+/** What a page says of the code, where `isKnown` does not know it; each with its page. */
+function unknown(pattern: RegExp, isKnown: (name: string) => boolean): string[] {
+  const names = documents.flatMap((document) =>
+    codeOf(read(document))
+      .flatMap((code) => [...code.matchAll(pattern)].map(([, name = ""]) => name))
+      .filter((name) => !isKnown(name))
+      .map((name) => `${document}: ${name}`),
+  );
+  return [...new Set(names)];
+}
+
+/** The anchors of a page, as GitHub makes them of its headings. */
+function anchorsOf(page: string): Set<string> {
+  const headings = page.replace(/```.*?```/gs, "").matchAll(/^#+ (.*)$/gm);
+  const anchors = [...headings].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\-_ ]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+  return new Set(anchors);
+}
 
 test("every test that a document names is in the file that it names", () => {
   const missing: string[] = [];
@@ -23,29 +68,100 @@ test("every test that a document names is in the file that it names", () => {
   assert.deepEqual(missing, []);
 });
 
-test("every link between documents leads somewhere", () => {
+test("every link between documents leads to a page and a heading of it", () => {
   const broken: string[] = [];
   for (const document of documents) {
-    for (const [, target = ""] of read(document).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+    for (const [, target = "", anchor] of read(document).matchAll(
+      /\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g,
+    )) {
       if (/^[a-z]+:/.test(target)) continue;
-      if (!existsSync(join(root, dirname(document), target))) broken.push(`${document}: ${target}`);
+      const file = target === "" ? document : normalize(join(dirname(document), target));
+      const isThere =
+        existsSync(join(root, file)) &&
+        (anchor === undefined || anchorsOf(read(file)).has(decodeURIComponent(anchor)));
+      if (!isThere)
+        broken.push(`${document}: ${target}${anchor === undefined ? "" : `#${anchor}`}`);
     }
   }
   assert.deepEqual(broken, []);
 });
 
 test("every source file that a document names exists", () => {
-  const missing: string[] = [];
-  for (const document of documents) {
-    for (const [, file = ""] of read(document).matchAll(
-      /`((?:src|test|bench|scripts|examples)\/[\w./-]+\.\w+)`/g,
-    )) {
-      if (!existsSync(join(root, file))) missing.push(`${document}: ${file}`);
-    }
-  }
+  const file = /((?:src|test|bench|scripts|examples)\/[\w./-]+\.\w+)/g;
+  assert.deepEqual(
+    unknown(file, (path) => existsSync(join(root, path))),
+    [],
+  );
+});
+
+test("every error code that a document names is a code of a room", () => {
+  assert.deepEqual(
+    unknown(/\b(ERR_[A-Z_]+[A-Z])\b/g, (code) => source.includes(`"${code}"`)),
+    [],
+  );
+});
+
+test("every flag and variable that a document names exists", () => {
+  const programs = source + textOf("{bench,scripts,test}/**/*.{ts,sh}") + read("package.json");
+  const flags = new Set(settingNames.map(flagOf));
+  const variables = new Set(settingNames.map(variableOf));
+  const isOfOthers = (flag: string) =>
+    /^--(mail-from|mail-rcpt|global|help|test|max-(semi|old)-space-size|min-semi-space-size)$/.test(
+      flag,
+    ) || ["--now", "--single-threaded-gc"].includes(flag);
+  const isOption = (flag: string) =>
+    programs.includes(flag) || programs.includes(`"${flag.slice(2)}"`);
+  const isFlag = (flag: string) => flags.has(flag) || isOption(flag) || isOfOthers(flag);
+  assert.deepEqual(unknown(/(?<![\w-])(--[a-z][a-z-]*)/g, isFlag), []);
+  const isVariable = (name: string) => variables.has(name) || programs.includes(name);
+  assert.deepEqual(unknown(/\b(POSTBAG_[A-Z_]+[A-Z])\b/g, isVariable), []);
+});
+
+test("every subcommand that a document names exists", () => {
+  const command = /new Command\("([a-z-]+)"\)/g;
+  const names = new Set([...textOf("src/cli/*.ts").matchAll(command)].map(([, name]) => name));
+  const isKnown = (name: string) => names.has(name) || name === "ready"; // "postbag ready" is output.
+  assert.deepEqual(unknown(/\bpostbag ([a-z]+)(?![\w-]|\.\w)/g, isKnown), []);
+  assert.deepEqual(unknown(/\bpostbag (?:outbox|mailbox) ([a-z]+)/g, isKnown), []);
+});
+
+test("every metric and log line in the reference is one of the program's", () => {
+  const metric = /\b(postbag_(?!destination)[a-z_]+[a-z])\b/g; // That one is Postfix's.
+  const isMetric = (name: string) =>
+    source.includes(name) || source.includes(`"${name.replace("postbag_outbox_", "")}"`);
+  assert.deepEqual(unknown(metric, isMetric), []);
+  const lines = read("docs/reference/log-lines.md").matchAll(/^\| (`.*?`) \|/gm);
+  const missing = [...lines]
+    .flatMap(([, cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)].map(([, line = ""]) => line))
+    .map((line) => line.replace(/[:;]? ?….*$/, ""))
+    .filter((line) => line !== "msg" && !source.replace(/"\s*\+\s*"/g, "").includes(line));
   assert.deepEqual(missing, []);
 });
 
 test("docs/reference/errors.md is what scripts/error-codes.ts prints", () => {
   assert.equal(read("docs/reference/errors.md"), errorsMarkdown());
+});
+
+test("pages are short, and so are the cells of their tables", () => {
+  const tooLong = documents.flatMap((document) => {
+    const lines = read(document).split("\n");
+    const most =
+      document === "README.md" ? maxReadmeLines : longPages[document] ? Infinity : maxPageLines;
+    const count = lines.length - 1;
+    const cells = lines.filter((line) => line.startsWith("|")).flatMap((line) => line.split("|"));
+    const longest = Math.max(0, ...cells.map((cell) => cell.trim().length));
+    return [
+      ...(count > most ? [`${document}: ${count} lines`] : []),
+      ...(longest > maxCellCharacters ? [`${document}: a cell of ${longest} characters`] : []),
+    ];
+  });
+  assert.deepEqual(tooLong, []);
+});
+
+test("a page shows every example, letter by letter", () => {
+  const shown = documents.map(read);
+  for (const example of globSync("examples/*.ts", { cwd: root })) {
+    const isShown = shown.some((page) => page.includes(`\`\`\`ts\n${read(example)}\`\`\``));
+    assert.ok(isShown, `no page shows ${example}`);
+  }
 });

@@ -1,19 +1,10 @@
 /**
- * The examples, as a user has them: run against the built package, each in an empty folder. The
- * README or a page below docs/ shows the same text, letter by letter.
+ * The examples, as a user has them: run against the built package, each in an empty folder. That a page
+ * shows each of them is checked in documents.test.ts.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import {
-  cpSync,
-  globSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -66,15 +57,5 @@ test("every example runs and prints the expected text", async () => {
     cpSync(join(root, "examples", example), join(own, example));
     const { stdout } = await run(process.execPath, [example], { cwd: own });
     assert.equal(stdout, expected[example], example);
-  }
-});
-
-test("a page shows every example, letter by letter", () => {
-  const pages = ["README.md", ...globSync("docs/**/*.md", { cwd: root })];
-  const shown = pages.map((page) => readFileSync(join(root, page), "utf8"));
-  for (const example of Object.keys(expected)) {
-    const text = readFileSync(join(root, "examples", example), "utf8");
-    const isShown = shown.some((page) => page.includes(`\`\`\`ts\n${text}\`\`\``));
-    assert.ok(isShown, `no page shows examples/${example}`);
   }
 });
