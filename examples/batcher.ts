@@ -1,7 +1,7 @@
 import { Batcher, fail } from "postbag/batcher";
 
 await using inserts = new Batcher<"orders", { id: number }, string>({
-  // Called with what arrived while the last call ran; one output per item, in order.
+  // Called with the items that arrived during the last call; one output per item, in order.
   process: async ({ items }) =>
     items.map(({ id }) => (id > 0 ? `order ${id} stored` : fail(new Error(`no order ${id}`)))),
   maxBatchItems: 500,

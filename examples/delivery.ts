@@ -2,7 +2,7 @@ import { DeliveryExecutor } from "postbag/delivery";
 
 await using executor = await DeliveryExecutor.open({ mailRoot: "." });
 
-// From as many sessions as you like; what arrives during one flush travels in the next.
+// From as many sessions as you like; messages that arrive during a flush travel in the next.
 const deliveries = ["ann", "bob", "eve"].map((user) =>
   executor.deliver(`./mail/${user}`, Buffer.from(`Subject: Hello ${user}\n\nHi!\n`)),
 );

@@ -12,7 +12,7 @@ const db = new Kysely<Shop>({
 await db.schema.createTable("orders").addColumn("customer", "text").execute();
 await using outbox = createOutbox({ store: await openSqliteStore({ file: "./shop.db" }) });
 
-/** A transaction of Kysely's, as the outbox takes it. */
+/** Kysely's transaction in the form that the outbox accepts. */
 const handleOf = (trx: Transaction<Shop>): QueryHandle => ({
   query: (text, values) =>
     trx.executeQuery<Record<string, unknown>>(CompiledQuery.raw(text, values)),

@@ -8,7 +8,7 @@ import {
 } from "postbag/outbox";
 import { relayClient, startMailServer } from "postbag/smtp";
 
-// Somebody's mail server, which knows Ann and nobody else.
+// The mail server of another domain, which knows Ann alone.
 await using theirs = await startMailServer({
   protocol: "smtp",
   listen: { host: "127.0.0.1", port: 0 },
@@ -27,7 +27,7 @@ await using theirs = await startMailServer({
 const port = "port" in theirs.address ? theirs.address.port : 0;
 
 const store = await openSqliteStore({ file: "./outbox.db" });
-// One way for all: recipients of several domains travel together.
+// One route for all: recipients of several domains travel together.
 await using outbox = createOutbox({ store, routeOf: () => "relay" });
 await using relay = relayClient({ relay: { host: "127.0.0.1", port, tls: "never" } });
 const hooks: OutboxHooks = {
@@ -50,5 +50,5 @@ const message = await outbox.get(id);
 for (const { address, status } of message?.deliveries[0]?.recipients ?? []) {
   console.log(`${address} ${status}`);
 }
-const [answer] = await outbox.redrive(id); // To Bob, who was not reached; Ann has hers.
+const [answer] = await outbox.redrive(id); // Only to Bob, who was not reached.
 console.log(answer?.answer);

@@ -6,11 +6,11 @@ const capture = captureMail({ folder: "./captured" });
 
 const worker = new Worker({
   store,
-  // Keeps mail in a folder. To send it: relayClient({ relay: { host, port, tls } }).deliver, of postbag/smtp.
+  // Stores mail in a folder. To send it: relayClient({ relay: { host, port, tls } }).deliver, of postbag/smtp.
   senderOf: () => capture,
   onEvent: (event) => console.log(workerLogLine(event).message),
 });
 const mail = { from: "me@example.org", to: "ann@one.example", subject: "Hello", text: "Hi!" };
 await outbox.enqueue(mail);
-const { sent } = await worker.tick(); // One round; start() and stop() work until told otherwise.
+const { sent } = await worker.tick(); // One round; A service calls start() and stop().
 console.log(`${sent} sent`);

@@ -65,6 +65,11 @@ test("every test that a document names is in the file that it names", () => {
       if (!names.includes(claim)) missing.push(`${document}: “${claim}” in ${file}`);
     }
   }
+  // The batcher's page names tests of its room without their file.
+  const batcherTests = textOf("src/batcher/*.test.ts");
+  for (const [, claim = ""] of read("docs/reference/batcher.md").matchAll(/“([^”]+)”/g)) {
+    if (!batcherTests.includes(claim)) missing.push(`batcher.md: “${claim}”`);
+  }
   assert.deepEqual(missing, []);
 });
 
