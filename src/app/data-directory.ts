@@ -14,8 +14,8 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { nodeFileSystem } from "../system/index.ts";
-import { AppError, errnoOf, messageOf } from "./errors.ts";
+import { errnoOf, nodeFileSystem } from "../system/index.ts";
+import { AppError, messageOf } from "./errors.ts";
 import type { Settings } from "./settings/table.ts";
 
 export interface DataDirectory {

@@ -1,4 +1,5 @@
 /** The errors of `app`: why a command cannot do its work, in words for its user. */
+import { errnoOf } from "../system/index.ts";
 
 export type AppErrorCode =
   | "ERR_APP_USAGE"
@@ -40,13 +41,6 @@ export class AppError extends Error {
     super(message, options);
     this.code = code;
   }
-}
-
-/** The errno name of a system error or of its cause, such as `"ENOSPC"`; `undefined` without one. */
-export function errnoOf(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const code = (error as NodeJS.ErrnoException).code;
-  return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : errnoOf(error.cause);
 }
 
 /** Tells whether an error means that nothing has this path. */

@@ -1,6 +1,5 @@
 /** The one error class of this room; `code` says what happened, `errno` what the system said. */
 import type { JournalErrorCode } from "../journal/index.ts";
-import { MaildirError } from "../maildir/index.ts";
 
 export type DeliveryErrorCode =
   /** The message could not be stored; `errno` and `cause` say why. Nothing of it is visible. */
@@ -44,13 +43,4 @@ export class DeliveryError extends Error {
     this.errno = facts.errno;
     this.journalCode = facts.journalCode;
   }
-}
-
-/** The errno name behind a failed delivery, such as `"ENOSPC"`. */
-export function errnoOf(error: unknown): string | undefined {
-  if (error instanceof MaildirError && error.errno !== undefined) return error.errno;
-  const code = (error as { code?: unknown } | undefined)?.code;
-  if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
-  const cause = (error as { cause?: unknown } | undefined)?.cause;
-  return cause === undefined || cause === error ? undefined : errnoOf(cause);
 }

@@ -8,9 +8,9 @@
  */
 import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
-import { type Clock, systemClock } from "../system/index.ts";
+import { type Clock, errnoOf, systemClock } from "../system/index.ts";
 import type { Disk, JournalDiskEvent, RecoveryReport } from "./committer.ts";
-import { DeliveryError, errnoOf } from "./errors.ts";
+import { DeliveryError } from "./errors.ts";
 import {
   checkArguments,
   type DeliveryTuning,

@@ -36,8 +36,16 @@ export function errnoError(errno: number, syscall: string, path: string): NodeJS
   return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
 }
 
-/** Reads the errno name, such as `"ENOENT"`, off an error of the file system. */
+/** Reads the errno name, such as `"ENOENT"`, off an error, or else off the nearest cause that has one. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+  let level = error as { code?: unknown; cause?: unknown } | null | undefined;
+  for (let depth = 0; depth < maxCauses && level !== undefined && level !== null; depth += 1) {
+    const { code, cause } = level;
+    if (typeof code === "string" && /^E[A-Z0-9]+$/.test(code)) return code;
+    level = cause as typeof level;
+  }
+  return undefined;
 }
+
+/** Bounds a chain of causes that leads back to itself. */
+const maxCauses = 10;

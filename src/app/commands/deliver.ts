@@ -8,9 +8,9 @@ import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { deliveryHeaders, MessageIntake, parsePath } from "../../mail/index.ts";
 import { createKnownMailboxes, createNameSource, deliverAll } from "../../maildir/index.ts";
-import { nodeFileSystem, systemClock } from "../../system/index.ts";
+import { errnoOf, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { dataDirectoryAt, prepareDataDirectory } from "../data-directory.ts";
-import { AppError, errnoOf } from "../errors.ts";
+import { AppError } from "../errors.ts";
 import { localMailboxes, policyOf } from "../inbound/local-mailboxes.ts";
 import type { Settings } from "../settings/table.ts";
 

@@ -8,8 +8,7 @@
  */
 import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
-import type { Clock } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { type Clock, errnoOf } from "../../system/index.ts";
 
 /** A disk that has not answered after this time counts as stalled. */
 const stalledAfterMs = 5_000;

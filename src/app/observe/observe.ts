@@ -2,10 +2,12 @@
  * Turns the events of the rooms into log lines and metrics: one line for each accepted message, one for
  * each refusal and each failure, and figures for all of them.
  */
+
 import type { DeliveryEvent, LocalDeliveryEvent } from "../../delivery/index.ts";
 import { formatReply, type RecipientOutcome, type StoredCopy } from "../../mail/index.ts";
 import type { SessionInfo, SmtpEvent } from "../../smtp/index.ts";
-import { errnoOf, errorFields } from "../errors.ts";
+import { errnoOf } from "../../system/index.ts";
+import { errorFields } from "../errors.ts";
 import type { HealthMonitor } from "./health.ts";
 import type { JournalWatch } from "./journal-status.ts";
 import type { Logger } from "./log.ts";

@@ -1,5 +1,6 @@
 /** Says why an address cannot be listened on, with the flag that chooses another. */
-import { AppError, errnoOf } from "../errors.ts";
+import { errnoOf } from "../../system/index.ts";
+import { AppError } from "../errors.ts";
 import { type ListenAddress, showListenAddress } from "./kinds.ts";
 import { flagOf } from "./table.ts";
 

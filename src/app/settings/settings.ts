@@ -7,7 +7,8 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { AppError, errnoOf } from "../errors.ts";
+import { errnoOf } from "../../system/index.ts";
+import { AppError } from "../errors.ts";
 import { nearestName } from "./nearest.ts";
 import {
   flagOf,

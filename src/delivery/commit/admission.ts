@@ -13,8 +13,7 @@ import {
   type Mailbox,
   MaildirError,
 } from "../../maildir/index.ts";
-import type { FileSystem } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { errnoOf, type FileSystem } from "../../system/index.ts";
 import { LargeBodies } from "../publishing/large-bodies.ts";
 import { fileSpace } from "../publishing/publication.ts";
 import type { VolumePublisher, VolumePublishers } from "../publishing/volume-publishers.ts";

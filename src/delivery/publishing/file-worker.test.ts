@@ -15,8 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { nodeFileSystem, systemClock } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { errnoOf, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { localPorter, type NewFile, type Porter } from "./file-worker.ts";
 import { remotePorter } from "./remote-file-worker.ts";
 

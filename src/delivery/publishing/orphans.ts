@@ -6,8 +6,7 @@
  * deleted.
  */
 import { type KnownMailboxes, keepMailboxes, MaildirError } from "../../maildir/index.ts";
-import type { FileSystem } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { errnoOf, type FileSystem } from "../../system/index.ts";
 import { orphansIn } from "../volumes/staging-directories.ts";
 import type { Publication } from "./publication.ts";
 import type { Staging } from "./staging.ts";

@@ -8,9 +8,14 @@
  * descriptor is older than the files (system/file-system-sync.ts).
  */
 import { writeBody } from "../../maildir/index.ts";
-import type { Clock, Descriptor, FileSystem, FileSystemSync } from "../../system/index.ts";
+import {
+  type Clock,
+  type Descriptor,
+  errnoOf,
+  type FileSystem,
+  type FileSystemSync,
+} from "../../system/index.ts";
 import { syncPlan } from "../bulk-sync.ts";
-import { errnoOf } from "../errors.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 import { stagingNames } from "../volumes/staging-directories.ts";
 import { createNew, inSlices, type Porter } from "./file-worker.ts";

@@ -8,8 +8,7 @@
  */
 import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../../journal/index.ts";
-import type { FileSystem } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { errnoOf, type FileSystem } from "../../system/index.ts";
 import { assertIntact } from "../publishing/large-bodies.ts";
 import { type Publication, publication, spaceOf } from "../publishing/publication.ts";
 import type { Publisher } from "../publishing/publisher.ts";

@@ -6,9 +6,15 @@
  * travel in one buffer that changes hands without a copy.
  */
 import type { JournalErrorCode } from "../../journal/index.ts";
-import { type NoAnswer, systemClock, ThreadClient, threadEntry } from "../../system/index.ts";
+import {
+  errnoOf,
+  type NoAnswer,
+  systemClock,
+  ThreadClient,
+  threadEntry,
+} from "../../system/index.ts";
 import type { Disk, JournalDiskEvent, JournalView } from "../committer.ts";
-import { DeliveryError, errnoOf } from "../errors.ts";
+import { DeliveryError } from "../errors.ts";
 import {
   type DiskProtocol,
   packBatch,

@@ -7,8 +7,7 @@
  */
 import { join } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";
-import type { FileSystem } from "../../system/index.ts";
-import { errnoOf } from "../errors.ts";
+import { errnoOf, type FileSystem } from "../../system/index.ts";
 
 let count = 0;
 

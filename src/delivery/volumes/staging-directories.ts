@@ -7,7 +7,7 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { errnoOf } from "../errors.ts";
+import { errnoOf } from "../../system/index.ts";
 
 const prefix = ".postbag-";
 

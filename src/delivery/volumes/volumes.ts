@@ -9,8 +9,8 @@
 import { randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";
-import { type Clock, type FileSystem, writeFileDurably } from "../../system/index.ts";
-import { DeliveryError, errnoOf } from "../errors.ts";
+import { type Clock, errnoOf, type FileSystem, writeFileDurably } from "../../system/index.ts";
+import { DeliveryError } from "../errors.ts";
 import { encodeIdentity, identityFileIn, identityIn, recognises } from "./identity.ts";
 import { probe } from "./probe.ts";
 import { pathOfStored, type StoredVolume, storedPath } from "./records.ts";
