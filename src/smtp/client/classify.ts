@@ -1,35 +1,33 @@
 /**
- * What a remote server's reply means for the mail: a table, read from the top, the user's own rules
- * first.
+ * Classifies a remote server's reply by a table of rules, read from the top, the user's own rules first.
  *
- * The first digit alone misleads twice. A refusal of *us* (authentication, relaying denied, TLS wanted) is
- * written with a 5 and says nothing about the message: on a configured relay it is a fault of the
- * configuration, and the mail is kept. And some "permanent" codes are worth another day, such as a full
- * mailbox. Where code and enhanced code disagree in class, the code decides whether to try again
- * (RFC 3463 §2).
+ * The first digit alone is wrong in two cases. A refusal of this client (authentication, relaying denied,
+ * TLS required) begins with a 5 and does not concern the message: on a configured relay it is an error of
+ * the configuration, and the mail stays in the outbox. Some "permanent" codes are worth a retry, such as a
+ * full mailbox. Where code and enhanced code disagree in class, the code decides (RFC 3463 §2).
  *
  * @see RFC 5321 §4.2.1, §4.5.3.1.10; RFC 3463; RFC 7504 (521, 556); RFC 4954 §6 (530, 534, 535, 538)
  */
 import type { RecipientOutcome, Reply, ReplyPhase } from "../../mail/index.ts";
 
 /**
- * `retry`: this recipient later. `route`: the server or the way there, later, and no attempt of the
- * message is spent. `permanent`: give up. `config`: our own settings are at fault; like `route`, and
- * somebody must look. `next-transaction`: too many recipients, the rest at once in a new transaction.
+ * `retry`: retry this recipient later. `route`: the server or the connection fails; retry later, without
+ * counting an attempt of the message. `permanent`: give up. `config`: our settings are wrong; like `route`,
+ * and an operator must act. `next-transaction`: too many recipients, send the rest in a new transaction.
  */
 export type ReplyClass = "retry" | "route" | "permanent" | "config" | "next-transaction";
 
 export interface ReplyRule {
-  /** Phases the rule is for; all when absent. */
-  readonly phases?: readonly ReplyPhase[];
-  /** Codes, each as number or as the beginning of one: `421`, `"45"`. */
-  readonly codes?: readonly (number | string)[];
-  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. */
-  readonly enhanced?: readonly string[];
-  /** What the text must contain. */
-  readonly text?: RegExp;
-  /** Only where the route is a relay of the owner's choice, or only where it is a stranger's host. */
-  readonly route?: RouteKind;
+  /** Phases of the rule. @defaultValue all */
+  readonly phases?: readonly ReplyPhase[] | undefined;
+  /** Codes, each as a number or as the beginning of one: `421`, `"45"`. @defaultValue all */
+  readonly codes?: readonly (number | string)[] | undefined;
+  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. @defaultValue any, or none */
+  readonly enhanced?: readonly string[] | undefined;
+  /** The text must match this. @defaultValue any text */
+  readonly text?: RegExp | undefined;
+  /** Only for the configured relay, or only for the hosts of other domains. @defaultValue both */
+  readonly route?: RouteKind | undefined;
   readonly class: ReplyClass;
 }
 
@@ -39,18 +37,18 @@ const session: readonly ReplyPhase[] = ["connect", "ehlo"];
 
 /** The built-in table. The first rule that fits decides. */
 export const replyRules: readonly ReplyRule[] = [
-  // The server ends the session, whatever was asked (RFC 5321 §3.8).
+  // The server ends the session, whatever the command was (RFC 5321 §3.8).
   { codes: [421], class: "route" },
-  // It takes no mail at all (RFC 7504 §3): for a relay a wrong address in our settings.
+  // It takes no mail at all (RFC 7504 §3): a relay that does is a wrong address in our settings.
   { codes: [521, 556], route: "relay", class: "config" },
   { codes: [521, 556], class: "permanent" },
-  // There is no such domain, it has no mail host, or its host is this one; our own lookup says so.
+  // Results of our own lookup: no such domain, no mail host, or this host is its mail host.
   { phases: ["connect"], codes: [550], enhanced: ["5.1.2"], route: "direct", class: "permanent" },
   { phases: ["connect"], codes: [554], enhanced: ["5.4.6"], route: "direct", class: "permanent" },
-  // Authentication and encryption: ours to mend (RFC 4954 §6, RFC 3207 §4).
+  // Authentication and encryption: our settings (RFC 4954 §6, RFC 3207 §4).
   { codes: [530, 534, 535, 538], class: "config" },
   { codes: [454], enhanced: ["4.7."], class: "route" },
-  // Greeting and EHLO speak of the session, never of the message.
+  // Replies to the connection and EHLO concern the session, never the message.
   { phases: session, codes: ["5"], route: "relay", class: "config" },
   { phases: session, class: "route" },
   // A relay that does not relay for us.
@@ -63,15 +61,15 @@ export const replyRules: readonly ReplyRule[] = [
     phases: ["mail"],
     class: "config",
   },
-  // Too many recipients, also in the old spelling (RFC 5321 §4.5.3.1.10).
+  // Too many recipients, also with the old code 552 (RFC 5321 §4.5.3.1.10).
   { phases: ["rcpt"], codes: [452, 552], enhanced: ["4.5.3", "5.5.3"], class: "next-transaction" },
   { phases: ["rcpt"], codes: [452, 552], text: /too many recipients/i, class: "next-transaction" },
   { phases: ["rcpt"], codes: [552], enhanced: ["5.2.2"], class: "retry" },
   { phases: ["rcpt"], codes: [552], enhanced: ["5."], class: "permanent" },
   { phases: ["rcpt"], codes: [552], class: "next-transaction" },
-  // A mailbox that is full today may not be tomorrow.
+  // A mailbox that is full now may have room later.
   { codes: ["5"], enhanced: ["5.2.2"], class: "retry" },
-  // Rate limits and reputation: the same for every message of ours on that way.
+  // Rate limits and reputation: the same for every message of ours on this route.
   {
     codes: [450, 451, 452],
     enhanced: ["4.7."],
@@ -82,18 +80,18 @@ export const replyRules: readonly ReplyRule[] = [
   { codes: ["5"], class: "permanent" },
 ];
 
-/** What is known when a reply is judged. */
-export interface ReplyFacts {
+/** A reply and the route on which it came. */
+export interface RouteReply {
   readonly reply: Reply;
   readonly route: RouteKind;
 }
 
-/** Finds the first rule that fits; what no rule knows is tried again. */
-export function classify(facts: ReplyFacts, rules: readonly ReplyRule[]): ReplyClass {
-  return rules.find((rule) => fits(rule, facts))?.class ?? "retry";
+/** Finds the class by the first rule that fits; without one it is `retry`. */
+export function classify(given: RouteReply, rules: readonly ReplyRule[]): ReplyClass {
+  return rules.find((rule) => fits(rule, given))?.class ?? "retry";
 }
 
-function fits(rule: ReplyRule, { reply, route }: ReplyFacts): boolean {
+function fits(rule: ReplyRule, { reply, route }: RouteReply): boolean {
   return (
     (rule.phases?.includes(reply.phase) ?? true) &&
     (rule.codes?.some((code) => String(reply.code).startsWith(String(code))) ?? true) &&
@@ -103,20 +101,20 @@ function fits(rule: ReplyRule, { reply, route }: ReplyFacts): boolean {
   );
 }
 
-/** How far a refusal given in this phase reaches when it is about the mail itself. */
-const reach = (phase: ReplyPhase) =>
+/** The scope of a refusal that concerns the mail, by its phase. */
+const scopeOf = (phase: ReplyPhase) =>
   phase === "rcpt" || phase === "connect" ? "recipient" : "message";
 
-/** The outcome of a recipient whom a reply of this class refused. */
+/** The outcome of a recipient that a reply of this class refused. */
 export function outcomeOf(reply: Reply, replyClass: ReplyClass): RecipientOutcome {
   switch (replyClass) {
     case "permanent":
-      return { kind: "failed", reply, scope: reach(reply.phase) };
+      return { kind: "failed", reply, scope: scopeOf(reply.phase) };
     case "route":
     case "config":
       return { kind: "deferred", reply, scope: "route" };
     case "retry":
     case "next-transaction":
-      return { kind: "deferred", reply, scope: reach(reply.phase) };
+      return { kind: "deferred", reply, scope: scopeOf(reply.phase) };
   }
 }

@@ -1,4 +1,4 @@
-/** The client that needs no relay: mail goes to the hosts that each recipient's domain names in the DNS. */
+/** The client without a relay: mail goes to the hosts that each recipient's domain names in the DNS. */
 import { Resolver } from "node:dns/promises";
 import {
   addressParts,
@@ -11,105 +11,86 @@ import { systemClock } from "../../system/index.ts";
 import { refusal } from "../errors.ts";
 import { replyRules } from "./classify.ts";
 import { startSigner } from "./dkim.ts";
-import { hostSearch } from "./host-search.ts";
+import { type HostSearch, hostSearch } from "./host-search.ts";
 import type { MailResolver } from "./mx.ts";
 import { type ClientOptions, checkedClientOptions } from "./options.ts";
 import { fetchPolicyFile } from "./policy/fetch-policy.ts";
 import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./policy/transport-policy.ts";
 import { oneLine } from "./reply-text.ts";
-import { deliverOver, type SmtpClient, type SmtpClientStats } from "./route-delivery.ts";
-import { SessionKeeper } from "./session-pool.ts";
+import {
+  deliverOver,
+  type Route,
+  type SmtpClient,
+  type SmtpClientStats,
+} from "./route-delivery.ts";
+import { SessionPool, type SessionPoolOptions } from "./session-pool.ts";
+import type { SessionOptions } from "./target.ts";
 
 export interface DirectClientOptions extends ClientOptions {
-  /** Name servers to ask, each an address with a port if it is not 53. @defaultValue the machine's */
-  readonly nameServers?: readonly string[];
-  /** Answers in place of name servers where hosts are looked up. @defaultValue none */
-  readonly resolver?: MailResolver;
+  /** Addresses of name servers, each with a port if it is not 53. @defaultValue the machine's */
+  readonly nameServers?: readonly string[] | undefined;
+  /** Resolver for the lookup of hosts, in place of name servers. @defaultValue none */
+  readonly resolver?: MailResolver | undefined;
   /** Port of the hosts. @defaultValue 25 */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Whether hosts on loopback and private networks are used. @defaultValue false */
-  readonly allowPrivateAddresses?: boolean;
-  /** What a domain demands of the connection; `false` asks nobody. @defaultValue its MTA-STS policy */
-  readonly transportPolicy?: PolicyLookup | false;
-  /** Certificate authority for hosts whose certificate a policy wants checked, in PEM. @defaultValue Node's */
-  readonly ca?: string;
-  /** Chance from 0 up to 1, for the order of hosts of equal preference. @defaultValue Math.random */
-  readonly random?: () => number;
+  readonly allowPrivateAddresses?: boolean | undefined;
+  /** Lookup of a domain's transport policy; `false` looks up none. @defaultValue MTA-STS */
+  readonly transportPolicy?: PolicyLookup | false | undefined;
+  /**
+   * Certificate authority for hosts whose certificate a policy requires, in PEM.
+   *
+   * @defaultValue Node's
+   */
+  readonly ca?: string | undefined;
+  /** Random number from 0 up to 1, for the order of hosts of equal preference. @defaultValue Math.random */
+  readonly random?: (() => number) | undefined;
 }
 
 /**
- * Opens a client that delivers to the recipients' own hosts. Connects when there is mail.
+ * Opens a client that delivers to the hosts of the recipients' domains. Connects when there is mail.
  *
  * @throws {SmtpError} ERR_SMTP_OPTION_INVALID.
  */
 export function directClient(options: DirectClientOptions = {}): SmtpClient {
-  const { dkim, ca, clock = systemClock, transportPolicy: policy } = options;
+  const { dkim, clock = systemClock } = options;
   const { session, limits, rules } = checkedClientOptions(options, { maxConnections: 3 });
-  const policies = () => {
-    const resolver = asking(options.nameServers, { timeout: 5_000, tries: 2 });
-    return mtaStsPolicies({
-      resolveTxt: (name) => resolver.resolveTxt(name),
-      fetchPolicyFile: (domain) => fetchPolicyFile(domain, { resolver, clock }),
-      now: () => clock.now(),
-    });
-  };
-  const search = hostSearch({
-    mx: {
-      ownName: session.name,
-      resolver: options.resolver ?? asking(options.nameServers, { timeout: 10_000, tries: 3 }),
-      allowPrivateAddresses: options.allowPrivateAddresses ?? false,
-      random: options.random ?? Math.random,
-    },
-    policyOf: policy === false ? noPolicies : (policy ?? policies()),
-    port: options.port ?? 25,
-    // An opportunistic connection takes any certificate; the session knows (RFC 7435 §3).
-    tlsOptions: ca === undefined ? {} : { ca },
-    session,
-    clock,
-  });
+  const search = searchOf(options, session);
   const allRules = [...rules, ...replyRules];
   const signer = dkim && startSigner(dkim);
-  const keepers = new Map<string, SessionKeeper>();
+  const pools = new DomainPools((domain) => ({
+    open: (signal) => search.open(domain, signal),
+    ...limits,
+    clock,
+  }));
 
-  const keeperOf = (domain: string): SessionKeeper => {
-    let keeper = keepers.get(domain);
-    if (keeper) return keeper;
-    for (const [name, one] of keepers) if (one.empty) keepers.delete(name);
-    keeper = new SessionKeeper({ open: (signal) => search.open(domain, signal), ...limits, clock });
-    keepers.set(domain, keeper);
-    return keeper;
-  };
-
-  async function toDomain(
-    domain: string,
-    envelope: Envelope,
-    message: Message,
-    given: DeliverOptions,
-  ) {
-    const { avoid } = search;
-    const route = {
-      kind: "direct" as const,
-      // Asked for at the last instant: one that nobody uses is forgotten.
-      get keeper() {
-        return keeperOf(domain);
+  function routeTo(domain: string): Route {
+    return {
+      kind: "direct",
+      // Found at the last moment, because an empty pool may be forgotten at any time before.
+      get pool() {
+        return pools.get(domain);
       },
       rules: allRules,
       signer,
-      avoid,
+      avoid: search.avoid,
     };
-    return deliverOver(route, envelope, message, given);
   }
 
-  /** Domains one after the other: a worker gives mail for one domain at a time, but for a changed route. */
+  /**
+   * Delivers to one domain after the other. The outbox gives a client the recipients of one domain at a
+   * time, except after a change of the route.
+   */
   async function deliver(envelope: Envelope, message: Message, given: DeliverOptions) {
     const outcomes: (RecipientOutcome | undefined)[] = envelope.recipients.map(() => undefined);
     for (const [domain, positions] of byDomain(envelope)) {
       const recipients = positions.map((at) => envelope.recipients[at] as string);
       try {
-        const found = await toDomain(domain, { ...envelope, recipients }, message, given);
+        const part = { ...envelope, recipients };
+        const found = await deliverOver(routeTo(domain), part, message, given);
         for (const [at, position] of positions.entries()) outcomes[position] = found[at];
       } catch (error) {
-        // What other domains have taken, or may have, stays known; nobody else was given anything.
+        // The outcomes of earlier domains stay, where one of them may have the mail.
         if (!outcomes.some(isAtStake)) throw error;
         return outcomes.map((outcome) => outcome ?? notSent(error));
       }
@@ -118,18 +99,78 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
   }
 
   const close = async () => {
-    for (const keeper of keepers.values()) keeper.close();
+    pools.close();
     await signer?.close();
   };
-  return { deliver, stats: () => sumOf(keepers.values()), close, [Symbol.asyncDispose]: close };
+  return { deliver, stats: () => pools.stats(), close, [Symbol.asyncDispose]: close };
 }
 
-/** Whether a transaction came to its final dot. */
+function searchOf(options: DirectClientOptions, session: SessionOptions): HostSearch {
+  const { ca, nameServers, clock = systemClock, transportPolicy: policy } = options;
+  const policies = () => {
+    const resolver = resolverFor(nameServers, { timeout: 5_000, tries: 2 });
+    return mtaStsPolicies({
+      resolveTxt: (name) => resolver.resolveTxt(name),
+      fetchPolicyFile: (domain) => fetchPolicyFile(domain, { resolver, clock }),
+      now: () => clock.now(),
+    });
+  };
+  return hostSearch({
+    mx: {
+      ownName: session.name,
+      resolver: options.resolver ?? resolverFor(nameServers, { timeout: 10_000, tries: 3 }),
+      allowPrivateAddresses: options.allowPrivateAddresses ?? false,
+      random: options.random ?? Math.random,
+    },
+    policyOf: policy === false ? noPolicies : (policy ?? policies()),
+    port: options.port ?? 25,
+    // The session adds that an opportunistic connection accepts any certificate (RFC 7435 §3).
+    tlsOptions: ca === undefined ? {} : { ca },
+    session,
+    clock,
+  });
+}
+
+/** One session pool for each domain. Empty pools are forgotten when a new domain comes. */
+class DomainPools {
+  readonly #pools = new Map<string, SessionPool>();
+  readonly #optionsFor: (domain: string) => SessionPoolOptions;
+
+  constructor(optionsFor: (domain: string) => SessionPoolOptions) {
+    this.#optionsFor = optionsFor;
+  }
+
+  get(domain: string): SessionPool {
+    const known = this.#pools.get(domain);
+    if (known) return known;
+    for (const [name, pool] of this.#pools) if (pool.isEmpty) this.#pools.delete(name);
+    const pool = new SessionPool(this.#optionsFor(domain));
+    this.#pools.set(domain, pool);
+    return pool;
+  }
+
+  stats(): SmtpClientStats {
+    const sum = { connectionsInUse: 0, connectionsIdle: 0, waiting: 0 };
+    for (const pool of this.#pools.values()) {
+      const { inUse, idle, waiting } = pool.stats();
+      sum.connectionsInUse += inUse;
+      sum.connectionsIdle += idle;
+      sum.waiting += waiting;
+    }
+    return sum;
+  }
+
+  close(): void {
+    for (const pool of this.#pools.values()) pool.close();
+  }
+}
+
+/** Whether a recipient may have the mail: its transaction came to the final dot. */
 function isAtStake(outcome: RecipientOutcome | undefined): boolean {
   return outcome !== undefined && (outcome.kind === "delivered" || outcome.inDoubt === true);
 }
 
-/** Of whom it is certain that nothing was sent to. */
+/** The outcome of a recipient to which nothing was sent. */
 function notSent(error: unknown): RecipientOutcome {
   const text = oneLine(`Not sent this time: ${error instanceof Error ? error.message : error}`);
   return {
@@ -140,11 +181,11 @@ function notSent(error: unknown): RecipientOutcome {
 }
 
 /** A resolver that asks these servers, or the machine's own. */
-function asking(
+function resolverFor(
   nameServers: readonly string[] | undefined,
-  patience: { readonly timeout: number; readonly tries: number },
+  waits: { readonly timeout: number; readonly tries: number },
 ): Resolver {
-  const resolver = new Resolver(patience);
+  const resolver = new Resolver(waits);
   try {
     if (nameServers !== undefined) resolver.setServers(nameServers);
   } catch {
@@ -153,7 +194,7 @@ function asking(
   return resolver;
 }
 
-/** Positions of the recipients by domain; what is no address has the domain `""`, which is nowhere. */
+/** Positions of the recipients by domain; a recipient that is no address has the domain `""`. */
 function byDomain({ recipients }: Envelope): Map<string, number[]> {
   const domains = new Map<string, number[]>();
   for (const [position, recipient] of recipients.entries()) {
@@ -163,15 +204,4 @@ function byDomain({ recipients }: Envelope): Map<string, number[]> {
     else domains.set(domain, [position]);
   }
   return domains;
-}
-
-function sumOf(keepers: Iterable<SessionKeeper>): SmtpClientStats {
-  const sum = { connectionsInUse: 0, connectionsIdle: 0, waiting: 0 };
-  for (const keeper of keepers) {
-    const { inUse, idle, waiting } = keeper.stats();
-    sum.connectionsInUse += inUse;
-    sum.connectionsIdle += idle;
-    sum.waiting += waiting;
-  }
-  return sum;
 }

@@ -1,4 +1,4 @@
-/** The thread that signs: a message comes in, its DKIM-Signature field goes out. */
+/** The signing thread: a request is a message, the answer its DKIM-Signature field. */
 import { buffer } from "node:stream/consumers";
 import DKIM from "nodemailer/lib/dkim";
 import { threadServer } from "../../system/index.ts";
@@ -18,7 +18,7 @@ async function fieldOf(bytes: Buffer): Promise<string> {
     .subarray(0, signed.length - bytes.length)
     .toString("latin1")
     .trimEnd();
-  // A key that cannot be used gives no error there, only no signature.
+  // nodemailer gives no error for a key that cannot be used, only no signature.
   if (/^DKIM-Signature:/i.test(field)) return field;
   throw new Error("the private key gives no signature");
 }

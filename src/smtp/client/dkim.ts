@@ -1,9 +1,9 @@
 /**
- * Signs messages with DKIM in threads of their own, because one RSA signature takes longer than all the
- * rest of sending a small message, and the event loop has other mail to carry.
+ * Signs messages with DKIM in a thread, because one RSA signature takes longer than the rest of sending a
+ * small message and would block the event loop.
  *
- * The signature has no time in it: the same message signed again is the same octets, so every attempt
- * sends the same copy.
+ * The signature contains no time: the same message gets the same signature each time, so that every attempt
+ * sends the same bytes.
  *
  * @see RFC 6376
  */
@@ -33,7 +33,7 @@ export interface DkimProtocol extends ThreadProtocol {
   readonly answer: string;
 }
 
-/** Starts the signing thread. It holds up no process that is done otherwise. */
+/** Starts the signing thread. It does not keep the process alive. */
 export function startSigner(key: DkimKey): Signer {
   const thread = new ThreadClient<DkimProtocol>({
     name: "postbag-dkim",

@@ -1,52 +1,58 @@
 /**
- * Opens a session with the first of a domain's hosts that takes one.
+ * Opens a session with the first of a domain's hosts that accepts one.
  *
- * A host that could not be reached, or broke off before it was given mail, is left out for two minutes
- * while there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit an enforced policy is never used, and never falls back to plain text (RFC 8461 §5); without
- * a policy, plain text is better than no mail (RFC 7435).
+ * A host that could not be reached, or ended the session before the mail, is left out for two minutes while
+ * there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit an enforced policy is
+ * never used and never falls back to plain text (RFC 8461 §5). Without a policy plain text is better than
+ * no mail (RFC 7435).
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";
 import type { PolicyLookup, TransportPolicy } from "./policy/transport-policy.ts";
-import { openSession, type Session } from "./session.ts";
-import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
+import { type ClientSession, openSession } from "./session.ts";
+import {
+  RouteFailure,
+  type SessionOptions,
+  type SessionTarget,
+  type TlsOptions,
+} from "./target.ts";
 
 export interface HostSearchOptions {
   readonly mx: MxOptions;
   readonly policyOf: PolicyLookup;
   readonly port: number;
-  readonly tlsOptions: NonNullable<SessionTarget["tlsOptions"]>;
+  readonly tlsOptions: TlsOptions;
   readonly session: SessionOptions;
   readonly clock: Clock;
 }
 
 export interface HostSearch {
-  /** @throws {RouteFailure} When none of the hosts takes a session now. */
-  open(domain: string, signal: AbortSignal): Promise<Session>;
-  /** Leaves the host of a session out for a while; tells whether there is another to try. */
-  avoid(session: Session): boolean;
+  /** @throws {RouteFailure} When none of the hosts accepts a session. */
+  open(domain: string, signal: AbortSignal): Promise<ClientSession>;
+  /** Leaves the host of a session out for a while; returns whether there is another to try. */
+  avoid(session: ClientSession): boolean;
 }
 
-/** How long a bad host is left out, in milliseconds. */
+/** Time for which a bad host is left out, in milliseconds. */
 const badHostMs = 120_000;
-/** Bad hosts remembered; the one met longest ago goes first. */
+/** Bad hosts remembered; the one that failed longest ago is forgotten first. */
 const maxBadHosts = 10_000;
 
-/** Returns a search that remembers which hosts were bad a moment ago. */
+/** Returns a search that remembers bad hosts. */
 export function hostSearch(options: HostSearchOptions): HostSearch {
   const { mx, policyOf, clock } = options;
   const badUntilMs = new Map<string, number>();
-  /** Where else the mail of a session could go. */
-  const alternatives = new WeakMap<Session, readonly SessionTarget[]>();
+  /** All targets of the search that opened a session. */
+  const alternatives = new WeakMap<ClientSession, readonly SessionTarget[]>();
 
   function remember(target: SessionTarget): void {
-    const place = placeOf(target);
-    badUntilMs.delete(place);
-    badUntilMs.set(place, clock.now() + badHostMs);
+    const key = keyOf(target);
+    badUntilMs.delete(key);
+    badUntilMs.set(key, clock.now() + badHostMs);
     if (badUntilMs.size > maxBadHosts) badUntilMs.delete(badUntilMs.keys().next().value as string);
   }
 
-  const notBad = (target: SessionTarget) => (badUntilMs.get(placeOf(target)) ?? 0) <= clock.now();
+  const notBad = (target: SessionTarget) => (badUntilMs.get(keyOf(target)) ?? 0) <= clock.now();
 
   return {
     async open(domain, signal) {
@@ -74,9 +80,9 @@ export function hostSearch(options: HostSearchOptions): HostSearch {
   };
 }
 
-const placeOf = ({ host, address, port }: SessionTarget) => `${host} ${address} ${port}`;
+const keyOf = ({ host, address, port }: SessionTarget) => `${host} ${address} ${port}`;
 
-/** Where to try, in order. */
+/** The targets to try, in order. */
 function targetsOf(
   domain: string,
   found: MailHosts,
@@ -95,17 +101,17 @@ function targetsOf(
   );
 }
 
-/** Falls back to plain text where encryption was only wished for and broke. */
+/** Falls back to plain text where encryption fails and no policy requires it. */
 async function openEncrypted(
   target: SessionTarget,
   options: SessionOptions,
   signal: AbortSignal,
-): Promise<Session> {
+): Promise<ClientSession> {
   try {
     return await openSession(target, options, signal);
   } catch (error) {
-    const broken = error instanceof RouteFailure && error.reply.enhanced === "4.7.5";
-    if (!broken || target.tls !== "opportunistic") throw error;
+    const isTlsFailure = error instanceof RouteFailure && error.reply.enhanced === "4.7.5";
+    if (!isTlsFailure || target.tls !== "opportunistic") throw error;
     return openSession({ ...target, tls: "never" }, options, signal);
   }
 }

@@ -1,36 +1,36 @@
 /**
- * A message on its way to the server: piece by piece as fast as they are taken, then the gate, then the
+ * Writes a message to the server, piece by piece at the server's pace, then runs the hook, then writes the
  * final dot.
  *
- * Once it is cut off nothing more of it is written, least of all the dot. nodemailer takes it for a
- * stream: it calls `pipe` once, after the 354, and ends the message with its dot when what it piped to ends.
+ * Invariant: once stopped it writes nothing more, least of all the dot. nodemailer uses it as a stream: it
+ * calls `pipe` once, after the 354, and writes the dot when the stream that it piped to ends.
  */
 import type { Writable } from "node:stream";
 import type { Message } from "../../mail/index.ts";
 
-export interface BodySteps {
-  /** A piece is about to be written. */
+export interface MessageBodyCallbacks {
+  /** Before each piece is written. */
   readonly onPiece: () => void;
-  /** All pieces are written; a rejection keeps the dot back. */
+  /** After the last piece; a rejection prevents the dot. */
   readonly beforeDot: () => Promise<void>;
-  /** The dot is about to be written. */
+  /** Before the dot is written. */
   readonly onDot: () => void;
-  /** It ended before the dot. */
+  /** The message ended before the dot. */
   readonly onFailure: (error: unknown) => void;
 }
 
-/** Octets written at a time. */
+/** Bytes written at a time. */
 const pieceBytes = 65_536;
 
 export class MessageBody {
   readonly #message: Message;
-  readonly #steps: BodySteps;
-  #isCut = false;
+  readonly #callbacks: MessageBodyCallbacks;
+  #isStopped = false;
   #wake: (() => void) | undefined;
 
-  constructor(message: Message, steps: BodySteps) {
+  constructor(message: Message, callbacks: MessageBodyCallbacks) {
     this.#message = message;
-    this.#steps = steps;
+    this.#callbacks = callbacks;
   }
 
   /** Begins to write. */
@@ -39,36 +39,36 @@ export class MessageBody {
     return wire;
   }
 
-  /** Writes nothing more from now on. */
-  cut(): void {
-    this.#isCut = true;
+  /** Writes nothing more. */
+  stop(): void {
+    this.#isStopped = true;
     this.#wake?.();
   }
 
   async #write(wire: Writable): Promise<void> {
-    const { onPiece, beforeDot, onDot, onFailure } = this.#steps;
+    const { onPiece, beforeDot, onDot, onFailure } = this.#callbacks;
     try {
       onPiece();
       if (this.#message.file === undefined) {
         const bytes = await this.#message.bytes();
-        for (let at = 0; at < bytes.length && !this.#isCut; at += pieceBytes) {
+        for (let at = 0; at < bytes.length && !this.#isStopped; at += pieceBytes) {
           onPiece();
           if (!wire.write(bytes.subarray(at, at + pieceBytes))) await this.#drained(wire);
         }
       } else {
         for await (const piece of this.#message.stream()) {
-          if (this.#isCut) return;
+          if (this.#isStopped) return;
           onPiece();
           if (!wire.write(piece)) await this.#drained(wire);
         }
       }
-      if (this.#isCut) return;
+      if (this.#isStopped) return;
       await beforeDot();
-      if (this.#isCut) return;
+      if (this.#isStopped) return;
       onDot();
       wire.end();
     } catch (error) {
-      if (!this.#isCut) onFailure(error);
+      if (!this.#isStopped) onFailure(error);
     }
   }
 

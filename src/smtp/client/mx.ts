@@ -1,10 +1,10 @@
 /**
  * Finds the hosts that take mail for a domain.
  *
- * Whether a domain takes no mail, does not exist, or cannot be asked right now are three answers with
- * three consequences; only the last is worth another attempt. Hosts that resolve to this machine or to a
- * private network are left out: a stranger's DNS must not point us at ourselves. So is this host by name,
- * with every host after it: the hosts of a domain pass mail on to better ones, never in circles.
+ * A domain that takes no mail and one that does not exist are final; a lookup that fails is worth another
+ * attempt. Hosts that resolve to this machine or to a private network are left out: another domain's DNS
+ * must not point us at ourselves. So is this host by name, with every host after it: the hosts of a domain
+ * pass mail on to better ones, otherwise it would loop.
  *
  * @see RFC 5321 §5.1 (order, implicit MX), RFC 7505 (null MX), RFC 3463 (codes)
  */
@@ -21,7 +21,7 @@ export interface MailResolver {
 
 export interface MailHost {
   readonly host: string;
-  /** IPv4 first: more receivers judge senders by it. */
+  /** IPv4 first: more receivers judge senders by their IPv4 address. */
   readonly addresses: readonly string[];
 }
 
@@ -29,16 +29,16 @@ export type MailHosts =
   | { readonly kind: "hosts"; readonly hosts: readonly MailHost[] }
   /** The domain takes no mail: final. */
   | { readonly kind: "none"; readonly reply: Reply }
-  /** It cannot be known now. */
+  /** The lookup failed. */
   | { readonly kind: "unknown"; readonly reply: Reply };
 
 export interface MxOptions {
   readonly resolver: MailResolver;
-  /** Whether hosts on loopback and private networks are used, as in a test or a closed network. */
+  /** Whether hosts on loopback and private networks are used, for tests and closed networks. */
   readonly allowPrivateAddresses: boolean;
-  /** What this host is called: mail that leads back to it would go in circles. */
+  /** The name of this host: mail that leads back to it would loop. */
   readonly ownName: string;
-  /** Chance, for the order of equals; 0 up to 1. */
+  /** Random number from 0 up to 1, for the order of hosts of equal preference. */
   readonly random: () => number;
 }
 
@@ -49,7 +49,7 @@ const answer = (code: number, enhanced: string, text: string): Reply => ({
   phase: "connect",
 });
 
-/** Finds the hosts in the order in which they are to be tried. */
+/** Finds the hosts in the order in which to try them. */
 export async function findMailHosts(domain: string, options: MxOptions): Promise<MailHosts> {
   const literal = /^\[(?:IPv6:)?([^\]]+)\]$/i.exec(domain)?.[1];
   if (literal !== undefined)
@@ -138,7 +138,7 @@ type Asked<T> =
   | { readonly kind: "no-data" | "no-domain" }
   | { readonly kind: "failed"; readonly code: string };
 
-/** Asks once more when told that there is no such name: one resolver's slip must not bounce mail. */
+/** Asks again when the name does not exist: one wrong answer of a resolver must not bounce mail. */
 async function ask<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>> {
   const first = await askOnce(query);
   return first.kind === "no-domain" ? askOnce(query) : first;
@@ -148,21 +148,21 @@ async function askOnce<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>>
   try {
     return { kind: "found", records: await query() };
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "unknown fault";
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
     if (code === "ENODATA") return { kind: "no-data" };
     if (code === "ENOTFOUND") return { kind: "no-domain" };
     return { kind: "failed", code };
   }
 }
 
-/** The hosts that are better than this one; all of them where it is not named (RFC 5321 §5.1). */
+/** The hosts with a better preference than this one, or all where it is not named (RFC 5321 §5.1). */
 function beforeOwn(records: readonly MxRecord[], ownName: string): readonly MxRecord[] {
   const own = records.filter(({ exchange }) => exchange.toLowerCase() === ownName.toLowerCase());
   const limit = Math.min(...own.map(({ priority }) => priority));
   return records.filter(({ priority }) => priority < limit);
 }
 
-/** By preference; equals in random order, which shares the load (RFC 5321 §5.1). */
+/** Sorts by preference; equal ones in random order, which shares the load (RFC 5321 §5.1). */
 function inOrder(records: readonly MxRecord[], random: () => number): string[] {
   return records
     .map(({ exchange, priority }) => ({ exchange, priority, chance: random() }))
@@ -193,7 +193,7 @@ for (const [network, prefix] of [
   privateNetworks.addSubnet(network, prefix, "ipv6");
 }
 
-/** Tells whether an address is this machine's or a private network's (RFC 6890). */
+/** Whether an address is of this machine or of a private network (RFC 6890). */
 function isPrivate(address: string): boolean {
   return privateNetworks.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 }

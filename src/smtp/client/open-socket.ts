@@ -1,11 +1,11 @@
-/** Opens the TCP connection to a server: a wait of its own, and an address of our own where one is set. */
+/** Opens the TCP connection to a server, with a timeout and from the local address that is set. */
 import { connect, type Socket } from "node:net";
 import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
 
 /**
  * Connects to a host by name, trying its addresses in turn (RFC 8305), or to one address.
  *
- * @throws {RouteFailure} When nobody takes the connection in time. The signal's reason when it aborts.
+ * @throws {RouteFailure} When no connection is made in time. The signal's reason when it aborts.
  */
 export function openSocket(
   { host, address = host, port }: SessionTarget,
@@ -19,7 +19,7 @@ export function openSocket(
     port,
     noDelay: true,
     autoSelectFamily: true,
-    ...(localAddress !== undefined && { localAddress }),
+    localAddress,
   });
   const fail = (why: string, cause?: unknown) => {
     const text = `Cannot connect to ${host}:${port}: ${why}`;
@@ -38,7 +38,7 @@ export function openSocket(
   return promise.finally(() => {
     clock.clearTimeout(timer);
     signal.removeEventListener("abort", abort);
-    // The session listens from here on; until it does, an error must not end the process.
+    // Until the session listens for errors, one must not end the process.
     socket.on("error", () => {});
     socket.off("error", onError);
   });

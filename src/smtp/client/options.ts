@@ -1,4 +1,4 @@
-/** What the two clients have in common: options, defaults, and the check at the door. */
+/** Options that both clients have: meaning, defaults and checks. */
 import { hostname } from "node:os";
 import { normaliseDomain } from "../../mail/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
@@ -8,24 +8,28 @@ import type { DkimKey } from "./dkim.ts";
 import { type ClientTimeouts, rfcTimeouts, type SessionOptions } from "./target.ts";
 
 export interface ClientOptions {
-  /** The name given in EHLO. @defaultValue the machine's name */
-  readonly name?: string;
+  /** The name in EHLO. @defaultValue the machine's name */
+  readonly name?: string | undefined;
   /** Address to connect from. @defaultValue the system chooses */
-  readonly localAddress?: string;
-  /** Most connections at a time; to one domain, where mail goes to its own hosts. @defaultValue 10 to a relay, 3 to a domain */
-  readonly maxConnections?: number;
+  readonly localAddress?: string | undefined;
+  /**
+   * Open connections to the relay, or to the hosts of one domain.
+   *
+   * @defaultValue 10 to a relay, 3 to a domain
+   */
+  readonly maxConnections?: number | undefined;
   /** Messages after which a connection is replaced. @defaultValue 100 */
-  readonly maxMessagesPerConnection?: number;
-  /** How long an idle connection is kept, in milliseconds. @defaultValue 15,000 */
-  readonly idleTimeoutMs?: number;
-  /** @defaultValue those of RFC 5321 §4.5.3.2 */
-  readonly timeouts?: Partial<ClientTimeouts>;
-  /** Looked at before the built-in rules. @defaultValue none */
-  readonly rules?: readonly ReplyRule[];
-  /** Signs every message. @defaultValue none */
-  readonly dkim?: DkimKey;
+  readonly maxMessagesPerConnection?: number | undefined;
+  /** Time after which an idle connection is closed, in milliseconds. @defaultValue 15,000 */
+  readonly idleTimeoutMs?: number | undefined;
+  /** @defaultValue the timeouts of RFC 5321 §4.5.3.2 */
+  readonly timeouts?: Partial<ClientTimeouts> | undefined;
+  /** Rules that are tried before the built-in ones. @defaultValue none */
+  readonly rules?: readonly ReplyRule[] | undefined;
+  /** Key with which every message is signed. @defaultValue messages are not signed */
+  readonly dkim?: DkimKey | undefined;
   /** @defaultValue the machine's clock */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 export interface CheckedClientOptions {
@@ -55,6 +59,5 @@ export function checkedClientOptions(
   }
   const name = options.name ?? normaliseDomain(hostname()) ?? "localhost";
   if (normaliseDomain(name) === undefined) throw refusal("name", "a domain name", name);
-  const session = { name, timeouts, clock, ...(localAddress !== undefined && { localAddress }) };
-  return { session, limits, rules };
+  return { session: { name, timeouts, clock, localAddress }, limits, rules };
 }

@@ -1,11 +1,11 @@
-/** The client for one relay: every message goes to the same server, the owner's choice. */
+/** The client for one relay: every message goes to the same server, chosen by the operator. */
 import { systemClock } from "../../system/index.ts";
 import { replyRules } from "./classify.ts";
 import { startSigner } from "./dkim.ts";
 import { type ClientOptions, checkedClientOptions } from "./options.ts";
 import { deliverOver, type SmtpClient } from "./route-delivery.ts";
 import { openSession } from "./session.ts";
-import { SessionKeeper } from "./session-pool.ts";
+import { SessionPool } from "./session-pool.ts";
 import type { SessionTarget } from "./target.ts";
 
 export interface RelayClientOptions extends ClientOptions {
@@ -21,20 +21,20 @@ export function relayClient(options: RelayClientOptions): SmtpClient {
   const { relay, dkim, clock = systemClock } = options;
   const { session, limits, rules } = checkedClientOptions(options, { maxConnections: 10 });
   const signer = dkim && startSigner(dkim);
-  const keeper = new SessionKeeper({
+  const pool = new SessionPool({
     open: (signal) => openSession(relay, session, signal),
     ...limits,
     clock,
   });
-  const route = { kind: "relay" as const, keeper, rules: [...rules, ...replyRules], signer };
+  const route = { kind: "relay" as const, pool, rules: [...rules, ...replyRules], signer };
   const close = async () => {
-    keeper.close();
+    pool.close();
     await signer?.close();
   };
   return {
     deliver: (envelope, message, given) => deliverOver(route, envelope, message, given),
     stats: () => {
-      const { inUse, idle, waiting } = keeper.stats();
+      const { inUse, idle, waiting } = pool.stats();
       return { connectionsInUse: inUse, connectionsIdle: idle, waiting };
     },
     close,

@@ -1,9 +1,9 @@
 /**
- * The SMTP client: a {@link Deliver} that hands mail to a remote server, by one relay or to the hosts
- * of each recipient's domain.
+ * Delivers a message over one route: a relay, or the hosts of one domain. One attempt, one outcome for each
+ * recipient.
  *
- * It tries once and tells the truth: every recipient's own outcome, what the route is to blame for, and
- * whether a lost reply leaves it open what happened. Trying again is the caller's business.
+ * Invariant: an outcome is `delivered` only by the server's reply to the final dot, and `inDoubt` where that
+ * reply is missing. A failure of the route is reported as such, apart from the message. The caller retries.
  */
 import { domainToASCII } from "node:url";
 import type {
@@ -17,22 +17,22 @@ import type {
 } from "../../mail/index.ts";
 import { classify, outcomeOf, type ReplyRule, type RouteKind } from "./classify.ts";
 import type { Signer } from "./dkim.ts";
-import type { Session } from "./session.ts";
-import type { SessionKeeper } from "./session-pool.ts";
+import type { ClientSession } from "./session.ts";
+import type { SessionPool } from "./session-pool.ts";
 import { RouteFailure } from "./target.ts";
 import type { RecipientReply } from "./transaction-end.ts";
 
-/** One way to hand a message over: its sessions, and how its replies are read. */
+/** The sessions of a route, and the rules for its replies. */
 export interface Route {
   readonly kind: RouteKind;
-  readonly keeper: SessionKeeper;
+  readonly pool: SessionPool;
   readonly rules: readonly ReplyRule[];
   readonly signer: Signer | undefined;
-  /** Where there are several hosts: leaves out that of this session; tells whether another is left. */
-  readonly avoid?: (session: Session) => boolean;
+  /** For several hosts: leaves out the host of this session; returns whether another is left. */
+  readonly avoid?: ((session: ClientSession) => boolean) | undefined;
 }
 
-/** Delivers over one route; one outcome per recipient, in order. */
+/** Delivers over one route; returns one outcome per recipient, in order. */
 export async function deliverOver(
   route: Route,
   envelope: Envelope,
@@ -48,65 +48,66 @@ export async function deliverOver(
     try {
       replies = await transact(route, part, signed, options);
     } catch (error) {
-      // Who was accepted in a round before stays so; the rest keeps the reply that put it off.
+      // A recipient accepted in an earlier round stays so; the others keep their temporary refusal.
       if (!outcomes.some((outcome) => outcome?.kind === "delivered")) throw error;
       break;
     }
     const tooMany: number[] = [];
     for (const [index, position] of left.entries()) {
       const { reply, accepted, inDoubt, via } = replies[index] as RecipientReply;
-      const who = via === undefined ? {} : { via };
-      if (accepted) outcomes[position] = { kind: "delivered", reply, ...who };
+      const server = via === undefined ? {} : { via };
+      if (accepted) outcomes[position] = { kind: "delivered", reply, ...server };
       else if (inDoubt) {
-        outcomes[position] = { kind: "deferred", reply, scope: "message", inDoubt, ...who };
+        outcomes[position] = { kind: "deferred", reply, scope: "message", inDoubt, ...server };
       } else {
         const found = classify({ reply, route: route.kind }, route.rules);
         if (found === "next-transaction") tooMany.push(position);
-        outcomes[position] = { ...outcomeOf(reply, found), ...who };
+        outcomes[position] = { ...outcomeOf(reply, found), ...server };
       }
     }
-    // "Too many recipients": the rest goes at once, as long as each round takes some of them.
+    // "Too many recipients": the rest is sent at once, as long as each round accepts some of them.
     left = tooMany.length < left.length && replies.some((one) => one.accepted) ? tooMany : [];
   }
   return outcomes as RecipientOutcome[];
 }
 
 /**
- * One transaction; a route that is not open is a reply to every recipient. As long as nobody was given
- * the mail, a session that broke off is replaced: an idle one by a fresh one, a host by the next.
+ * One transaction; a failure to open a session is a reply to every recipient. As long as no mail was sent,
+ * a session that ended is replaced: one that was idle by a new one, a host by the next one.
  */
 async function transact(
-  { keeper, avoid }: Route,
+  { pool, avoid }: Route,
   envelope: Envelope,
   message: Message,
   options: DeliverOptions,
 ): Promise<readonly RecipientReply[]> {
   try {
     for (;;) {
-      const replies = await keeper.use(options.signal, async (session) => {
-        const reused = session.transactions > 0;
+      const replies = await pool.use(options.signal, async (session) => {
+        const isReused = session.transactions > 0;
         const given = await transactOn(session, envelope, message, options);
-        if (session.usable || !given.every(endedBeforeIt)) return given;
-        return reused || avoid?.(session) ? undefined : given;
+        if (session.isUsable || !given.every(isEndBeforeMail)) return given;
+        return isReused || avoid?.(session) ? undefined : given;
       });
       if (replies) return replies;
     }
   } catch (error) {
     if (!(error instanceof RouteFailure)) throw error;
     const { reply, via } = error;
-    return envelope.recipients.map(() => ({ reply, accepted: false, ...(via && { via }) }));
+    return envelope.recipients.map(() => ({ reply, accepted: false, via }));
   }
 }
 
-const endedBeforeIt = ({ reply, accepted, inDoubt }: RecipientReply) =>
+/** The session ended at MAIL, before it carried any of the message. */
+const isEndBeforeMail = ({ reply, accepted, inDoubt }: RecipientReply) =>
   !accepted &&
   !inDoubt &&
   reply.phase === "mail" &&
   (reply.code === 421 || reply.enhanced === "4.4.2");
 
-/** Sends to those whom this server can be given at all. */
+/** Sends to the recipients whose addresses this server can take. */
 async function transactOn(
-  session: Session,
+  session: ClientSession,
   envelope: Envelope,
   message: Message,
   options: DeliverOptions,
@@ -124,7 +125,7 @@ async function transactOn(
   );
 }
 
-/** Domains as A-labels; a local part beyond ASCII needs SMTPUTF8 (RFC 6531 §3.2). */
+/** Writes domains as A-labels; `undefined` for a local part that needs SMTPUTF8 (RFC 6531 §3.2). */
 function wireAddress(address: Address, utf8: boolean): Address | undefined {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
   if (utf8 || /^[\x00-\x7f]*$/.test(address)) return address;
@@ -140,21 +141,21 @@ function noUtf8(phase: "mail" | "rcpt"): RecipientReply {
   return { reply, accepted: false };
 }
 
-/** What a client can tell about itself. */
+/** The figures of a client. */
 export interface SmtpClientStats {
   readonly connectionsInUse: number;
   readonly connectionsIdle: number;
-  /** Messages waiting for a connection. */
+  /** Messages that wait for a connection. */
   readonly waiting: number;
 }
 
 export interface SmtpClient extends AsyncDisposable {
   /**
-   * Hands a message over; see {@link Deliver}. Rejects with the signal's reason, or with what
-   * `beforeCommit` threw, when nothing can have been accepted.
+   * Sends a message; see {@link Deliver}. Rejects with the signal's reason, or with the error of
+   * `beforeCommit`, when nothing can have been accepted.
    */
   readonly deliver: Deliver;
   stats(): SmtpClientStats;
-  /** Lets idle connections go; those in use end with their message. Idempotent. */
+  /** Closes idle connections; those in use are closed after their message. Idempotent. */
   close(): Promise<void>;
 }

@@ -1,64 +1,71 @@
 /**
- * Keeps the sessions of one route: opens no more than it may, uses each for many messages, and lets idle
- * ones go. It never sends anything by itself.
+ * Pools the sessions of one route: limits how many are open, uses each for many messages, and closes idle
+ * ones. A pool never sends a message again by itself.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
-import type { Session } from "./session.ts";
+import type { ClientSession } from "./session.ts";
 
-export interface KeeperOptions {
-  readonly open: (signal: AbortSignal) => Promise<Session>;
+export interface SessionPoolOptions {
+  readonly open: (signal: AbortSignal) => Promise<ClientSession>;
   readonly maxConnections: number;
   readonly maxMessagesPerConnection: number;
   readonly idleTimeoutMs: number;
   readonly clock: Clock;
 }
 
+export interface SessionPoolStats {
+  readonly inUse: number;
+  readonly idle: number;
+  /** Messages that wait for a session. */
+  readonly waiting: number;
+}
+
 interface Waiter {
   readonly take: () => void;
 }
 
-export class SessionKeeper {
-  readonly #options: KeeperOptions;
-  readonly #idle: Session[] = [];
+export class SessionPool {
+  readonly #options: SessionPoolOptions;
+  readonly #idle: ClientSession[] = [];
   readonly #waiting: Waiter[] = [];
   #inUse = 0;
   #idleTimer: TimerHandle;
-  #closed = false;
+  #isClosed = false;
 
-  constructor(options: KeeperOptions) {
+  constructor(options: SessionPoolOptions) {
     this.#options = options;
   }
 
-  stats(): { readonly inUse: number; readonly idle: number; readonly waiting: number } {
+  stats(): SessionPoolStats {
     return { inUse: this.#inUse, idle: this.#idle.length, waiting: this.#waiting.length };
   }
 
-  /** Whether nothing is open and nobody waits. */
-  get empty(): boolean {
+  /** Whether no session is open and no message waits for one. */
+  get isEmpty(): boolean {
     return this.#inUse === 0 && this.#idle.length === 0 && this.#waiting.length === 0;
   }
 
   /**
-   * Runs `work` with a session that nobody else uses; first come, first served.
+   * Runs `work` with a session of its own; waiters are served in the order of their calls.
    *
-   * @throws {RouteFailure} When no session can be opened. The signal's reason when it aborts in the wait.
+   * @throws {RouteFailure} When no session can be opened. The signal's reason when it aborts the wait.
    */
-  async use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+  async use<T>(signal: AbortSignal, work: (session: ClientSession) => Promise<T>): Promise<T> {
     await this.#turn(signal);
-    let session: Session | undefined;
+    let session: ClientSession | undefined;
     try {
       session = this.#takeIdle() ?? (await this.#options.open(signal));
       return await work(session);
     } finally {
-      if (session) this.#giveBack(session);
+      if (session) this.#release(session);
       this.#inUse -= 1;
       this.#waiting.shift()?.take();
     }
   }
 
-  /** Lets idle sessions go; those in use go when their work ends. */
+  /** Closes idle sessions; those in use are closed when their work ends. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     this.#quitIdle();
   }
 
@@ -86,24 +93,24 @@ export class SessionKeeper {
     await promise.finally(() => signal.removeEventListener("abort", abort));
   }
 
-  #takeIdle(): Session | undefined {
+  #takeIdle(): ClientSession | undefined {
     for (;;) {
       const session = this.#idle.pop();
-      if (session === undefined || session.usable) return session;
+      if (session === undefined || session.isUsable) return session;
       session.close();
     }
   }
 
-  #giveBack(session: Session): void {
-    const spent = session.transactions >= this.#options.maxMessagesPerConnection;
-    if (!session.usable) session.close();
-    else if (spent || this.#closed) session.quit();
+  #release(session: ClientSession): void {
+    const isSpent = session.transactions >= this.#options.maxMessagesPerConnection;
+    if (!session.isUsable) session.close();
+    else if (isSpent || this.#isClosed) session.quit();
     else this.#idle.push(session);
-    this.#watchIdle();
+    this.#setIdleTimer();
   }
 
-  /** One timer for all: idle sessions go when none was given back for that long. */
-  #watchIdle(): void {
+  /** One timer for all idle sessions: they are closed when none was released for that time. */
+  #setIdleTimer(): void {
     const { clock, idleTimeoutMs } = this.#options;
     if (this.#idleTimer !== undefined) clock.clearTimeout(this.#idleTimer);
     this.#idleTimer = undefined;
@@ -113,6 +120,6 @@ export class SessionKeeper {
 
   #quitIdle(): void {
     for (const session of this.#idle.splice(0)) session.quit();
-    this.#watchIdle();
+    this.#setIdleTimer();
   }
 }

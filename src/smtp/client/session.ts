@@ -1,10 +1,9 @@
 /**
  * One SMTP session with a remote server: opened once, carries one transaction after the other, and is
- * thrown away after anything unclear.
+ * closed after any unclear one.
  *
- * The protocol itself is nodemailer's `SMTPConnection`. This file adds what delivering mail needs: the
- * waits of RFC 5321 for each phase, every recipient's own reply, a hook before the final dot, and the
- * truth about a connection that ends after it.
+ * The protocol is nodemailer's `SMTPConnection`. This file adds the wait of each phase (RFC 5321), each
+ * recipient's own reply, a hook before the final dot, and the outcome of a connection that ends after it.
  *
  * @see RFC 5321 §4.5.3.2 (timeouts), §3.8 (421), §4.5.3.2.6 (the reply to the final dot)
  */
@@ -38,9 +37,9 @@ export async function openSession(
   target: SessionTarget,
   options: SessionOptions,
   signal: AbortSignal,
-): Promise<Session> {
+): Promise<ClientSession> {
   const socket = await openSocket(target, options, signal);
-  const session = new Session(socket, target, options);
+  const session = new ClientSession(socket, target, options);
   try {
     await session.begin(signal);
     return session;
@@ -50,67 +49,49 @@ export async function openSession(
   }
 }
 
-export class Session {
+export class ClientSession {
   readonly target: SessionTarget;
   /** Transactions carried so far. */
   transactions = 0;
   readonly #connection: SMTPConnection;
   readonly #address: string | undefined;
-  /** Of the encryption under which the last reply came. */
-  #protocol = "unencrypted";
   readonly #options: SessionOptions;
+  /** The TLS version under which the last reply arrived. */
+  #protocol = "unencrypted";
   #extensions = "";
   #stage: Stage = "idle";
   #repliesAwaited = 0;
   #timer: TimerHandle;
-  #ended = false;
-  /** Between the reply to STARTTLS and the first reply behind it. */
-  #encrypting = false;
-  /** Ends the step under way from outside it: a wait that was too long, an abort. */
+  #hasEnded = false;
+  /** Between the reply to STARTTLS and the first reply after it. */
+  #isEncrypting = false;
+  /** Fails the step or transaction in progress, on a timeout or an abort. */
   #giveUp: ((reason: unknown) => void) | undefined;
 
   constructor(socket: Socket, target: SessionTarget, options: SessionOptions) {
-    const { timeouts, name } = options;
     this.target = target;
     this.#options = options;
     this.#address = socket.remoteAddress;
-    this.#connection = new SMTPConnection({
-      connection: socket,
-      host: target.host,
-      name,
-      secure: target.tls === "implicit",
-      requireTLS: target.tls === "required",
-      opportunisticTLS: target.tls === "opportunistic",
-      ignoreTLS: target.tls === "never",
-      tls: { rejectUnauthorized: target.tls !== "opportunistic", ...target.tlsOptions },
-      lmtp: target.protocol === "lmtp",
-      connectionTimeout: timeouts.greetingMs,
-      greetingTimeout: timeouts.greetingMs,
-      // Waits of a transaction are watched here, phase by phase; this one must not cut them short.
-      socketTimeout: Math.max(...Object.values(timeouts)) + 60_000,
-      socketCloseTimeout: 1_000,
-      transactionLog: true,
-      logger: this.#listen(),
-    });
+    this.#connection = connectionOn(socket, target, options, (reply) => this.#onReply(reply));
     this.#connection.on("error", (error) => this.#giveUp?.(error));
     this.#connection.once("end", () => {
-      this.#ended = true;
+      this.#hasEnded = true;
       this.#giveUp?.(new Error("Connection closed"));
     });
   }
 
   /** Whether another transaction may begin. */
-  get usable(): boolean {
-    return !this.#ended && this.#stage === "idle";
+  get isUsable(): boolean {
+    return !this.#hasEnded && this.#stage === "idle";
   }
 
-  /** Who answers, and how that is encrypted. */
+  /** The server that replies, and the encryption. */
   get via(): string {
     const { host, port } = this.target;
     return `${host} [${this.#address}]:${port} ${this.#protocol}`;
   }
 
-  /** Takes the session to where mail can be sent. */
+  /** Greets, encrypts and authenticates, so that mail can be sent. */
   async begin(signal: AbortSignal): Promise<void> {
     const { auth } = this.target;
     await this.#step("ehlo", signal, (done) => this.#connection.connect(done));
@@ -119,13 +100,13 @@ export class Session {
     await this.#step("ehlo", signal, (done) => this.#connection.login({ credentials }, done));
   }
 
-  /** Tells whether the server offers an extension, such as `SMTPUTF8`. */
+  /** Whether the server offers an extension, such as `SMTPUTF8`. */
   offers(keyword: string): boolean {
     return new RegExp(`^250[ -]${keyword}(?:\\s|$)`, "im").test(this.#extensions);
   }
 
   /**
-   * Sends one message to these recipients; one reply each, in order.
+   * Sends one message to these recipients; returns one reply each, in order.
    *
    * @throws What `beforeCommit` or the message's own stream threw, or the signal's reason: nothing was
    *   accepted then, and the session is closed.
@@ -156,21 +137,21 @@ export class Session {
     return repliesOf(tracked, end, stage).map((reply) => ({ ...reply, via: this.via }));
   }
 
-  /** Says QUIT and lets the connection go. Does not wait for the farewell. */
+  /** Sends QUIT and closes the connection. Does not wait for the reply. */
   quit(): void {
-    if (this.#ended) return;
+    if (this.#hasEnded) return;
     this.#connection.quit();
-    this.#watch(1_000, () => this.close());
+    this.#setTimer(1_000, () => this.close());
   }
 
-  /** Drops the connection at once. */
+  /** Closes the connection at once. */
   close(): void {
-    this.#unwatch();
-    this.#ended = true;
+    this.#clearTimer();
+    this.#hasEnded = true;
     this.#connection.close();
   }
 
-  /** The message, then the hook, then the final dot, unless the caller wants it to end before. */
+  /** The message, then the hook, then the final dot; an error of the hook or an abort prevents the dot. */
   #bodyOf(message: Message, options: DeliverOptions, failure: { reason?: unknown }): MessageBody {
     const { blockMs, finalDotMs } = this.#options.timeouts;
     return new MessageBody(message, {
@@ -195,13 +176,13 @@ export class Session {
   ): Promise<TransactionEnd> {
     const { promise, resolve } = Promise.withResolvers<TransactionEnd>();
     const abort = () => {
-      // After the dot only the reply, or its absence, says what happened.
+      // After the dot only the reply, or its absence, decides.
       if (this.#stage === "dot") return;
       failure.reason = signal.reason;
       this.#giveUp?.(signal.reason);
     };
     this.#giveUp = (reason) => {
-      body.cut();
+      body.stop();
       resolve({ kind: "broken", reply: brokenReply(reason, this.#stage) });
     };
     signal.addEventListener("abort", abort, { once: true });
@@ -214,9 +195,9 @@ export class Session {
     });
   }
 
-  /** Clears a transaction the server still has open (RFC 5321 §4.1.1.5). */
+  /** Clears a transaction that the server still has open (RFC 5321 §4.1.1.5). */
   async #reset(signal: AbortSignal): Promise<void> {
-    if (this.#ended) return;
+    if (this.#hasEnded) return;
     try {
       await this.#step("mail", signal, (done) => this.#connection.reset(done));
     } catch {
@@ -233,15 +214,15 @@ export class Session {
     const abort = () => reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     this.#giveUp = (reason) => {
-      const reply = failureReply(reason, phase, this.#encrypting);
+      const reply = failureReply(reason, phase, this.#isEncrypting);
       reject(new RouteFailure(reply, { cause: reason, via: this.via }));
     };
-    this.#watch(this.#options.timeouts.greetingMs, () => this.#giveUp?.(tooLong));
+    this.#setTimer(this.#options.timeouts.greetingMs, () => this.#giveUp?.(tooSlow));
     run((error) => (error ? this.#giveUp?.(error) : resolve()));
     try {
       await promise;
     } finally {
-      this.#unwatch();
+      this.#clearTimer();
       this.#giveUp = undefined;
       signal.removeEventListener("abort", abort);
     }
@@ -249,48 +230,71 @@ export class Session {
 
   #enter(stage: Stage, waitMs?: number): void {
     this.#stage = stage;
-    if (waitMs === undefined) this.#unwatch();
-    else this.#watch(waitMs, () => this.#giveUp?.(tooLong));
+    if (waitMs === undefined) this.#clearTimer();
+    else this.#setTimer(waitMs, () => this.#giveUp?.(tooSlow));
   }
 
-  /** Hears every reply, so that the wait for the next begins anew. */
-  #heard(line: string): void {
+  /** Notes what a reply says of the session, and starts the wait for the next one. */
+  #onReply(reply: string): void {
     const { _socket: socket } = this.#connection;
     if (socket instanceof TLSSocket) this.#protocol = socket.getProtocol() ?? this.#protocol;
     // A 220 after the greeting answers STARTTLS.
-    this.#encrypting = line.startsWith("220") && this.#extensions !== "";
-    if (/^250[ -].*\n250[ -]/s.test(line)) this.#extensions = line;
+    this.#isEncrypting = reply.startsWith("220") && this.#extensions !== "";
+    if (/^250[ -].*\n250[ -]/s.test(reply)) this.#extensions = reply;
     if (this.#stage !== "envelope") return;
     this.#repliesAwaited -= 1;
     const { commandMs, dataMs } = this.#options.timeouts;
     this.#enter("envelope", this.#repliesAwaited > 0 ? commandMs : dataMs);
   }
 
-  #listen() {
-    const silent = () => {};
-    const debug = (entry: { tnx?: string }, text: unknown) => {
-      if (entry.tnx === "server") this.#heard(String(text));
-    };
-    return {
-      level: silent,
-      trace: silent,
-      debug,
-      info: silent,
-      warn: silent,
-      error: silent,
-      fatal: silent,
-    };
+  #setTimer(waitMs: number, onExpired: () => void): void {
+    this.#clearTimer();
+    this.#timer = this.#options.clock.setTimeout(onExpired, waitMs);
   }
 
-  #watch(waitMs: number, expired: () => void): void {
-    this.#unwatch();
-    this.#timer = this.#options.clock.setTimeout(expired, waitMs);
-  }
-
-  #unwatch(): void {
+  #clearTimer(): void {
     if (this.#timer !== undefined) this.#options.clock.clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 }
 
-const tooLong = new Error("The server took too long to answer");
+/** nodemailer's connection on an open socket. Its log is the only place where it reports every reply. */
+function connectionOn(
+  socket: Socket,
+  target: SessionTarget,
+  { timeouts, name }: SessionOptions,
+  onReply: (reply: string) => void,
+): SMTPConnection {
+  const ignore = () => {};
+  const debug = (entry: { tnx?: string }, text: unknown) => {
+    if (entry.tnx === "server") onReply(String(text));
+  };
+  return new SMTPConnection({
+    connection: socket,
+    host: target.host,
+    name,
+    secure: target.tls === "implicit",
+    requireTLS: target.tls === "required",
+    opportunisticTLS: target.tls === "opportunistic",
+    ignoreTLS: target.tls === "never",
+    tls: { rejectUnauthorized: target.tls !== "opportunistic", ...target.tlsOptions },
+    lmtp: target.protocol === "lmtp",
+    connectionTimeout: timeouts.greetingMs,
+    greetingTimeout: timeouts.greetingMs,
+    // The session watches the waits of a transaction, phase by phase; this one must not end them earlier.
+    socketTimeout: Math.max(...Object.values(timeouts)) + 60_000,
+    socketCloseTimeout: 1_000,
+    transactionLog: true,
+    logger: {
+      level: ignore,
+      trace: ignore,
+      debug,
+      info: ignore,
+      warn: ignore,
+      error: ignore,
+      fatal: ignore,
+    },
+  });
+}
+
+const tooSlow = new Error("The server took too long to answer");

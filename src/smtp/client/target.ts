@@ -1,8 +1,8 @@
-/** Where a session goes, how long it waits there, and what it means when it does not get there. */
+/** The server that a session connects to, its timeouts, and the failure to open it. */
 import type { Reply } from "../../mail/index.ts";
 import type { Clock } from "../../system/index.ts";
 
-/** Longest waits in milliseconds, by phase. */
+/** Time limits of each phase, in milliseconds. */
 export interface ClientTimeouts {
   /** For a TCP connection. @defaultValue 30,000 */
   readonly connectMs: number;
@@ -12,13 +12,13 @@ export interface ClientTimeouts {
   readonly commandMs: number;
   /** For the reply to DATA. @defaultValue 120,000 */
   readonly dataMs: number;
-  /** For a block of the message to be taken. @defaultValue 180,000 */
+  /** For the server to take a block of the message. @defaultValue 180,000 */
   readonly blockMs: number;
-  /** For the reply to the final dot; less makes duplicates. @defaultValue 600,000 */
+  /** For the reply to the final dot; a shorter limit makes duplicates. @defaultValue 600,000 */
   readonly finalDotMs: number;
 }
 
-/** RFC 5321 §4.5.3.2; it names none for connecting. */
+/** The limits of RFC 5321 §4.5.3.2, which has none for connecting. */
 export const rfcTimeouts: ClientTimeouts = {
   connectMs: 30_000,
   greetingMs: 300_000,
@@ -29,40 +29,49 @@ export const rfcTimeouts: ClientTimeouts = {
 };
 
 /**
- * How a connection is encrypted. `implicit`: from the first octet. `required`: STARTTLS with a valid
+ * How a connection is encrypted. `implicit`: from its first byte. `required`: STARTTLS with a valid
  * certificate, or nothing is sent. `opportunistic`: STARTTLS where offered, any certificate (RFC 7435).
  */
 export type TlsUse = "implicit" | "required" | "opportunistic" | "never";
 
+export interface TlsOptions {
+  readonly ca?: string | Buffer;
+  readonly rejectUnauthorized?: boolean;
+}
+
 export interface SessionTarget {
-  /** Name of the host, for its certificate and for the record. */
+  /** Name of the host; its certificate must have it, and outcomes show it. */
   readonly host: string;
-  /** Where to connect when it is known already. @defaultValue host */
-  readonly address?: string;
+  /** IP address to connect to. @defaultValue the addresses of `host` */
+  readonly address?: string | undefined;
   readonly port: number;
   readonly tls: TlsUse;
-  /** More for `tls.connect`, such as a private CA. */
-  readonly tlsOptions?: { readonly ca?: string | Buffer; readonly rejectUnauthorized?: boolean };
-  readonly auth?: { readonly user: string; readonly pass: string };
-  readonly protocol?: "smtp" | "lmtp";
+  /** Options for `tls.connect`, such as a private CA. */
+  readonly tlsOptions?: TlsOptions | undefined;
+  readonly auth?: { readonly user: string; readonly pass: string } | undefined;
+  /** @defaultValue "smtp" */
+  readonly protocol?: "smtp" | "lmtp" | undefined;
 }
 
 export interface SessionOptions {
   /** The name given in EHLO. */
   readonly name: string;
-  readonly localAddress?: string;
+  readonly localAddress?: string | undefined;
   readonly timeouts: ClientTimeouts;
   readonly clock: Clock;
 }
 
-/** The way to the server is not open; `reply` says why, in the server's words where it spoke. */
+/** No session could be opened. `reply` is the server's, where it gave one, or says what happened. */
 export class RouteFailure extends Error {
   override readonly name = "RouteFailure";
   readonly reply: Reply;
-  /** Who said so; nobody, where no connection was taken. */
+  /** The server that replied, and the encryption; absent where no connection was made. */
   readonly via: string | undefined;
 
-  constructor(reply: Reply, options?: { readonly cause?: unknown; readonly via?: string }) {
+  constructor(
+    reply: Reply,
+    options?: { readonly cause?: unknown; readonly via?: string | undefined },
+  ) {
     super(reply.text, options);
     this.reply = reply;
     this.via = options?.via;

@@ -1,24 +1,25 @@
 /**
- * What a transaction's end means for each recipient: who was refused by name, who by the reply to all, and
- * who is in doubt because that reply is missing.
+ * Finds each recipient's reply at the end of a transaction: its own refusal, the reply to the message, or
+ * none, because the connection ended after the final dot and the recipient is in doubt. Pure.
  */
 import type { SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
 import type { Reply, ReplyPhase } from "../../mail/index.ts";
 import { isReply, oneLine, readReply } from "./reply-text.ts";
 
-/** What became of one recipient in one transaction. */
+/** The reply to one recipient in one transaction. */
 export interface RecipientReply {
   readonly reply: Reply;
   readonly accepted: boolean;
   /** The reply to the final dot is missing. */
-  readonly inDoubt?: true;
-  readonly via?: string;
+  readonly inDoubt?: boolean | undefined;
+  /** The server that replied, and the encryption. */
+  readonly via?: string | undefined;
 }
 
-/** Where a transaction is; nothing can have been accepted before `dot`. */
+/** The stage of a transaction; nothing can have been accepted before `dot`. */
 export type Stage = "idle" | "envelope" | "body" | "dot";
 
-/** What nodemailer reports; it is typed loosely there. */
+/** An error as nodemailer reports it, where its type is loose. */
 export interface ConnectionError extends Error {
   readonly code?: string;
   readonly command?: string;
@@ -27,24 +28,25 @@ export interface ConnectionError extends Error {
   readonly rejectedErrors?: readonly ConnectionError[];
 }
 
-/** The envelope as nodemailer keeps it while a transaction runs. */
+/** The envelope object in which nodemailer records the refusals of a transaction. */
 export interface TrackedEnvelope {
   from: string | false;
   to: string[];
   size: number;
   use8BitMime: boolean;
   rejectedErrors?: ConnectionError[];
-  /** MAIL was refused; whatever was answered to the commands sent behind it means nothing. */
+  /** MAIL was refused; the replies to the commands pipelined after it have no meaning. */
   mailError?: ConnectionError;
 }
 
 /** How a transaction ended. */
 export type TransactionEnd =
   | { readonly kind: "answered"; readonly info: SMTPConnectionSendInfo | undefined }
-  /** One reply refused whoever was not refused before. */
+  /** One reply refused all recipients that were not refused before. */
   | { readonly kind: "refused"; readonly reply: Reply }
   | { readonly kind: "broken"; readonly reply: Reply };
 
+/** Reads nodemailer's error as the end of a transaction. */
 export function endOf(error: ConnectionError, stage: Stage): TransactionEnd {
   const { code, command, response, message } = error;
   if (stage === "dot" && response && !isReply(response)) {
@@ -79,21 +81,21 @@ const phaseOfStage: Record<Stage, ReplyPhase> = {
   dot: "message",
 };
 
-/** A connection that ended by itself counts as 451 (RFC 5321 §3.8). */
+/** The reply for a connection that ended without one: 451 (RFC 5321 §3.8). */
 export function brokenReply(reason: unknown, stage: Stage): Reply {
   return failureReply(reason, phaseOfStage[stage]);
 }
 
-/** What the server said when it gave up, else what happened. */
+/** The server's reply, where it gave one; otherwise a 451 with what happened. */
 export function failureReply(reason: unknown, phase: ReplyPhase, encrypting = false): Reply {
   const { response, code, message = String(reason) } = reason as Partial<ConnectionError>;
-  // A refused STARTTLS says little by itself: some servers call it an unknown command.
+  // The reply to a refused STARTTLS is not used: some servers call it an unknown command.
   if (response && code !== "ETLS") return readReply(response, phase);
   const enhanced = encrypting || code === "ETLS" ? "4.7.5" : code === "EAUTH" ? "4.7.0" : "4.4.2";
   return { code: 451, enhanced, text: oneLine(message), phase };
 }
 
-/** Gives each recipient the reply that decided about it. */
+/** Finds the reply that decided about each recipient. */
 export function repliesOf(
   envelope: TrackedEnvelope,
   end: TransactionEnd,
@@ -106,13 +108,13 @@ export function repliesOf(
   }
   const phase = stage === "dot" ? "message" : "rcpt";
   const refused = new Map<string, Reply>();
-  /** The reply that ended the session, if one did: it is for all who have none of their own (RFC 5321 §3.8). */
-  let farewell: Reply | undefined;
+  /** A 421 that ended the session: it is for all recipients without a reply of their own (RFC 5321 §3.8). */
+  let closing: Reply | undefined;
   for (const error of envelope.rejectedErrors ?? []) {
-    const lateRefusal = error.code === "EMESSAGE"; // An LMTP server's, after the final dot.
-    const reply = readReply(error.response ?? "", lateRefusal ? phase : "rcpt");
+    const isLate = error.code === "EMESSAGE"; // A refusal by an LMTP server after the final dot.
+    const reply = readReply(error.response ?? "", isLate ? phase : "rcpt");
     refused.set(error.recipient ?? "", reply);
-    if (reply.code === 421) farewell = reply;
+    if (reply.code === 421) closing = reply;
   }
   return envelope.to.map((recipient) => {
     const own = refused.get(recipient);
@@ -124,8 +126,8 @@ export function repliesOf(
         ? { reply, accepted: true }
         : { reply, accepted: false, inDoubt: true };
     }
-    const lost = end.kind === "broken" && stage === "dot";
-    if (farewell && stage === "envelope") return { reply: farewell, accepted: false };
-    return { reply: end.reply, accepted: false, ...(lost && { inDoubt: true as const }) };
+    const isLost = end.kind === "broken" && stage === "dot";
+    if (closing && stage === "envelope") return { reply: closing, accepted: false };
+    return { reply: end.reply, accepted: false, inDoubt: isLost };
   });
 }

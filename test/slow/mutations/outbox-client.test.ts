@@ -8,7 +8,7 @@ const body = "message-body.ts";
 const client = "route-delivery.ts";
 const end = "transaction-end.ts";
 const search = "host-search.ts";
-const keeper = "session-pool.ts";
+const pool = "session-pool.ts";
 
 const relay = "relay.test.ts";
 const direct = "direct.test.ts";
@@ -59,15 +59,15 @@ const mistakes: readonly Case[] = [
     "^after the first host took",
     [
       client,
-      "if (session.usable || !given.every(endedBeforeIt)) return given;",
-      "if (session.usable) return given;",
+      "if (session.isUsable || !given.every(isEndBeforeMail)) return given;",
+      "if (session.isUsable) return given;",
     ],
   ],
   [
     "a session that the server closed meanwhile is replaced",
     relay,
     "^a session that the server closed",
-    [client, "return reused || avoid", "return avoid"],
+    [client, "return isReused || avoid", "return avoid"],
   ],
   [
     "a host that could not be reached is left alone for a while",
@@ -85,7 +85,7 @@ const mistakes: readonly Case[] = [
     "a domain gets no more connections than allowed",
     limits,
     "^one domain gets no more",
-    [keeper, "this.#inUse < this.#options.maxConnections", "this.#inUse < 1_000"],
+    [pool, "this.#inUse < this.#options.maxConnections", "this.#inUse < 1_000"],
   ],
   [
     "the wait for a connection ends",
