@@ -143,6 +143,24 @@ test("every metric and log line in the reference is one of the program's", () =>
   assert.deepEqual(missing, []);
 });
 
+test("every reason of /readyz in the guide is one of the program's", () => {
+  const reasons = read("docs/guides/something-is-wrong.md").matchAll(/^\* \*\*`(.*?)`\*\*/gm);
+  // What stands between the places that the program fills in.
+  const parts = [...reasons].flatMap(([, reason = ""]) =>
+    reason.split(/\bDIR\b|\bERRNO\b|\bN\b|…|\)/),
+  );
+  const text = source.toLowerCase();
+  const missing = parts
+    .map((part) =>
+      part
+        .replace(/^the outbox|:\s*$/g, "")
+        .trim()
+        .toLowerCase(),
+    )
+    .filter((part) => !text.includes(part));
+  assert.deepEqual(missing, []);
+});
+
 test("docs/reference/errors.md is what scripts/error-codes.ts prints", () => {
   assert.equal(read("docs/reference/errors.md"), errorsMarkdown());
 });
