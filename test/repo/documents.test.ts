@@ -24,6 +24,13 @@ const longPages: Readonly<Record<string, string>> = {
 };
 const maxCellCharacters = 120;
 
+/** Flags of curl, npm, systemctl and Node. */
+const flagsOfOthers: readonly string[] = [
+  ...["--mail-from", "--mail-rcpt", "--global", "--no-git-tag-version", "--now", "--help"],
+  ...["--test", "--max-semi-space-size", "--min-semi-space-size", "--max-old-space-size"],
+  "--single-threaded-gc",
+];
+
 /** The code spans and code blocks of a page. */
 function codeOf(page: string): string[] {
   const blocks = [...page.matchAll(/```\w*\n(.*?)```/gs)].map(([, block = ""]) => block);
@@ -110,13 +117,10 @@ test("every flag and variable that a document names exists", () => {
   const programs = source + textOf("{bench,scripts,test}/**/*.{ts,sh}") + read("package.json");
   const flags = new Set(settingNames.map(flagOf));
   const variables = new Set(settingNames.map(variableOf));
-  const isOfOthers = (flag: string) =>
-    /^--(mail-from|mail-rcpt|global|help|test|max-(semi|old)-space-size|min-semi-space-size)$/.test(
-      flag,
-    ) || ["--now", "--single-threaded-gc"].includes(flag);
   const isOption = (flag: string) =>
     programs.includes(flag) || programs.includes(`"${flag.slice(2)}"`);
-  const isFlag = (flag: string) => flags.has(flag) || isOption(flag) || isOfOthers(flag);
+  const isFlag = (flag: string) =>
+    flags.has(flag) || isOption(flag) || flagsOfOthers.includes(flag);
   assert.deepEqual(unknown(/(?<![\w-])(--[a-z][a-z-]*)/g, isFlag), []);
   const isVariable = (name: string) => variables.has(name) || programs.includes(name);
   assert.deepEqual(unknown(/\b(POSTBAG_[A-Z_]+[A-Z])\b/g, isVariable), []);
