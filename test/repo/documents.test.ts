@@ -98,8 +98,8 @@ test("every link between documents leads to a page and a heading of it", () => {
   assert.deepEqual(broken, []);
 });
 
-test("every source file that a document names exists", () => {
-  const file = /((?:src|test|bench|scripts|examples)\/[\w./-]+\.\w+)/g;
+test("every file and folder of the project that a document names exists", () => {
+  const file = /(?<![\w/.-])((?:src|test|bench|scripts|examples|docs)\/[\w./-]+)/g;
   assert.deepEqual(
     unknown(file, (path) => existsSync(join(root, path))),
     [],
