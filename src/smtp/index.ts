@@ -1,4 +1,4 @@
-/** SMTP and LMTP: the server, and the client that hands mail to other servers. */
+/** SMTP and LMTP: the server, and the client that sends mail to other servers. */
 export {
   type ReplyClass,
   type ReplyRule,

@@ -1,4 +1,7 @@
-/** How long the client waits before the mail and in it, how many connections a domain gets, and whom it leaves alone. */
+/**
+ * How long the client waits before the mail and in it, how many connections a domain gets, and whom
+ * it leaves alone.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";

@@ -1,4 +1,6 @@
-/** The client without a relay: mail goes to the hosts that each recipient's domain names in the DNS. */
+/**
+ * The client without a relay: mail goes to the hosts that each recipient's domain names in the DNS.
+ */
 import { Resolver } from "node:dns/promises";
 import {
   addressParts,
@@ -43,12 +45,17 @@ export interface DirectClientOptions extends ClientOptions {
    * @defaultValue Node's
    */
   readonly ca?: string | undefined;
-  /** Random number from 0 up to 1, for the order of hosts of equal preference. @defaultValue Math.random */
+  /**
+   * Random number from 0 up to 1, for the order of hosts of equal preference.
+   *
+   * @defaultValue Math.random
+   */
   readonly random?: (() => number) | undefined;
 }
 
 /**
- * Opens a client that delivers to the hosts of the recipients' domains. Connects when there is mail.
+ * Opens a client that delivers to the hosts of the recipients' domains. Connects when there is
+ * mail.
  *
  * @throws {SmtpError} ERR_SMTP_OPTION_INVALID.
  */
@@ -78,8 +85,8 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
   }
 
   /**
-   * Delivers to one domain after the other. The outbox gives a client the recipients of one domain at a
-   * time, except after a change of the route.
+   * Delivers to one domain after the other. The outbox gives a client the recipients of one domain
+   * at a time, except after a change of the route.
    */
   async function deliver(envelope: Envelope, message: Message, given: DeliverOptions) {
     const outcomes: (RecipientOutcome | undefined)[] = envelope.recipients.map(() => undefined);

@@ -1,9 +1,9 @@
 /**
- * Signs messages with DKIM in a thread, because one RSA signature takes longer than the rest of sending a
- * small message and would block the event loop.
+ * Signs messages with DKIM in a thread, because one RSA signature takes longer than the rest of
+ * sending a small message and would block the event loop.
  *
- * The signature contains no time: the same message gets the same signature each time, so that every attempt
- * sends the same bytes.
+ * The signature contains no time: the same message gets the same signature each time, so that every
+ * attempt sends the same bytes.
  *
  * @see RFC 6376
  */

@@ -1,10 +1,10 @@
 /**
  * Opens a session with the first of a domain's hosts that accepts one.
  *
- * A host that could not be reached, or ended the session before the mail, is left out for two minutes while
- * there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit an enforced policy is
- * never used and never falls back to plain text (RFC 8461 §5). Without a policy plain text is better than
- * no mail (RFC 7435).
+ * A host that could not be reached, or ended the session before the mail, is left out for two
+ * minutes while there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit
+ * an enforced policy is never used and never falls back to plain text (RFC 8461 §5). Without a
+ * policy plain text is better than no mail (RFC 7435).
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";

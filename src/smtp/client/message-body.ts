@@ -1,9 +1,10 @@
 /**
- * Writes a message to the server, piece by piece at the server's pace, then runs the hook, then writes the
- * final dot.
+ * Writes a message to the server, piece by piece at the server's pace, then runs the hook, then
+ * writes the final dot.
  *
- * Invariant: once stopped it writes nothing more, least of all the dot. nodemailer uses it as a stream: it
- * calls `pipe` once, after the 354, and writes the dot when the stream that it piped to ends.
+ * Invariant: once stopped it writes nothing more, least of all the dot. nodemailer uses it as a
+ * stream: it calls `pipe` once, after the 354, and writes the dot when the stream that it piped to
+ * ends.
  */
 import type { Writable } from "node:stream";
 import type { Message } from "../../mail/index.ts";

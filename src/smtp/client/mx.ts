@@ -1,10 +1,10 @@
 /**
  * Finds the hosts that take mail for a domain.
  *
- * A domain that takes no mail and one that does not exist are final; a lookup that fails is worth another
- * attempt. Hosts that resolve to this machine or to a private network are left out: another domain's DNS
- * must not point us at ourselves. So is this host by name, with every host after it: the hosts of a domain
- * pass mail on to better ones, otherwise it would loop.
+ * A domain that takes no mail and one that does not exist are final; a lookup that fails is worth
+ * another attempt. Hosts that resolve to this machine or to a private network are left out: another
+ * domain's DNS must not point us at ourselves. So is this host by name, with every host after it:
+ * the hosts of a domain pass mail on to better ones, otherwise it would loop.
  *
  * @see RFC 5321 §5.1 (order, implicit MX), RFC 7505 (null MX), RFC 3463 (codes)
  */
@@ -155,7 +155,9 @@ async function askOnce<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>>
   }
 }
 
-/** The hosts with a better preference than this one, or all where it is not named (RFC 5321 §5.1). */
+/**
+ * The hosts with a better preference than this one, or all where it is not named (RFC 5321 §5.1).
+ */
 function beforeOwn(records: readonly MxRecord[], ownName: string): readonly MxRecord[] {
   const own = records.filter(({ exchange }) => exchange.toLowerCase() === ownName.toLowerCase());
   const limit = Math.min(...own.map(({ priority }) => priority));

@@ -1,6 +1,6 @@
 /**
- * Parses the replies of a remote server: code, enhanced code, and one line of text that is safe to store
- * and to show. The text of a remote server is data, never markup or control characters. Pure.
+ * Parses the replies of a remote server: code, enhanced code, and one line of text that is safe to
+ * store and to show. The text of a remote server is data, never markup or control characters. Pure.
  *
  * @see RFC 5321 §4.2 (replies), RFC 3463 (enhanced status codes)
  */

@@ -1,9 +1,10 @@
 /**
- * Delivers a message over one route: a relay, or the hosts of one domain. One attempt, one outcome for each
- * recipient.
+ * Delivers a message over one route: a relay, or the hosts of one domain. One attempt, one outcome
+ * for each recipient.
  *
- * Invariant: an outcome is `delivered` only by the server's reply to the final dot, and `inDoubt` where that
- * reply is missing. A failure of the route is reported as such, apart from the message. The caller retries.
+ * Invariant: an outcome is `delivered` only by the server's reply to the final dot, and `inDoubt`
+ * where that reply is missing. A failure of the route is reported as such, apart from the message.
+ * The caller retries.
  */
 import { domainToASCII } from "node:url";
 import type {
@@ -72,8 +73,9 @@ export async function deliverOver(
 }
 
 /**
- * One transaction; a failure to open a session is a reply to every recipient. As long as no mail was sent,
- * a session that ended is replaced: one that was idle by a new one, a host by the next one.
+ * One transaction; a failure to open a session is a reply to every recipient. As long as no mail
+ * was sent, a session that ended is replaced: one that was idle by a new one, a host by the next
+ * one.
  */
 async function transact(
   { pool, avoid }: Route,

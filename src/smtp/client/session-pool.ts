@@ -1,6 +1,6 @@
 /**
- * Pools the sessions of one route: limits how many are open, uses each for many messages, and closes idle
- * ones. A pool never sends a message again by itself.
+ * Pools the sessions of one route: limits how many are open, uses each for many messages, and
+ * closes idle ones. A pool never sends a message again by itself.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
 import type { ClientSession } from "./session.ts";
@@ -48,7 +48,8 @@ export class SessionPool {
   /**
    * Runs `work` with a session of its own; waiters are served in the order of their calls.
    *
-   * @throws {RouteFailure} When no session can be opened. The signal's reason when it aborts the wait.
+   * @throws {RouteFailure} When no session can be opened. The signal's reason when it aborts the
+   *   wait.
    */
   async use<T>(signal: AbortSignal, work: (session: ClientSession) => Promise<T>): Promise<T> {
     await this.#turn(signal);

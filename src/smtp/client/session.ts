@@ -1,9 +1,10 @@
 /**
- * One SMTP session with a remote server: opened once, carries one transaction after the other, and is
- * closed after any unclear one.
+ * One SMTP session with a remote server: opened once, carries one transaction after the other, and
+ * is closed after any unclear one.
  *
- * The protocol is nodemailer's `SMTPConnection`. This file adds the wait of each phase (RFC 5321), each
- * recipient's own reply, a hook before the final dot, and the outcome of a connection that ends after it.
+ * The protocol is nodemailer's `SMTPConnection`. This file adds the wait of each phase (RFC 5321),
+ * each recipient's own reply, a hook before the final dot, and the outcome of a connection that
+ * ends after it.
  *
  * @see RFC 5321 §4.5.3.2 (timeouts), §3.8 (421), §4.5.3.2.6 (the reply to the final dot)
  */
@@ -108,8 +109,8 @@ export class ClientSession {
   /**
    * Sends one message to these recipients; returns one reply each, in order.
    *
-   * @throws What `beforeCommit` or the message's own stream threw, or the signal's reason: nothing was
-   *   accepted then, and the session is closed.
+   * @throws What `beforeCommit` or the message's own stream threw, or the signal's reason: nothing
+   *   was accepted then, and the session is closed.
    */
   async transact(
     envelope: Envelope,
@@ -151,7 +152,10 @@ export class ClientSession {
     this.#connection.close();
   }
 
-  /** The message, then the hook, then the final dot; an error of the hook or an abort prevents the dot. */
+  /**
+   * The message, then the hook, then the final dot; an error of the hook or an abort prevents the
+   * dot.
+   */
   #bodyOf(message: Message, options: DeliverOptions, failure: { reason?: unknown }): MessageBody {
     const { blockMs, finalDotMs } = this.#options.timeouts;
     return new MessageBody(message, {
@@ -258,7 +262,10 @@ export class ClientSession {
   }
 }
 
-/** nodemailer's connection on an open socket. Its log is the only place where it reports every reply. */
+/**
+ * nodemailer's connection on an open socket. Its log is the only place where it reports every
+ * reply.
+ */
 function connectionOn(
   socket: Socket,
   target: SessionTarget,
@@ -281,7 +288,8 @@ function connectionOn(
     lmtp: target.protocol === "lmtp",
     connectionTimeout: timeouts.greetingMs,
     greetingTimeout: timeouts.greetingMs,
-    // The session watches the waits of a transaction, phase by phase; this one must not end them earlier.
+    // The session watches the waits of a transaction, phase by phase; this one must not end them
+    // earlier.
     socketTimeout: Math.max(...Object.values(timeouts)) + 60_000,
     socketCloseTimeout: 1_000,
     transactionLog: true,

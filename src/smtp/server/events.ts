@@ -1,4 +1,6 @@
-/** The events of a mail server: one value for each thing that happens, for the log and the metrics. */
+/**
+ * The events of a mail server: one value for each thing that happens, for the log and the metrics.
+ */
 import type { Address, Envelope, RecipientOutcome, Reply } from "../../mail/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 
@@ -24,8 +26,8 @@ export type SmtpEvent =
   /** A session ended; either side may have closed it. */
   | { readonly kind: "disconnected"; readonly session: SessionInfo; readonly durationMs: number }
   /**
-   * `deliver` returned the outcomes of a message; some or all of them may be refusals. `reply` is the
-   * reply to an SMTP client. It is absent over LMTP, where each outcome's own reply is sent.
+   * `deliver` returned the outcomes of a message; some or all of them may be refusals. `reply` is
+   * the reply to an SMTP client. It is absent over LMTP, where each outcome's own reply is sent.
    */
   | {
       readonly kind: "accepted";

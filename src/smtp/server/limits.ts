@@ -7,15 +7,19 @@ export interface SmtpLimits {
   readonly maxRecipients: number;
   /** Open sessions; the next client gets `421 4.7.0`. @defaultValue 1,000 */
   readonly maxConnections: number;
-  /** Open sessions from one IP address, loopback excepted; the next gets `421 4.7.0`. @defaultValue 50 */
+  /**
+   * Open sessions from one IP address, loopback excepted; the next gets `421 4.7.0`.
+   *
+   * @defaultValue 50
+   */
   readonly maxConnectionsPerIp: number;
   /** Wait for a whole command, in milliseconds; then `421 4.4.2`. @defaultValue 300,000 */
   readonly commandTimeoutMs: number;
   /** Time from `354` to the final dot, in milliseconds; then `421 4.4.2`. @defaultValue 600,000 */
   readonly dataTimeoutMs: number;
   /**
-   * Wait until `deliver` admits a message, in milliseconds. After it the signal of `deliver` aborts, and a
-   * recipient that `deliver` then defers is answered `452 4.3.1`. @defaultValue 5,000
+   * Wait until `deliver` admits a message, in milliseconds. After it the signal of `deliver`
+   * aborts, and a recipient that `deliver` then defers is answered `452 4.3.1`. @defaultValue 5,000
    */
   readonly admissionTimeoutMs: number;
   /** Bytes of one message held in memory; a larger one goes to a spool file. @defaultValue 1 MiB */

@@ -1,4 +1,7 @@
-/** Counts the open sessions, in all and by client address, and finds the limit that one more would pass. */
+/**
+ * Counts the open sessions, in all and by client address, and finds the limit that one more would
+ * pass.
+ */
 import type { SmtpLimits } from "./limits.ts";
 
 type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;

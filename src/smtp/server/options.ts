@@ -1,4 +1,4 @@
-/** The options of a mail server: what each means, its default, and the check at the door. */
+/** The options of a mail server: meaning, defaults and checks. */
 import { type Address, type Deliver, normaliseDomain, type Reply } from "../../mail/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
 import { oneOf, refusal, wholeNumber } from "../errors.ts";
@@ -7,8 +7,8 @@ import { defaultLimits, type SmtpLimits } from "./limits.ts";
 
 export type ListenAddress =
   | { readonly host: string /** 0 takes any free port. */; readonly port: number }
-  /** A UNIX socket. `mode` is given to the socket file; absent, the process's umask decides. */
-  | { readonly path: string; readonly mode?: number };
+  /** A UNIX socket. `mode` is the mode of its file. @defaultValue by the process's umask */
+  | { readonly path: string; readonly mode?: number | undefined };
 
 export interface MailServerOptions {
   readonly protocol: "smtp" | "lmtp";
@@ -18,37 +18,44 @@ export interface MailServerOptions {
   /** Takes responsibility for each message; see {@link Deliver}. */
   readonly deliver: Deliver;
   /**
-   * Decides about one recipient when it is named: `undefined` accepts it, a reply refuses it. When it
-   * throws or rejects, the client is told `451 4.3.0`.
+   * Checks the recipient of each RCPT: `undefined` accepts it, a reply refuses it. Where the check
+   * throws or rejects, the client gets `451 4.3.0`.
    */
   readonly checkRecipient: (
     recipient: Address,
     session: SessionInfo,
   ) => Promise<Reply | undefined> | Reply | undefined;
-  readonly limits?: Partial<SmtpLimits>;
+  /** @defaultValue {@link defaultLimits} */
+  readonly limits?:
+    | { readonly [Name in keyof SmtpLimits]?: SmtpLimits[Name] | undefined }
+    | undefined;
   /** Line endings of the messages given to `deliver`. @defaultValue "lf" */
-  readonly storedLineEndings?: "lf" | "crlf";
+  readonly storedLineEndings?: "lf" | "crlf" | undefined;
   /**
-   * What becomes of a message with a CR or LF on its own: refused with `550 5.6.0`, or each made a line
-   * ending. @defaultValue "normalise" for LMTP and for clients on loopback, else "reject"
+   * Treatment of a message with a bare CR or LF: `reject` refuses it with `550 5.6.0`, `normalise`
+   * makes each of them a line ending.
+   *
+   * @defaultValue "normalise" for LMTP and for clients on loopback, else "reject"
    */
-  readonly bareNewlines?: "reject" | "normalise";
+  readonly bareNewlines?: "reject" | "normalise" | undefined;
   /**
-   * How long the greeting is held back, in milliseconds; who talks before it is turned away, which
-   * catches senders of bulk mail. @defaultValue 0 for LMTP and for clients on loopback, else 100
+   * Delay of the greeting, in milliseconds. A client that sends before the greeting is refused,
+   * which stops many senders of bulk mail.
+   *
+   * @defaultValue 0 for LMTP and for clients on loopback, else 100
    */
-  readonly greetingDelayMs?: number;
+  readonly greetingDelayMs?: number | undefined;
   /**
-   * A directory of its own for messages too large for memory; made if missing (0700). What a crash left
-   * in it is removed at start: its messages were never acknowledged.
+   * A directory of its own for messages too large for memory; created if missing (0700). The start
+   * removes files that a crash left in it: their messages were never acknowledged.
    */
   readonly spoolDirectory: string;
   /** The domain of `RCPT TO:<postmaster>` (RFC 5321 §4.1.1.3). @defaultValue `hostname` */
-  readonly postmasterDomain?: string;
+  readonly postmasterDomain?: string | undefined;
   /** @defaultValue the machine's clock */
-  readonly clock?: Clock;
-  /** Told what happens. What it throws becomes a process warning. */
-  readonly onEvent?: (event: SmtpEvent) => void;
+  readonly clock?: Clock | undefined;
+  /** Receives every event. An error that it throws becomes a process warning. */
+  readonly onEvent?: ((event: SmtpEvent) => void) | undefined;
 }
 
 /** The options with their defaults filled in. */
@@ -85,11 +92,11 @@ export function checkedOptions(options: MailServerOptions): Settings {
   };
 }
 
-/** LMTP clients and clients on this machine are hosts of the owner's own. */
+/** LMTP clients and clients on this machine belong to the operator. */
 const isTrusted = ({ protocol }: Pick<Settings, "protocol">, isLocal: boolean) =>
   protocol === "lmtp" || isLocal;
 
-/** What becomes of bare newlines in a message of this client. */
+/** Treatment of bare newlines in a message of this client. */
 export function bareNewlinesFor(
   settings: Pick<Settings, "protocol" | "bareNewlines">,
   isLocal: boolean,
@@ -97,7 +104,7 @@ export function bareNewlinesFor(
   return settings.bareNewlines ?? (isTrusted(settings, isLocal) ? "normalise" : "reject");
 }
 
-/** How long this client waits for its greeting, in milliseconds. */
+/** Delay of the greeting for this client, in milliseconds. */
 export function greetingDelayFor(
   settings: Pick<Settings, "protocol" | "greetingDelayMs">,
   isLocal: boolean,
@@ -105,7 +112,7 @@ export function greetingDelayFor(
   return settings.greetingDelayMs ?? (isTrusted(settings, isLocal) ? 0 : 100);
 }
 
-/** A fault in the owner's log must not become a lost reply. */
+/** An error of the operator's log must not cost the client its reply. */
 function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: SmtpEvent) => void {
   return (event) => {
     try {
@@ -116,7 +123,7 @@ function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: Smtp
   };
 }
 
-function checkedLimits(given: Partial<SmtpLimits>): SmtpLimits {
+function checkedLimits(given: NonNullable<MailServerOptions["limits"]>): SmtpLimits {
   for (const [name, value] of Object.entries(given)) {
     if (!(name in defaultLimits)) throw refusal(`limits.${name}`, "a known limit", value);
     if (value !== undefined) wholeNumber(`limits.${name}`, value);

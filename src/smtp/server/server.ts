@@ -1,8 +1,8 @@
 /**
  * The mail server: listens for SMTP or LMTP, and passes every message to a `Deliver`.
  *
- * Invariant: a 2yz after the final dot is sent only for recipients whose outcome is `delivered`; every
- * number that a client can make grow has a limit in `SmtpLimits`.
+ * Invariant: a 2yz after the final dot is sent only for recipients whose outcome is `delivered`;
+ * every number that a client can make grow has a limit in `SmtpLimits`.
  *
  * @see RFC 5321 (SMTP), RFC 2033 (LMTP); docs/reference/rfc-coverage.md has the sections.
  */
@@ -31,9 +31,9 @@ export interface MailServer {
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   stats(): MailServerStats;
   /**
-   * Stops accepting connections, ends idle sessions with `421 4.3.2`, waits until messages in transfer are
-   * answered, and resolves when every session has ended. After `timeoutMs` (10,000 by default) the
-   * remaining sessions are cut; their messages were not acknowledged. Idempotent.
+   * Stops accepting connections, ends idle sessions with `421 4.3.2`, waits until messages in
+   * transfer are answered, and resolves when every session has ended. After `timeoutMs` (10,000 by
+   * default) the remaining sessions are cut; their messages were not acknowledged. Idempotent.
    */
   close(options?: { readonly timeoutMs?: number }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -42,8 +42,8 @@ export interface MailServer {
 /**
  * Starts a mail server; resolves when it accepts connections.
  *
- * @throws {SmtpError} `ERR_SMTP_OPTION_INVALID`, `ERR_SMTP_LISTEN_FAILED`, `ERR_SMTP_SOCKET_IN_USE` or
- *   `ERR_SMTP_SPOOL_UNUSABLE`.
+ * @throws {SmtpError} `ERR_SMTP_OPTION_INVALID`, `ERR_SMTP_LISTEN_FAILED`, `ERR_SMTP_SOCKET_IN_USE`
+ *   or `ERR_SMTP_SPOOL_UNUSABLE`.
  */
 export async function startMailServer(options: MailServerOptions): Promise<MailServer> {
   const settings = checkedOptions(options);

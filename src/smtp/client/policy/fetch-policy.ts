@@ -1,8 +1,8 @@
 /**
  * Fetches the MTA-STS policy file of a domain by HTTPS.
  *
- * The certificate must be valid and name the policy host in its subjectAltName. Redirects are not followed,
- * and only a text of limited size that arrives in limited time counts.
+ * The certificate must be valid and name the policy host in its subjectAltName. Redirects are not
+ * followed, and only a text of limited size that arrives in limited time counts.
  *
  * @see RFC 8461 §3.2 (media type), §3.3 (certificate, redirects, bounds)
  */

@@ -1,6 +1,6 @@
 /**
- * MTA-STS by the RFC, and by mailauth in its strict mode as an oracle for random texts. The two differ
- * where the RFC says nothing of the case, see docs/decisions/0053-mta-sts-of-our-own.md.
+ * MTA-STS by the RFC, and by mailauth in its strict mode as an oracle for random texts. The two
+ * differ where the RFC says nothing of the case, see docs/decisions/0053-mta-sts-of-our-own.md.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,8 +1,9 @@
 /**
- * MTA-STS: the TXT record that announces a policy, the policy file, and the match with a mail host. Pure.
+ * MTA-STS: the TXT record that announces a policy, the policy file, and the match with a mail host.
+ * Pure.
  *
- * What is not valid by the grammar of the RFC is no policy: the domain is then treated as one without
- * MTA-STS (§3.1), unless an earlier policy is still valid (transport-policy.ts).
+ * What is not valid by the grammar of the RFC is no policy: the domain is then treated as one
+ * without MTA-STS (§3.1), unless an earlier policy is still valid (transport-policy.ts).
  *
  * @see RFC 8461 §3.1 (record), §3.2 (policy), §4.1 (match)
  */
@@ -18,8 +19,8 @@ export interface StsPolicy {
 const maxAgeSeconds = 31_557_600;
 
 /**
- * Finds the policy id among the TXT records of `_mta-sts.<domain>`, each in its strings. Returns `undefined`
- * unless exactly one of them is of MTA-STS and that one is valid.
+ * Finds the policy id among the TXT records of `_mta-sts.<domain>`, each in its strings. Returns
+ * `undefined` unless exactly one of them is of MTA-STS and that one is valid.
  */
 export function policyIdIn(records: readonly (readonly string[])[]): string | undefined {
   const ours = records.map((strings) => strings.join("")).filter((one) => recordStart.test(one));
@@ -38,8 +39,8 @@ const recordFields =
 const firstId = /;[ \t]*id=([^; \t]*)/;
 
 /**
- * Parses a policy file: lines `key: value`, ended by CRLF or LF. Other lines and unknown keys are ignored;
- * of a repeated key only the first counts, except `mx`.
+ * Parses a policy file: lines `key: value`, ended by CRLF or LF. Other lines and unknown keys are
+ * ignored; of a repeated key only the first counts, except `mx`.
  */
 export function parsePolicy(text: string): StsPolicy | undefined {
   const fields = new Map<string, string>();
@@ -66,7 +67,9 @@ export function parsePolicy(text: string): StsPolicy | undefined {
 const mxPattern =
   /^(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 
-/** Removes blanks and tabs at both ends. A regular expression would take quadratic time on blanks. */
+/**
+ * Removes blanks and tabs at both ends. A regular expression would take quadratic time on blanks.
+ */
 function trimmed(text: string): string {
   const isBlank = (at: number) => text[at] === " " || text[at] === "\t";
   let start = 0;

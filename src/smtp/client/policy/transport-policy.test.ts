@@ -1,4 +1,7 @@
-/** How long a policy holds: on a clock moved by hand, with a name server and a policy host of its own. */
+/**
+ * How long a policy holds: on a clock moved by hand, with a name server and a policy host of its
+ * own.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mtaStsPolicies } from "./transport-policy.ts";

@@ -1,8 +1,10 @@
 /**
- * The transport policy of a domain: which hosts may take its mail, and whether encryption is required.
+ * The transport policy of a domain: which hosts may take its mail, and whether encryption is
+ * required.
  *
- * A policy stays valid for its `max_age`, even when it cannot be fetched again or its record is gone.
- * Otherwise an attacker who suppresses the lookup could remove the encryption (RFC 8461 §5.1, §10).
+ * A policy stays valid for its `max_age`, even when it cannot be fetched again or its record is
+ * gone. Otherwise an attacker who suppresses the lookup could remove the encryption (RFC 8461 §5.1,
+ * §10).
  *
  * @see RFC 8461 §3.3 (fetch and refresh), §5 (use)
  */
@@ -42,9 +44,14 @@ interface Check {
   readonly found: Promise<KnownPolicy | undefined>;
 }
 
-/** A domain is checked at most once in this time, in milliseconds; a shorter `max_age` counts as this. */
+/**
+ * A domain is checked at most once in this time, in milliseconds; a shorter `max_age` counts as
+ * this.
+ */
 const recheckMs = 3_600_000;
-/** A policy whose id stays the same is fetched again after this time, so that it does not expire. */
+/**
+ * A policy whose id stays the same is fetched again after this time, so that it does not expire.
+ */
 const refreshMs = 86_400_000;
 /** Domains remembered; the one checked longest ago is forgotten first. */
 const maxRemembered = 10_000;
@@ -70,7 +77,9 @@ export function mtaStsPolicies(sources: PolicySources): PolicyLookup {
   };
 }
 
-/** The policy that holds now: the known one while it is valid, a new one where its id has changed. */
+/**
+ * The policy that holds now: the known one while it is valid, a new one where its id has changed.
+ */
 async function currentPolicy(
   domain: string,
   known: KnownPolicy | undefined,

@@ -1,8 +1,8 @@
 /**
  * Receives one message into memory or the spool, and decides whether it is accepted.
  *
- * Invariant: past a limit, or after a write error, nothing more is stored. The decision is made at the end
- * of the message, so that its bytes are never read as commands.
+ * Invariant: past a limit, or after a write error, nothing more is stored. The decision is made at
+ * the end of the message, so that its bytes are never read as commands.
  */
 import { MessageIntake, type Reply, reply } from "../../../mail/index.ts";
 import type { IncomingMessage } from "./spool.ts";
@@ -16,7 +16,9 @@ export interface MessageReceiverOptions {
 }
 
 export type ReceiveResult =
-  /** The whole message is in `incoming`; `deliveredTo` are the addresses of its Delivered-To fields. */
+  /**
+   * The whole message is in `incoming`; `deliveredTo` are the addresses of its Delivered-To fields.
+   */
   | { readonly kind: "complete"; readonly deliveredTo: readonly string[] }
   /** The message is refused because of its content. */
   | { readonly kind: "refused"; readonly reply: Reply }
@@ -55,7 +57,9 @@ export class MessageReceiver {
     return this.#intake.received;
   }
 
-  /** Takes the next bytes. The caller awaits a returned promise before the next call. Never rejects. */
+  /**
+   * Takes the next bytes. The caller awaits a returned promise before the next call. Never rejects.
+   */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.#store(this.#intake.push(bytes));
     return this.#writing;

@@ -1,8 +1,8 @@
 /**
  * The recipients of one message: the check at RCPT, the mailboxes they name, and loops.
  *
- * A mailbox gets one copy, however often and in whatever spelling RCPT names it. It gets none when a
- * Delivered-To field of the message names it: the message is in a loop.
+ * A mailbox gets one copy, however often and in whatever spelling RCPT names it. It gets none when
+ * a Delivered-To field of the message names it: the message is in a loop.
  */
 import {
   type Address,
@@ -23,9 +23,9 @@ export interface RecipientRefusal {
 }
 
 /**
- * Finds out whether RCPT is refused: by the limit, by `checkRecipient`, or because that check failed.
- * Returns `undefined` where the recipient is accepted; a promise only where `checkRecipient` returns one.
- * Never throws or rejects.
+ * Finds out whether RCPT is refused: by the limit, by `checkRecipient`, or because that check
+ * failed. Returns `undefined` where the recipient is accepted; a promise only where
+ * `checkRecipient` returns one. Never throws or rejects.
  */
 export function refusalOf(
   recipient: Address,
@@ -75,7 +75,10 @@ export function distinctRecipients(named: readonly Address[]): DistinctRecipient
   return { recipients, positions };
 }
 
-/** Leaves out the recipients whose mailbox is in `deliveredTo`; returns `recipients` itself if none is. */
+/**
+ * Leaves out the recipients whose mailbox is in `deliveredTo`; returns `recipients` itself if none
+ * is.
+ */
 export function withoutLoops(
   recipients: readonly Address[],
   deliveredTo: readonly string[],
@@ -85,7 +88,10 @@ export function withoutLoops(
   return recipients.filter((each) => !hadIt.has(keyOf(each)));
 }
 
-/** One outcome for each of `recipients`: its own, or a refusal where {@link withoutLoops} left it out. */
+/**
+ * One outcome for each of `recipients`: its own, or a refusal where {@link withoutLoops} left it
+ * out.
+ */
 export function withLoops(
   recipients: readonly Address[],
   fresh: readonly Address[],

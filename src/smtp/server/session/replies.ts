@@ -1,10 +1,11 @@
 /**
- * Replies of the server: one for a message from its outcomes, and each as it goes over the wire. Pure.
+ * Replies of the server: one for a message from its outcomes, and each as it goes over the wire.
+ * Pure.
  *
- * LMTP answers each recipient on its own (RFC 2033 §4.2). SMTP has one reply for all, so a mixed result
- * is rounded, and never up: 250 only when every recipient has the message. The price is named in
- * docs/explanation/durability.md: with a 451 after some recipients were delivered, the sender's next try
- * gives those a second copy.
+ * LMTP answers each recipient on its own (RFC 2033 §4.2). SMTP has one reply for all, so a mixed
+ * result is rounded, and never up: 250 only when every recipient has the message. The price is
+ * named in docs/explanation/durability.md: with a 451 after some recipients were delivered, the
+ * sender's next try gives those a second copy.
  */
 import { formatReply, type RecipientOutcome, type Reply, reply } from "../../../mail/index.ts";
 
@@ -29,8 +30,8 @@ const partlyDeferred = reply(
 const partlyFailed = reply(554, "5.0.0", "Not delivered to every recipient", "message");
 
 /**
- * Writes a reply as one line with its CRLF (RFC 5321 §4.2.1), whatever its text contains. A reply without
- * an enhanced code gets the general one of its class (RFC 2034 §4, RFC 3463 §3.1).
+ * Writes a reply as one line with its CRLF (RFC 5321 §4.2.1), whatever its text contains. A reply
+ * without an enhanced code gets the general one of its class (RFC 2034 §4, RFC 3463 §3.1).
  */
 export function replyLine(given: Reply): string {
   const { code, enhanced = `${Math.trunc(code / 100)}.0.0` } = given;

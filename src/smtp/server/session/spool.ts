@@ -1,9 +1,10 @@
 /**
  * Holds incoming messages: small ones in memory, large ones in files of a spool directory.
  *
- * A spool file is a scratch file. Its message is acknowledged only when `Deliver` has made its own durable
- * copy, so spool files are never synced, and the next start removes those that a crash leaves. They are
- * created 0600 with O_EXCL|O_NOFOLLOW: other users can neither read them nor put a link in their place.
+ * A spool file is a scratch file. Its message is acknowledged only when `Deliver` has made its own
+ * durable copy, so spool files are never synced, and the next start removes those that a crash
+ * leaves. They are created 0600 with O_EXCL|O_NOFOLLOW: other users can neither read them nor put a
+ * link in their place.
  */
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, unlink } from "node:fs/promises";
@@ -14,7 +15,9 @@ import type { SmtpLimits } from "../limits.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const prefix = "incoming-";
-/** Distinguishes the files of all servers of this process from those of an earlier one with its pid. */
+/**
+ * Distinguishes the files of all servers of this process from those of an earlier one with its pid.
+ */
 const ownPrefix = `${prefix}${process.pid}-${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let fileCount = 0;
 const readBytes = 64 * 1024;

@@ -1,9 +1,9 @@
 /**
  * One message from `354` to its replies: receives it, calls `Deliver`, and chooses the replies.
  *
- * Invariant: there is always one reply for SMTP, or one for each accepted recipient for LMTP, in the order
- * of RCPT (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` causes a 2yz. A 5yz is about the message or comes
- * from `Deliver`; every failure of this host is a 4yz.
+ * Invariant: there is always one reply for SMTP, or one for each accepted recipient for LMTP, in
+ * the order of RCPT (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` causes a 2yz. A 5yz is about the
+ * message or comes from `Deliver`; every failure of this host is a 4yz.
  */
 import {
   type Envelope,
@@ -121,7 +121,9 @@ export class Transaction {
     return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? hostError);
   }
 
-  /** Calls `Deliver`; returns one outcome per recipient, also when it throws or breaks its contract. */
+  /**
+   * Calls `Deliver`; returns one outcome per recipient, also when it throws or breaks its contract.
+   */
   async #outcomesOf(envelope: Envelope, message: Message): Promise<readonly RecipientOutcome[]> {
     const { clock, limits, deliver, onEvent } = this.#settings;
     const { recipients } = envelope;

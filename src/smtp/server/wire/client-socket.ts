@@ -1,8 +1,8 @@
 /**
  * One client's socket: holds its input and the replies that are not yet written.
  *
- * The replies to input that arrived in one piece go out in one write (RFC 2920 §3.2). Invariant: at most
- * `maxHeldBytes` of input are held, plus what one read of the socket returns.
+ * The replies to input that arrived in one piece go out in one write (RFC 2920 §3.2). Invariant: at
+ * most `maxHeldBytes` of input are held, plus what one read of the socket returns.
  */
 import type { Socket } from "node:net";
 import { LineBuffer } from "./line-buffer.ts";
@@ -70,9 +70,9 @@ export class ClientSocket {
   }
 
   /**
-   * Writes the reply to QUIT and closes the socket at once, which saves two system calls and a turn of the
-   * event loop. Returns false, with the socket still open, where the reply has not left the process or
-   * unread input could make the kernel discard it.
+   * Writes the reply to QUIT and closes the socket at once, which saves two system calls and a turn
+   * of the event loop. Returns false, with the socket still open, where the reply has not left the
+   * process or unread input could make the kernel discard it.
    */
   quit(lines: string): boolean {
     this.queue(lines);

@@ -1,9 +1,9 @@
 /**
  * One client's connection: runs its commands and messages, and enforces the time limits.
  *
- * Commands are processed one after the other, however the input was cut into chunks. Invariant: a client
- * makes us hold a bounded amount of memory. Its input is limited by {@link ClientSocket}, and no command
- * is processed while it does not read its replies.
+ * Commands are processed one after the other, however the input was cut into chunks. Invariant: a
+ * client makes us hold a bounded amount of memory. Its input is limited by {@link ClientSocket},
+ * and no command is processed while it does not read its replies.
  */
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
@@ -32,7 +32,8 @@ export interface ConnectionHost {
  * - `greeting`: the greeting is not yet sent. Input from the client ends the session.
  * - `commands`: the next input is a command.
  * - `message`: the next input belongs to the message after DATA.
- * - `waiting`: a recipient check, a spool write or a delivery must finish before more input is processed.
+ * - `waiting`: a recipient check, a spool write or a delivery must finish before more input is
+ *   processed.
  * - `ending`: the last reply is written. Further input is discarded until the socket closes.
  */
 type State = "greeting" | "commands" | "message" | "waiting" | "ending";

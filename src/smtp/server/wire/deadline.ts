@@ -1,6 +1,6 @@
 /**
- * A deadline that moves with every command. Setting a timer for each command would be costly, so one timer
- * checks the deadline when it fires and is set again for the rest of the time.
+ * A deadline that moves with every command. Setting a timer for each command would be costly, so
+ * one timer checks the deadline when it fires and is set again for the rest of the time.
  */
 import type { Clock, TimerHandle } from "../../../system/index.ts";
 

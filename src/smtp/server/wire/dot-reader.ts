@@ -1,8 +1,9 @@
 /**
- * Reads a message off the wire: finds its end and removes the dots that the client put in front of lines.
+ * Reads a message off the wire: finds its end and removes the dots that the client put in front of
+ * lines.
  *
- * Invariant: only CRLF.CRLF ends a message (at its very start .CRLF), and the result does not depend on
- * how the bytes were cut into chunks. A dot after a bare CR or LF is text.
+ * Invariant: only CRLF.CRLF ends a message (at its very start .CRLF), and the result does not
+ * depend on how the bytes were cut into chunks. A dot after a bare CR or LF is text.
  *
  * @see RFC 5321 §4.1.1.4 (the end), §4.5.2 (the dots)
  */
@@ -23,14 +24,16 @@ const nothing: Buffer = Buffer.alloc(0);
 
 export class DotReader {
   /**
-   * Bytes at the end of the input whose meaning the next chunk decides: a newline, a dot to remove, or the
-   * end of the message. It starts as a newline, because the first line begins like any other; that newline
-   * is not part of the message.
+   * Bytes at the end of the input whose meaning the next chunk decides: a newline, a dot to remove,
+   * or the end of the message. It starts as a newline, because the first line begins like any
+   * other; that newline is not part of the message.
    */
   #held: Buffer = newline;
   #isFirst = true;
 
-  /** Takes the next bytes. The reader owns `chunk` from now on and compacts the message in place. */
+  /**
+   * Takes the next bytes. The reader owns `chunk` from now on and compacts the message in place.
+   */
   read(chunk: Buffer): MessageText {
     const input = this.#held.length > 0 ? Buffer.concat([this.#held, chunk]) : chunk;
     let filled = 0; // Bytes of the message, compacted at the front of `input`.

@@ -1,4 +1,7 @@
-/** One message between `354` and its end: takes its bytes from the input and passes them to a transaction. */
+/**
+ * One message between `354` and its end: takes its bytes from the input and passes them to a
+ * transaction.
+ */
 import type { Transaction } from "../session/transaction.ts";
 import { DotReader } from "./dot-reader.ts";
 import type { LineBuffer } from "./line-buffer.ts";
