@@ -50,7 +50,7 @@ const retired: readonly RetiredWord[] = [
     use: "item, delivery or record",
     allowed: [
       /director(y|ies)('s)? entr|entr(y|ies) of (a|the) director/, // A name in a directory.
-      /thread entr(y|ies)|entry (point|file|module)/, // A program's.
+      /entry: thread entry|thread entr(y|ies)|entry (point|file|module)/, // A program's.
       /entries\(|no entry/, // Of an Object or a Map; `throwIfNoEntry` of node:fs.
     ],
     // `Entry` is a public type of the Maildir room; a thread's entry file; an Object's entries; a log entry
