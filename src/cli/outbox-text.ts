@@ -85,7 +85,7 @@ const redriveAnswers = {
   pending: "is still being tried",
   in_doubt: "is in doubt: use postbag outbox resolve",
   purged: "has no bytes any more",
-  nobody: "has reached everybody: use --all to send it again",
+  delivered: "has reached everybody: use --all to send it again",
 } as const;
 
 export function redriveText(answers: Awaited<ReturnType<Outbox["redrive"]>>): string {

@@ -109,7 +109,7 @@ export interface RedriveOptions {
 }
 
 /** Refused: still `pending`, `in_doubt`, the bytes were purged, or nobody is left to reach. */
-export type RedriveAnswer = "redriven" | "pending" | "in_doubt" | "purged" | "nobody";
+export type RedriveAnswer = "redriven" | "pending" | "in_doubt" | "purged" | "delivered";
 
 export interface LaneStats {
   readonly lane: Lane;

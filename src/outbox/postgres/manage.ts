@@ -153,7 +153,7 @@ async function redriveAnswer(
   if (row.state === "pending" || row.state === "in_doubt") return row.state;
   if (message?.has_bytes !== true) return "purged";
   const someone = recipients === "all" || (await query(HAS_UNDELIVERED, [key])).length > 0;
-  return someone ? "redriven" : "nobody";
+  return someone ? "redriven" : "delivered";
 }
 
 /** See `OutboxStore.resolveDoubt`. */

@@ -110,7 +110,7 @@ function redriveAnswer(
   if (row.state === "pending" || row.state === "in_doubt") return row.state;
   if (message?.has_bytes !== 1) return "purged";
   const someone = recipients === "all" || db.get(UNDELIVERED, Number(row.id)) !== undefined;
-  return someone ? "redriven" : "nobody";
+  return someone ? "redriven" : "delivered";
 }
 
 /** See `OutboxStore.resolveDoubt`. */

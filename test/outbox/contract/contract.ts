@@ -1,8 +1,10 @@
 /**
- * What every store must do, as one suite: run it with a way to open a store on an empty database.
+ * The contract of `OutboxStore` as one suite, run with a function that opens a store on an empty
+ * database.
  *
- * Each test gets a store of its own and moves the store's clock by hand; nothing here waits.
+ * Each test gets a store of its own and moves the store's clock by hand; no test waits for time.
  */
+import { describe } from "node:test";
 import { enqueueSuite } from "./enqueue.ts";
 import { eventSuite } from "./events.ts";
 import { leaseSuite } from "./lease.ts";
@@ -16,11 +18,13 @@ export type { OpenStore, StoreUnderTest } from "./support.ts";
 
 /** Registers all tests under the name of the store. */
 export function conformance(name: string, open: OpenStore): void {
-  enqueueSuite(name, open);
-  leaseSuite(name, open);
-  outcomeSuite(name, open);
-  routeSuite(name, open);
-  manageSuite(name, open);
-  eventSuite(name, open);
-  showSuite(name, open);
+  describe(name, () => {
+    enqueueSuite(open);
+    leaseSuite(open);
+    outcomeSuite(open);
+    routeSuite(open);
+    manageSuite(open);
+    eventSuite(open);
+    showSuite(open);
+  });
 }

@@ -1,4 +1,4 @@
-/** What the parts of the suite share: how a store comes in, and messages and outcomes made short. */
+/** Shared by the parts of the contract: the store under test, messages, claims and completions. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import type {
@@ -17,9 +17,9 @@ export interface StoreUnderTest {
   readonly store: OutboxStore;
   /** Opens a second store on the same database, as another process would. */
   another(): Promise<OutboxStore>;
-  /** Moves the store's clock on, for all stores of this database. */
+  /** Moves the clock of all stores of this database; it stands still otherwise. */
   advance(ms: number): Promise<void> | void;
-  /** Begins a transaction of an application's, once for each kind of handle the store takes. */
+  /** Begins a transaction of the application, by each kind of handle that the store accepts. */
   readonly transactions: Readonly<Record<string, () => Promise<ApplicationTransaction>>>;
 }
 
@@ -29,8 +29,11 @@ export interface ApplicationTransaction {
   rollback(): Promise<void>;
 }
 
-/** Opens a store on an empty, migrated database and puts it away after the test. */
+/** Opens a store on an empty, migrated database and closes it after the test. */
 export type OpenStore = (t: TestContext) => Promise<StoreUnderTest>;
+
+/** The instant at which the clock of a store under test starts. */
+export const startMs = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 export const minute = 60_000;
 export const hour = 60 * minute;
@@ -38,7 +41,7 @@ export const day = 24 * hour;
 
 let messages = 0;
 
-/** A message that is complete; each has an id of its own. */
+/** A complete message with a new id. */
 export function message(changes: Partial<NewMessage> = {}): NewMessage {
   messages += 1;
   const tail = messages.toString(16).padStart(12, "0");
@@ -55,7 +58,7 @@ export function message(changes: Partial<NewMessage> = {}): NewMessage {
   };
 }
 
-/** A delivery by this route to these addresses. */
+/** A delivery over this route to these addresses. */
 export function to(route: string, ...addresses: string[]): NewDelivery {
   return { route, recipients: addresses.map((address) => ({ address, kind: "to" })) };
 }
@@ -104,7 +107,7 @@ export const ok: KeptReply = { code: 250, enhanced: "2.0.0", text: "taken", phas
 export const busy: KeptReply = { code: 451, enhanced: "4.3.0", text: "later", phase: "message" };
 export const gone: KeptReply = { code: 550, enhanced: "5.1.1", text: "nobody", phase: "rcpt" };
 
-/** A completion that says that everybody was delivered. */
+/** A completion that delivers to all recipients. */
 export function sent(lease: ClaimedDelivery, changes: Partial<Completion> = {}): Completion {
   return {
     delivery: lease.delivery,
@@ -119,7 +122,7 @@ export function sent(lease: ClaimedDelivery, changes: Partial<Completion> = {}):
   };
 }
 
-/** A completion that puts everybody off. */
+/** A completion that defers all recipients. */
 export function deferred(
   lease: ClaimedDelivery,
   delayMs: number,
@@ -140,7 +143,7 @@ export function deferred(
   };
 }
 
-/** A completion that gives up. */
+/** A completion that refuses all recipients for good. */
 export function refusedForGood(
   lease: ClaimedDelivery,
   changes: Partial<Completion> = {},
@@ -156,10 +159,10 @@ export function refusedForGood(
   };
 }
 
-/** The one delivery of a message, as it stands. */
+/** The first delivery of a message, as the store shows it. */
 export async function shown(store: OutboxStore, id: string) {
   const found = await store.get(id);
-  assert.ok(found, `${id} is not there`);
+  assert.ok(found, `${id} is missing`);
   const [delivery] = found.deliveries;
   assert.ok(delivery);
   return delivery;

@@ -4,7 +4,7 @@ import pg from "pg";
 import { type OutboxStore, openPostgresStore } from "../../../src/outbox/index.ts";
 import { Postgres, postgresBinaries } from "../../support/postgres.ts";
 import { conformance } from "../contract/contract.ts";
-import type { ApplicationTransaction, StoreUnderTest } from "../contract/support.ts";
+import { type ApplicationTransaction, type StoreUnderTest, startMs } from "../contract/support.ts";
 
 const found = postgresBinaries();
 let server: Postgres;
@@ -12,7 +12,7 @@ let server: Postgres;
 async function open(t: TestContext): Promise<StoreUnderTest> {
   const connectionString = await server.database("migrated");
   const stores: OutboxStore[] = [];
-  let offsetMs = 0;
+  let nowMs = startMs;
   async function another(): Promise<OutboxStore> {
     const store = await openPostgresStore({ connectionString, migrate: false });
     stores.push(store);
@@ -36,18 +36,23 @@ async function open(t: TestContext): Promise<StoreUnderTest> {
     store: await another(),
     another,
     async advance(ms) {
-      offsetMs += ms;
-      await server.sql(
-        `create or replace function postbag.outbox_now() returns bigint language sql stable as
-          $$ select (extract(epoch from statement_timestamp()) * 1000)::bigint + ${offsetMs} $$`,
-        connectionString,
-      );
+      nowMs += ms;
+      await setClock(connectionString, nowMs);
     },
     transactions: {
       "a client of pg": begin((client) => client),
       query: begin((client) => ({ query: (text, values) => client.query(text, values) })),
     },
   };
+}
+
+/** Makes the clock of this database stand at an instant. */
+async function setClock(connectionString: string, nowMs: number): Promise<void> {
+  await server.sql(
+    `create or replace function postbag.outbox_now() returns bigint language sql stable parallel safe
+      as $$ select ${nowMs}::bigint $$`,
+    connectionString,
+  );
 }
 
 if ("missing" in found) {
@@ -59,6 +64,7 @@ if ("missing" in found) {
     const connectionString = server.connectionString("migrated");
     const store = await openPostgresStore({ connectionString });
     await store.close();
+    await setClock(connectionString, startMs);
   });
   after(() => server.stop());
   conformance("postgres", open);

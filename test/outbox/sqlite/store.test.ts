@@ -7,14 +7,14 @@ import type { TestContext } from "node:test";
 import { type OutboxStore, openSqliteStore, type QueryHandle } from "../../../src/outbox/index.ts";
 import { systemClock } from "../../../src/system/index.ts";
 import { conformance } from "../contract/contract.ts";
-import type { ApplicationTransaction, StoreUnderTest } from "../contract/support.ts";
+import { type ApplicationTransaction, type StoreUnderTest, startMs } from "../contract/support.ts";
 
 async function open(t: TestContext): Promise<StoreUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
   const file = join(folder, "outbox.db");
   const stores: OutboxStore[] = [];
-  let offsetMs = 0;
-  const clock = { ...systemClock, wallTimeMs: () => Date.now() + offsetMs };
+  let nowMs = startMs;
+  const clock = { ...systemClock, wallTimeMs: () => nowMs };
   async function another(): Promise<OutboxStore> {
     const store = await openSqliteStore({ file, clock });
     stores.push(store);
@@ -40,7 +40,7 @@ async function open(t: TestContext): Promise<StoreUnderTest> {
     store: await another(),
     another,
     advance(ms) {
-      offsetMs += ms;
+      nowMs += ms;
     },
     transactions: {
       "node:sqlite": begin((database) => database),

@@ -16,13 +16,25 @@ const manage = "postgres/manage.ts";
 const noToken = [claim, "and q.token = h.token for update", "for update"] as const;
 
 const guards: readonly Case[] = [
-  ["the token is checked when a lease is renewed", "a renewed lease lasts", noToken],
-  ["the token is checked when a delivery is given back", "what is given back spends", noToken],
-  ["the token is checked when an intent is written", "an intent is written once", noToken],
+  [
+    "the token is checked when a lease is renewed",
+    "a renewed lease lasts from its renewal",
+    noToken,
+  ],
+  [
+    "the token is checked when a delivery is released",
+    "a released delivery spends nothing and is due after its delay",
+    noToken,
+  ],
+  [
+    "the token is checked when an intent is written",
+    "an intent is written once, and only by the lease holder",
+    noToken,
+  ],
   ["the token is checked when an outcome is written", "a late failure changes nothing", noToken],
   [
-    "each lease has a token of its own",
-    "a leased delivery is nobody else's",
+    "each lease has its own token",
+    "no other claim gets a leased delivery before its lease expires",
     [
       claim,
       "select nextval('postbag.outbox_token') as value from due",
@@ -31,22 +43,22 @@ const guards: readonly Case[] = [
   ],
   [
     "due rows are locked before they are leased",
-    "two claimers share a backlog",
+    "two claimers share a backlog without overlap",
     [claim, "  for update skip locked),", "  ),"],
   ],
   [
-    "a lease that ran out is counted as a crash",
-    "crashes are counted",
+    "an expired lease is counted as a crash",
+    "crashes are counted until a completion resets them",
     [claim, "crashes = q.crashes + (f.token is not null)::integer", "crashes = q.crashes"],
   ],
   [
     "an open intent is a doubt at the next claim",
-    "an intent is written once",
+    "an intent is written once, and only by the lease holder",
     [claim, "and a.outcome is null)))", "and a.outcome is null and false)))"],
   ],
   [
-    "giving back closes the own intent",
-    "giving back closes the own intent",
+    "a release closes its own intent",
+    "a release closes its own intent and leaves no doubt",
     [
       claim,
       "and a.token = h.token and a.outcome is null),\ntold",
@@ -54,8 +66,8 @@ const guards: readonly Case[] = [
     ],
   ],
   [
-    "an intent that was written is not written again",
     "an intent is written once",
+    "an intent is written once, and only by the lease holder",
     [
       complete,
       "from held where own is null)\nselect delivery, token",
@@ -63,8 +75,8 @@ const guards: readonly Case[] = [
     ],
   ],
   [
-    "numbers of attempts only grow",
-    "a failed attempt is tried again",
+    "attempt numbers only grow",
+    "a deferred delivery is due after its delay; attempts are numbered",
     [
       complete,
       "select delivery, last + 1, token, cycle, cycle_attempts, worker",
@@ -72,23 +84,23 @@ const guards: readonly Case[] = [
     ],
   ],
   [
-    "an outcome that was written is not written again",
-    "completing twice is completing once",
+    "an outcome is written once",
+    "a repeated completion changes nothing, intent written",
     [complete, "reply !== jsonOf(attempt.reply)) return", "reply !== attempt) return"],
   ],
   [
-    "a late success is remembered as late",
-    "a late success told twice",
+    "a late success is marked as late",
+    "a repeated late success gets the same answer, last recipient",
     [complete, "await query(WAS_LATE, [delivery, attemptNo, finished !== undefined]);", ""],
   ],
   [
     "a late success is recorded",
-    "a late success is a fact",
+    "a late success is recorded, intent written",
     [complete, 'recipients.some(({ status }) => status === "delivered")', "recipients.length < 0"],
   ],
   [
-    "a recipient that is decided stays so",
-    "each recipient has its own status",
+    "a decided recipient does not change",
+    "each recipient has its own status; a decided one never changes",
     [
       complete,
       "and r.ordinal = k.ordinal\n    and r.status in ('pending', 'deferred'))",
@@ -96,8 +108,8 @@ const guards: readonly Case[] = [
     ],
   ],
   [
-    "who resends closes the doubt",
-    "who resends in doubt",
+    "a resend closes the doubt",
+    "a resend of a delivery in doubt closes its open attempt as in doubt",
     [
       complete,
       "where k.line = 0 and k.closes_doubt and",
@@ -106,52 +118,52 @@ const guards: readonly Case[] = [
   ],
   [
     "the content of a repeat is compared",
-    "a known key with other content",
+    "a known key with other content is a conflict and stores nothing",
     [enqueue, '"duplicate" : "conflict"', '"duplicate" : "duplicate"'],
   ],
   [
     "a known key stores nothing",
-    "a known key with the same content",
+    "a known key with the same content returns the first message",
     [enqueue, "where key is null or id in (select public_id from kept)", ""],
   ],
   [
-    "a key is forgotten after its time, and no sooner",
-    "a known key with other content",
+    "a key is forgotten after its retention time, and no sooner",
+    "a known key with other content is a conflict and stores nothing",
     [enqueue, "where i.expires_at <= (select postbag.outbox_now())\n  returning", "returning"],
   ],
   [
-    "a blocked route is left alone",
-    "deliveries of a blocked route wait",
+    "deliveries of a blocked route are not leased",
+    "deliveries of a blocked route wait, others are leased",
     [claim, "when blocked_until > (select postbag.outbox_now()) then 'blocked'", ""],
   ],
   [
-    "a route that was blocked is tried by one",
-    "when the time is over one delivery",
+    "one delivery probes a route after its block",
+    "after the block exactly one delivery probes the route",
     [claim, "when blocked_until is not null then 'behind'", ""],
   ],
   [
-    "other processes know of the one that tries",
-    "while one delivery tries a route",
+    "other processes see that a probe is under way",
+    "new mail waits while a probe of its route is under way",
     [claim, "from fated f where f.fate = 'probe' and", "from fated f where f.fate = '' and"],
   ],
   [
-    "restoring a route leaves retries their own time",
-    "restoring leaves retries",
+    "restoring a route leaves retries at their own time",
+    "restoring a route leaves its retries at their own time",
     [events, "outbox_queue where parked and route = $1", "outbox_queue where route = $1"],
   ],
   [
-    "cancelled is not said when a dot may be on its way",
-    "too late and unknown are told apart",
+    "cancel answers unknown while a dot may be on its way",
+    "cancel answers too_late after an end, unknown while a dot may come",
     [manage, 'maySend ? "unknown" : "cancelled"', 'maySend ? "cancelled" : "cancelled"'],
   ],
   [
-    "a purge leaves what is undecided",
-    "a purge never takes what is undecided",
+    "a purge leaves undecided deliveries",
+    "a purge never removes undecided deliveries, nor keys before their time",
     [manage, "(d.finished_at is null", "(false"],
   ],
   [
-    "a purge leaves what hooks have yet to hear of",
-    "a purge leaves a message until hooks",
+    "a purge leaves messages with waiting events",
+    "a purge leaves a message until its events are acknowledged",
     [manage, "where e.due_at is not null and", "where false and"],
   ],
 ];
