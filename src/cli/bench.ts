@@ -1,4 +1,4 @@
-/** `postbag bench`: measures this disk and says which commit mode and limits suit it. */
+/** `postbag bench`: measures this disk and advises a commit mode and limits. */
 import { Command, InvalidArgumentError } from "commander";
 import type { BenchReport } from "../app/commands/bench/bench.ts";
 import { flagOf } from "../app/index.ts";

@@ -1,4 +1,4 @@
-/** `postbag config`: shows the effective settings, each with where its value came from. */
+/** `postbag config`: shows the effective settings, each with the origin of its value. */
 import { Command } from "commander";
 import {
   defaultTextOf,
@@ -11,8 +11,8 @@ import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
 export function configCommand(): Command {
   const command = new Command("config")
-    .description("show the settings and where each comes from")
-    .option("--check", "say only whether everything is in order")
+    .description("show the settings and the origin of each")
+    .option("--check", "only report whether the settings are valid")
     .option("--json", "print JSON, in the form of a configuration file")
     .action((options: Record<string, unknown>) => {
       const loaded = settingsOf(options);

@@ -1,4 +1,4 @@
-/** `postbag deliver`: a pipe into a Maildir, for mail systems that hand each message to a program. */
+/** `postbag deliver`: a pipe into a Maildir, for mail systems that start a program for each message. */
 import { Command } from "commander";
 import { AppError } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
@@ -6,11 +6,11 @@ import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 export function deliverCommand(): Command {
   const command = new Command("deliver")
     .description("deliver a message from standard input")
-    .option("--to <ADDRESS>", "the recipient, whose mailbox is found like the server does")
-    .option("--maildir <DIR>", "the Maildir to deliver into, whoever the recipient is")
-    .option("--from <ADDRESS>", "the reverse-path, for the Return-Path field (<> for none)")
-    .option("--create", "with --maildir, create the Maildir when it is not there")
-    .option("--verbose", "print the file name the message got")
+    .option("--to <ADDRESS>", "recipient; its mailbox is found as the server finds it")
+    .option("--maildir <DIR>", "Maildir to deliver into, for any recipient")
+    .option("--from <ADDRESS>", "reverse-path, for the Return-Path field (default: <>)")
+    .option("--create", "with --maildir, create the Maildir if it is missing")
+    .option("--verbose", "print the Maildir and the file name of the message")
     .action(deliver);
   return addSettingFlags(command, [
     "data",

@@ -1,4 +1,4 @@
-/** `postbag doctor`: examines this machine and says what to do about what it finds. */
+/** `postbag doctor`: examines this machine and shows how to correct each fault. */
 import { Command } from "commander";
 import type { Check } from "../app/doctor/check.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
@@ -8,7 +8,7 @@ const marks = { good: "ok", warning: "warning", bad: "BAD" } as const;
 
 export function doctorCommand(): Command {
   const command = new Command("doctor")
-    .description("examine this machine and say what to do about faults")
+    .description("examine this machine and show how to correct faults")
     .option("--json", "print JSON")
     .action(async (options: Record<string, unknown>) => {
       const { examine } = await import("../app/doctor/doctor.ts");

@@ -1,4 +1,4 @@
-/** `postbag recover`: publishes what the journal owes without starting a server. */
+/** `postbag recover`: publishes the mail of the journal without a server. */
 import { Command } from "commander";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { exitCodes } from "./sysexits.ts";
@@ -11,9 +11,9 @@ const codes = {
 
 export function recoverCommand(): Command {
   const command = new Command("recover")
-    .description("publish what the journal owes while no server runs")
-    .option("--dry-run", "only say what would be done")
-    .option("--accept-damage", "then put the segments of a damaged journal aside")
+    .description("publish the mail of the journal while no server runs")
+    .option("--dry-run", "only show what would be done")
+    .option("--accept-damage", "afterwards move the segments of a damaged journal aside")
     .action(async (options: Record<string, unknown>) => {
       const { recoverJournal } = await import("../app/commands/recover.ts");
       const { lines, state } = await recoverJournal({

@@ -1,4 +1,4 @@
-/** `postbag send`: a message into the outbox, from a person, a script or a program's pipe. */
+/** `postbag send`: enqueues a message of a person, a script or a program's pipe. */
 import { Command } from "commander";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 
@@ -8,10 +8,10 @@ export function sendCommand(): Command {
   const command = new Command("send")
     .summary("send a message, with its text from standard input")
     .description("send a message, with its text from standard input; prints its id")
-    .option("--from <ADDRESS>", "who sends it")
-    .option("--to <ADDRESS>", "who gets it; may be given several times", collect)
-    .option("--subject <TEXT>", "what it is about")
-    .option("--raw", "take a whole message, header and all, from standard input")
+    .option("--from <ADDRESS>", "sender")
+    .option("--to <ADDRESS>", "recipient; may be given several times", collect)
+    .option("--subject <TEXT>", "subject")
+    .option("--raw", "read a whole message with its header from standard input")
     .option("--idempotency-key <KEY>", "send at most one message under this key")
     .option("--json", "print JSON")
     .action(send);

@@ -1,8 +1,8 @@
 /**
- * `postbag serve`: runs the server until it is told to stop.
+ * `postbag serve`: runs the server until a signal stops it.
  *
- * SIGTERM and SIGINT end it in order: no new mail, everything taken is answered, exit 0. When a second
- * one ends it at once, the message being committed is either durable or was never acknowledged.
+ * SIGTERM and SIGINT stop it in order: no new mail, every accepted message is answered, exit 0. A second
+ * signal ends it at once; a message being committed then is either durable or was never acknowledged.
  */
 import { relative } from "node:path";
 import { Command } from "commander";

@@ -1,4 +1,7 @@
-/** The flags of a command, made from the table of settings. */
+/**
+ * The flags of a command, made from the table of settings. A command with many flags shows only the
+ * everyday ones in `--help`; `--help all` shows them all.
+ */
 import { type Command, Option } from "commander";
 import {
   defaultTextOf,
@@ -12,30 +15,62 @@ import {
 } from "../app/index.ts";
 
 const titles: Readonly<Record<SettingGroup, string>> = {
-  everyday: "Options:",
-  server: "More about the server:",
-  outbound: "Mail out:",
+  server: "Server:",
+  outbound: "Outbound mail:",
   limits: "Limits:",
   commit: "Group commit:",
 };
+
+/** A command with more settings than this hides those that are not for every day. */
+const maxShown = 12;
 
 /** Adds a flag for each of the settings, under the title of its group, and `--config`. */
 export function addSettingFlags(
   command: Command,
   names: readonly SettingName[] = settingNames,
 ): Command {
+  const hidden = names.length > maxShown ? names.filter((name) => !settingOf(name).isEveryday) : [];
   for (const name of names) {
-    const { kind, doc, group, default: value } = settingOf(name);
-    const isList = Array.isArray(value);
-    const text = isList ? doc : `${doc.replace(/\.$/, "")} (default: ${defaultTextOf(name)})`;
-    const option = new Option(`${flagOf(name)} <${kind.shape}>`, text).helpGroup(titles[group]);
-    // A repeated flag collects when its setting is a list.
-    if (isList) option.argParser((item, items) => [...((items as string[]) ?? []), item]);
-    command.addOption(option);
+    const option = flagFor(name).hideHelp(hidden.includes(name));
+    // The help of a command with few settings needs no groups.
+    command.addOption(names.length > maxShown ? option : option.helpGroup("Settings:"));
   }
-  return command.addOption(
-    new Option("--config <FILE>", "JSON file with settings by name").helpGroup(titles.everyday),
+  command.addOption(
+    new Option("--config <FILE>", "JSON file with settings by name").helpGroup(
+      names.length > maxShown ? titles.server : "Settings:",
+    ),
   );
+  if (hidden.length > 0) {
+    command.addHelpText("after", () =>
+      isEverythingShown(command)
+        ? ""
+        : `\n${hidden.length} more settings: postbag ${command.name()} --help all`,
+    );
+  }
+  return command;
+}
+
+/** Has `--help` show every flag. */
+export function showEveryFlag(command: Command): void {
+  for (const option of command.options) option.hidden = false;
+}
+
+function isEverythingShown(command: Command): boolean {
+  return command.options.every(({ hidden }) => !hidden);
+}
+
+function flagFor(name: SettingName): Option {
+  const { kind, doc, group, default: value } = settingOf(name);
+  const isList = Array.isArray(value);
+  const fallback = defaultTextOf(name);
+  const hint = isList || fallback === "none" ? "" : ` (default: ${fallback})`;
+  // In the help a text follows its flag, so it begins with a small letter, unless that is a name's.
+  const text = doc.replace(/\.$/, "").replace(/^[A-Z](?![A-Z])/, (first) => first.toLowerCase());
+  const option = new Option(`${flagOf(name)} <${kind.shape}>`, `${text}${hint}`);
+  option.helpGroup(titles[group]);
+  // A repeated flag collects when its setting is a list.
+  if (isList) option.argParser((item, items) => [...((items as string[]) ?? []), item]);
+  return option;
 }
 
 /** Loads the settings a command was given by its flags, the environment and the file. */

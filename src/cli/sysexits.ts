@@ -1,8 +1,8 @@
 /**
- * Exit codes, by sysexits.h: what a mail system that calls us reads instead of our words.
+ * Exit codes, by sysexits.h: a mail system that calls a command reads them instead of the error text.
  *
- * Postfix, Exim and Sendmail keep a message and try again on 75 and bounce it on every other code but
- * 0, so a fault of this machine is always 75 where a message is at stake.
+ * Postfix, Exim and Sendmail keep the message and try again on 75, and bounce it on every other code but
+ * 0. So every fault of this machine is 75 in a command that delivers or sends a message.
  */
 import type { AppErrorCode } from "../app/index.ts";
 
@@ -17,7 +17,6 @@ export const exitCodes = {
   software: 70,
   cannotCreate: 73,
   temporary: 75,
-  noPermission: 77,
   config: 78,
 } as const;
 

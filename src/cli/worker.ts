@@ -1,4 +1,4 @@
-/** `postbag worker`: sends what is in an outbox that several machines share, until it is told to stop. */
+/** `postbag worker`: sends the mail of an outbox that several machines share, until a signal stops it. */
 import { Command } from "commander";
 import { AppError, type SettingName } from "../app/index.ts";
 import { openCommandLog } from "./command-log.ts";
@@ -15,14 +15,14 @@ const flags: readonly SettingName[] = [
 
 export function workerCommand(): Command {
   const command = new Command("worker")
-    .description("send what is in a shared outbox, without a server")
+    .description("send the mail of a shared outbox, without a server")
     .action(work);
   return addSettingFlags(command, flags);
 }
 
 async function work(options: Record<string, unknown>): Promise<void> {
   const { settings, origins, warnings } = settingsOf(options);
-  // Capturing is what a first server does; a worker that does it takes mail away from those that send.
+  // A worker that captured by default would take mail from the workers that send it.
   if (origins.outbound === "default") {
     throw new AppError(
       "ERR_APP_USAGE",

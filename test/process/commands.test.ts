@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { settingNames } from "../../src/app/index.ts";
 import { sendMessage } from "./support/client.ts";
 import { filesIn, inParallel, run, serve, temporaryFolder } from "./support/postbag.ts";
 
@@ -237,14 +238,43 @@ test("doctor names what is wrong with what to do, and fails", async (t) => {
   assert.match(open.stdout, /^warning +Reachable from: .*lmtp\n +→ LMTP trusts/m);
 });
 
-test("help shows a newcomer the first few commands, and every setting with its default", async () => {
+test("the help lists the everyday commands first", async () => {
   const { stdout } = await run(["--help"]);
   assert.match(
     stdout,
     /^Everyday:\n +serve .*\n +send .*\n +mailbox .*\n +outbox .*\n +doctor .*\n\n/m,
   );
   assert.match(stdout, /^More:\n +deliver .*\n +worker .*\n +recover .*\n +bench .*\n +config /m);
-  const help = (await run(["serve", "--help"])).stdout;
-  assert.match(help, /--max-batch <N> +Messages in one flush \(default: 64\)/);
-  assert.match(help, /Limits:/);
+  assert.equal((await run(["help"])).stdout, stdout);
+});
+
+test("serve --help shows the everyday settings, serve --help all shows every one", async () => {
+  const flagsOf = (help: string) =>
+    [...help.matchAll(/^ {2}--([\w-]+) <.*$/gm)].map(([, flag]) => flag);
+  const everyday = await run(["serve", "--help"]);
+  assert.equal(everyday.code, 0);
+  assert.deepEqual(flagsOf(everyday.stdout), [
+    "data",
+    "domain",
+    "mailboxes",
+    "hostname",
+    "smtp",
+    "lmtp",
+    "http",
+    "log-level",
+    "config",
+    "outbound",
+    "relay",
+    "relay-password-file",
+    "store",
+    "max-message-bytes",
+  ]);
+  assert.match(everyday.stdout, /^\d+ more settings: postbag serve --help all$/m);
+  const all = await run(["serve", "--help", "all"]);
+  assert.equal(all.code, 0);
+  assert.equal(flagsOf(all.stdout).length, settingNames.length + 1);
+  assert.match(all.stdout, /--max-batch <N> +messages in one flush, at most \(default: 64\)/);
+  assert.doesNotMatch(all.stdout, /more settings/);
+  assert.equal((await run(["help", "all"])).stdout, all.stdout);
+  for (const line of all.stdout.split("\n")) assert.ok(line.length <= 100, line);
 });

@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { test } from "node:test";
-import { errorsMarkdown } from "../../scripts/error-codes.ts";
 import { flagOf, settingNames, variableOf } from "../../src/app/settings/table.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -163,10 +162,6 @@ test("every reason of /readyz in the guide is one of the program's", () => {
     )
     .filter((part) => !text.includes(part));
   assert.deepEqual(missing, []);
-});
-
-test("docs/reference/errors.md is what scripts/error-codes.ts prints", () => {
-  assert.equal(read("docs/reference/errors.md"), errorsMarkdown());
 });
 
 test("pages are short, and so are the cells of their tables", () => {

@@ -80,12 +80,6 @@ function onSmtpEvent(event: SmtpEvent, { log, metrics }: ObserverOptions): void 
   }
 }
 
-const answers = {
-  accepted: "message accepted",
-  deferred: "message deferred",
-  failed: "message refused",
-} as const;
-
 function onAnswered(
   event: Extract<SmtpEvent, { kind: "accepted" }>,
   log: Logger,
@@ -113,7 +107,9 @@ function onAnswered(
     refused: refused.length > 0 ? refused : undefined,
     answered: isAnswered ? undefined : false,
   };
-  log[refused.length === 0 ? "info" : "warn"](facts, answers[outcome]);
+  if (outcome === "failed") log.warn(facts, "message refused");
+  else if (outcome === "deferred") log.warn(facts, "message deferred");
+  else log[refused.length === 0 ? "info" : "warn"](facts, "message accepted");
 }
 
 /** The recipients that were not accepted, each with its reply. */

@@ -9,7 +9,7 @@ export type StoreAddress =
   | { readonly kind: "postgres"; readonly url: string };
 
 export const storeAddress: Kind<StoreAddress> = {
-  shape: "FILE|postgres://...",
+  shape: "FILE|URL",
   expected: "the path of a file for SQLite, or postgres://USER@HOST/DATABASE",
   read: (text, folder) => {
     if (/^postgres(?:ql)?:\/\//.test(text)) {
@@ -34,7 +34,7 @@ export interface RelayAddress {
 const defaultPorts = { "smtp:": 25, "smtps:": 465 } as const;
 
 export const relayAddress: Kind<RelayAddress> = {
-  shape: "smtp[s]://[USER@]HOST[:PORT]",
+  shape: "URL",
   expected: "smtp://HOST:PORT or smtps://HOST:PORT, with USER:PASSWORD@ where one is asked for",
   read: (text) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;

@@ -1,25 +1,29 @@
-/** What a setting is: a row of the table in settings-table.ts. */
+/** A row of the table of settings (table.ts). */
 import type { Kind } from "./kinds.ts";
 
-export interface Setting<T, Default extends T | undefined = T | undefined> {
+export interface Setting<T, Default extends T | undefined = T | undefined> extends SettingText {
+  readonly group: SettingGroup;
   readonly kind: Kind<T>;
   readonly default: Default;
-  /** What holds when the setting is not given and has no fixed default. */
-  readonly otherwise?: string;
-  /** One line, without the default. */
-  readonly doc: string;
-  readonly group: SettingGroup;
 }
 
-export type SettingGroup = "everyday" | "server" | "outbound" | "limits" | "commit";
+export interface SettingText {
+  /** One line, without the default. */
+  readonly doc: string;
+  /** What holds when the setting is not given and has no fixed default. */
+  readonly otherwise?: string;
+  /** Whether `--help` shows it; `--help all` shows every setting. @defaultValue false */
+  readonly isEveryday?: boolean;
+}
+
+export type SettingGroup = "server" | "outbound" | "limits" | "commit";
 
 /** Makes a row. */
 export function setting<T, const Default extends T | undefined>(
   group: SettingGroup,
   kind: Kind<T>,
   fallback: Default,
-  doc: string,
-  otherwise?: string,
+  text: SettingText,
 ): Setting<T, Default> {
-  return { kind, default: fallback, doc, group, ...(otherwise !== undefined && { otherwise }) };
+  return { group, kind, default: fallback, ...text };
 }

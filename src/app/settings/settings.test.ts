@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
-import { settingsMarkdown } from "./docs.ts";
 import { loadSettings } from "./settings.ts";
 import { flagOf, type SettingName, settingNames, settingOf, variableOf } from "./table.ts";
 
-const root = join(import.meta.dirname, "../../..");
 const load = (flags: Record<string, string | string[]>, environment: NodeJS.ProcessEnv = {}) =>
   loadSettings({ flags, environment, workingFolder: "/srv" });
 
@@ -122,14 +120,4 @@ test("names of flags and variables follow from the setting's and are never share
   assert.equal(flagOf("maxConnectionsPerIp"), "--max-connections-per-ip");
   assert.equal(variableOf("maxConnectionsPerIp"), "POSTBAG_MAX_CONNECTIONS_PER_IP");
   assert.equal(new Set(settingNames.map(flagOf)).size, settingNames.length);
-});
-
-test("docs/reference/settings.md holds the table of settings as it is", () => {
-  // The formatter lines the columns up; what counts is the cells.
-  const cells = (text: string) => text.replace(/ {2,}/g, " ").replace(/-{3,}/g, "---");
-  const docs = readFileSync(join(root, "docs/reference/settings.md"), "utf8");
-  assert.ok(
-    cells(docs).includes(cells(settingsMarkdown())),
-    "replace the table by what `node scripts/settings-table.ts` prints",
-  );
 });

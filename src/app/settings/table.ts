@@ -1,11 +1,10 @@
 /**
- * The one table of settings. The types, `--help`, `docs/reference/settings.md`, the environment names, the
- * keys of the configuration file and the error messages all come from it.
+ * The one table of settings. The types, `--help`, docs/reference/settings.md, the names of variables,
+ * the keys of the configuration file and the error messages all come from it.
  *
  * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
- * `maxBatch`. A default of `undefined` is worked out from the other settings; `otherwise` says how.
+ * `maxBatch`. A default of `undefined` follows from other settings; `otherwise` says how.
  */
-
 import {
   bytes,
   file,
@@ -25,184 +24,126 @@ import { type Setting, setting } from "./setting.ts";
 const loopback = (port: number) => ({ host: "127.0.0.1", port });
 
 export const settingsTable = {
-  data: setting("everyday", folder, "postbag-data", "Folder that holds everything Postbag keeps."),
-  domain: setting(
-    "everyday",
-    listOf(hostName),
-    [],
-    "Domain whose mail is accepted, beside localhost; may be given several times.",
-  ),
-  smtp: setting("everyday", listenAddress, loopback(2525), "Where SMTP listens."),
-  lmtp: setting("everyday", listenAddress, loopback(2424), "Where LMTP listens."),
-  http: setting("everyday", tcpAddress, loopback(8025), "Where status and health are served."),
-
-  mailboxes: setting(
-    "server",
-    oneOf("create", "existing"),
-    undefined,
-    "Whether mail for a new local address creates its mailbox or is refused.",
-    "create while only this machine can reach the listeners, else existing",
-  ),
-  hostname: setting(
-    "server",
-    hostName,
-    undefined,
-    "Name used in greetings and in Received fields.",
-    "the name of this machine",
-  ),
-  metrics: setting("server", tcpAddress, false, "A second address, for /metrics alone."),
-  accessTokenFile: setting(
-    "server",
-    file,
-    undefined,
-    "File with the token that opens / and /metrics when HTTP listens beyond this machine.",
-    "none, and they stay closed there",
-  ),
-  fileSystemCheck: setting(
-    "server",
-    oneOf("refuse", "warn"),
-    "refuse",
-    "What to do on a file system that cannot keep mail through a power cut.",
-  ),
-  minFreeBytes: setting(
-    "server",
-    bytes,
-    67_108_864,
-    "Free space below which /readyz says the disk is nearly full.",
-  ),
-  logLevel: setting(
-    "server",
-    oneOf("debug", "info", "warn", "error"),
-    "info",
-    "Least weight of the lines that are logged.",
-  ),
-  logFormat: setting(
-    "server",
-    oneOf("json", "text"),
-    undefined,
-    "How lines are logged, on standard error.",
-    "text on a terminal, else json",
-  ),
-  storedLineEndings: setting(
-    "server",
-    oneOf("lf", "crlf"),
-    "lf",
-    "Line endings of messages in the Maildirs.",
-  ),
-  bareNewlines: setting(
-    "server",
-    oneOf("reject", "normalise"),
-    undefined,
-    "What to do with a message that holds a bare CR or LF.",
-    "normalise for LMTP and on loopback, else reject",
-  ),
-  greetingDelayMs: setting(
-    "server",
-    milliseconds,
-    undefined,
-    "Pause before the SMTP greeting, which shows up impatient clients.",
-    "0 for LMTP and on loopback, else 100",
-  ),
+  data: setting("server", folder, "postbag-data", {
+    doc: "Folder for mail, journal and outbox.",
+    isEveryday: true,
+  }),
+  domain: setting("server", listOf(hostName), [], {
+    doc: "Domain whose mail is accepted, beside localhost; may be given several times.",
+    isEveryday: true,
+  }),
+  mailboxes: setting("server", oneOf("create", "existing"), undefined, {
+    doc: "Mail for a new local address: create its mailbox, or refuse it.",
+    otherwise: "create while only this machine can connect, else existing",
+    isEveryday: true,
+  }),
+  hostname: setting("server", hostName, undefined, {
+    doc: "Name in greetings and in Received fields.",
+    otherwise: "the name of this machine",
+    isEveryday: true,
+  }),
+  smtp: setting("server", listenAddress, loopback(2525), {
+    doc: "Address of the SMTP listener.",
+    isEveryday: true,
+  }),
+  lmtp: setting("server", listenAddress, loopback(2424), {
+    doc: "Address of the LMTP listener.",
+    isEveryday: true,
+  }),
+  http: setting("server", tcpAddress, loopback(8025), {
+    doc: "Address of the status page, /readyz and /metrics.",
+    isEveryday: true,
+  }),
+  metrics: setting("server", tcpAddress, false, { doc: "A second address, for /metrics alone." }),
+  accessTokenFile: setting("server", file, undefined, {
+    doc: "File with the token that opens / and /metrics to other machines.",
+    otherwise: "none, and they stay closed",
+  }),
+  fileSystemCheck: setting("server", oneOf("refuse", "warn"), "refuse", {
+    doc: "What to do on a file system that may lose mail in a power cut.",
+  }),
+  minFreeBytes: setting("server", bytes, 67_108_864, {
+    doc: "Free space below which /readyz reports a full disk.",
+  }),
+  logLevel: setting("server", oneOf("debug", "info", "warn", "error"), "info", {
+    doc: "Lowest level of log lines.",
+    isEveryday: true,
+  }),
+  logFormat: setting("server", oneOf("json", "text"), undefined, {
+    doc: "Format of log lines, on standard error.",
+    otherwise: "text on a terminal, else json",
+  }),
+  storedLineEndings: setting("server", oneOf("lf", "crlf"), "lf", {
+    doc: "Line endings of messages in the Maildirs.",
+  }),
+  bareNewlines: setting("server", oneOf("reject", "normalise"), undefined, {
+    doc: "What to do with a message that has a bare CR or LF.",
+    otherwise: "normalise for LMTP and on loopback, else reject",
+  }),
+  greetingDelayMs: setting("server", milliseconds, undefined, {
+    doc: "Pause before the SMTP greeting; it exposes clients that do not wait for it.",
+    otherwise: "0 for LMTP and on loopback, else 100",
+  }),
 
   ...outboundSettings,
 
-  maxMessageBytes: setting("limits", bytes, 52_428_800, "Largest message; past it 552 5.3.4."),
-  maxRecipients: setting(
-    "limits",
-    wholeNumber(1),
-    1_000,
-    "Recipients in one transaction; past it 452 4.5.3.",
-  ),
-  maxConnections: setting(
-    "limits",
-    wholeNumber(1),
-    1_000,
-    "Open sessions at each listener; past it 421 4.7.0.",
-  ),
-  maxConnectionsPerIp: setting(
-    "limits",
-    wholeNumber(1),
-    50,
-    "Open sessions from one address beyond this machine; past it 421 4.7.0.",
-  ),
-  commandTimeoutMs: setting(
-    "limits",
-    wholeNumber(1, "MS"),
-    300_000,
-    "Wait for the next command; past it 421 4.4.2.",
-  ),
-  dataTimeoutMs: setting(
-    "limits",
-    wholeNumber(1, "MS"),
-    600_000,
-    "Wait within a message; past it 421 4.4.2.",
-  ),
-  admissionTimeoutMs: setting(
-    "limits",
-    wholeNumber(1, "MS"),
-    5_000,
-    "Wait for room in the delivery queue; past it 452 4.3.1.",
-  ),
-  shutdownMs: setting(
-    "limits",
-    milliseconds,
-    10_000,
-    "Wait for open sessions when stopping; past it what is left is reported.",
-  ),
+  maxMessageBytes: setting("limits", bytes, 52_428_800, {
+    doc: "Size of a message; a larger one gets 552 5.3.4.",
+    isEveryday: true,
+  }),
+  maxRecipients: setting("limits", wholeNumber(1), 1_000, {
+    doc: "Recipients in one transaction; further ones get 452 4.5.3.",
+  }),
+  maxConnections: setting("limits", wholeNumber(1), 1_000, {
+    doc: "Open sessions at each listener; further ones get 421 4.7.0.",
+  }),
+  maxConnectionsPerIp: setting("limits", wholeNumber(1), 50, {
+    doc: "Open sessions from one address of another machine; further ones get 421 4.7.0.",
+  }),
+  commandTimeoutMs: setting("limits", wholeNumber(1, "MS"), 300_000, {
+    doc: "Wait for the next command; then 421 4.4.2.",
+  }),
+  dataTimeoutMs: setting("limits", wholeNumber(1, "MS"), 600_000, {
+    doc: "Wait within a message; then 421 4.4.2.",
+  }),
+  admissionTimeoutMs: setting("limits", wholeNumber(1, "MS"), 5_000, {
+    doc: "Wait for room in the delivery queue; then 452 4.3.1.",
+  }),
+  shutdownMs: setting("limits", milliseconds, 10_000, {
+    doc: "Wait for open sessions when stopping; then they are cut off, and the log counts them.",
+  }),
 
-  commit: setting(
-    "commit",
-    oneOf("journal", "synced"),
-    "journal",
-    "What a batch is made durable by: one write to a journal, or flushing every mailbox.",
-  ),
-  journal: setting(
-    "commit",
-    folder,
-    undefined,
-    "Folder of the journal, on a disk of its own if there is one.",
-    "journal in the data folder",
-  ),
-  publishWithinMs: setting(
-    "commit",
-    milliseconds,
-    250,
-    "Longest time from durable in the journal to visible in the mailbox, under load.",
-  ),
-  maxBacklogBytes: setting(
-    "commit",
-    bytes,
-    67_108_864,
-    "Mail durable and not yet visible; past it new mail waits, then gets 452 4.3.1.",
-  ),
-  journalSegmentBytes: setting(
-    "commit",
-    segmentBytes,
-    33_554_432,
-    "Size of one segment of the journal.",
-  ),
-  journalSegments: setting("commit", wholeNumber(3), 8, "Most segments of the journal."),
-  maxBatch: setting("commit", wholeNumber(1), 64, "Messages in one flush."),
-  maxWaitMs: setting(
-    "commit",
-    milliseconds,
-    0,
-    "Longest wait of a message for company before its flush.",
-  ),
-  maxConcurrentFlushes: setting("commit", wholeNumber(1), 2, "Flushes under way at once."),
-  maxPending: setting(
-    "commit",
-    wholeNumber(1),
-    undefined,
-    "Deliveries waiting or in flight.",
-    "16 times maxBatch",
-  ),
-  maxPendingBytes: setting(
-    "commit",
-    bytes,
-    67_108_864,
-    "Bytes of deliveries waiting or in flight.",
-  ),
+  commit: setting("commit", oneOf("journal", "synced"), "journal", {
+    doc: "How a batch becomes durable: by one write to a journal, or by a flush of every mailbox.",
+  }),
+  journal: setting("commit", folder, undefined, {
+    doc: "Folder of the journal, on a disk of its own if there is one.",
+    otherwise: "journal in the data folder",
+  }),
+  publishWithinMs: setting("commit", milliseconds, 250, {
+    doc: "Longest time from durable in the journal to visible in the mailbox, under load.",
+  }),
+  maxBacklogBytes: setting("commit", bytes, 67_108_864, {
+    doc: "Mail durable and not yet visible; beyond it new mail waits, then gets 452 4.3.1.",
+  }),
+  journalSegmentBytes: setting("commit", segmentBytes, 33_554_432, {
+    doc: "Size of one segment of the journal.",
+  }),
+  journalSegments: setting("commit", wholeNumber(3), 8, {
+    doc: "Segments of the journal, at most.",
+  }),
+  maxBatch: setting("commit", wholeNumber(1), 64, { doc: "Messages in one flush, at most." }),
+  maxWaitMs: setting("commit", milliseconds, 0, {
+    doc: "Longest wait of a message for others to share its flush.",
+  }),
+  maxConcurrentFlushes: setting("commit", wholeNumber(1), 2, { doc: "Flushes at a time." }),
+  maxPending: setting("commit", wholeNumber(1), undefined, {
+    doc: "Deliveries waiting or in flight, at most.",
+    otherwise: "16 times maxBatch",
+  }),
+  maxPendingBytes: setting("commit", bytes, 67_108_864, {
+    doc: "Bytes of deliveries waiting or in flight, at most.",
+  }),
 } as const;
 
 export type { Setting, SettingGroup } from "./setting.ts";
