@@ -1,6 +1,6 @@
 /** The mail that the outbox benches carry: ready-made, all ASCII, no two alike. */
 import { createHash } from "node:crypto";
-import type { Message } from "../../src/mail/index.ts";
+import { type Message, messageFromBytes } from "../../src/mail/index.ts";
 import { type NewMessage, uuidv7 } from "../../src/outbox/index.ts";
 
 /** As a job queue keeps it: plain data. */
@@ -61,11 +61,5 @@ export function newMessage({ key, from, to, raw }: BenchMail, withKey: boolean):
 /** The same as a sender takes it. */
 export function messageOf(raw: string): Message {
   const bytes = Buffer.from(raw, "latin1");
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  return messageFromBytes(bytes);
 }

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Envelope, Message, RecipientOutcome } from "../mail/index.ts";
+import {
+  type Envelope,
+  type Message,
+  messageFromBytes,
+  type RecipientOutcome,
+} from "../mail/index.ts";
 import { type Delivery, MaildirError } from "../maildir/index.ts";
 import { DeliveryExecutor, type Disk, type LocalDeliveryEvent, localDelivery } from "./index.ts";
 
@@ -8,13 +13,7 @@ const signal = new AbortController().signal;
 
 function messageOf(text: string): Message {
   const bytes = new TextEncoder().encode(text);
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  return messageFromBytes(bytes);
 }
 
 /** A disk that keeps deliveries in a list and fails the mailboxes it is told to fail. */

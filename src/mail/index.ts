@@ -12,8 +12,10 @@ export type {
   StoredCopy,
 } from "./contract.ts";
 export { MessageIntake, type MessageIntakeOptions } from "./intake.ts";
+export { withCrlf } from "./line-endings.ts";
 export { addressToMailbox, type MailboxLookup } from "./mailbox.ts";
 export { MemoryBudget } from "./memory-budget.ts";
+export { messageFromBytes } from "./message.ts";
 export {
   delivered,
   formatReply,

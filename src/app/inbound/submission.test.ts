@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Envelope, Message, RecipientOutcome } from "../../mail/index.ts";
+import {
+  type Envelope,
+  type Message,
+  messageFromBytes,
+  type RecipientOutcome,
+} from "../../mail/index.ts";
 import { type Outbox, OutboxError } from "../../outbox/index.ts";
 import type { SessionInfo } from "../../smtp/index.ts";
 import { mayRelay, mixedDelivery, submission, takesMailForOthers } from "./submission.ts";
@@ -10,13 +15,7 @@ const taken: RecipientOutcome = { kind: "delivered", reply: reply(250, "Saved") 
 const queued: RecipientOutcome = { kind: "delivered", reply: reply(250, "queued") };
 const fault: RecipientOutcome = { kind: "deferred", reply: reply(451), scope: "recipient" };
 const refusal: RecipientOutcome = { kind: "failed", reply: reply(550), scope: "recipient" };
-const message: Message = {
-  size: 1,
-  bytes: async () => Buffer.from("x"),
-  async *stream() {
-    yield Buffer.from("x");
-  },
-};
+const message: Message = messageFromBytes(Buffer.from("x"));
 const options = { signal: new AbortController().signal };
 
 /** Delivers to addresses whose local part says what becomes of them; tells what was asked for. */

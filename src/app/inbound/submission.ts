@@ -17,6 +17,7 @@ import {
   type Reply,
   refused,
   reply,
+  withCrlf,
 } from "../../mail/index.ts";
 import { type Outbox, OutboxError } from "../../outbox/index.ts";
 import type { SessionInfo } from "../../smtp/index.ts";
@@ -49,9 +50,6 @@ export interface Submission {
 
 const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, try again later");
 const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
-
-const CR = 13;
-const LF = 10;
 
 /** Octets of spooled messages on their way into the outbox at once; one that is larger goes alone. */
 const maxMemoryBytes = 16 * 1024 * 1024;
@@ -171,28 +169,8 @@ export function mixedDelivery(ways: {
 async function asSent(message: Message): Promise<Uint8Array> {
   const stored = await message.bytes();
   if (message.file === undefined) return stored; // Small: the outbox does so.
-  const sent = withCrlf(Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength));
-  if (sent !== undefined) letGo(stored);
-  return sent ?? stored;
-}
-
-/** A copy of exact size; `undefined` when there is nothing to change. */
-function withCrlf(stored: Buffer): Uint8Array | undefined {
-  const isBare = (lf: number) => stored[lf - 1] !== CR;
-  let count = 0;
-  for (let lf = stored.indexOf(LF); lf >= 0; lf = stored.indexOf(LF, lf + 1)) {
-    if (isBare(lf)) count += 1;
-  }
-  if (count === 0) return undefined;
-  const sent = Buffer.allocUnsafeSlow(stored.length + count);
-  let from = 0;
-  let at = 0;
-  for (let lf = stored.indexOf(LF); lf >= 0; lf = stored.indexOf(LF, lf + 1)) {
-    at += stored.copy(sent, at, from, lf);
-    if (isBare(lf)) sent[at++] = CR;
-    from = lf;
-  }
-  stored.copy(sent, at, from);
+  const sent = withCrlf(stored);
+  if (sent !== stored) letGo(stored);
   return sent;
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import type { Deliver } from "../../mail/index.ts";
+import { type Deliver, messageFromBytes } from "../../mail/index.ts";
 import { checkOutbound } from "../doctor/outbound-check.ts";
 import { loadSettings } from "../settings/settings.ts";
 import { openSenders, targetOf } from "./senders.ts";
@@ -73,13 +73,7 @@ test("mail for a domain of ours goes into its mailbox with the line endings of t
     local,
   });
   const bytes = Buffer.from("Subject: x\r\n\r\nx\r\n");
-  const message = {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  const message = messageFromBytes(bytes);
   const envelope = { reversePath: "", recipients: ["you@example.org"] };
   await senders.senderOf("example.org")(envelope, message, {
     signal: new AbortController().signal,

@@ -4,7 +4,12 @@
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
-import { type Deliver, type Message, MessageIntake, normaliseDomain } from "../../mail/index.ts";
+import {
+  type Deliver,
+  MessageIntake,
+  messageFromBytes,
+  normaliseDomain,
+} from "../../mail/index.ts";
 import { captureMail } from "../../outbox/index.ts";
 import {
   type ClientOptions,
@@ -120,16 +125,6 @@ function inStoredForm(local: Deliver, lineEndings: "lf" | "crlf"): Deliver {
     const intake = new MessageIntake({ lineEndings, bareNewlines: "normalise" });
     const bytes = Buffer.concat([intake.push(await message.bytes()), intake.end()]);
     await beforeCommit?.();
-    return local(envelope, messageOf(bytes), options);
-  };
-}
-
-function messageOf(bytes: Uint8Array): Message {
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
+    return local(envelope, messageFromBytes(bytes), options);
   };
 }

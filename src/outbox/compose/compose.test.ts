@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import parseAddresses from "nodemailer/lib/addressparser";
 import { type ComposedMail, compose, type MailContent, readAddresses } from "./compose.ts";
-import { canonicalCrlf, editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
+import { editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
 
 const identity = { id: "id-1", date: new Date("2026-01-02T03:04:05Z") };
 const textOf = ({ bytes }: ComposedMail) => Buffer.from(bytes).toString();
@@ -131,18 +131,6 @@ test("a plain address is read as nodemailer's parser reads it", () => {
       assert.deepEqual(addresses(readAddresses(value)), addresses(parseAddresses(text.trim())));
     }),
     { numRuns: 2_000 },
-  );
-});
-
-test("any bytes come out with CRLF only, and nothing else changed", () => {
-  fc.assert(
-    fc.property(fc.array(fc.constantFrom(0, 10, 13, 65, 200)), (octets) => {
-      const out = Buffer.from(canonicalCrlf(Buffer.from(octets))).toString("latin1");
-      assert.doesNotMatch(out, /(?<!\r)\n|\r(?!\n)/);
-      const plain = (text: string) => text.replace(/\r\n|\r|\n/g, "\n");
-      assert.equal(plain(out), plain(Buffer.from(octets).toString("latin1")));
-      assert.deepEqual(canonicalCrlf(Buffer.from(out, "latin1")), Buffer.from(out, "latin1"));
-    }),
   );
 });
 

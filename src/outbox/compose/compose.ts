@@ -10,10 +10,10 @@
 import type { SendMailOptions } from "nodemailer";
 import parseAddresses from "nodemailer/lib/addressparser";
 import MailComposer from "nodemailer/lib/mail-composer";
-import { type Address, addressParts, dateTime } from "../../mail/index.ts";
+import { type Address, addressParts, dateTime, withCrlf } from "../../mail/index.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { RecipientKind } from "../model/rows.ts";
-import { canonicalCrlf, editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
+import { editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
 
 /** Fields of a mail, as nodemailer names them: `from`, `to`, `subject`, `text`, `html`, `attachments`… */
 export type MailFields = Omit<SendMailOptions, "raw" | "dkim" | "envelope">;
@@ -77,7 +77,7 @@ async function composeFields(
   node.setHeader("Message-ID", messageIdHeader);
   let bytes: Uint8Array;
   try {
-    bytes = canonicalCrlf(await node.build());
+    bytes = withCrlf(await node.build());
   } catch (cause) {
     throw new OutboxError("ERR_OUTBOX_MAIL", "The mail could not be composed.", { cause });
   }
@@ -89,7 +89,7 @@ function composeRaw(
   { raw, envelope }: RawMail & { envelope?: MailEnvelope },
   { id, date }: { id: string; date: Date },
 ): ComposedMail {
-  const given = canonicalCrlf(typeof raw === "string" ? Buffer.from(raw) : raw);
+  const given = withCrlf(typeof raw === "string" ? Buffer.from(raw) : raw);
   const fields = headerFields(given);
   const fieldOf = (name: string) => fields.find((field) => field.name === name)?.value;
   const addresses = addressesIn(fields);

@@ -1,31 +1,9 @@
 /**
- * The bytes of a message before they are stored: canonical line endings, and the few header fields
+ * The bytes of a message before they are stored: the few header fields
  * that must be there, must not be there, or must change. Nothing else of a message is touched.
  *
  * @see RFC 5322 §2.1 (lines), §3.6 (fields); RFC 5321 §2.3.8 (CRLF only).
  */
-const CR = 13;
-const LF = 10;
-
-/** Returns the bytes with every line ending as CRLF; the same object if they are already. */
-export function canonicalCrlf(bytes: Uint8Array): Uint8Array {
-  const buffer = asBuffer(bytes);
-  if (isCanonical(buffer)) return bytes;
-  const text = buffer.toString("latin1").replace(/\r\n|\r|\n/g, "\r\n");
-  return Buffer.from(text, "latin1");
-}
-
-function isCanonical(buffer: Buffer): boolean {
-  let at = 0;
-  for (;;) {
-    const lf = buffer.indexOf(LF, at);
-    const cr = buffer.indexOf(CR, at);
-    if (lf === -1) return cr === -1;
-    if (cr === -1 || cr !== lf - 1) return false;
-    at = lf + 1;
-  }
-}
-
 /** A field of the header: where it stands and what it says. */
 export interface HeaderField {
   /** Lower-case. */

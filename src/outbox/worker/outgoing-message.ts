@@ -1,5 +1,5 @@
 /** The message of a leased delivery, in the form a sender takes. */
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 
 /**
  * Wraps bytes. A redrive may have asked for another Message-ID, which replaces the one in the
@@ -7,13 +7,7 @@ import type { Message } from "../../mail/index.ts";
  */
 export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Message {
   const sent = messageIdHeader === undefined ? bytes : withMessageId(bytes, messageIdHeader);
-  return {
-    size: sent.length,
-    bytes: async () => sent,
-    async *stream() {
-      yield sent;
-    },
-  };
+  return messageFromBytes(sent);
 }
 
 /** Replaces the Message-ID field (RFC 5322 §3.6.4) in the header, folded or not. */

@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import { startSmtpSink } from "../../../test/support/smtp-sink.ts";
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 import { type DirectClientOptions, directClient } from "./direct.ts";
 import { relayClient } from "./relay.ts";
 
@@ -16,13 +16,7 @@ const signal = new AbortController().signal;
 const envelope = (...recipients: string[]) => ({ reversePath: "a@here.example", recipients });
 
 function messageOf(bytes: Uint8Array): Message {
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  return messageFromBytes(bytes);
 }
 
 const small = messageOf(Buffer.from("Subject: x\r\n\r\nhello\r\n"));

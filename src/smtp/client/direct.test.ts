@@ -3,18 +3,12 @@ import { generateKeyPairSync } from "node:crypto";
 import { type TestContext, test } from "node:test";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 import { type DirectClientOptions, directClient } from "./direct.ts";
 import type { MailResolver } from "./mx.ts";
 
 const bytes = Buffer.from("Subject: x\r\n\r\nhello\r\n");
-const message: Message = {
-  size: bytes.length,
-  bytes: async () => bytes,
-  async *stream() {
-    yield bytes;
-  },
-};
+const message: Message = messageFromBytes(bytes);
 const signal = new AbortController().signal;
 const fault = (code: string) => Object.assign(new Error(code), { code });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 import { startSigner } from "./dkim.ts";
 
 const pair = () =>
@@ -14,13 +14,7 @@ const pair = () =>
 
 function messageOf(text: string): Message {
   const bytes = Buffer.from(text, "latin1");
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  return messageFromBytes(bytes);
 }
 
 const text =

@@ -7,7 +7,7 @@
  *
  * @see RFC 6376
  */
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 import { ThreadClient, type ThreadProtocol, threadEntry } from "../../system/index.ts";
 import { SmtpError } from "../errors.ts";
 
@@ -55,11 +55,5 @@ export function startSigner(key: DkimKey): Signer {
 
 function withField(field: string, bytes: Uint8Array): Message {
   const signed = Buffer.concat([Buffer.from(`${field}\r\n`, "latin1"), bytes]);
-  return {
-    size: signed.length,
-    bytes: async () => signed,
-    async *stream() {
-      yield signed;
-    },
-  };
+  return messageFromBytes(signed);
 }

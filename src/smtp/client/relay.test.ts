@@ -1,20 +1,14 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
-import type { Envelope, Message } from "../../mail/index.ts";
+import { type Envelope, type Message, messageFromBytes } from "../../mail/index.ts";
 import { type RelayClientOptions, relayClient } from "./relay.ts";
 
 const text = "From: a@here.example\r\nSubject: x\r\n\r\n.leading dot\r\nlast\r\n";
 
 function messageOf(content: string): Message {
   const bytes = Buffer.from(content, "latin1");
-  return {
-    size: bytes.length,
-    bytes: async () => bytes,
-    async *stream() {
-      yield bytes;
-    },
-  };
+  return messageFromBytes(bytes);
 }
 
 const to = (...recipients: string[]): Envelope => ({ reversePath: "a@here.example", recipients });

@@ -3,19 +3,13 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { certificateAuthority, whyNoCertificates } from "../../../test/support/certificates.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../../test/support/smtp-sink.ts";
-import type { Message } from "../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../mail/index.ts";
 import { directClient } from "./direct.ts";
 import { relayClient } from "./relay.ts";
 import type { SessionTarget } from "./target.ts";
 
 const bytes = Buffer.from("Subject: x\r\n\r\nhello\r\n");
-const message: Message = {
-  size: bytes.length,
-  bytes: async () => bytes,
-  async *stream() {
-    yield bytes;
-  },
-};
+const message: Message = messageFromBytes(bytes);
 const envelope = { reversePath: "a@here.example", recipients: ["b@x.example"] };
 const signal = new AbortController().signal;
 

@@ -9,7 +9,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Message } from "../../../mail/index.ts";
+import { type Message, messageFromBytes } from "../../../mail/index.ts";
 import { SmtpError } from "../../errors.ts";
 import type { SmtpLimits } from "../limits.ts";
 
@@ -122,14 +122,7 @@ export class IncomingMessage {
         stream: () => readPieces(file.path),
       };
     }
-    const whole = this.#takeAll();
-    return {
-      size,
-      bytes: async () => whole,
-      stream: async function* () {
-        yield whole;
-      },
-    };
+    return messageFromBytes(this.#takeAll());
   }
 
   /** Releases the memory and removes the spool file, if there is one. Called once. */
