@@ -52,7 +52,7 @@ const session = fc.array(word, { maxLength: 60 }).map((words) => words.join(""))
 const cuts = fc.array(fc.nat(200), { maxLength: 8 });
 
 for (const protocol of ["smtp", "lmtp"] as const) {
-  test(`${protocol}: no words in any pieces stop the server`, { timeout: 60_000 }, async () => {
+  test(`${protocol}: no input in any chunks stops the server`, { timeout: 60_000 }, async () => {
     await using running = await startTestServer({ protocol });
     const hello = protocol === "smtp" ? "EHLO c\r\n" : "LHLO c\r\n";
     await fc.assert(
@@ -86,7 +86,7 @@ const recipient = fc.constantFrom(
   "who@elsewhere.example",
 );
 
-test("LMTP gives one reply for each accepted RCPT, in order, whatever was repeated", {
+test("LMTP replies once to each accepted RCPT, in order, repeats included", {
   timeout: 60_000,
 }, async () => {
   await using running = await startTestServer({ protocol: "lmtp" });
@@ -128,7 +128,7 @@ const line = fc.constantFrom(
   "\xff\x80",
 );
 
-test("a message arrives as it was sent, dots and all, in whatever pieces", {
+test("a message arrives as it was sent, leading dots included, in any chunks", {
   timeout: 60_000,
 }, async () => {
   await using running = await startTestServer();

@@ -8,7 +8,7 @@ import { reactions, SimClock } from "../support/sim-clock.ts";
 const bob = "bob@example.com";
 const saved = delivered(reply(250, "2.0.0", "Saved"));
 
-test("a session beyond maxConnections is told 421 4.7.0, and a place that is free again is given", async () => {
+test("a session over maxConnections gets 421 4.7.0, after a disconnect one fits again", async () => {
   await using running = await startTestServer({ limits: { maxConnections: 2 } });
   const [first, second] = [running.connect(), running.connect()];
   assert.match(await first.reply(), /^220 /);
@@ -22,14 +22,14 @@ test("a session beyond maxConnections is told 421 4.7.0, and a place that is fre
   assert.match(await running.connect().reply(), /^220 /);
 });
 
-test("maxConnectionsPerIp does not hold for loopback", async () => {
+test("maxConnectionsPerIp does not apply to loopback", async () => {
   await using running = await startTestServer({ limits: { maxConnectionsPerIp: 1 } });
   const clients = [running.connect(), running.connect(), running.connect()];
   for (const client of clients) assert.match(await client.reply(), /^220 /);
   assert.equal(running.server.stats().connections, 3);
 });
 
-test("a message of maxMessageBytes is taken; one octet more is refused 552 5.3.4 and not kept", async () => {
+test("a message of maxMessageBytes is accepted, one byte more gets 552 5.3.4", async () => {
   await using running = await startTestServer({ limits: { maxMessageBytes: 5_000_000 } });
   const client = running.connect();
   for (const [octets, answer] of [
@@ -49,7 +49,7 @@ test("a message of maxMessageBytes is taken; one octet more is refused 552 5.3.4
   );
 });
 
-test("an oversized message is read to its end without being gathered", async () => {
+test("an oversized message is read to its end without being held in memory", async () => {
   await using running = await startTestServer({
     limits: { maxMessageBytes: 1_000, maxMemoryMessageBytes: 100_000 },
   });
@@ -62,7 +62,7 @@ test("an oversized message is read to its end without being gathered", async () 
   assert.equal(running.server.stats().memoryBytes, 0);
 });
 
-test("maxRecipients counts accepted recipients, and the transaction goes on", async () => {
+test("maxRecipients counts accepted recipients, and the transaction continues", async () => {
   await using running = await startTestServer({ limits: { maxRecipients: 1 } });
   const client = running.connect();
   await client.reply();
@@ -100,7 +100,7 @@ async function assertTimedOut(client: Client): Promise<void> {
   assert.equal(await client.line(), undefined);
 }
 
-test("a client that says nothing for commandTimeoutMs is told 421 4.4.2", async () => {
+test("a client without a command for commandTimeoutMs gets 421 4.4.2", async () => {
   await using running = await timedServer();
   const client = running.connect();
   await client.reply();
@@ -113,7 +113,7 @@ test("a client that says nothing for commandTimeoutMs is told 421 4.4.2", async 
   assert.equal((await running.event("limit")).limit, "commandTimeoutMs");
 });
 
-test("octets without a line do not prolong the wait for a command", async () => {
+test("bytes without a line end do not extend the command timeout", async () => {
   await using running = await timedServer();
   const client = running.connect();
   await client.reply();
@@ -126,7 +126,7 @@ test("octets without a line do not prolong the wait for a command", async () => 
   await assertTimedOut(client);
 });
 
-test("a message that has not ended dataTimeoutMs after 354 is cut off, however its octets trickle", async () => {
+test("a message not ended dataTimeoutMs after 354 is cut off, also while bytes arrive", async () => {
   await using running = await timedServer();
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
@@ -141,7 +141,7 @@ test("a message that has not ended dataTimeoutMs after 354 is cut off, however i
   assert.deepEqual(running.deliveries, []);
 });
 
-test("while the server is busy with a message no time runs against the client", async () => {
+test("no timeout runs while a message is delivered", async () => {
   const called = Promise.withResolvers<void>();
   const done = Promise.withResolvers<void>();
   await using running = await timedServer({
@@ -168,7 +168,7 @@ for (const [what, answer] of [
   ["rejects", () => Promise.reject(new Error("queue is full"))],
   ["defers", () => [refused(reply(451, "4.2.0", "Later"))]],
 ] as const) {
-  test(`when deliver ${what} after admissionTimeoutMs, the reply is 452 4.3.1`, async () => {
+  test(`if deliver ${what} after admissionTimeoutMs the reply is 452 4.3.1`, async () => {
     await using running = await timedServer({
       deliver: async (_envelope, _message, { signal }) => {
         await new Promise((resolve) => {
@@ -191,7 +191,7 @@ for (const [what, answer] of [
   });
 }
 
-test("what was delivered in spite of the abort is answered with the truth", async () => {
+test("a message delivered in spite of the abort gets its 250", async () => {
   await using running = await timedServer({
     deliver: async (_envelope, _message, { signal }) => {
       await new Promise((resolve) => {
@@ -208,7 +208,7 @@ test("what was delivered in spite of the abort is answered with the truth", asyn
   assert.match(await client.reply(), /^250 /);
 });
 
-test("who talks before a greeting that is held back is told 421 4.7.0", async () => {
+test("a client that sends before a delayed greeting gets 421 4.7.0", async () => {
   await using running = await timedServer({ greetingDelayMs: 100 });
   const client = running.connect();
   client.send("EHLO c\r\n");
@@ -219,7 +219,7 @@ test("who talks before a greeting that is held back is told 421 4.7.0", async ()
   await running.event("disconnected");
 });
 
-test("a greeting that is held back comes after greetingDelayMs", async () => {
+test("a delayed greeting is sent after greetingDelayMs", async () => {
   await using running = await timedServer({ greetingDelayMs: 100 });
   const client = running.connect();
   await running.event("connected");

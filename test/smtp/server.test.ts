@@ -50,7 +50,7 @@ async function streamed(message: Message): Promise<Buffer> {
 
 const large = `${"0123456789abcde\r\n".repeat(20_000)}.\r\n`;
 
-test("a large message lies in a file that only its owner can read, until it is answered", async () => {
+test("a large message is in a file of mode 0600 until it is answered", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -80,7 +80,7 @@ test("a large message lies in a file that only its owner can read, until it is a
   await until(async () => (await readdir(running.spoolDirectory)).length === 0);
 });
 
-test("a small message is in memory, can be read again, and is let go", async () => {
+test("a small message is in memory, can be read twice, and is released", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -101,7 +101,7 @@ test("a small message is in memory, can be read again, and is let go", async () 
   assert.equal(running.server.stats().memoryBytes, 0);
 });
 
-test("when all messages together reach maxMemoryBytes, the next one goes to a file", async () => {
+test("past maxMemoryBytes of all messages the next one goes to a file", async () => {
   const messages: Message[] = [];
   const both = Promise.withResolvers<void>();
   await using running = await startTestServer({
@@ -127,7 +127,7 @@ test("when all messages together reach maxMemoryBytes, the next one goes to a fi
   assert.equal(running.server.stats().memoryBytes, 0);
 });
 
-test("a message announced as large goes to a file from its first octet", async () => {
+test("a message announced as large goes to a file from its first byte", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -139,7 +139,7 @@ test("a message announced as large goes to a file from its first octet", async (
   assert.match(await client.reply(), /^250 /);
 });
 
-test("spool files of a crash are removed at start, anything else is left alone", async () => {
+test("the start removes spool files of a crash and nothing else", async () => {
   await using folder = await temporaryFolder();
   await writeFile(join(folder.path, "incoming-1-abc-1"), "left behind");
   await writeFile(join(folder.path, "somebody's notes"), "keep");
@@ -148,7 +148,7 @@ test("spool files of a crash are removed at start, anything else is left alone",
   assert.equal(running.server.stats().connections, 0);
 });
 
-test("a spool that cannot be written is a fault of ours: 451, an event, and the session goes on", async () => {
+test("a spool that cannot be written gives 451 and an event, and the session continues", async () => {
   await using running = await startTestServer({ limits: { maxMemoryMessageBytes: 10 } });
   await rm(running.spoolDirectory, { recursive: true });
   const client = running.connect();
@@ -161,7 +161,7 @@ test("a spool that cannot be written is a fault of ours: 451, an event, and the 
   assert.match(await client.command("NOOP"), /^250 /);
 });
 
-test("a full spool is 452 4.3.1, and the next message is taken when there is room again", async (t) => {
+test("a full spool gives 452 4.3.1 until there is room again", async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs root to mount a small file system");
   await using folder = await temporaryFolder();
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", folder.path]);
@@ -185,7 +185,7 @@ test("a full spool is 452 4.3.1, and the next message is taken when there is roo
   }
 });
 
-test("a client that breaks off in the middle of a message leaves nothing behind", async () => {
+test("a client that disconnects during DATA leaves no spool file", async () => {
   await using running = await startTestServer({ limits: { maxMemoryMessageBytes: 10 } });
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
@@ -199,7 +199,7 @@ test("a client that breaks off in the middle of a message leaves nothing behind"
   assert.equal(running.server.stats().messages, 0);
 });
 
-test("a client that goes while its message is delivered aborts the wait, and the outcome is told", async () => {
+test("a client that disconnects during the delivery aborts the signal of deliver", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -216,7 +216,7 @@ test("a client that goes while its message is delivered aborts the wait, and the
   assert.match(await again.reply(), /^220 /);
 });
 
-test("a client that closes its side behind its last command still gets every reply", async () => {
+test("a client that closes its side after its last command gets every reply", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   client.send(`HELO c\nMAIL FROM:<>\nRCPT TO:<${bob}>\nDATA\nhi\r\n.\r\n`);
@@ -225,7 +225,7 @@ test("a client that closes its side behind its last command still gets every rep
   assert.equal(running.deliveries.length, 1);
 });
 
-test("a client that closed its side long before its message is stored still gets the reply", async () => {
+test("a client that closes its side before its message is stored gets the reply", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -238,7 +238,7 @@ test("a client that closed its side long before its message is stored still gets
   assert.deepEqual(await replies, ["250 2.0.0 Saved"]);
 });
 
-test("what came in one piece is answered in one piece", async () => {
+test("the replies to pipelined commands are sent in one write", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.reply();
@@ -249,13 +249,13 @@ test("what came in one piece is answered in one piece", async () => {
   assert.equal(pieces.length, 1);
 });
 
-test("the greeting waits for no timer", async (t) => {
+test("without greetingDelayMs the greeting needs no timer", async (t) => {
   await using running = await startTestServer();
   t.mock.timers.enable({ apis: ["setTimeout"] });
   assert.match(await running.connect().reply(), /^220 /);
 });
 
-test("a client that says goodbye is parted from at once", async () => {
+test("the connection closes at once after QUIT", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.reply();
@@ -264,7 +264,7 @@ test("a client that says goodbye is parted from at once", async () => {
   assert.equal(await client.line(), undefined);
 });
 
-test("what a client says behind its goodbye does not cost it the reply", async () => {
+test("input after QUIT does not cost the client its reply", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.reply();
@@ -273,7 +273,7 @@ test("what a client says behind its goodbye does not cost it the reply", async (
   assert.equal(await client.line(), undefined);
 });
 
-test("a client that is sent away and stays is cut off after five seconds", async () => {
+test("a client that stays after its last reply is cut off after five seconds", async () => {
   const clock = new SimClock();
   await using running = await startTestServer({ clock });
   const client = running.connect();
@@ -288,7 +288,7 @@ test("a client that is sent away and stays is cut off after five seconds", async
   await running.event("disconnected");
 });
 
-test("what a client says while its message is delivered is not read without end", async () => {
+test("input during a delivery is read only up to a limit", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -306,7 +306,7 @@ test("what a client says while its message is delivered is not read without end"
   assert.match(replies.at(-1) ?? "", /^221 /);
 });
 
-test("a client that reads no reply is not read either", async () => {
+test("the server stops reading a client that does not read its replies", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.reply();
@@ -319,7 +319,7 @@ test("a client that reads no reply is not read either", async () => {
   await running.event("disconnected");
 });
 
-test("a client that resets the connection, in a transaction or not, is nobody's fault", async () => {
+test("a connection reset by the client is no error event", async () => {
   await using running = await startTestServer();
   const disconnections = () => running.events.filter(({ kind }) => kind === "disconnected").length;
   for (const commands of [[], ["EHLO c", "MAIL FROM:<a@client.example>"]]) {
@@ -337,7 +337,7 @@ test("a client that resets the connection, in a transaction or not, is nobody's 
   );
 });
 
-test("deliver with too few outcomes is a fault of ours, never a promise", async () => {
+test("too few outcomes from deliver are answered 451", async () => {
   await using running = await startTestServer({ protocol: "lmtp", deliver: async () => [saved] });
   const client = running.connect();
   await client.begin("LHLO c", [bob, "alice@example.com"]);
@@ -348,7 +348,7 @@ test("deliver with too few outcomes is a fault of ours, never a promise", async 
   assert.equal((error as SmtpError).code, "ERR_SMTP_OUTCOME_COUNT");
 });
 
-test("a message that went through 51 hosts is refused 554 5.4.6", async () => {
+test("a message with 51 Received fields gets 554 5.4.6", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.begin("EHLO c", [bob]);
@@ -357,7 +357,7 @@ test("a message that went through 51 hosts is refused 554 5.4.6", async () => {
   assert.deepEqual(running.deliveries, []);
 });
 
-test("the accepted event tells envelope, size, outcomes and the reply", async () => {
+test("the accepted event has envelope, size, outcomes and reply", async () => {
   await using running = await startTestServer();
   const client = running.connect();
   await client.begin("EHLO client.example", [bob, "full@example.com"]);
@@ -386,7 +386,7 @@ test("the accepted event tells envelope, size, outcomes and the reply", async ()
   assert.equal(isAnswered, true);
 });
 
-test("the Received field tells how the message came", async () => {
+test("the Received field names client, protocol, session and recipient", async () => {
   await using running = await startTestServer({ protocol: "lmtp", hostname: "mx.example.com" });
   const client = running.connect();
   await client.begin("LHLO client.example", [bob]);
@@ -401,7 +401,7 @@ test("the Received field tells how the message came", async () => {
   assert.ok(session && field?.includes(session.session.id));
 });
 
-test("at the end idle sessions are told 421 4.3.2 at once and a message at hand is answered first", async () => {
+test("close() ends idle sessions with 421 4.3.2 and answers a message in delivery first", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const [idle, busy] = [running.connect(), running.connect()];
@@ -422,7 +422,7 @@ test("at the end idle sessions are told 421 4.3.2 at once and a message at hand 
   assert.equal(await new Client(running.server.address).reply(), "closed");
 });
 
-test("after timeoutMs the end does not wait for a message that hangs", async () => {
+test("close() does not wait longer than timeoutMs for a message", async () => {
   const { deliver, called, release } = held();
   await using running = await startTestServer({ deliver });
   const client = running.connect();
@@ -435,7 +435,7 @@ test("after timeoutMs the end does not wait for a message that hangs", async () 
   assert.equal((await running.event("accepted")).isAnswered, false);
 });
 
-test("LMTP on a UNIX socket; a socket file left by a crash is replaced", async () => {
+test("LMTP listens on a UNIX socket and replaces a socket file left by a crash", async () => {
   await using folder = await temporaryFolder();
   const path = join(folder.path, "lmtp.sock");
   await leaveStaleSocket(path);
@@ -455,7 +455,7 @@ test("LMTP on a UNIX socket; a socket file left by a crash is replaced", async (
   await assert.rejects(stat(path), { code: "ENOENT" });
 });
 
-test("a UNIX socket on which somebody listens is left to them", async () => {
+test("a UNIX socket with a listener is not replaced", async () => {
   await using folder = await temporaryFolder();
   const path = join(folder.path, "lmtp.sock");
   await using first = await startTestServer({ protocol: "lmtp", listen: { path } });
@@ -465,7 +465,7 @@ test("a UNIX socket on which somebody listens is left to them", async () => {
   assert.match(await first.connect().reply(), /^220 /);
 });
 
-test("a file that is no socket is not removed to make way for one", async () => {
+test("a file that is no socket is not replaced by one", async () => {
   await using folder = await temporaryFolder();
   const path = join(folder.path, "lmtp.sock");
   await writeFile(path, "precious");
@@ -475,7 +475,7 @@ test("a file that is no socket is not removed to make way for one", async () => 
   assert.equal(await readFile(path, "utf8"), "precious");
 });
 
-test("a port in use is said so, with the cause", async () => {
+test("a port in use is ERR_SMTP_LISTEN_FAILED with the cause", async () => {
   await using first = await startTestServer();
   assert.ok("port" in first.server.address);
   await assert.rejects(startTestServer({ listen: first.server.address }), (error: SmtpError) => {
@@ -485,7 +485,7 @@ test("a port in use is said so, with the cause", async () => {
   });
 });
 
-test("a spool directory that is a file is said so", async () => {
+test("a spool directory that is a file is ERR_SMTP_SPOOL_UNUSABLE", async () => {
   await using folder = await temporaryFolder();
   const spoolDirectory = join(folder.path, "spool");
   await writeFile(spoolDirectory, "");
@@ -503,7 +503,7 @@ for (const [what, options] of [
   ["a negative greeting delay", { greetingDelayMs: -1 }],
   ["an unknown line ending", { storedLineEndings: "cr" }],
 ] as const) {
-  test(`${what} is refused before anything is touched, with the value received`, async () => {
+  test(`${what} is refused before any file is created`, async () => {
     const spoolDirectory = join(tmpdir(), "postbag-never-made");
     const given = { ...baseOptions, spoolDirectory, ...options } as unknown as MailServerOptions;
     await assert.rejects(startMailServer(given), { code: "ERR_SMTP_OPTION_INVALID" });

@@ -6,7 +6,7 @@ import { forgedSender, smuggledMessage, smugglingCorpus } from "../support/smugg
 
 const recipient = "bob@example.com";
 
-test("the corpus holds the false ends that were used in the wild", () => {
+test("the corpus contains the false ends of known attacks", () => {
   const endings = smugglingCorpus.map(({ ending }) => ending);
   for (const known of [
     "\n.\n",

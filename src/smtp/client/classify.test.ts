@@ -55,7 +55,7 @@ test("the user's own rules come first", () => {
   );
 });
 
-test("a fault of the route spends no attempt of the message; a recipient's is the recipient's", () => {
+test("a config reply defers the route, a permanent one fails the recipient", () => {
   const reply = readReply("535 5.7.8 Wrong", "ehlo");
   assert.deepEqual(outcomeOf(reply, "config"), { kind: "deferred", reply, scope: "route" });
   const gone = readReply("550 5.1.1 Gone", "rcpt");
@@ -66,7 +66,7 @@ test("a fault of the route spends no attempt of the message; a recipient's is th
   });
 });
 
-test("a reply of several lines is one line of text without control characters", () => {
+test("a multi-line reply becomes one line of text without control characters", () => {
   const reply = readReply("550-5.7.1 First\u0000\u001b[31m\r\n550 5.7.1 second", "message");
   assert.deepEqual(reply, {
     code: 550,

@@ -21,7 +21,7 @@ function messageOf(bytes: Uint8Array): Message {
 
 const small = messageOf(Buffer.from("Subject: x\r\n\r\nhello\r\n"));
 
-test("a server that does not take the connection in time is the route's fault", async (t) => {
+test("a server that does not accept the connection in time fails the route", async (t) => {
   const clock = new SimClock();
   await using sink = await startSmtpSink();
   const client = relayClient({
@@ -59,7 +59,7 @@ async function deafServer(t: TestContext): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
-test("a server that reads no more of the message is given up, and no dot was asked for", async (t) => {
+test("a server that stops reading the message times out before beforeCommit", async (t) => {
   const port = await deafServer(t);
   const client = relayClient({
     relay: { host: "127.0.0.1", port, tls: "never" },
@@ -102,7 +102,7 @@ function clientFor(
   return client;
 }
 
-test("one domain gets no more connections than allowed, and each domain its own", async (t) => {
+test("maxConnections applies to each domain separately", async (t) => {
   await using sink = await startSmtpSink();
   const hosts = { "x.example": ["127.0.0.1"], "y.example": ["127.0.0.1"] };
   const client = clientFor(t, hosts, { port: sink.port, maxConnections: 2 });
@@ -117,7 +117,7 @@ test("one domain gets no more connections than allowed, and each domain its own"
   assert.equal(sink.sessions, 4);
 });
 
-test("a host that could not be reached is not asked again for two minutes", async (t) => {
+test("a host that cannot be reached is not tried again for two minutes", async (t) => {
   const clock = new SimClock();
   await using good = await startSmtpSink({ address: "127.0.0.3" });
   const client = clientFor(

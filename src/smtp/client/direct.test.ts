@@ -56,7 +56,7 @@ async function lab(
 const send = (client: Awaited<ReturnType<typeof lab>>["client"], ...recipients: string[]) =>
   client.deliver({ reversePath: "a@here.example", recipients }, message, { signal });
 
-test("mail for several domains goes to each domain's host, and outcomes keep their order", async (t) => {
+test("mail for several domains goes to the host of each, outcomes stay in order", async (t) => {
   const { sink, client } = await lab(t, {
     "x.example": { "mx.x.example": "127.0.0.1" },
     "y.example": { "mx.y.example": "127.0.0.1" },
@@ -78,7 +78,7 @@ test("mail for several domains goes to each domain's host, and outcomes keep the
   );
 });
 
-test("a host that cannot be reached is passed over", async (t) => {
+test("a host that cannot be reached is skipped", async (t) => {
   const clock = new SimClock();
   const { sink, client } = await lab(
     t,
@@ -91,7 +91,7 @@ test("a host that cannot be reached is passed over", async (t) => {
   assert.equal(sink.mails.length, 1);
 });
 
-test("a host that greets with a refusal is passed over", async (t) => {
+test("a host that greets with a refusal is skipped", async (t) => {
   const { sink, client } = await lab(
     t,
     { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
@@ -105,7 +105,7 @@ test("a host that greets with a refusal is passed over", async (t) => {
   assert.equal(sink.sessions, 2);
 });
 
-test("after the first host took the transaction, no other host is tried", async (t) => {
+test("after a host has received the final dot no other host is tried", async (t) => {
   const { sink, client } = await lab(
     t,
     { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
@@ -116,7 +116,7 @@ test("after the first host took the transaction, no other host is tried", async 
   assert.equal(sink.sessions, 1);
 });
 
-test("an enforced policy keeps mail from hosts it does not name, and from plain text", async (t) => {
+test("an enforced policy excludes hosts that it does not name, and plain text", async (t) => {
   const transportPolicy = async () => ({
     enforced: true,
     allows: (host: string) => host === "named.example",
@@ -140,7 +140,7 @@ test("an enforced policy keeps mail from hosts it does not name, and from plain 
   assert.equal(sink.mails.length, 0);
 });
 
-test("where encryption breaks and no policy asks for it, plain text carries the mail", async (t) => {
+test("if STARTTLS fails and no policy requires it, mail is sent in plain text", async (t) => {
   const { sink, client } = await lab(
     t,
     { "x.example": { "mx.example": "127.0.0.1" } },
@@ -154,7 +154,7 @@ test("where encryption breaks and no policy asks for it, plain text carries the 
   assert.equal(sink.mails.length, 1);
 });
 
-test("of several domains only the one whose reply is missing is in doubt", async (t) => {
+test("of several domains only the one without a reply is in doubt", async (t) => {
   const hosts = {
     "x.example": { "mx.x.example": "127.0.0.1" },
     "y.example": { "mx.y.example": "127.0.0.1" },
@@ -171,7 +171,7 @@ test("of several domains only the one whose reply is missing is in doubt", async
 
 for (const drop of [true, false]) {
   const first = drop ? "may have taken" : "has taken";
-  test(`what one domain ${first} stays known when the next is refused its dot`, async (t) => {
+  test(`outcome of a domain that ${first} mail stays when the next gets no final dot`, async (t) => {
     const { sink, client } = await lab(
       t,
       {
@@ -204,7 +204,7 @@ for (const drop of [true, false]) {
   });
 }
 
-test("a host that breaks off before it is given the mail is passed over, and left out for a while", async (t) => {
+test("a host that disconnects before the mail is skipped for two minutes", async (t) => {
   const clock = new SimClock();
   const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
   const bad = await startSmtpSink({
@@ -230,7 +230,7 @@ test("a host that breaks off before it is given the mail is passed over, and lef
   assert.equal(good.mails.length, 3);
 });
 
-test("when all hosts break off, each is tried once, and the last one's words are told", async (t) => {
+test("if all hosts disconnect each is tried once, and the last reply is the outcome", async (t) => {
   const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
   const { sink, client } = await lab(
     t,
@@ -245,7 +245,7 @@ test("when all hosts break off, each is tried once, and the last one's words are
   }
 });
 
-test("a domain's limit of connections holds while its mail is being signed", async (t) => {
+test("maxConnections of a domain holds while its mail is signed", async (t) => {
   const { privateKey } = generateKeyPairSync("rsa", {
     modulusLength: 2048,
     publicKeyEncoding: { type: "spki", format: "der" },

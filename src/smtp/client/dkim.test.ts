@@ -38,13 +38,13 @@ test("a signed message verifies, is otherwise unchanged, and is the same each ti
   );
 });
 
-test("a key that gives no signature is an error, not an unsigned message", async (t) => {
+test("a key that gives no signature is an error, the message is not sent unsigned", async (t) => {
   const signer = startSigner({ domain: "here.example", selector: "s1", privateKey: "no key" });
   t.after(() => signer.close());
   await assert.rejects(signer.sign(messageOf(text)), { code: "ERR_SMTP_DKIM" });
 });
 
-test("signing costs the thread of the event loop next to nothing", async (t) => {
+test("signing takes at most a quarter of its CPU time on the main thread", async (t) => {
   const { privateKey } = pair();
   const signer = startSigner({ domain: "here.example", selector: "s1", privateKey });
   t.after(() => signer.close());

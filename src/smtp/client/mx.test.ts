@@ -36,7 +36,7 @@ const find = (domain: string, zone: Zone, more: Partial<MxOptions> = {}) =>
     ...more,
   });
 
-test("hosts come by preference, each with its addresses, IPv4 first", async () => {
+test("hosts are sorted by preference, their addresses IPv4 first", async () => {
   const found = await find("x.example", {
     "x.example": {
       mx: [
@@ -56,7 +56,7 @@ test("hosts come by preference, each with its addresses, IPv4 first", async () =
   });
 });
 
-test("hosts of equal preference come in random order", async () => {
+test("hosts of equal preference are in random order", async () => {
   const zone: Zone = {
     "x.example": {
       mx: [
@@ -83,19 +83,19 @@ test("without MX the domain itself is the host", async () => {
   });
 });
 
-test("a null MX is a final no, without a connection", async () => {
+test("a null MX is final", async () => {
   const found = await find("x.example", { "x.example": { mx: [[0, ""]], a: ["198.51.100.9"] } });
   assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.10" && found.reply.code === 556);
 });
 
-test("a domain that does not exist is a final no, after a second question", async () => {
+test("a domain that does not exist is final after a second lookup", async () => {
   const resolver = resolverOf({});
   const found = await find("x.example", {}, { resolver });
   assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.2");
   assert.equal(resolver.asked, 2);
 });
 
-test("a name server that does not answer is no answer", async () => {
+test("a lookup that fails is unknown, not final", async () => {
   const found = await find("x.example", { "x.example": { fault: "ESERVFAIL" } });
   assert.ok(found.kind === "unknown" && found.reply.code === 451);
   const hosts = await find("x.example", {
@@ -128,7 +128,7 @@ test("hosts on this machine and on private networks are left out", async () => {
   assert.equal(all.kind === "hosts" && all.hosts.length, 2);
 });
 
-test("a domain whose hosts are all private takes no mail from us", async () => {
+test("a domain whose hosts are all private gets no mail", async () => {
   const found = await find("x.example", { "x.example": { a: ["127.0.0.1"] } });
   assert.ok(found.kind === "none" && found.reply.code === 550);
 });
@@ -141,7 +141,7 @@ test("an address literal is its own host", async () => {
   });
 });
 
-test("of hosts that include this one only the better ones are tried", async () => {
+test("if this host is among the MX only better ones are tried", async () => {
   const zone: Zone = {
     "x.example": {
       mx: [
@@ -158,7 +158,7 @@ test("of hosts that include this one only the better ones are tried", async () =
   assert.deepEqual(found.kind === "hosts" && found.hosts.map(({ host }) => host), ["one.example"]);
 });
 
-test("mail whose best host is this one would go in circles: a final no, also without MX", async () => {
+test("a domain whose best host is this one is final, also without MX", async () => {
   const zone: Zone = {
     "x.example": { mx: [[10, "here.example"]] },
     "here.example": { a: ["198.51.100.1"] },
@@ -169,7 +169,7 @@ test("mail whose best host is this one would go in circles: a final no, also wit
   }
 });
 
-test("a host that cannot be resolved now may be the one that is not private", async () => {
+test("a host whose lookup fails is not counted as private: the result is unknown", async () => {
   const found = await find("x.example", {
     "x.example": {
       mx: [

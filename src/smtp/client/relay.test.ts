@@ -32,7 +32,7 @@ async function lab(
   return { sink, client };
 }
 
-test("a message arrives octet for octet, and each recipient is told of the reply", async (t) => {
+test("a message arrives unchanged, and each recipient has the reply", async (t) => {
   const { sink, client } = await lab(t);
   const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
     signal,
@@ -47,7 +47,7 @@ test("a message arrives octet for octet, and each recipient is told of the reply
   assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example", "c@x.example"]);
 });
 
-test("the null reverse-path is sent as it is", async (t) => {
+test("the null reverse-path is sent as <>", async (t) => {
   const { sink, client } = await lab(t);
   await client.deliver({ reversePath: "", recipients: ["b@x.example"] }, messageOf(text), {
     signal,
@@ -55,7 +55,7 @@ test("the null reverse-path is sent as it is", async (t) => {
   assert.match(sink.lines.find((line) => line.startsWith("MAIL")) ?? "", /^MAIL FROM:<>/);
 });
 
-test("one session carries one message after the other, up to its limit", async (t) => {
+test("a session carries at most maxMessagesPerConnection messages", async (t) => {
   const { sink, client } = await lab(t, {}, { maxConnections: 1, maxMessagesPerConnection: 3 });
   for (let count = 0; count < 4; count += 1) {
     await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -67,7 +67,7 @@ test("one session carries one message after the other, up to its limit", async (
   );
 });
 
-test("no more connections than allowed are open, and messages wait their turn", async (t) => {
+test("at most maxConnections are open, and further messages wait", async (t) => {
   const { sink, client } = await lab(t, {}, { maxConnections: 2 });
   const all = Array.from({ length: 20 }, () =>
     client.deliver(to("b@x.example"), messageOf(text), { signal }),
@@ -80,7 +80,7 @@ test("no more connections than allowed are open, and messages wait their turn", 
 });
 
 for (const pipelining of [true, false]) {
-  test(`a refused recipient is refused alone (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+  test(`a refused recipient does not affect the others (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
     const { sink, client } = await lab(t, {
       ...(pipelining ? {} : { extensions: ["SIZE"] }),
       answer: ({ verb, line }) =>
@@ -110,7 +110,7 @@ for (const pipelining of [true, false]) {
     assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example"]);
   });
 
-  test(`when all recipients are refused nothing is sent, and the session lives on (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+  test(`if all recipients are refused the session stays (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
     const { sink, client } = await lab(t, {
       ...(pipelining ? {} : { extensions: ["SIZE"] }),
       answer: ({ verb, nth }) =>
@@ -129,7 +129,7 @@ for (const pipelining of [true, false]) {
   });
 }
 
-test("a refused sender speaks for the whole message", async (t) => {
+test("a refused sender fails the whole message", async (t) => {
   const { client } = await lab(t, {
     answer: ({ verb }) =>
       verb === "MAIL" ? "550 5.7.1 Not you" : verb === "EHLO" ? "250 sink" : undefined,
@@ -139,7 +139,7 @@ test("a refused sender speaks for the whole message", async (t) => {
   assert.ok(outcome?.kind === "failed" && outcome.scope === "message");
 });
 
-test("a reply to the final dot that refuses is a fact, not a doubt", async (t) => {
+test("a refusal of the final dot leaves no doubt", async (t) => {
   const { client, sink } = await lab(t, {
     answer: ({ verb }) => (verb === "dot" ? "452 4.3.1 Disk full" : undefined),
   });
@@ -152,7 +152,7 @@ test("a reply to the final dot that refuses is a fact, not a doubt", async (t) =
   });
 });
 
-test("a connection that ends after the final dot leaves its accepted recipients in doubt, and only them", async (t) => {
+test("a connection that ends after the final dot leaves only accepted recipients in doubt", async (t) => {
   const { client } = await lab(t, {
     answer: ({ verb, line }) =>
       verb === "dot"
@@ -168,7 +168,7 @@ test("a connection that ends after the final dot leaves its accepted recipients 
   assert.ok(outcomes[1]?.kind === "failed" && !outcomes[1].inDoubt);
 });
 
-test("what is no reply to the final dot says neither yes nor no", async (t) => {
+test("a text that is no reply to the final dot leaves a doubt", async (t) => {
   for (const said of ["2", "25", "good morning", "2500 Taken", "550"]) {
     const { client } = await lab(t, {
       answer: ({ verb }) => (verb === "dot" ? said : undefined),
@@ -192,7 +192,7 @@ test("a connection that ends before the final dot leaves no doubt", async (t) =>
   }
 });
 
-test("a session that the server closed while it lay idle is replaced without anyone noticing", async (t) => {
+test("a session that the server closed while idle is replaced for the next message", async (t) => {
   const { sink, client } = await lab(t, {
     answer: ({ verb, nth }) =>
       verb === "MAIL" && nth === 2 ? { reply: "421 4.4.2 Idle too long", drop: true } : undefined,
@@ -203,7 +203,7 @@ test("a session that the server closed while it lay idle is replaced without any
   assert.equal(sink.sessions, 2);
 });
 
-test("too many recipients: the rest goes at once in further transactions", async (t) => {
+test("too many recipients: the rest is sent at once in further transactions", async (t) => {
   let inTransaction = 0;
   const { sink, client } = await lab(t, {
     extensions: ["SIZE"],
@@ -226,7 +226,7 @@ test("too many recipients: the rest goes at once in further transactions", async
   );
 });
 
-test("the hook runs after the whole message and before the dot; while it runs nothing can be accepted", async (t) => {
+test("beforeCommit runs after the whole message and before the dot", async (t) => {
   const { sink, client } = await lab(t);
   const hook = Promise.withResolvers<void>();
   const reached = Promise.withResolvers<void>();
@@ -245,7 +245,7 @@ test("the hook runs after the whole message and before the dot; while it runs no
   assert.equal(sink.mails.length, 1);
 });
 
-test("a hook that refuses keeps the dot back, and the connection is not used again", async (t) => {
+test("if beforeCommit rejects no dot is sent and the connection is closed", async (t) => {
   const { sink, client } = await lab(t);
   const refusal = new Error("lease lost");
   const beforeCommit = () => Promise.reject(refusal);
@@ -259,7 +259,7 @@ test("a hook that refuses keeps the dot back, and the connection is not used aga
   assert.equal(sink.sessions, 2);
 });
 
-test("an abort before the dot keeps it back; an abort after it waits for the truth", async (t) => {
+test("an abort before the dot prevents it, an abort after it waits for the reply", async (t) => {
   const { sink, client } = await lab(t);
   const early = new AbortController();
   const stopped = new Error("stop");
@@ -286,7 +286,7 @@ test("an abort before the dot keeps it back; an abort after it waits for the tru
   assert.equal(outcome?.kind, "delivered");
 });
 
-test("whoever waits for a connection can give up waiting", async (t) => {
+test("an abort ends the wait for a connection", async (t) => {
   const { client } = await lab(
     t,
     { answer: ({ verb }) => (verb === "MAIL" ? { hang: true } : undefined) },
@@ -303,7 +303,7 @@ test("whoever waits for a connection can give up waiting", async (t) => {
   assert.equal(client.stats().connectionsInUse, 0);
 });
 
-test("a wrong password and a refused greeting are the route's fault, never the message's", async (t) => {
+test("a wrong password or a refused greeting defers the route, not the message", async (t) => {
   const auth = { user: "u", pass: "wrong" };
   const wrong = await lab(t, {
     extensions: ["AUTH PLAIN"],
@@ -327,7 +327,7 @@ test("a wrong password and a refused greeting are the route's fault, never the m
   assert.equal(away.reply.text, "Go away");
 });
 
-test("a relay that is not there defers by route, with a reason a person understands", async (t) => {
+test("a relay that refuses the connection defers the route and names the reason", async (t) => {
   const { sink } = await lab(t);
   const port = sink.port;
   await sink[Symbol.asyncDispose]();
@@ -341,7 +341,7 @@ test("a relay that is not there defers by route, with a reason a person understa
   assert.equal(outcome.reply.text, `Cannot connect to 127.0.0.1:${port}: ECONNREFUSED`);
 });
 
-test("each wait has its limit: greeting, command, DATA, final dot", async (t) => {
+test("each phase has a timeout: greeting, command, DATA, final dot", async (t) => {
   const waits = { greetingMs: 30, commandMs: 30, dataMs: 30, blockMs: 30, finalDotMs: 30 };
   for (const verb of ["connect", "EHLO", "MAIL", "DATA", "dot"]) {
     const { client } = await lab(
@@ -360,7 +360,7 @@ test("each wait has its limit: greeting, command, DATA, final dot", async (t) =>
   }
 });
 
-test("required encryption that the server does not offer sends nothing", async (t) => {
+test("if required encryption is not offered nothing is sent", async (t) => {
   const { sink } = await lab(t);
   const client = relayClient({
     relay: { host: "127.0.0.1", port: sink.port, tls: "required" },
@@ -387,7 +387,7 @@ test("an address beyond ASCII needs SMTPUTF8; its domain alone does not", async 
   assert.deepEqual(sink.mails[0]?.recipients, ["b@xn--bcher-kva.example"]);
 });
 
-test("a message larger than the server announced is refused for good, unsent", async (t) => {
+test("a message larger than the announced SIZE fails without being sent", async (t) => {
   const { sink, client } = await lab(t, { extensions: ["SIZE 10"] });
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
   assert.ok(outcome?.kind === "failed" && outcome.reply.enhanced === "5.3.4");
@@ -402,7 +402,7 @@ test("an endless reply ends the session instead of filling memory", async (t) =>
   assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
 });
 
-test("options that cannot be used are refused with the value received", () => {
+test("invalid options are refused with the value received", () => {
   const relay = { host: "127.0.0.1", port: 25, tls: "never" as const };
   assert.throws(() => relayClient({ relay, maxConnections: 0 }), /maxConnections .* got 0/);
   assert.throws(
@@ -411,7 +411,7 @@ test("options that cannot be used are refused with the value received", () => {
   );
 });
 
-test("a refused MAIL decides, whatever is answered to the commands sent behind it", async (t) => {
+test("a refused MAIL decides, the replies to later pipelined commands do not", async (t) => {
   for (const [said, kind] of [
     ["451 4.3.0 Later", "deferred"],
     ["550 5.1.8 No", "failed"],
@@ -428,7 +428,7 @@ test("a refused MAIL decides, whatever is answered to the commands sent behind i
   }
 });
 
-test("a 421 to one recipient speaks for those who were not answered any more", async (t) => {
+test("a 421 to one recipient is the reply to all later ones", async (t) => {
   const { client } = await lab(t, {
     answer: ({ verb }) =>
       verb === "RCPT" ? { reply: "421 4.3.2 Closing", drop: true } : undefined,
@@ -442,7 +442,7 @@ test("a 421 to one recipient speaks for those who were not answered any more", a
   );
 });
 
-test("what a first transaction delivered is told, though the second was refused its dot", async (t) => {
+test("recipients of a first transaction stay delivered if the second gets no dot", async (t) => {
   let dots = 0;
   const { client } = await lab(t, {
     answer: ({ verb, nth }) => (verb === "RCPT" && nth === 2 ? "452 4.5.3 Too many" : undefined),
@@ -461,7 +461,7 @@ test("what a first transaction delivered is told, though the second was refused 
   );
 });
 
-test("a large message goes out in pieces, and arrives octet for octet, dots and all", async (t) => {
+test("a large message is sent in pieces and arrives unchanged, leading dots included", async (t) => {
   const large = `Subject: x\r\n\r\n${".a line that begins with a dot\r\n".repeat(40_000)}`;
   const { sink, client } = await lab(t);
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(large), { signal });

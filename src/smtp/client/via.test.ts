@@ -32,7 +32,7 @@ async function byRelay(t: TestContext, { port }: SmtpSink, target: Partial<Sessi
 const plainly = ({ port }: SmtpSink) => `127.0.0.1 [127.0.0.1]:${port} unencrypted`;
 
 for (const implicit of [false, true]) {
-  test(`an encrypted relay is named with its TLS version (${implicit ? "implicit" : "STARTTLS"})`, async (t) => {
+  test(`the outcome names an encrypted relay and its TLS version (${implicit ? "implicit" : "STARTTLS"})`, async (t) => {
     const why = whyNoCertificates();
     if (why) return t.skip(why);
     const authority = certificateAuthority();
@@ -57,7 +57,7 @@ for (const implicit of [false, true]) {
 }
 
 for (const verb of ["connect", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "dot"]) {
-  test(`who breaks off at ${verb} is named`, async (t) => {
+  test(`the outcome names a server that disconnects at ${verb}`, async (t) => {
     const sink = await sinkOf(t, {
       extensions: ["AUTH PLAIN"],
       answer: (step) => (step.verb === verb ? { drop: true } : undefined),
@@ -67,7 +67,7 @@ for (const verb of ["connect", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "dot"]) {
   });
 }
 
-test("where nobody took the connection, nobody is named", async (t) => {
+test("without a connection the outcome names no server", async (t) => {
   const sink = await startSmtpSink();
   await sink[Symbol.asyncDispose]();
   const outcome = await byRelay(t, sink);
@@ -75,7 +75,7 @@ test("where nobody took the connection, nobody is named", async (t) => {
   assert.ok(!("via" in outcome));
 });
 
-test("of a domain's hosts the one that decided is named, by its name and address", async (t) => {
+test("the outcome names the host that decided, with name and address", async (t) => {
   const sink = await sinkOf(t, {
     answer: ({ verb, session }) =>
       verb === "connect" && session === 1 ? { reply: "554 5.3.2 Not now", drop: true } : undefined,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isLoopback, OpenSessions } from "./open-sessions.ts";
 
-test("an address may have maxConnectionsPerIp sessions, and one again when one has ended", () => {
+test("an address has at most maxConnectionsPerIp sessions at a time", () => {
   const open = new OpenSessions({ maxConnections: 100, maxConnectionsPerIp: 2 });
   for (const _ of [1, 2]) {
     assert.equal(open.limitFor("192.0.2.1"), undefined);
@@ -14,7 +14,7 @@ test("an address may have maxConnectionsPerIp sessions, and one again when one h
   assert.equal(open.limitFor("192.0.2.1"), undefined);
 });
 
-test("loopback and UNIX sockets know no limit by address, but the limit of all", () => {
+test("loopback and UNIX sockets have no limit by address, only maxConnections", () => {
   const open = new OpenSessions({ maxConnections: 3, maxConnectionsPerIp: 1 });
   for (const address of ["127.0.0.1", "127.0.0.1", ""]) {
     assert.equal(open.limitFor(address), undefined);

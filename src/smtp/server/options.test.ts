@@ -17,7 +17,7 @@ const options: MailServerOptions = {
   spoolDirectory: "spool",
 };
 
-test("a stranger's bare newlines are refused, ours are made line endings, unless told otherwise", () => {
+test("bare newlines: rejected from remote clients, normalised on loopback, by default", () => {
   assert.equal(bareNewlinesFor({ protocol: "smtp" }, false), "reject");
   assert.equal(bareNewlinesFor({ protocol: "smtp" }, true), "normalise");
   assert.equal(bareNewlinesFor({ protocol: "lmtp" }, false), "normalise");
@@ -28,14 +28,14 @@ test("a stranger's bare newlines are refused, ours are made line endings, unless
   );
 });
 
-test("a stranger waits 100 ms for the greeting, ours do not, unless told otherwise", () => {
+test("remote SMTP clients wait 100 ms for the greeting, trusted clients none, by default", () => {
   assert.equal(greetingDelayFor({ protocol: "smtp" }, false), 100);
   assert.equal(greetingDelayFor({ protocol: "smtp" }, true), 0);
   assert.equal(greetingDelayFor({ protocol: "lmtp" }, false), 0);
   assert.equal(greetingDelayFor({ protocol: "lmtp", greetingDelayMs: 7 }, true), 7);
 });
 
-test("limits left out, or undefined, have their defaults", () => {
+test("omitted and undefined limits have their defaults", () => {
   const { limits } = checkedOptions({ ...options, limits: { maxRecipients: 5 } });
   assert.deepEqual(limits, { ...defaultLimits, maxRecipients: 5 });
   const given = { maxMessageBytes: undefined } as unknown as Partial<typeof limits>;
@@ -64,7 +64,7 @@ test("a refused option is named with the value received", () => {
   });
 });
 
-test("what the owner's onEvent throws becomes a warning, not a lost reply", (t) => {
+test("an error of onEvent becomes a process warning", (t) => {
   const warn = t.mock.method(process, "emitWarning", () => {});
   const fault = new Error("the log is full");
   const { onEvent } = checkedOptions({

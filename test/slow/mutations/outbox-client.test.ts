@@ -18,14 +18,14 @@ const mistakes: readonly Case[] = [
   [
     "the intent is asked for when the whole message is there",
     limits,
-    "^a server that reads no more",
+    "^a server that stops reading",
     [body, "      await beforeDot();\n      if", "      if"],
     [body, "    try {\n      onPiece();", "    try {\n      await beforeDot();\n      onPiece();"],
   ],
   [
     "a hook that refuses keeps the dot back",
     relay,
-    "^a hook that refuses",
+    "^if beforeCommit rejects",
     [session, "await options.beforeCommit?.();", "await options.beforeCommit?.().catch(() => {});"],
   ],
   [
@@ -50,13 +50,13 @@ const mistakes: readonly Case[] = [
   [
     "what is no reply to the dot is a doubt",
     relay,
-    "^what is no reply to the final dot",
+    "^a text that is no reply",
     [end, "return isReply(response)\n", "return response !== undefined\n"],
   ],
   [
     "when the mail was given to a host, no other is tried",
     direct,
-    "^after the first host took",
+    "^after a host has received",
     [
       client,
       "if (session.isUsable || !given.every(isEndBeforeMail)) return given;",
@@ -72,7 +72,7 @@ const mistakes: readonly Case[] = [
   [
     "a host that could not be reached is left alone for a while",
     limits,
-    "^a host that could not be reached",
+    "^a host that cannot be reached",
     [search, "          remember(target);\n", ""],
   ],
   [
@@ -84,13 +84,13 @@ const mistakes: readonly Case[] = [
   [
     "a domain gets no more connections than allowed",
     limits,
-    "^one domain gets no more",
+    "^maxConnections applies to each",
     [pool, "this.#inUse < this.#options.maxConnections", "this.#inUse < 1_000"],
   ],
   [
     "the wait for a connection ends",
     limits,
-    "^a server that does not take the connection",
+    "^a server that does not accept",
     ["open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
   ],
   [

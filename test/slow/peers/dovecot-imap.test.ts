@@ -53,7 +53,7 @@ function idOf({ text }: Fetched, mails: ReadonlyMap<string, Mail>): string {
   return id;
 }
 
-test("Dovecot lists, sizes and dates 1,000 messages as we wrote them while a client moves, flags and deletes", {
+test("Dovecot shows 1,000 messages as stored while a client moves, flags and deletes", {
   timeout: 120_000,
 }, async (t) => {
   const lack = missingDovecot("imap") ?? missingDovecot("lmtp");

@@ -125,7 +125,7 @@ async function keepSending(postbag: Postbag, account: Account, isOver: () => boo
   }
 }
 
-test(`${cycles} times kill -9 while Dovecot's clients move, flag and delete: every acknowledged message is accounted for once`, {
+test(`${cycles} kills while Dovecot's clients work: each acknowledged message exists once`, {
   timeout: 60_000 + cycles * 30_000,
 }, async (t) => {
   const lack = missingDovecot("imap") ?? missingDovecot("lmtp");

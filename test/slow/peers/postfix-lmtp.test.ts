@@ -40,7 +40,7 @@ function makeMailbox(path: string) {
   }
 }
 
-test("Postfix hands over 50 recipients at a time, and every copy lands whole and once", {
+test("Postfix sends 50 recipients at a time, and each gets one whole copy", {
   timeout: 60_000,
 }, async (t) => {
   if (lack) return t.skip(lack);
@@ -70,7 +70,7 @@ test("Postfix hands over 50 recipients at a time, and every copy lands whole and
   }
 });
 
-test("of mixed replies Postfix bounces the unknown recipient, keeps the failing one and delivers the rest once", {
+test("Postfix bounces an unknown recipient, retries a failing one, sends the rest once", {
   timeout: 60_000,
 }, async (t) => {
   if (lack) return t.skip(lack);
@@ -109,7 +109,7 @@ test("of mixed replies Postfix bounces the unknown recipient, keeps the failing 
   assert.match(bounces[0]!, /^Status: 5\.1\.1$/m);
 });
 
-test("kill -9 under Postfix's load loses nothing, and each extra copy is one Postfix itself foretold", {
+test("kill -9 under load of Postfix loses nothing; extra copies match lost replies", {
   timeout: 60_000,
 }, async (t) => {
   if (lack) return t.skip(lack);
@@ -153,7 +153,7 @@ test("kill -9 under Postfix's load loses nothing, and each extra copy is one Pos
   t.diagnostic(`${mails.length * to.length} deliveries, 4 kills, ${extra} extra copies`);
 });
 
-test("a reply that our death swallows makes Postfix send again: two copies, the first durable before", {
+test("a crash between message and reply makes Postfix resend: two durable copies", {
   timeout: 60_000,
 }, async (t) => {
   if (lack) return t.skip(lack);

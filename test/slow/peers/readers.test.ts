@@ -48,7 +48,7 @@ function mutt(mailbox: string, muttrc: string): Promise<string> {
   return promise;
 }
 
-test("mutt deletes and marks mail while more comes in, and nothing else changes", {
+test("mutt deletes and flags mail while more arrives, and nothing else changes", {
   timeout: 60_000,
 }, async (t) => {
   const lack = missing({ programs: ["mutt", "script"] });
@@ -102,7 +102,7 @@ for key in box.keys():
 print(json.dumps(found))
 `;
 
-test("Python's mailbox lists and parses every message, and its clean() takes none of ours", {
+test("Python's mailbox parses every message, and its clean() removes none of ours", {
   timeout: 60_000,
 }, async (t) => {
   const lack = missing({ programs: ["python3"] });

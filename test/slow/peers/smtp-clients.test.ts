@@ -25,7 +25,7 @@ for (const [protocol, flags] of [
   ["smtp", []],
   ["lmtp", ["-L"]],
 ] as const) {
-  test(`smtp-source sends 500 messages by ${protocol.toUpperCase()} over 8 sessions: 500 whole files of 500 names`, {
+  test(`500 ${protocol.toUpperCase()} messages of smtp-source over 8 sessions make 500 whole files`, {
     timeout: 60_000,
   }, async (t) => {
     const lack = missing({ programs: ["smtp-source"] });
@@ -53,7 +53,7 @@ for (const [protocol, flags] of [
   });
 }
 
-test("smtp-source names 50 recipients in one transaction, and each gets the message once", {
+test("50 recipients in one transaction of smtp-source get the message once each", {
   timeout: 60_000,
 }, async (t) => {
   const lack = missing({ programs: ["smtp-source"] });
@@ -101,7 +101,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     said = "";
   });
 
-  test("an 8-bit message with lines of dots arrives octet for octet, by SMTP and by LMTP", async (t) => {
+  test("an 8-bit message with lines of dots arrives unchanged by SMTP and LMTP", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag, directory } = await startPostbag(t);
     const body = ".\n..\n.hidden\nGrüße, Ångström, 日本\n\n.\nend\n";
@@ -117,7 +117,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     assert.deepEqual(stored, [expected, expected]);
   });
 
-  test("commands in one piece are answered in order", async (t) => {
+  test("pipelined commands are answered in order", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag } = await startPostbag(t);
     const to = Array.from({ length: 5 }, (_, index) => `you${index}@${domain}`).join(",");
@@ -130,7 +130,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     }
   });
 
-  test("a message past the limit is refused with 552 5.3.4 and leaves nothing behind", async (t) => {
+  test("a message over the limit gets 552 5.3.4 and leaves no file", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag, directory } = await startPostbag(t, "--max-message-bytes", "100000");
     const file = join(directory, "message");
@@ -147,7 +147,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     assert.deepEqual(mailIn(postbag.mailbox("you"), ["new", "cur", "tmp"]), []);
   });
 
-  test("mixed recipients over LMTP: each has its own reply, in order", async (t) => {
+  test("LMTP replies to each of mixed recipients, in order", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag } = await startPostbag(t);
     const to = `you@${domain},someone@elsewhere.test,me@${domain}`;

@@ -47,7 +47,7 @@ async function smuggle(port: number, smuggling: SmugglingCase): Promise<string> 
 }
 
 for (const bareNewlines of ["reject", "normalise"]) {
-  test(`what we store of each false end, sent on to Postfix, is one message there too (bareNewlines: ${bareNewlines})`, {
+  test(`each stored false end is one message for Postfix too (bareNewlines: ${bareNewlines})`, {
     timeout: 120_000,
   }, async (t) => {
     if (lack) return t.skip(lack);
@@ -76,7 +76,7 @@ for (const bareNewlines of ["reject", "normalise"]) {
   });
 }
 
-test("of each false end that Postfix hands us we store as many messages as Postfix sent", {
+test("of each false end from Postfix as many messages are stored as Postfix sent", {
   timeout: 120_000,
 }, async (t) => {
   if (lack) return t.skip(lack);

@@ -23,7 +23,7 @@ test("the greeting offers the fixed newstyle handshake", () => {
   assert.equal(nbd.encodeGreeting().toString("latin1"), "NBDMAGICIHAVEOPT\0\x03");
 });
 
-test("a request that arrives octet by octet is understood with its last octet, not before", () => {
+test("a request that arrives byte by byte is decoded at its last byte", () => {
   const whole = requestBytes(nbd.command.write, 1, 4096, Buffer.from("x".repeat(512)));
   const all = new nbd.Received();
   for (const octet of whole.subarray(0, -1)) {
@@ -38,7 +38,7 @@ test("a request that arrives octet by octet is understood with its last octet, n
   );
 });
 
-test("requests that arrive in one chunk are taken apart", () => {
+test("requests that arrive in one chunk are decoded one by one", () => {
   const all = received(
     Buffer.concat([
       requestBytes(nbd.command.write, 0, 0, Buffer.alloc(512, 7)),
@@ -56,11 +56,11 @@ test("requests that arrive in one chunk are taken apart", () => {
   assert.equal(nbd.decodeRequest(all), undefined);
 });
 
-test("octets without the magic of a request are refused", () => {
+test("bytes without the magic of a request are refused", () => {
   assert.throws(() => nbd.decodeRequest(received(Buffer.alloc(28))), /without its magic/);
 });
 
-test("an option is read with its data, which may come later", () => {
+test("an option is decoded with its data, which may arrive later", () => {
   const option = Buffer.concat([Buffer.from("IHAVEOPT"), Buffer.from([0, 0, 0, 7, 0, 0, 0, 6])]);
   const all = received(option, Buffer.from("12345"));
   assert.equal(nbd.decodeOption(all), undefined);
@@ -69,7 +69,7 @@ test("an option is read with its data, which may come later", () => {
   assert.equal(all.take(4)?.toString(), "rest");
 });
 
-test("the export says its size, and that it can flush, force writes through and write zeros", () => {
+test("the export announces its size, flush, forced writes and write-zeroes", () => {
   const info = nbd.encodeExportInfo(320 * 1024 * 1024);
   assert.equal(info.readBigUInt64BE(2), 335544320n);
   assert.equal(info.readUInt16BE(10), 1 | 4 | 8 | 64);

@@ -54,7 +54,7 @@ const cutOf = (steps: readonly Step[], keep: Cut["keep"], seed = 1): Cut => ({
   seed,
 });
 
-test("each sector after a cut holds what was flushed last, or something written since", () => {
+test("after a cut each sector has its last flushed or a later write", () => {
   fc.assert(
     fc.property(
       fc.array(step, { maxLength: 30 }),
@@ -83,20 +83,20 @@ test("each sector after a cut holds what was flushed last, or something written 
 
 const write = (first: number, letter: number): Step => ({ first, count: 1, letter });
 
-test("a cut that keeps nothing leaves what the last completed flush covered", () => {
+test("a cut that keeps nothing leaves the writes before the last completed flush", () => {
   const steps = [write(0, 1), "flush", write(0, 2), write(1, 3)] as const;
   assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "none")).slice(0, 2), [1, 0]);
   assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "all")).slice(0, 2), [2, 3]);
 });
 
-test("a flush that runs at the instant of the cut has covered nothing yet", () => {
+test("a flush in progress at the cut covers nothing", () => {
   const steps = [write(0, 1), "flush"] as const;
   const duringFlush: Cut = { atNs: 12, keep: "none", seed: 1 };
   assert.deepEqual(lettersAfter(recordingOf(steps), duringFlush)[0], 0);
   assert.deepEqual(lettersAfter(recordingOf(steps), { ...duringFlush, atNs: 15 })[0], 1);
 });
 
-test("a write that came while a flush ran is not covered by it", () => {
+test("a write during a flush is not covered by it", () => {
   const writes = [
     { atNs: 0, offset: 0, bytes: Buffer.alloc(sector, 1) },
     { atNs: 20, offset: sector, bytes: Buffer.alloc(sector, 2) },
@@ -107,7 +107,7 @@ test("a write that came while a flush ran is not covered by it", () => {
   assert.deepEqual(letters.slice(0, 2), [1, 0]);
 });
 
-test("a forced write survives alone, and lies over what was written before it", () => {
+test("a forced write survives alone, over earlier writes", () => {
   const writes = [1, 2, 3].map((letter, index) => {
     return { atNs: index, offset: 0, bytes: Buffer.alloc(sector, letter) };
   });
@@ -117,7 +117,7 @@ test("a forced write survives alone, and lies over what was written before it", 
   assert.equal(lettersAfter(recording, { atNs: 9, keep: "all", seed: 1 })[0], 3);
 });
 
-test("some seed reorders writes, and some seed tears one", () => {
+test("some seed reorders writes and some seed tears one", () => {
   const steps = [{ first: 0, count: 2, letter: 1 }, write(3, 2)] as const;
   const outcomes = (keep: Cut["keep"]) =>
     new Set(
@@ -134,7 +134,7 @@ test("some seed reorders writes, and some seed tears one", () => {
   assert.ok(!outcomes("prefix").has("0002"), "never the later without the earlier");
 });
 
-test("a block that is never torn is kept whole or not at all", () => {
+test("an untorn block survives whole or not at all", () => {
   const bytes = Buffer.alloc(8 * sector, 1);
   const writes = [{ atNs: 0, offset: 0, bytes }];
   const recording = { sizeBytes: bytes.length, writes, flushes: [] };
@@ -152,7 +152,7 @@ test("the same seed gives the same image", () => {
   assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "sectors", 7)), once);
 });
 
-test("cuts are worked out earliest first, each from the whole recording before it", () => {
+test("images are made earliest cut first, each from the whole recording before it", () => {
   const steps = [write(0, 1), "flush", write(1, 2), "flush"] as const;
   const cuts = [35, 15, 5].map((atNs): Cut => ({ atNs, keep: "none", seed: 1 }));
   const seen: unknown[] = [];
@@ -168,7 +168,7 @@ test("cuts are worked out earliest first, each from the whole recording before i
   ]);
 });
 
-test("a disk that ignores flushes keeps nothing it was asked to", () => {
+test("on a disk that ignores flushes a cut loses flushed writes", () => {
   const steps = [write(0, 1), "flush", write(1, 2), "flush"] as const;
   const lying = ignoringFlushes(recordingOf(steps), 20);
   assert.deepEqual(lettersAfter(lying, cutOf(steps, "none")).slice(0, 2), [1, 0]);

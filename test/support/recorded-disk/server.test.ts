@@ -71,7 +71,7 @@ function reader(socket: Socket): (count: number) => Promise<Buffer> {
 
 const letter = (value: number, sectors = 1) => Buffer.alloc(sectors * sector, value);
 
-test("what was written is read back, and the rest is zeros", async (t) => {
+test("written bytes are read back, the rest is zeros", async (t) => {
   const { ask, next } = await diskFor(t);
   assert.equal(await ask(command.write, sector, letter(7)), error.none);
   assert.equal(await ask(command.read, 0, 3 * sector), error.none);
@@ -104,7 +104,7 @@ test("a flush covers the writes before it, a forced write itself alone", async (
   });
 });
 
-test("a failed flush is an I/O error and covers nothing; a failed write does not happen", async (t) => {
+test("a failed flush is EIO and covers nothing, a failed write changes nothing", async (t) => {
   const { ask, server, next } = await diskFor(t);
   await ask(command.write, 0, letter(1));
   server.configure({ flushes: "fail", writes: "fail" });
@@ -115,7 +115,7 @@ test("a failed flush is an I/O error and covers nothing; a failed write does not
   assert.deepEqual(await next(sector), letter(1));
 });
 
-test("a stalled flush is answered when the disk works again", async (t) => {
+test("a stalled flush is answered when flushes work again", async (t) => {
   const { ask, server } = await diskFor(t);
   server.configure({ flushes: "stall" });
   const flushed = ask(command.flush);
@@ -132,7 +132,7 @@ test("requests beyond the disk, in part of a sector or unknown are refused", asy
   assert.equal(await ask(99), error.invalid);
 });
 
-test("a disk begins with its image, and no later cut takes any of that away", async (t) => {
+test("a disk starts with its image, and no cut loses any of it", async (t) => {
   const { server, ask, next } = await diskFor(t);
   const directory = mkdtempSync(join(tmpdir(), "postbag-image-"));
   t.after(() => rmSync(directory, { recursive: true }));

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { SparseBytes } from "./sparse-bytes.ts";
 
-test("reads give back what was written, across page borders, and zeros elsewhere", () => {
+test("reads return the written bytes across page borders, and zeros elsewhere", () => {
   const sizeBytes = 300_000;
   const piece = fc.record({
     offset: fc.nat(sizeBytes - 100_000),

@@ -5,7 +5,7 @@ import { readHello, readPathCommand } from "./commands.ts";
 
 const read = (line: string) => readPathCommand("MAIL", line, "example.com");
 
-test("parameters are read with their values, keywords in any case", () => {
+test("parameters are parsed with their values, keywords in any case", () => {
   const command = read("MAIL FROM:<a@b.c> size=10 SMTPUTF8 Body=8BITMIME x=");
   assert.equal(command?.address, "a@b.c");
   assert.deepEqual(Object.fromEntries(command.parameters), {
@@ -16,17 +16,17 @@ test("parameters are read with their values, keywords in any case", () => {
   });
 });
 
-test("a parameter given twice is noted", () => {
+test("a parameter given twice is reported", () => {
   assert.equal(read("MAIL FROM:<a@b.c> SIZE=1 size=2")?.duplicate, "SIZE");
 });
 
-test("only RCPT names a postmaster without a domain", () => {
+test("only RCPT accepts postmaster without a domain", () => {
   const command = readPathCommand("RCPT", "RCPT TO:<postmaster>", "example.com");
   assert.equal(command?.address, "postmaster@example.com");
   assert.equal(read("MAIL FROM:<postmaster>"), undefined);
 });
 
-test("no line makes reading it throw", () => {
+test("no line makes the parser throw", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 80 }), (text) => {
       const command = read(`MAIL FROM:${text}`);
@@ -35,7 +35,7 @@ test("no line makes reading it throw", () => {
   );
 });
 
-test("a client has one name, in lower case", () => {
+test("EHLO needs exactly one name, which is read in lower case", () => {
   assert.equal(readHello("EHLO Client.Example "), "client.example");
   assert.equal(readHello("HELO [192.0.2.1]"), "[192.0.2.1]");
   for (const line of ["EHLO", "EHLO  ", "EHLO a b", "EHLO a\0b", `EHLO ${"x".repeat(301)}`]) {

@@ -22,7 +22,7 @@ function store(write: (bytes: Uint8Array) => Promise<void> | undefined = () => u
   };
 }
 
-test("of a message past the limit nothing more is stored", async () => {
+test("after maxMessageBytes nothing more is stored", async () => {
   const incoming = store();
   const receiver = new MessageReceiver(incoming, options);
   for (let index = 0; index < 100; index += 1)
@@ -34,7 +34,7 @@ test("of a message past the limit nothing more is stored", async () => {
   assert.ok(incoming.stored().length <= options.head.length + 1_000);
 });
 
-test("what is stored is the head and the stored form of the message", async () => {
+test("the head and the stored form of the message are written", async () => {
   const incoming = store();
   const receiver = new MessageReceiver(incoming, options);
   void receiver.write(Buffer.from("A: b\r\n\r\nc\r\n"));
@@ -42,7 +42,7 @@ test("what is stored is the head and the stored form of the message", async () =
   assert.equal(incoming.stored(), "Received: here\nA: b\n\nc\n");
 });
 
-test("whoever writes is asked to wait while a write is under way, and so is the end", async () => {
+test("write, idle and end wait for a write in progress", async () => {
   const writing = Promise.withResolvers<void>();
   let writes = 0;
   const incoming = store(() => {
@@ -63,7 +63,7 @@ test("whoever writes is asked to wait while a write is under way, and so is the 
   assert.equal(receiver.write(Buffer.from("three\r\n")), undefined);
 });
 
-test("after a write that failed nothing more is written, and the fault is told at the end", async () => {
+test("after a failed write nothing more is written and the end returns the error", async () => {
   const failure = new Error("no space");
   let writes = 0;
   const incoming = store(() => {

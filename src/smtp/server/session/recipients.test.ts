@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { delivered, reply } from "../../../mail/index.ts";
 import { distinctRecipients, withLoops, withoutLoops } from "./recipients.ts";
 
-test("a mailbox gets one copy, however often and however it is spelt", () => {
+test("a mailbox gets one copy, however often and in whatever spelling it is named", () => {
   const named = ["a@example.com", "b@example.com", '"a"@EXAMPLE.com', "a@example.com"];
   assert.deepEqual(distinctRecipients(named), {
     recipients: ["a@example.com", "b@example.com"],
@@ -11,7 +11,7 @@ test("a mailbox gets one copy, however often and however it is spelt", () => {
   });
 });
 
-test("a mailbox that a Delivered-To field names gets no copy, and a refusal in its place", () => {
+test("a mailbox in a Delivered-To field gets a refusal instead of a copy", () => {
   const recipients = ["a@example.com", "b@example.com", "c@example.com"];
   const fresh = withoutLoops(recipients, ['"b"@EXAMPLE.com']);
   assert.deepEqual(fresh, ["a@example.com", "c@example.com"]);
@@ -22,7 +22,7 @@ test("a mailbox that a Delivered-To field names gets no copy, and a refusal in i
   );
 });
 
-test("without Delivered-To fields the recipients stay the same list", () => {
+test("without Delivered-To fields the list of recipients stays the same object", () => {
   const recipients = ["a@example.com"];
   assert.equal(withoutLoops(recipients, []), recipients);
 });

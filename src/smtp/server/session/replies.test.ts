@@ -10,7 +10,7 @@ const outcome = fc.constantFrom(
   refused(reply(550, "5.2.1", "Disabled")),
 );
 
-test("250 is said only when every recipient has the message, and 5yz only when none may be tried again", () => {
+test("250 needs all recipients delivered, 5yz needs none deferred", () => {
   fc.assert(
     fc.property(fc.array(outcome, { minLength: 1, maxLength: 6 }), (outcomes) => {
       const kinds = new Set(outcomes.map(({ kind }) => kind));
@@ -22,16 +22,16 @@ test("250 is said only when every recipient has the message, and 5yz only when n
   );
 });
 
-test("a result that is all of one kind is answered in its own words", () => {
+test("outcomes of one kind are answered with the first reply", () => {
   const full = refused(reply(452, "4.2.2", "Full"));
   assert.equal(replyForAll([full, full]), full.reply);
 });
 
-test("no outcome at all promises nothing", () => {
+test("an empty list of outcomes is answered 451", () => {
   assert.equal(replyForAll([]).code, 451);
 });
 
-test("a reply cannot be split by what stands in it", () => {
+test("control characters in its text cannot split a reply", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
       assert.match(replyLine(reply(550, "5.1.1", text)), /^550 5\.1\.1 [^\r\n\0]*\r\n$/);

@@ -23,7 +23,7 @@ function played(over: ServerSession, ...lines: string[]): string[] {
   });
 }
 
-test("the envelope is gathered, and a reset forgets it", () => {
+test("MAIL and RCPT fill the envelope, RSET clears it", () => {
   const over = session();
   played(
     over,
@@ -45,7 +45,7 @@ test("the envelope is gathered, and a reset forgets it", () => {
   assert.deepEqual(played(over, "DATA"), ["503 5.5.1 Error: need RCPT command"]);
 });
 
-test("how the client said hello is in the transmission type", () => {
+test("the transmission type follows HELO, EHLO and LHLO", () => {
   for (const [protocol, hello, type] of [
     ["smtp", "HELO c", "SMTP"],
     ["smtp", "EHLO c", "ESMTP"],
@@ -57,14 +57,14 @@ test("how the client said hello is in the transmission type", () => {
   }
 });
 
-test("a session that says hello again begins anew", () => {
+test("a second EHLO or HELO resets the transaction", () => {
   const over = session();
   played(over, "EHLO one", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "HELO two");
   assert.equal(over.helo, "two");
   assert.deepEqual(over.recipients, []);
 });
 
-test("what the session knows is told as it stood then", () => {
+test("info() is a snapshot of the session", () => {
   const over = session();
   const before = over.info();
   played(over, "EHLO Client.Example", "MAIL FROM:<a@b.c>");
@@ -84,13 +84,13 @@ test("what the session knows is told as it stood then", () => {
   });
 });
 
-test("the names of every object's own methods are unknown commands", () => {
+test("names of Object.prototype's methods are unknown commands", () => {
   for (const line of ["constructor", "__proto__", "toString", "hasOwnProperty x"]) {
     assert.deepEqual(played(session(), line), ["500 5.5.2 Error: command not recognized"]);
   }
 });
 
-test("a refusal for a parameter names the recipient, so that it can be told of", () => {
+test("a refusal of a RCPT parameter carries the recipient", () => {
   const over = session();
   played(over, "EHLO c", "MAIL FROM:<>");
   const result = over.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
@@ -99,7 +99,7 @@ test("a refusal for a parameter names the recipient, so that it can be told of",
   assert.equal(result.reply.code, 555);
 });
 
-test("no announced size is too long to be compared", () => {
+test("a SIZE of 20 digits is compared, an invalid one is a syntax error", () => {
   const over = session();
   const size = (digits: string) => over.command(`MAIL FROM:<> SIZE=${digits}`);
   played(over, "EHLO c");
@@ -120,7 +120,7 @@ const word = fc.constantFrom(
 );
 
 for (const protocol of ["smtp", "lmtp"] as const) {
-  test(`${protocol}: whatever is said in whatever order, a message has a sender and recipients`, () => {
+  test(`${protocol}: in any order of commands a message has a sender and recipients`, () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(word, fc.string({ maxLength: 30 }))), (lines) => {
         const over = session({ protocol });

@@ -9,7 +9,7 @@ function started() {
   return { clock, passed, deadline: new Deadline(clock, () => passed.push(clock.now())) };
 }
 
-test("a deadline that moves keeps one timer and passes at its last place", () => {
+test("a moved deadline keeps one timer and passes at its last instant", () => {
   const { clock, passed, deadline } = started();
   const from = clock.now();
   for (let index = 0; index < 5; index += 1) {
@@ -22,7 +22,7 @@ test("a deadline that moves keeps one timer and passes at its last place", () =>
   assert.deepEqual(passed, [from + 340]);
 });
 
-test("a nearer deadline does not wait for the timer of the one before", () => {
+test("an earlier deadline does not wait for the timer of the later one", () => {
   const { clock, passed, deadline } = started();
   deadline.set(1_000);
   deadline.set(10);
@@ -32,7 +32,7 @@ test("a nearer deadline does not wait for the timer of the one before", () => {
   assert.equal(passed.length, 1);
 });
 
-test("while suspended no time runs", () => {
+test("a suspended deadline does not pass", () => {
   const { clock, passed, deadline } = started();
   deadline.set(100);
   deadline.suspend();

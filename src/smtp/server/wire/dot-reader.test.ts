@@ -56,7 +56,7 @@ function byTheBook(wire: string): { text: string; rest: string | undefined } {
   return { text, rest: end < 0 ? undefined : lines.slice(end + 1).join("\r\n") };
 }
 
-test("every message is read as the RFC has it, whatever the pieces", () => {
+test("every message is read as RFC 5321 defines, in any chunks", () => {
   fc.assert(
     fc.property(octets, fc.array(fc.nat(30), { maxLength: 6 }), (message, places) => {
       const wire = `${message}\r\n.\r\nNOOP`;

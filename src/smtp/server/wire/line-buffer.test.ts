@@ -9,7 +9,7 @@ function filled(text: string, maxLineBytes = 20): LineBuffer {
   return buffer;
 }
 
-test("a line ends at CRLF or at LF alone, and the rest stays", () => {
+test("a line ends at CRLF or LF, and the rest stays in the buffer", () => {
   const buffer = filled("one\r\ntwo\n\nthr");
   assert.deepEqual(
     [1, 2, 3].map(() => buffer.takeLine()),
@@ -21,7 +21,7 @@ test("a line ends at CRLF or at LF alone, and the rest stays", () => {
   assert.equal(buffer.length, 0);
 });
 
-test("a line of the limit is taken, one byte more is too long, complete or not", () => {
+test("a line of the limit is taken; one byte more is too long, complete or not", () => {
   assert.equal(filled(`${"x".repeat(20)}\n`).takeLine(), "x".repeat(20));
   for (const text of [`${"x".repeat(21)}\n`, "x".repeat(21)]) {
     const buffer = filled(text);
@@ -35,7 +35,7 @@ test("an incomplete line within the limit is not too long, whatever follows an e
   assert.ok(!filled(`NOOP\r\n${"x".repeat(100)}`).isLineTooLong);
 });
 
-test("the lines do not depend on how the input was cut into chunks", () => {
+test("the lines do not depend on the chunks of the input", () => {
   const text = fc.array(fc.constantFrom("a", "é", "\r", "\n", "\r\n")).map((all) => all.join(""));
   fc.assert(
     fc.property(text, fc.array(fc.nat(20)), (input, places) => {
