@@ -17,7 +17,7 @@ const octets = Buffer.from("Subject: x\r\n\r\nGr\xfc\xdfe\r\n", "latin1");
 const message = outgoingMessage(octets);
 const { signal } = new AbortController();
 
-test("captured mail lies there whole, with its envelope, for its owner only", async () => {
+test("captured mail is stored whole, with its envelope, for its owner only", async () => {
   const folder = join(data, "captured");
   const outcomes = await captureMail({ folder })(envelope, message, { signal });
   assert.deepEqual(
@@ -41,7 +41,7 @@ test("captured mail lies there whole, with its envelope, for its owner only", as
   assert.equal(statSync(folder).mode & 0o777, 0o700);
 });
 
-test("the intent is asked for when the envelope is there and the message is not yet", async () => {
+test("the intent is requested after the envelope is written, before the message", async () => {
   const folder = join(data, "captured");
   let seen: string[] = [];
   const beforeCommit = async () => {
@@ -52,7 +52,7 @@ test("the intent is asked for when the envelope is there and the message is not 
   assert.equal(seen.filter((name) => name.endsWith(".eml")).length, 0);
 });
 
-test("when the intent is refused nothing is kept, and the refusal is told", async () => {
+test("a refused intent leaves no file and is passed on", async () => {
   const folder = join(data, "captured");
   const beforeCommit = () => Promise.reject(new Error("the lease was lost"));
   await assert.rejects(captureMail({ folder })(envelope, message, { signal, beforeCommit }), {
@@ -61,7 +61,7 @@ test("when the intent is refused nothing is kept, and the refusal is told", asyn
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test("a folder that cannot be made is the route's fault, and is tried again", async () => {
+test("a folder that cannot be made defers the route and is tried again", async () => {
   const folder = join(data, "captured");
   writeFileSync(folder, "in the way");
   const capture = captureMail({ folder });

@@ -37,7 +37,7 @@ test("a dead letter reaches its hook once, with ids, template, error and reason"
   ]);
 });
 
-test("a hook that fails hears again, later and later, and holds up nobody", async (t) => {
+test("a failed hook is called again with growing delays; other events go on", async (t) => {
   const { store, clock } = await freshOutbox(t);
   const first = await leased(store);
   await store.complete([refusedForGood(first, { events: [dead] })]);
@@ -69,7 +69,7 @@ test("a hook that fails hears again, later and later, and holds up nobody", asyn
   assert.equal(errors.length, 2);
 });
 
-test("what slow hooks leave no time for is given back, and nobody hears of it twice", async (t) => {
+test("events that slow hooks leave no time for are released, none runs twice", async (t) => {
   const { store, clock } = await freshOutbox(t);
   for (let count = 0; count < 3; count += 1) {
     await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
@@ -88,7 +88,7 @@ test("what slow hooks leave no time for is given back, and nobody hears of it tw
   assert.equal(new Set(heard).size, 3);
 });
 
-test("a process that ends between hook and record makes the hook run again", async (t) => {
+test("a crash between a hook and its record makes the hook run again", async (t) => {
   const { store, clock } = await freshOutbox(t);
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   let calls = 0;
@@ -103,7 +103,7 @@ test("a process that ends between hook and record makes the hook run again", asy
   assert.equal(calls, 2);
 });
 
-test("hooks are told only of what they want", () => {
+test("hooks receive only the event types they ask for", () => {
   const types = ["delivery.dead", "delivery.done", "route.blocked"] as const;
   const wanted = (hooks: object) => types.map(wantedBy(hooks));
   assert.deepEqual(wanted({}), [false, false, false]);
@@ -111,7 +111,7 @@ test("hooks are told only of what they want", () => {
   assert.deepEqual(wanted({ onEvent() {} }), [true, true, true]);
 });
 
-test("a started dispatcher looks by itself, also after the store failed, until it is stopped", async (t) => {
+test("a started dispatcher polls until it is stopped, also after a store failure", async (t) => {
   const { store, clock } = await freshOutbox(t);
   let letters = 0;
   let looks = 0;
@@ -143,7 +143,7 @@ test("a started dispatcher looks by itself, also after the store failed, until i
   assert.equal(clock.pendingTimers, 0);
 });
 
-test("a hook that hangs is told to end and hears again later; what comes behind it is heard", async (t) => {
+test("a hung hook is aborted and called again later; other events go on", async (t) => {
   const { store, clock } = await freshOutbox(t);
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   await store.complete([sent(await leased(store))]);
@@ -175,7 +175,7 @@ test("a hook that hangs is told to end and hears again later; what comes behind 
   assert.equal(clock.pendingTimers, 0);
 });
 
-test("stopping waits a while for the hook that runs, calls no other, and loses no event", async (t) => {
+test("stop waits for the running hook, starts no other and loses no event", async (t) => {
   const { store, clock } = await freshOutbox(t);
   for (let count = 0; count < 3; count += 1) await store.complete([sent(await leased(store))]);
   let calls = 0;
@@ -202,7 +202,7 @@ test("stopping waits a while for the hook that runs, calls no other, and loses n
   assert.equal(await next.tick(), 1, "the one whose hook was broken off");
 });
 
-test("stopping does not wait for ever for a store that does not answer", async (t) => {
+test("stop does not wait for ever for a store that does not answer", async (t) => {
   const { store, clock } = await freshOutbox(t);
   const silent = Object.create(store, {
     claimEvents: { value: () => new Promise<never>(() => {}) },
@@ -214,7 +214,7 @@ test("stopping does not wait for ever for a store that does not answer", async (
   await stopped;
 });
 
-test("options of a dispatcher that cannot be used are refused with the value received", async (t) => {
+test("invalid dispatcher options are refused with the value received", async (t) => {
   const { store } = await freshOutbox(t);
   const refused = (options: object, message: RegExp) =>
     assert.throws(() => new EventDispatcher({ store, hooks: {}, ...options }), {

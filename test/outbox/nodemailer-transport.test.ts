@@ -16,7 +16,7 @@ const mail = {
   attachments: [{ filename: "bill.txt", content: "10 €" }],
 };
 
-test("sendMail resolves when the mail is in the outbox, with what nodemailer promises", async (t) => {
+test("sendMail resolves when the mail is stored, with nodemailer's usual fields", async (t) => {
   const { outbox, store } = await freshOutbox(t, { routeOf: () => "relay" });
   const transporter = createTransport(postbagTransport(outbox));
   const info = await transporter.sendMail(mail);
@@ -33,7 +33,7 @@ test("sendMail resolves when the mail is in the outbox, with what nodemailer pro
   assert.equal((await outbox.get(info.id))?.subject, "Your order");
 });
 
-test("what the outbox can do beside is asked for in sendMail", async (t) => {
+test("sendMail accepts the outbox's own options", async (t) => {
   const { outbox, store } = await freshOutbox(t);
   const transporter = createTransport(postbagTransport(outbox), { template: "order" } as object);
   const keyed: PostbagMailOptions = { ...mail, idempotencyKey: "k" };
@@ -47,14 +47,14 @@ test("what the outbox can do beside is asked for in sendMail", async (t) => {
   assert.equal((await claim(store)).deliveries.length, 2);
 });
 
-test("what cannot be enqueued is an error of sendMail", async (t) => {
+test("sendMail rejects if the outbox refuses the mail", async (t) => {
   const { outbox } = await freshOutbox(t);
   const transporter = createTransport(postbagTransport(outbox));
   const { to: _, bcc: __, ...nobody } = mail;
   await assert.rejects(transporter.sendMail(nobody), { code: "ERR_OUTBOX_MAIL" });
 });
 
-test("header fields of the application's and attachments arrive as they were given, either way in", async (t) => {
+test("custom header fields and attachments arrive unchanged, by either way in", async (t) => {
   const { outbox, store } = await freshOutbox(t, { routeOf: () => "relay" });
   const transporter = createTransport(postbagTransport(outbox));
   const content = Buffer.from([...Array(256).keys()]);

@@ -14,7 +14,7 @@ const mail: Mail = {
   text: "Thank you",
 };
 
-test("recipients of one route travel together, by domain unless said otherwise", async (t) => {
+test("recipients of one route share a delivery; the default route is the domain", async (t) => {
   const { outbox, store } = await freshOutbox(t);
   const { id, duplicate, recipients } = await outbox.enqueue(mail);
   assert.equal(duplicate, false);
@@ -35,7 +35,7 @@ test("recipients of one route travel together, by domain unless said otherwise",
   );
 });
 
-test("what no database can keep is the fault of its own mail alone", async (t) => {
+test("a mail with invalid tags or template is refused alone", async (t) => {
   const { outbox } = await freshOutbox(t);
   const tags = { campaign: (() => "spring") as never };
   const results = await Promise.allSettled([
@@ -68,7 +68,7 @@ test("every attempt sends the same bytes", async (t) => {
   assert.deepEqual(second.bytes, first.bytes);
 });
 
-test("a repeat with the same key is the same mail, a different one is a conflict", async (t) => {
+test("a repeated key returns the first mail, or conflicts if the mail differs", async (t) => {
   const { outbox, store, clock } = await freshOutbox(t);
   const keyed = {
     ...mail,
@@ -94,7 +94,7 @@ test("a repeat with the same key is the same mail, a different one is a conflict
   assert.equal((await claim(store)).deliveries.length, 2);
 });
 
-test("mail in a transaction of the application's is sent only if that commits", async (t) => {
+test("mail in the application's transaction is stored only if it commits", async (t) => {
   const { outbox, file } = await freshOutbox(t);
   using database = new DatabaseSync(file, { timeout: 5000 });
   database.exec("create table orders (id integer primary key)");
@@ -106,7 +106,7 @@ test("mail in a transaction of the application's is sent only if that commits", 
   }
 });
 
-test("of several cancel answers the least certain counts", async (t) => {
+test("cancel of a message returns the least certain answer of its deliveries", async (t) => {
   const { outbox, store } = await freshOutbox(t);
   const { id } = await outbox.enqueue(mail);
   const first = await claimOne(store, { limit: 1 });
@@ -117,7 +117,7 @@ test("of several cancel answers the least certain counts", async (t) => {
   await assert.rejects(outbox.cancel("nothing"), { code: "ERR_OUTBOX_NOT_FOUND", id: "nothing" });
 });
 
-test("a redrive keeps the Message-ID, or gives a new one of the same domain", async (t) => {
+test("a redrive keeps the Message-ID or makes a new one of the same domain", async (t) => {
   const { outbox, store } = await freshOutbox(t, { routeOf: () => "relay" });
   const { id, messageId } = await outbox.enqueue(mail);
   await store.complete([refusedForGood(await claimOne(store))]);
@@ -131,7 +131,7 @@ test("a redrive keeps the Message-ID, or gives a new one of the same domain", as
   assert.notEqual(other, messageId);
 });
 
-test("purge goes on until nothing is left to remove", async (t) => {
+test("purge repeats until nothing is left to remove", async (t) => {
   const { outbox, store, clock } = await freshOutbox(t, { routeOf: () => "relay" });
   await outbox.enqueueMany(Array.from({ length: 5 }, () => mail));
   const { deliveries } = await claim(store);
@@ -141,7 +141,7 @@ test("purge goes on until nothing is left to remove", async (t) => {
   assert.deepEqual((await outbox.list()).deliveries, []);
 });
 
-test("options and mails that cannot be meant are refused with the value received", async (t) => {
+test("invalid options and mails are refused with the value received", async (t) => {
   const { outbox } = await freshOutbox(t, { maxMessageBytes: 2000, maxRecipients: 2 });
   const store = {} as OutboxStore;
   const wrong: readonly [object, RegExp][] = [

@@ -74,7 +74,7 @@ async function spend(store: OutboxStore, commits: () => Promise<number> | number
   return counts;
 }
 
-test("sqlite: enqueues, intents and completions that come together share commits", async (t) => {
+test("sqlite: concurrent enqueues, intents and completions share commits", async (t) => {
   const { store, file } = await sqliteStore(t);
   const counts = await spend(store, () => commitsOf(file));
   t.diagnostic(`${calls} calls each: ${counts.join(", ")} commits`);
@@ -82,7 +82,7 @@ test("sqlite: enqueues, intents and completions that come together share commits
 });
 
 pgTest(
-  "postgres: enqueues, intents and completions that come together share commits",
+  "postgres: concurrent enqueues, intents and completions share commits",
   async (t, server) => {
     const connectionString = await server.database();
     const store = await openPostgresStore({ connectionString });
@@ -96,7 +96,7 @@ pgTest(
   },
 );
 
-test("sqlite: the event loop goes on while the database keeps a call waiting", async (t) => {
+test("sqlite: a locked database does not block the event loop", async (t) => {
   const { store, file } = await sqliteStore(t, { busyTimeoutMs: 600_000 });
   using other = new DatabaseSync(file);
   other.exec("begin immediate");
@@ -109,41 +109,38 @@ test("sqlite: the event loop goes on while the database keeps a call waiting", a
   assert.equal((await stored)[0]?.kind, "stored");
 });
 
-pgTest(
-  "postgres: however much mail comes in, others are notified at most every 100 ms",
-  async (t, server) => {
-    const connectionString = await server.database();
-    const clock = new SimClock();
-    const store = await openPostgresStore({ connectionString, notify: true, clock });
-    const client = new pg.Client({ connectionString });
-    await client.connect();
-    t.after(() => Promise.all([store.close(), client.end()]));
-    const heard: (string | undefined)[] = [];
-    let rung = Promise.withResolvers<void>();
-    client.on("notification", ({ payload }) => {
-      heard.push(payload?.replace(/^\S+ ?/, ""));
-      rung.resolve();
-    });
-    await client.query("listen postbag_due_postbag");
-    async function enqueueMany() {
-      rung = Promise.withResolvers<void>();
-      for (const lane of ["normal", "bulk", "normal", "bulk"] as const) {
-        await store.enqueue([message({ lane })]);
-      }
-    }
-    await enqueueMany();
-    await rung.promise;
-    assert.deepEqual(heard, ["normal"]);
-    clock.advance(99);
-    await enqueueMany();
-    clock.advance(1);
-    await rung.promise;
-    assert.deepEqual(heard, ["normal", "bulk normal"]);
-    clock.advance(100);
-    // Nothing was left to tell: what is heard next is from here.
+pgTest("postgres: other processes are notified at most every 100 ms", async (t, server) => {
+  const connectionString = await server.database();
+  const clock = new SimClock();
+  const store = await openPostgresStore({ connectionString, notify: true, clock });
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  t.after(() => Promise.all([store.close(), client.end()]));
+  const heard: (string | undefined)[] = [];
+  let rung = Promise.withResolvers<void>();
+  client.on("notification", ({ payload }) => {
+    heard.push(payload?.replace(/^\S+ ?/, ""));
+    rung.resolve();
+  });
+  await client.query("listen postbag_due_postbag");
+  async function enqueueMany() {
     rung = Promise.withResolvers<void>();
-    await client.query("notify postbag_due_postbag, 'me'");
-    await rung.promise;
-    assert.equal(heard.length, 3);
-  },
-);
+    for (const lane of ["normal", "bulk", "normal", "bulk"] as const) {
+      await store.enqueue([message({ lane })]);
+    }
+  }
+  await enqueueMany();
+  await rung.promise;
+  assert.deepEqual(heard, ["normal"]);
+  clock.advance(99);
+  await enqueueMany();
+  clock.advance(1);
+  await rung.promise;
+  assert.deepEqual(heard, ["normal", "bulk normal"]);
+  clock.advance(100);
+  // Nothing was left to tell: what is heard next is from here.
+  rung = Promise.withResolvers<void>();
+  await client.query("notify postbag_due_postbag, 'me'");
+  await rung.promise;
+  assert.equal(heard.length, 3);
+});

@@ -18,7 +18,7 @@ const fields = {
   text: "Hällo\nworld",
 };
 
-test("fields become bytes once: Message-ID, Date and canonical line endings", async () => {
+test("fields become bytes with Message-ID, Date and CRLF line endings", async () => {
   const mail = await make(fields);
   const text = textOf(mail);
   assert.equal(mail.messageIdHeader, "<id-1@example.org>");
@@ -38,7 +38,7 @@ test("Bcc is in the envelope and nowhere in the bytes", async () => {
   }
 });
 
-test("each recipient once, by the first field that names it, in A-label form", async () => {
+test("each recipient is listed once, by its first field, in A-label form", async () => {
   const mail = await make({
     ...fields,
     to: "Team: bob@example.com, Zoë@MÜNCHEN.example;",
@@ -51,7 +51,7 @@ test("each recipient once, by the first field that names it, in A-label form", a
   ]);
 });
 
-test("an envelope of its own decides; whom only it knows is hidden", async () => {
+test("an explicit envelope decides; recipients only in it count as Bcc", async () => {
   const envelope = { from: "", to: ["bob@example.com", "archive@example.org"] };
   const mail = await make({ ...fields, envelope });
   assert.equal(mail.reversePath, "");
@@ -62,7 +62,7 @@ test("an envelope of its own decides; whom only it knows is hidden", async () =>
   assert.equal(mail.messageIdHeader, "<id-1@example.org>");
 });
 
-test("a ready-made message gets only what it lacks", async () => {
+test("a ready-made message gets only a missing Message-ID or Date", async () => {
   const raw = "From: a@x.example\r\nTo: b@x.example\r\nMessage-ID: <own@x>\r\n\r\nbody\r\n";
   const mail = await make({ raw });
   assert.equal(mail.messageIdHeader, "<own@x>");
@@ -71,7 +71,7 @@ test("a ready-made message gets only what it lacks", async () => {
   assert.equal(textOf(await make({ raw: whole })), whole);
 });
 
-test("text without any header is a body", async () => {
+test("raw text without a header is a body", async () => {
   const envelope = { from: "a@x.example", to: "b@x.example" };
   const mail = await make({ raw: "just words, no header\n", envelope });
   assert.match(
@@ -82,7 +82,7 @@ test("text without any header is a body", async () => {
   assert.match(textOf(bare), /^Message-ID: [^\r]+\r\nDate: [^\r]+\r\n\r\nbody\r\n$/);
 });
 
-test("a mail that nobody can send is refused, with what is wrong", async () => {
+test("a mail without sender or valid recipient is refused with the reason", async () => {
   const wrong: readonly [MailContent, RegExp][] = [
     [{ to: "b@x.example", text: "x" }, /no sender/],
     [{ from: "a@x.example", text: "x" }, /no recipient/],
@@ -96,14 +96,14 @@ test("a mail that nobody can send is refused, with what is wrong", async () => {
   }
 });
 
-test("files and URLs are not read unless the mail says so", async () => {
+test("files are not read unless the mail allows it", async () => {
   const attachments = [{ path: import.meta.filename }];
   await assert.rejects(make({ ...fields, attachments }), { code: "ERR_OUTBOX_MAIL" });
   const allowed = await make({ ...fields, attachments, disableFileAccess: false });
   assert.match(textOf(allowed), /compose\.test\.ts/);
 });
 
-test("a plain address is read as nodemailer's parser reads it", () => {
+test("plain addresses are parsed as nodemailer's parser does", () => {
   const piece = fc.constantFrom(
     "ann",
     "x.example",
@@ -134,7 +134,7 @@ test("a plain address is read as nodemailer's parser reads it", () => {
   );
 });
 
-test("header fields are unfolded, and only those of the header are taken out", () => {
+test("header fields are unfolded, and only fields of the header are removed", () => {
   const bytes = Buffer.from("A: 1\r\nBCC: x,\r\n\ty\r\nB:2\r\n\r\nBcc: not a field\r\n");
   const fields = headerFields(bytes);
   assert.deepEqual(

@@ -7,7 +7,7 @@ import { AfterCommit } from "./after-commit.ts";
 const normal = mail(["b@x.example"]);
 const bulk = mail(["b@x.example"], { lane: "bulk" });
 
-test("mail is told of three times, with all lanes, and then no more", () => {
+test("mail is announced three times with all its lanes, then no more", () => {
   const clock = new SimClock();
   const told: string[] = [];
   const soon = new AfterCommit(clock, (lanes) =>
@@ -22,7 +22,7 @@ test("mail is told of three times, with all lanes, and then no more", () => {
   assert.equal(clock.pendingTimers, 0);
 });
 
-test("however fast transactions follow each other, none puts off what is to be told", () => {
+test("a fast series of transactions does not postpone the announcement", () => {
   const clock = new SimClock();
   let told = 0;
   const soon = new AfterCommit(clock, () => (told += 1));

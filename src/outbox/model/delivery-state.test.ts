@@ -81,7 +81,7 @@ function judged(delivery: ClaimedDelivery, outcomes: RecipientOutcome[], changes
   return judge(delivery, tried, outcomes, { ...judgement, ...changes });
 }
 
-test("only who is undecided is sent to", () => {
+test("only undecided recipients are sent to", () => {
   const statuses = ["pending", "delivered", "deferred", "failed", "suppressed"] as const;
   const recipients = statuses.map((status, ordinal) => recipient(ordinal, status));
   const plan = planOf(claimed({ recipients }), quiet);
@@ -89,7 +89,7 @@ test("only who is undecided is sent to", () => {
   assert.deepEqual(plan.kind === "send" && plan.recipients.map(({ ordinal }) => ordinal), [0, 2]);
 });
 
-test("three crashes lead into quarantine, five to the end", () => {
+test("three crashes lead to quarantine, five to a dead delivery", () => {
   const kinds = [0, 1, 2, 3, 4, 5, 6].map((crashes) => planOf(claimed({ crashes }), quiet).kind);
   assert.deepEqual(kinds, ["send", "send", "send", "release", "release", "complete", "complete"]);
   const alone = planOf(claimed({ crashes: 4, lane: "quarantine" }), quiet);
@@ -99,7 +99,7 @@ test("three crashes lead into quarantine, five to the end", () => {
   assert.match(poison.reason, /^poison: 5 workers/);
 });
 
-test("a doubt is held or resent, as the message says", () => {
+test("a doubt is held or resent by the policy of the message", () => {
   const held = planOf(claimed({ inDoubt: true, doubtPolicy: "hold", crashes: 9 }), quiet);
   assert.ok(held.kind === "complete" && held.completion.next.kind === "in_doubt");
   const resent = planOf(claimed({ inDoubt: true, crashes: 1 }), quiet);
@@ -108,7 +108,7 @@ test("a doubt is held or resent, as the message says", () => {
   assert.ok(verdict.kind === "sent" && verdict.completion.closesDoubt);
 });
 
-test("what has expired is not tried again, and says what was answered last", () => {
+test("an expired delivery is not tried again; its reason is the last reply", () => {
   const never = planOf(claimed({ expiresInMs: 0 }), quiet);
   assert.equal(never.kind === "complete" && never.reason, "expired: it was never tried");
   const reply = { code: 451, enhanced: "4.3.0", text: "busy", phase: "rcpt" } as const;
@@ -121,7 +121,7 @@ test("what has expired is not tried again, and says what was answered last", () 
   assert.match(doubtful.kind === "complete" ? doubtful.reason : "", /^expired: its final dot may/);
 });
 
-test("a delivery without anybody to send to is closed as what it is", () => {
+test("a delivery without undecided recipients is closed as done or dead", () => {
   const done = planOf(claimed({ recipients: [recipient(0, "delivered")] }), quiet);
   assert.ok(done.kind === "complete" && done.completion.next.kind === "done");
   const recipients = [recipient(0, "delivered"), recipient(1, "failed")];
@@ -129,7 +129,7 @@ test("a delivery without anybody to send to is closed as what it is", () => {
   assert.equal(dead.kind === "complete" && dead.reason, "permanent: 550 no");
 });
 
-test("a permanent refusal is dead with its prefix, exhaustion without", () => {
+test("a permanent refusal has a prefix in its reason, exhausted attempts have none", () => {
   const permanent = judged(claimed(), [failed]);
   assert.ok(permanent.kind === "dead" && permanent.permanent);
   assert.equal(permanent.reason, "permanent: 550 gone");
@@ -140,7 +140,7 @@ test("a permanent refusal is dead with its prefix, exhaustion without", () => {
   assert.equal(exhausted.cycleAttempt, 8);
 });
 
-test("without a count only age ends the tries: a retry never starts after the expiry", () => {
+test("without maxAttempts only expiry ends the retries; none starts after it", () => {
   assert.equal(judged(claimed({ cycleAttempts: 1000 }), [deferred]).kind, "retry");
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 2 * day }), fc.nat(day), (expiresInMs, sinceClaimMs) => {
@@ -154,7 +154,7 @@ test("without a count only age ends the tries: a retry never starts after the ex
   );
 });
 
-test("a failed route spends nothing and changes nobody", () => {
+test("a failed route spends no attempt and changes no recipient", () => {
   const verdict = judged(claimed({ cycleAttempts: 7 }), [routeDown], { maxAttempts: 8 });
   assert.equal(verdict.kind, "route");
   assert.equal(verdict.kind === "route" && verdict.reply.text, "closing");
@@ -162,7 +162,7 @@ test("a failed route spends nothing and changes nobody", () => {
   assert.equal(judged(claimed(), [refusedLogin]).kind, "route");
 });
 
-test("who was delivered before the route failed stays so, at no cost for the others", () => {
+test("recipients delivered before a route failure stay so, no attempt is spent", () => {
   const two = claimed({ recipients: [recipient(0), recipient(1)], cycleAttempts: 7 });
   const verdict = judged(two, [delivered, routeDown], { maxAttempts: 8 });
   assert.ok(verdict.kind === "retry");
@@ -176,7 +176,7 @@ test("who was delivered before the route failed stays so, at no cost for the oth
   );
 });
 
-test("a recipient refused earlier makes a dead letter of a delivery that ends well", () => {
+test("a recipient refused earlier makes the delivery dead although the rest succeed", () => {
   const recipients = [recipient(0, "failed"), recipient(1)];
   const verdict = judged(claimed({ recipients }), [delivered]);
   assert.ok(verdict.kind === "dead" && verdict.permanent);
@@ -184,7 +184,7 @@ test("a recipient refused earlier makes a dead letter of a delivery that ends we
   assert.equal(verdict.completion.attempt?.outcome, "delivered");
 });
 
-test("an attempt is recorded with the first who answered, in plain characters", () => {
+test("an attempt records the first host that answered, in plain characters", () => {
   const three = claimed({ recipients: [recipient(0), recipient(1), recipient(2)] });
   const by = (outcome: RecipientOutcome, via: string) => ({ ...outcome, via });
   const some = judged(three, [deferred, by(delivered, "one\0[::1]\ud800"), by(failed, "two")]);
@@ -195,7 +195,7 @@ test("an attempt is recorded with the first who answered, in plain characters", 
   assert.ok(!("via" in nobody.completion.attempt));
 });
 
-test("events carry what a hook needs, and only wanted ones are handed to hooks", () => {
+test("events carry the facts for hooks, and notify marks the wanted types", () => {
   const notify: Judgement["notify"] = (type) => type === "delivery.dead";
   const dead = judged(claimed(), [failed], { notify });
   assert.ok(dead.kind === "dead");
@@ -220,7 +220,7 @@ test("events carry what a hook needs, and only wanted ones are handed to hooks",
 const outcome = fc.constantFrom(delivered, deferred, failed, routeDown);
 const status = fc.constantFrom<RecipientStatus>("pending", "deferred", "delivered", "failed");
 
-test("whatever was answered: the decided stay, the end is when nobody is left, one end event", () => {
+test("decided recipients never change; a delivery ends once, when none is undecided", () => {
   fc.assert(
     fc.property(
       fc.array(status, { minLength: 1, maxLength: 6 }),
@@ -265,7 +265,7 @@ test("whatever was answered: the decided stay, the end is when nobody is left, o
   );
 });
 
-test("a kept reply is well-formed, without control characters and not too long", () => {
+test("a stored reply is well-formed, without control characters, at most 500 long", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 50 }), fc.nat(600), (start, more) => {
       const text = start + "é\ud83d\ude82".repeat(more);
@@ -295,7 +295,7 @@ const anyOutcome = fc.constantFrom(
 );
 const isLost = (one: RecipientOutcome) => one.kind !== "delivered" && one.inDoubt === true;
 
-test("a lost reply among any outcomes is held where that is asked for, and never resent unrecorded", () => {
+test("a lost reply is held under policy hold, and never resent unrecorded", () => {
   fc.assert(
     fc.property(
       fc.array(anyOutcome, { minLength: 1, maxLength: 5 }),
@@ -336,7 +336,7 @@ test("a lost reply among any outcomes is held where that is asked for, and never
   );
 });
 
-test("a delivery found in doubt is held before anything else, and its attempt is on record as in doubt", () => {
+test("a delivery in doubt is held first under policy hold, its attempt closed", () => {
   fc.assert(
     fc.property(
       fc.constantFrom("hold" as const, "resend" as const),

@@ -19,7 +19,7 @@ const middle = () => 0.5;
 const high = () => 1 - 2 ** -53;
 const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
-test("the reference back-off at n = 0, 1 and 11, at both ends of the jitter", () => {
+test("the reference back-off is right at its corners and both ends of the jitter", () => {
   const at = (n: number) => [low, middle, high].map((u) => policyDelayMs(referenceRetry, n, u));
   const near = (delays: readonly number[], expected: readonly number[]) => {
     delays.forEach((delay, index) => {
@@ -34,7 +34,7 @@ test("the reference back-off at n = 0, 1 and 11, at both ends of the jitter", ()
   near(at(60), [45 * minute, hour, 75 * minute]);
 });
 
-test("the reference back-off is its formula, for every attempt and draw", () => {
+test("the reference back-off equals its formula for every attempt and draw", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 200 }), chance, (n, u) => {
       const middle = Math.min(5 * second * 2 ** (n - 1), hour);
@@ -44,7 +44,7 @@ test("the reference back-off is its formula, for every attempt and draw", () => 
   );
 });
 
-test("the mta policy takes its steps, a fifth around each, and stays at the last", () => {
+test("the mta policy draws within a fifth of each step and repeats the last", () => {
   const minutes = [5, 10, 20, 40, 90, 180, 180, 180];
   minutes.forEach((step, index) => {
     const n = index + 1;
@@ -55,7 +55,7 @@ test("the mta policy takes its steps, a fifth around each, and stays at the last
   });
 });
 
-test("the mta policy never leaves its bounds, and no delay is drawn twice as often", () => {
+test("the mta policy stays within its bounds and draws evenly up to them", () => {
   const tight: RetryPolicy = { ...mtaRetry, minMs: 5 * minute, maxMs: 3 * hour } as RetryPolicy;
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 50 }), chance, chance, (n, u, v) => {
@@ -67,7 +67,7 @@ test("the mta policy never leaves its bounds, and no delay is drawn twice as oft
   );
 });
 
-test("a reply that names a time is obeyed", () => {
+test("the delay that a reply names is read", () => {
   const said: readonly [string, number | undefined][] = [
     ["Greylisted, please try again in 300 seconds", 300 * second],
     ["try again in 5 minutes", 5 * minute],
@@ -87,7 +87,7 @@ test("a reply that names a time is obeyed", () => {
 
 const reply = (text: string, code = 451) => ({ code, text, phase: "rcpt" }) as const;
 
-test("a hint takes the place of the policy, and is never undercut", () => {
+test("a hint replaces the policy's delay and is never undercut", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 20 }), chance, (n, u) => {
       const delay = retryDelayMs(mtaRetry, n, () => u, reply("try again in 60 seconds"));
@@ -96,13 +96,13 @@ test("a hint takes the place of the policy, and is never undercut", () => {
   );
 });
 
-test("a server that wants us back in a second does not get us every second", () => {
+test("a hint of seconds is raised to a minute or the policy's minimum", () => {
   const soon = reply("451 try again in 1 second");
   assert.equal(retryDelayMs(mtaRetry, 1, low, soon), minute);
   assert.equal(retryDelayMs(referenceRetry, 1, low, soon), 5 * second);
 });
 
-test("greylisting gets at least five minutes, whatever the policy says", () => {
+test("greylisting waits at least five minutes under any policy", () => {
   for (const text of ["Greylisted", "450 graylisting in action", "grey-listed", "Grey listed"]) {
     assert.ok(isGreylisting(reply(text)), text);
     const delay = retryDelayMs(referenceRetry, 1, low, reply(text));

@@ -92,7 +92,7 @@ const sizes: Readonly<Record<string, string>> = {
     analyze`,
 };
 
-test("postgres: plans that are kept go by the index, and are the same for empty tables and for full ones", async (t, server) => {
+test("postgres: cached plans use indexes and are equal for empty and full tables", async (t, server) => {
   const connectionString = await server.database();
   const pool = new pg.Pool({ connectionString, options: KEEP_PLANS });
   const store = await openPostgresStore({ pool });
@@ -123,7 +123,7 @@ test("postgres: plans that are kept go by the index, and are the same for empty 
   }
 });
 
-test("postgres: a pool that is not set for it keeps no plan of a join", async (t, server) => {
+test("postgres: a pool without KEEP_PLANS caches no plan of a join", async (t, server) => {
   const pool = new pg.Pool({ connectionString: await server.database() });
   const store = await openPostgresStore({ pool });
   t.after(async () => {

@@ -11,7 +11,7 @@ const pgTest = withPostgres({ fsync: false });
 const mail = { from: "shop@example.org", to: "ann@one.example", subject: "Order", text: "Thanks!" };
 const refuse = new Error("not paid");
 
-pgTest("Kysely: { query } over a transaction of its own", async (_t, server) => {
+pgTest("Kysely: { query } enqueues inside its transaction", async (_t, server) => {
   const connectionString = await server.database();
   await using outbox = createOutbox({ store: await openPostgresStore({ connectionString }) });
   const db = new Kysely<{ orders: { customer: string } }>({
@@ -39,7 +39,7 @@ pgTest("Kysely: { query } over a transaction of its own", async (_t, server) => 
   await db.destroy();
 });
 
-pgTest("Drizzle: the client under its transaction is the handle", async (_t, server) => {
+pgTest("Drizzle: the client of the transaction is the handle", async (_t, server) => {
   const connectionString = await server.database();
   await using outbox = createOutbox({ store: await openPostgresStore({ connectionString }) });
   const client = new pg.Client({ connectionString });

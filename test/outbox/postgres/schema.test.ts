@@ -11,7 +11,7 @@ const COLUMNS = `select table_name, column_name, data_type, column_default, is_n
   from information_schema.columns where table_schema = 'postbag' order by 1, 2`;
 
 for (let version = 0; version <= NEWEST; version += 1) {
-  test(`postgres: a schema of version ${version} is brought up to date, by us or by hand`, async (t, server) => {
+  test(`postgres: version ${version} is migrated alike by migrate() and by printed SQL`, async (t, server) => {
     const [ours, byHand] = [await server.database(), await server.database()];
     for (const database of [ours, byHand]) {
       if (version > 0) await server.sql(postgresMigrationSql({ to: version }), database);
@@ -33,7 +33,7 @@ for (let version = 0; version <= NEWEST; version += 1) {
   });
 }
 
-test("postgres: processes that migrate at once make one schema", async (_t, server) => {
+test("postgres: concurrent migrations create one schema", async (_t, server) => {
   const connectionString = await server.database();
   const stores = await Promise.all(
     Array.from({ length: 4 }, () => openPostgresStore({ connectionString, maxConnections: 2 })),
@@ -49,7 +49,7 @@ test("postgres: processes that migrate at once make one schema", async (_t, serv
   await Promise.all(stores.map((store) => store.close()));
 });
 
-test("postgres: a schema of a newer program is refused, naming both versions", async (_t, server) => {
+test("postgres: a newer schema is refused with both versions", async (_t, server) => {
   const connectionString = await server.database();
   await (await openPostgresStore({ connectionString })).close();
   await server.sql("insert into postbag.outbox_migration values (99)", connectionString);
@@ -59,7 +59,7 @@ test("postgres: a schema of a newer program is refused, naming both versions", a
   });
 });
 
-test("postgres: a schema may have any name, and two stores share a pool that is not theirs", async (_t, server) => {
+test("postgres: two stores with any schema names share a caller's pool", async (_t, server) => {
   const pool = new pg.Pool({ connectionString: await server.database() });
   const stores = await Promise.all(
     ["postbag", 'we"ird $&'].map((schema) => openPostgresStore({ pool, schema })),
@@ -74,7 +74,7 @@ test("postgres: a schema may have any name, and two stores share a pool that is 
   await pool.end();
 });
 
-test("postgres: options are refused with the value received", async () => {
+test("postgres: invalid options are refused with the value received", async () => {
   const connectionString = "postgres://127.0.0.1/none";
   for (const [options, text] of [
     [{}, /connectionString or pool/],
@@ -88,7 +88,7 @@ test("postgres: options are refused with the value received", async () => {
   }
 });
 
-test("postgres: text that the server cannot keep is refused alone, a subject is made fit", async (t, server) => {
+test("postgres: text the server cannot store is refused alone, a subject is cleaned", async (t, server) => {
   const store = await openPostgresStore({ connectionString: await server.database() });
   t.after(() => store.close());
   const cut = message({ subject: `${"x".repeat(199)}🚂` });
@@ -107,7 +107,7 @@ test("postgres: text that the server cannot keep is refused alone, a subject is 
   assert.deepEqual((await store.get(nul.id))?.tags, { 'q"\\': "{,}" });
 });
 
-test("postgres: replies with quotes, braces and line ends come back as they were", async (t, server) => {
+test("postgres: replies with quotes, braces and line ends are read back unchanged", async (t, server) => {
   const store = await openPostgresStore({ connectionString: await server.database() });
   t.after(() => store.close());
   const reply = {
@@ -130,7 +130,7 @@ test("postgres: replies with quotes, braces and line ends come back as they were
   assert.deepEqual((await shown(store, lease.id)).lastReply, reply);
 });
 
-test("postgres: a server that cannot be reached is told as such", async (_t, server) => {
+test("postgres: a missing database is reported by its name", async (_t, server) => {
   const connectionString = server.connectionString("not_there");
   await assert.rejects(openPostgresStore({ connectionString }), {
     code: "ERR_OUTBOX_STORE",

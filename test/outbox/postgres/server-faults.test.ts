@@ -67,7 +67,7 @@ async function opened(server: Postgres) {
   return { connectionString, store: await openPostgresStore({ connectionString }) };
 }
 
-test("postgres: a server that is killed loses nothing it answered for, and is found again", async (t, server) => {
+test("postgres: a killed server loses nothing acknowledged; the store reconnects", async (t, server) => {
   const { store } = await opened(server);
   t.after(() => store.close());
   const accident = (async () => {
@@ -81,7 +81,7 @@ test("postgres: a server that is killed loses nothing it answered for, and is fo
   await assertLedger(store, ledger);
 });
 
-test("postgres: a server killed between claims and completions costs no mail and ends each once", async (t, server) => {
+test("postgres: a server killed between claims and completions loses no mail", async (t, server) => {
   const { store } = await opened(server);
   t.after(() => store.close());
   const given = Array.from({ length: 200 }, () => message());
@@ -119,7 +119,7 @@ test("postgres: a server killed between claims and completions costs no mail and
   assert.equal(events.length, given.length);
 });
 
-test("postgres: a server that is shut down and started is found again", async (t, server) => {
+test("postgres: the store reconnects after a server restart; leases outlive it", async (t, server) => {
   const { store } = await opened(server);
   t.after(() => store.close());
   const lease = await leased(store);
@@ -132,7 +132,7 @@ test("postgres: a server that is shut down and started is found again", async (t
   assert.equal((await store.complete([sent(lease)]))[0]?.kind, "settled", "leases outlive it");
 });
 
-test("postgres: whoever is thrown out comes back, and nothing answered is lost", async (t, server) => {
+test("postgres: terminated connections are replaced and lose nothing acknowledged", async (t, server) => {
   const { store, connectionString } = await opened(server);
   t.after(() => store.close());
   const terminate = `select pg_terminate_backend(pid) from pg_stat_activity
@@ -191,7 +191,7 @@ for (const [call, write] of Object.entries(underLease)) {
     ["token = token + 1000", false],
   ] as const) {
     const found = isHeld ? "still held" : "lost";
-    test(`postgres: ${call} waits for whoever changes a row of the queue, and then finds the lease ${found}`, async (t, server) => {
+    test(`postgres: ${call} waits for a locked queue row, then finds its lease ${found}`, async (t, server) => {
       const { store, connectionString } = await opened(server);
       const client = new pg.Client({ connectionString });
       await client.connect();
@@ -219,7 +219,7 @@ for (const [call, write] of Object.entries(underLease)) {
   }
 }
 
-test("postgres: one lease that is completed, renewed and given back at once ends once", async (t, server) => {
+test("postgres: leases completed and renewed by two stores at once end once", async (t, server) => {
   const { store, connectionString } = await opened(server);
   const other = await openPostgresStore({ connectionString });
   t.after(() => Promise.all([store.close(), other.close()]));
@@ -242,7 +242,7 @@ test("postgres: one lease that is completed, renewed and given back at once ends
 });
 
 for (const end of ["rollback", "commit"] as const) {
-  test(`postgres: a key waits for the transaction that has it, until its ${end}`, async (t, server) => {
+  test(`postgres: a key waits for the transaction that holds it, until its ${end}`, async (t, server) => {
     const { store, connectionString } = await opened(server);
     const other = await openPostgresStore({ connectionString });
     const client = new pg.Client({ connectionString });
@@ -278,7 +278,7 @@ for (const end of ["rollback", "commit"] as const) {
   });
 }
 
-test("postgres: a transaction held open for long keeps nobody from claiming", async (t, server) => {
+test("postgres: an open transaction does not block claims", async (t, server) => {
   const { store, connectionString } = await opened(server);
   const client = new pg.Client({ connectionString });
   await client.connect();
@@ -293,7 +293,7 @@ test("postgres: a transaction held open for long keeps nobody from claiming", as
   assert.equal((await claimOne(store)).messageId, within.id);
 });
 
-test("postgres: another process is told of new mail, also after its listener was thrown out", async (t, server) => {
+test("postgres: a process is notified of new mail, also after it lost its listener", async (t, server) => {
   const connectionString = await server.database();
   const [teller, listener] = await Promise.all([
     openPostgresStore({ connectionString, notify: true }),
@@ -327,7 +327,7 @@ test("postgres: another process is told of new mail, also after its listener was
   await heard();
 });
 
-test("postgres: a store whose server is gone still closes", async (_t, server) => {
+test("postgres: a store whose server is gone can be closed", async (_t, server) => {
   const { store } = await opened(server);
   await store.enqueue([message()]);
   await server.crash();

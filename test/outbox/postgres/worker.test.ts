@@ -6,7 +6,7 @@ import { mail, ok } from "../../support/worker-harness.ts";
 
 const test = withPostgres();
 
-test("postgres: fifty mails are sent at a time over three connections, none of them in a transaction", async (t, server) => {
+test("postgres: fifty sends at a time use three connections and no transaction", async (t, server) => {
   const connectionString = await server.database();
   const store = await openPostgresStore({ connectionString, maxConnections: 3 });
   t.after(() => store.close());

@@ -16,7 +16,7 @@ function temporaryFile(t: TestContext): string {
   return join(folder, "outbox.db");
 }
 
-test("a schema that is missing or too new is refused, and named", async (t) => {
+test("a missing or newer schema is refused with its version and the remedy", async (t) => {
   const file = temporaryFile(t);
   await assert.rejects(openSqliteStore({ file, migrate: false }), {
     code: "ERR_OUTBOX_SCHEMA_VERSION",
@@ -31,7 +31,7 @@ test("a schema that is missing or too new is refused, and named", async (t) => {
   });
 });
 
-test("the printed SQL makes the schema that migrating makes", async (t) => {
+test("the printed SQL creates the same schema as migrate()", async (t) => {
   const [byHand, byItself] = [temporaryFile(t), temporaryFile(t)];
   const database = new DatabaseSync(byHand);
   database.exec(sqliteMigrationSql());
@@ -45,7 +45,7 @@ test("the printed SQL makes the schema that migrating makes", async (t) => {
   assert.deepEqual(schemaOf(byHand), schemaOf(byItself));
 });
 
-test("stores that open one new file at the same time make one schema", async (t) => {
+test("stores that open a new file at the same time create one schema", async (t) => {
   const file = temporaryFile(t);
   const stores = await Promise.all(Array.from({ length: 4 }, () => openSqliteStore({ file })));
   await Promise.all(stores.map((store) => store.enqueue([message()])));
@@ -53,7 +53,7 @@ test("stores that open one new file at the same time make one schema", async (t)
   await Promise.all(stores.map((store) => store.close()));
 });
 
-test("a commit is flushed: write-ahead log, synchronous full", async (t) => {
+test("commits are flushed: journal mode WAL, synchronous FULL", async (t) => {
   const file = temporaryFile(t);
   const { Statements } = await import("../../../src/outbox/sqlite/statements.ts");
   const statements = new Statements(file, 0);
@@ -62,7 +62,7 @@ test("a commit is flushed: write-ahead log, synchronous full", async (t) => {
   assert.deepEqual({ ...statements.get("pragma synchronous") }, { synchronous: 2 });
 });
 
-test("what one process was told is stored, another finds after it was killed", async (t) => {
+test("messages acknowledged to a killed process are found by another", async (t) => {
   const file = temporaryFile(t);
   const program = `
     import { openSqliteStore } from ${JSON.stringify(join(import.meta.dirname, "../../../src/outbox/index.ts"))};
@@ -105,7 +105,7 @@ test("what one process was told is stored, another finds after it was killed", a
   );
 });
 
-test("a busy file is waited for, then refused, and the store goes on", async (t) => {
+test("a locked file refuses a write after the timeout; the store then goes on", async (t) => {
   const file = temporaryFile(t);
   const store = await openSqliteStore({ file, busyTimeoutMs: 20 });
   t.after(() => store.close());
@@ -134,7 +134,7 @@ test("calls that share a commit wait for a busy file together, not one after the
   assert.equal(stored.length, 0, "some waited behind the others, and for longer");
 });
 
-test("what cannot be handed to the thread is refused alone", async (t) => {
+test("an argument that JSON cannot express is refused alone", async (t) => {
   const store = await openSqliteStore({ file: temporaryFile(t) });
   t.after(() => store.close());
   const circle: Record<string, unknown> = {};
@@ -154,7 +154,7 @@ test("what cannot be handed to the thread is refused alone", async (t) => {
   assert.equal((await claim(store)).deliveries.length, 2);
 });
 
-test("more calls than fit into one request are answered each by its own result", async (t) => {
+test("calls beyond one request each get their own result", async (t) => {
   for (const maxBatch of [1, 3, 128]) {
     const store = await openSqliteStore({ file: temporaryFile(t), maxBatch });
     t.after(() => store.close());
@@ -172,7 +172,7 @@ test("more calls than fit into one request are answered each by its own result",
   }
 });
 
-test("options that cannot be meant are refused with the value received", async () => {
+test("invalid options are refused with the value received", async () => {
   for (const [options, message] of [
     [{ file: "" }, /file must be a path; got ""/],
     [{ file: ":memory:" }, /file must be a path/],

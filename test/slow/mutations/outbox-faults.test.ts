@@ -41,7 +41,7 @@ const mutations: readonly Mutation[] = [
     only: "an outage longer than the lease",
   },
   {
-    guard: "only who is undecided is sent to",
+    guard: "only undecided recipients are sent to",
     edits: [
       [
         "delivery-state.ts",

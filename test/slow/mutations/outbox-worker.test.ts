@@ -277,7 +277,7 @@ const judged: readonly Case[] = [
     ],
   ],
   [
-    "three crashes lead into quarantine",
+    "three crashes lead to quarantine",
     states,
     "^three crashes",
     [entry, "claimed.crashes >= QUARANTINE_CRASHES", "claimed.crashes > QUARANTINE_CRASHES"],
@@ -289,9 +289,9 @@ const judged: readonly Case[] = [
     [entry, "crashes >= POISON_CRASHES", "crashes > POISON_CRASHES"],
   ],
   [
-    "what has expired is not tried",
+    "an expired delivery is not tried",
     states,
-    "^what has expired",
+    "^an expired delivery",
     [
       entry,
       "if (expiresInMs > 0) return undefined;",
@@ -305,9 +305,9 @@ const judged: readonly Case[] = [
     [entry, "delayMs >= claimed.expiresInMs", "delayMs < 0"],
   ],
   [
-    "a failed route spends nothing",
+    "a failed route spends no attempt",
     states,
-    "^a failed route spends nothing",
+    "^a failed route spends no attempt",
     [entry, "if (changes.length === 0 && routeReply) {", "if (changes.length < 0 && routeReply) {"],
   ],
   [
