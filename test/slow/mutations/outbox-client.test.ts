@@ -96,7 +96,7 @@ const mistakes: readonly Case[] = [
   [
     "what refuses the intent keeps captured mail back",
     "capture.test.ts",
-    "^when the intent is refused",
+    "^a refused intent leaves",
     [
       "capture.ts",
       "await options.beforeCommit?.();",

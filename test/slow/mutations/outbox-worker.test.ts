@@ -263,13 +263,13 @@ const judged: readonly Case[] = [
   [
     "a lost reply is on record as a doubt",
     states,
-    "^a lost reply among any outcomes",
+    "^a lost reply is held under policy hold",
     [entry, '(doubt && { outcome: "in_doubt" })', '(doubt && { outcome: "failed" })'],
   ],
   [
     "what is resent closes the doubt",
     states,
-    "^a delivery found in doubt",
+    "^a delivery in doubt is held first",
     [
       entry,
       "attempt, recipients, ...(claimed.inDoubt ? { closesDoubt: true } : {}) }",
@@ -301,7 +301,7 @@ const judged: readonly Case[] = [
   [
     "no retry starts after the expiry",
     states,
-    "^without a count only age",
+    "^without maxAttempts only expiry",
     [entry, "delayMs >= claimed.expiresInMs", "delayMs < 0"],
   ],
   [
@@ -313,13 +313,13 @@ const judged: readonly Case[] = [
   [
     "who is decided is not sent to again",
     states,
-    "^only who is undecided",
+    "^only undecided recipients",
     [entry, "claimed.recipients.filter(isUndecided)", "[...claimed.recipients]"],
   ],
   [
     "an event is heard of before it is acknowledged",
     hookTests,
-    "^a hook that fails hears again",
+    "^a failed hook is called again",
     [
       hooks,
       "await this.#withTimeLimit((options) => this.#callHooks(event, options));",
@@ -329,13 +329,13 @@ const judged: readonly Case[] = [
   [
     "slow hooks leave the rest to others while it is theirs",
     hookTests,
-    "^what slow hooks leave no time for",
+    "^events that slow hooks leave",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (this.#isStopping) {"],
   ],
   [
     "stopping calls no other hook",
     hookTests,
-    "^stopping waits a while for the hook that runs",
+    "^stop waits for the running hook",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (clock.now() >= untilMs) {"],
   ],
   [
