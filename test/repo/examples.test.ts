@@ -16,6 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), "postbag-examples-"));
 
 const expected: Record<string, string> = {
   "batcher.ts": "order 1 stored\norder 2 stored\nno order -3\n",
+  "recipes.ts": "loaded 1,2,3\nuser 1\nuser 2\nuser 1\nno user 3\ntask done\n[ 3, 3, 3, 1 ]\n",
   "maildir.ts": "S Subject: Lunch\n",
   "delivery.ts": "3 messages in 1 batch, 3 names\n",
   "durable-write.ts": 'not yet in place: true\n{ "greeting": "Good day" }\n\n',
