@@ -1,4 +1,4 @@
-/** Whatever a client says, in whatever pieces: the server answers in SMTP and goes on serving. */
+/** Random input in random chunks: the server answers in SMTP and continues to serve. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -58,17 +58,17 @@ for (const protocol of ["smtp", "lmtp"] as const) {
     await fc.assert(
       fc.asyncProperty(session, fc.boolean(), cuts, async (words, polite, places) => {
         const client = running.connect();
-        const octets = Buffer.from(polite ? hello + words : words, "latin1");
-        await sendInPieces(client, octets, places);
+        const bytes = Buffer.from(polite ? hello + words : words, "latin1");
+        await sendInPieces(client, bytes, places);
         for (const each of await client.rest()) assert.match(each, /^[2345]\d\d[ -]/);
       }),
       { numRuns: 250 },
     );
     assert.match(await running.connect().reply(), /^220 /);
-    const faults = running.events.filter(
+    const errors = running.events.filter(
       (each) => each.kind === "error" && each.during !== "session",
     );
-    assert.deepEqual(faults, []);
+    assert.deepEqual(errors, []);
     assert.equal(running.server.stats().messages, 0);
     assert.equal(running.server.stats().memoryBytes, 0);
   });
@@ -137,8 +137,8 @@ test("a message arrives as it was sent, leading dots included, in any chunks", {
       const client = running.connect();
       await client.begin("EHLO c", ["bob@example.com"]);
       const stuffed = lines.map((each) => `${each.startsWith(".") ? "." : ""}${each}\r\n`).join("");
-      const octets = Buffer.from(`X: y\r\n\r\n${stuffed}.\r\nQUIT\r\n`, "latin1");
-      await sendInPieces(client, octets, places);
+      const bytes = Buffer.from(`X: y\r\n\r\n${stuffed}.\r\nQUIT\r\n`, "latin1");
+      await sendInPieces(client, bytes, places);
       assert.deepEqual(
         (await client.rest()).map((each) => each.slice(0, 3)),
         ["250", "221"],
@@ -153,14 +153,14 @@ test("a message arrives as it was sent, leading dots included, in any chunks", {
 
 async function sendInPieces(
   client: Client,
-  octets: Buffer,
+  bytes: Buffer,
   places: readonly number[],
 ): Promise<void> {
   let from = 0;
   for (const place of [...places].sort((a, b) => a - b)) {
-    client.send(octets.subarray(from, place));
-    from = Math.min(place, octets.length);
+    client.send(bytes.subarray(from, place));
+    from = Math.min(place, bytes.length);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  client.send(octets.subarray(from));
+  client.send(bytes.subarray(from));
 }

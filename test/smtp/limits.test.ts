@@ -1,4 +1,4 @@
-/** Every limit of the server, driven to its edge by a small value or a clock moved by hand. */
+/** Every limit of the server at its edge, by a small value or a simulated clock. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { delivered, refused, reply } from "../../src/mail/index.ts";
@@ -32,14 +32,14 @@ test("maxConnectionsPerIp does not apply to loopback", async () => {
 test("a message of maxMessageBytes is accepted, one byte more gets 552 5.3.4", async () => {
   await using running = await startTestServer({ limits: { maxMessageBytes: 5_000_000 } });
   const client = running.connect();
-  for (const [octets, answer] of [
+  for (const [bytes, answer] of [
     [5_000_000, /^250 /],
     [5_000_001, /^552 5\.3\.4 /],
   ] as const) {
-    if (octets === 5_000_000) await client.begin("EHLO c", [bob]);
+    if (bytes === 5_000_000) await client.begin("EHLO c", [bob]);
     else
       for (const line of ["MAIL FROM:<>", `RCPT TO:<${bob}>`, "DATA"]) await client.command(line);
-    client.send(`${"x".repeat(octets - 2)}\r\n.\r\n`);
+    client.send(`${"x".repeat(bytes - 2)}\r\n.\r\n`);
     assert.match(await client.reply(), answer);
   }
   assert.equal(running.deliveries.length, 1);

@@ -1,4 +1,4 @@
-/** The life of a mail server: sockets, spool files, clients that vanish, and the end. */
+/** The mail server over sockets: spool files, disconnecting clients, events, start and close. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
@@ -25,7 +25,7 @@ import { reactions, SimClock } from "../support/sim-clock.ts";
 const bob = "bob@example.com";
 const saved = delivered(reply(250, "2.0.0", "Saved"));
 
-/** A `deliver` that stops in the middle until it is told to go on. */
+/** A `deliver` that waits until it is released. */
 function held() {
   const called = Promise.withResolvers<{ message: Message; signal: AbortSignal }>();
   const release = Promise.withResolvers<void>();
@@ -142,9 +142,9 @@ test("a message announced as large goes to a file from its first byte", async ()
 test("the start removes spool files of a crash and nothing else", async () => {
   await using folder = await temporaryFolder();
   await writeFile(join(folder.path, "incoming-1-abc-1"), "left behind");
-  await writeFile(join(folder.path, "somebody's notes"), "keep");
+  await writeFile(join(folder.path, "other file"), "keep");
   await using running = await startTestServer({ spoolDirectory: folder.path });
-  assert.deepEqual(await readdir(folder.path), ["somebody's notes"]);
+  assert.deepEqual(await readdir(folder.path), ["other file"]);
   assert.equal(running.server.stats().connections, 0);
 });
 
@@ -299,7 +299,7 @@ test("input during a delivery is read only up to a limit", async () => {
   client.send(`NOOP ${"x".repeat(2_000)}\r\n`.repeat(more));
   client.send("QUIT\r\n");
   for (let turn = 0; turn < 200; turn += 1) await reactions();
-  assert.ok(client.socket.writableLength > 0, "the server took all of it");
+  assert.ok(client.socket.writableLength > 0, "the server read all of it");
   release();
   const replies = await client.rest();
   assert.equal(replies.length, 1 + more + 1);
@@ -525,10 +525,10 @@ async function leaveStaleSocket(path: string): Promise<void> {
   await mkdir(folder);
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(path, resolve));
-  await link(path, join(folder, "kept"));
+  await link(path, join(folder, "socket"));
   await new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
-  await rename(join(folder, "kept"), path);
+  await rename(join(folder, "socket"), path);
   await chmod(path, 0o600);
 }

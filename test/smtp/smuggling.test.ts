@@ -1,4 +1,4 @@
-/** No sequence of CR, LF and dot but CRLF.CRLF makes two messages of one. */
+/** Only CRLF.CRLF ends a message: no other sequence of CR, LF and dot makes two messages of one. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startTestServer } from "../support/mail-client.ts";
@@ -24,18 +24,18 @@ test("the corpus contains the false ends of known attacks", () => {
 
 for (const protocol of ["smtp", "lmtp"] as const) {
   for (const bareNewlines of ["reject", "normalise"] as const) {
-    for (const cutting of ["in one piece", "octet by octet"] as const) {
+    for (const cutting of ["in one piece", "byte by byte"] as const) {
       test(`${protocol}, ${bareNewlines}, ${cutting}: no false end makes a second message`, async () => {
         await using running = await startTestServer({ protocol, bareNewlines });
         for (const each of smugglingCorpus) {
           running.deliveries.length = 0;
           const client = running.connect();
           await client.begin(protocol === "smtp" ? "EHLO c" : "LHLO c", [recipient]);
-          const octets = Buffer.from(smuggledMessage(each, recipient), "latin1");
-          if (cutting === "in one piece") client.send(octets);
-          else for (const octet of octets) client.send(Uint8Array.of(octet));
+          const bytes = Buffer.from(smuggledMessage(each, recipient), "latin1");
+          if (cutting === "in one piece") client.send(bytes);
+          else for (const byte of bytes) client.send(Uint8Array.of(byte));
           const replies = await client.rest();
-          const hasBareNewline = /\r(?!\n)|(?<!\r)\n/.test(octets.toString("latin1"));
+          const hasBareNewline = /\r(?!\n)|(?<!\r)\n/.test(bytes.toString("latin1"));
           const isRefused = hasBareNewline && bareNewlines === "reject";
           assert.deepEqual(
             replies.map((line) => line.slice(0, 3)),

@@ -1,7 +1,4 @@
-/**
- * How long the client waits before the mail and in it, how many connections a domain gets, and whom
- * it leaves alone.
- */
+/** The limits of the client: timeouts, connections of a domain, and hosts that are left out. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
@@ -31,7 +28,7 @@ test("a server that does not accept the connection in time fails the route", asy
   });
   t.after(() => client.close());
   const sent = client.deliver(envelope("b@x.example"), small, { signal });
-  // Reactions only: whatever comes from the network waits for the event loop.
+  // Promise reactions only: input from the network waits for the event loop.
   while (clock.pendingTimers === 0) await Promise.resolve();
   clock.advance(30_000);
   const [outcome] = await sent;
@@ -41,11 +38,11 @@ test("a server that does not accept the connection in time fails the route", asy
   assert.equal(client.stats().connectionsInUse, 0);
 });
 
-/** A server that says it wants the message, and reads no more. */
-async function deafServer(t: TestContext): Promise<number> {
+/** A server that answers DATA with 354 and then stops reading. */
+async function stalledServer(t: TestContext): Promise<number> {
   const server = createServer((socket) => {
     socket.on("error", () => {});
-    socket.write("220 deaf ESMTP\r\n");
+    socket.write("220 stalled ESMTP\r\n");
     socket.on("data", (line) => {
       const isData = line.toString().startsWith("DATA");
       socket.write(isData ? "354 Go on\r\n" : "250 Ok\r\n");
@@ -60,7 +57,7 @@ async function deafServer(t: TestContext): Promise<number> {
 }
 
 test("a server that stops reading the message times out before beforeCommit", async (t) => {
-  const port = await deafServer(t);
+  const port = await stalledServer(t);
   const client = relayClient({
     relay: { host: "127.0.0.1", port, tls: "never" },
     timeouts: { blockMs: 50 },

@@ -10,28 +10,28 @@ import type { MailResolver } from "./mx.ts";
 const bytes = Buffer.from("Subject: x\r\n\r\nhello\r\n");
 const message: Message = messageFromBytes(bytes);
 const signal = new AbortController().signal;
-const fault = (code: string) => Object.assign(new Error(code), { code });
+const dnsError = (code: string) => Object.assign(new Error(code), { code });
 
-/** Every domain has these hosts, all of them on loopback; unknown ones do not exist. */
+/** Each domain has these hosts, all on loopback; other domains do not exist. */
 function resolverOf(hosts: Record<string, Record<string, string>>): MailResolver {
   return {
     resolveMx: async (domain) => {
       const names = Object.keys(hosts[domain] ?? {});
-      if (!hosts[domain]) throw fault("ENOTFOUND");
+      if (!hosts[domain]) throw dnsError("ENOTFOUND");
       return names.map((exchange, priority) => ({ exchange, priority }));
     },
     resolve4: async (host) => {
       const address = Object.values(hosts)
         .map((one) => one[host])
         .find(Boolean);
-      if (!address) throw fault("ENODATA");
+      if (!address) throw dnsError("ENODATA");
       return [address];
     },
-    resolve6: () => Promise.reject(fault("ENODATA")),
+    resolve6: () => Promise.reject(dnsError("ENODATA")),
   };
 }
 
-async function lab(
+async function harness(
   t: TestContext,
   hosts: Record<string, Record<string, string>>,
   sinkOptions: SinkOptions = {},
@@ -53,11 +53,11 @@ async function lab(
   return { sink, client };
 }
 
-const send = (client: Awaited<ReturnType<typeof lab>>["client"], ...recipients: string[]) =>
+const send = (client: Awaited<ReturnType<typeof harness>>["client"], ...recipients: string[]) =>
   client.deliver({ reversePath: "a@here.example", recipients }, message, { signal });
 
 test("mail for several domains goes to the host of each, outcomes stay in order", async (t) => {
-  const { sink, client } = await lab(t, {
+  const { sink, client } = await harness(t, {
     "x.example": { "mx.x.example": "127.0.0.1" },
     "y.example": { "mx.y.example": "127.0.0.1" },
   });
@@ -80,7 +80,7 @@ test("mail for several domains goes to the host of each, outcomes stay in order"
 
 test("a host that cannot be reached is skipped", async (t) => {
   const clock = new SimClock();
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "bad.example": "127.0.0.9", "good.example": "127.0.0.1" } },
     {},
@@ -92,7 +92,7 @@ test("a host that cannot be reached is skipped", async (t) => {
 });
 
 test("a host that greets with a refusal is skipped", async (t) => {
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
     {
@@ -106,7 +106,7 @@ test("a host that greets with a refusal is skipped", async (t) => {
 });
 
 test("after a host has received the final dot no other host is tried", async (t) => {
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
     { answer: ({ verb }) => (verb === "dot" ? { drop: true } : undefined) },
@@ -121,7 +121,7 @@ test("an enforced policy excludes hosts that it does not name, and plain text", 
     enforced: true,
     allows: (host: string) => host === "named.example",
   });
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     {
       "x.example": { "other.example": "127.0.0.1" },
@@ -141,7 +141,7 @@ test("an enforced policy excludes hosts that it does not name, and plain text", 
 });
 
 test("if STARTTLS fails and no policy requires it, mail is sent in plain text", async (t) => {
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "mx.example": "127.0.0.1" } },
     {
@@ -160,7 +160,7 @@ test("of several domains only the one without a reply is in doubt", async (t) =>
     "y.example": { "mx.y.example": "127.0.0.1" },
     "z.example": { "mx.z.example": "127.0.0.1" },
   };
-  const { client } = await lab(t, hosts, {
+  const { client } = await harness(t, hosts, {
     answer: ({ verb, nth }) => (verb === "dot" && nth === 2 ? { drop: true } : undefined),
   });
   const [x, y, z] = await send(client, "1@x.example", "2@y.example", "3@z.example");
@@ -172,7 +172,7 @@ test("of several domains only the one without a reply is in doubt", async (t) =>
 for (const drop of [true, false]) {
   const first = drop ? "may have taken" : "has taken";
   test(`outcome of a domain that ${first} mail stays when the next gets no final dot`, async (t) => {
-    const { sink, client } = await lab(
+    const { sink, client } = await harness(
       t,
       {
         "x.example": { "mx.x.example": "127.0.0.1" },
@@ -212,7 +212,7 @@ test("a host that disconnects before the mail is skipped for two minutes", async
     answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined),
   });
   const good = await startSmtpSink({ address: "127.0.0.3", port: bad.port });
-  const { client } = await lab(
+  const { client } = await harness(
     t,
     { "x.example": { "bad.example": "127.0.0.2", "good.example": "127.0.0.3" } },
     {},
@@ -232,7 +232,7 @@ test("a host that disconnects before the mail is skipped for two minutes", async
 
 test("if all hosts disconnect each is tried once, and the last reply is the outcome", async (t) => {
   const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
     { answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined) },
@@ -251,7 +251,7 @@ test("maxConnections of a domain holds while its mail is signed", async (t) => {
     publicKeyEncoding: { type: "spki", format: "der" },
     privateKeyEncoding: { type: "pkcs8", format: "pem" },
   });
-  const { sink, client } = await lab(
+  const { sink, client } = await harness(
     t,
     { "x.example": { "mx.x.example": "127.0.0.1" }, "y.example": { "mx.y.example": "127.0.0.1" } },
     {},

@@ -2,23 +2,23 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findMailHosts, type MailResolver, type MxOptions } from "./mx.ts";
 
-type Zone = Record<
+type Records = Record<
   string,
-  { mx?: [number, string][]; a?: string[]; aaaa?: string[]; fault?: string }
+  { mx?: [number, string][]; a?: string[]; aaaa?: string[]; error?: string }
 >;
 
-/** A name server with this zone; counts the questions. */
-function resolverOf(zone: Zone): MailResolver & { asked: number } {
-  const look = <T>(name: string, pick: (entry: Zone[string]) => T[] | undefined): T[] => {
-    resolver.asked += 1;
-    const entry = zone[name];
-    const fault = entry === undefined ? "ENOTFOUND" : entry.fault;
-    const found = fault === undefined && entry ? pick(entry) : undefined;
+/** A name server with these records; counts the queries. */
+function resolverOf(records: Records): MailResolver & { queries: number } {
+  const look = <T>(name: string, pick: (host: Records[string]) => T[] | undefined): T[] => {
+    resolver.queries += 1;
+    const host = records[name];
+    const error = host === undefined ? "ENOTFOUND" : host.error;
+    const found = error === undefined && host ? pick(host) : undefined;
     if (found) return found;
-    throw Object.assign(new Error(name), { code: fault ?? "ENODATA" });
+    throw Object.assign(new Error(name), { code: error ?? "ENODATA" });
   };
   const resolver = {
-    asked: 0,
+    queries: 0,
     resolveMx: async (name: string) =>
       look(name, ({ mx }) => mx?.map(([priority, exchange]) => ({ priority, exchange }))),
     resolve4: async (name: string) => look(name, ({ a }) => a),
@@ -27,9 +27,9 @@ function resolverOf(zone: Zone): MailResolver & { asked: number } {
   return resolver;
 }
 
-const find = (domain: string, zone: Zone, more: Partial<MxOptions> = {}) =>
+const find = (domain: string, records: Records, more: Partial<MxOptions> = {}) =>
   findMailHosts(domain, {
-    resolver: resolverOf(zone),
+    resolver: resolverOf(records),
     allowPrivateAddresses: false,
     random: () => 0,
     ownName: "here.example",
@@ -57,7 +57,7 @@ test("hosts are sorted by preference, their addresses IPv4 first", async () => {
 });
 
 test("hosts of equal preference are in random order", async () => {
-  const zone: Zone = {
+  const records: Records = {
     "x.example": {
       mx: [
         [10, "one.example"],
@@ -68,7 +68,7 @@ test("hosts of equal preference are in random order", async () => {
     "two.example": { a: ["198.51.100.2"] },
   };
   const draws = [0.9, 0.1];
-  const found = await find("x.example", zone, { random: () => draws.shift() ?? 0 });
+  const found = await find("x.example", records, { random: () => draws.shift() ?? 0 });
   assert.deepEqual(found.kind === "hosts" && found.hosts.map(({ host }) => host), [
     "two.example",
     "one.example",
@@ -92,21 +92,21 @@ test("a domain that does not exist is final after a second lookup", async () => 
   const resolver = resolverOf({});
   const found = await find("x.example", {}, { resolver });
   assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.2");
-  assert.equal(resolver.asked, 2);
+  assert.equal(resolver.queries, 2);
 });
 
 test("a lookup that fails is unknown, not final", async () => {
-  const found = await find("x.example", { "x.example": { fault: "ESERVFAIL" } });
+  const found = await find("x.example", { "x.example": { error: "ESERVFAIL" } });
   assert.ok(found.kind === "unknown" && found.reply.code === 451);
   const hosts = await find("x.example", {
     "x.example": { mx: [[1, "one.example"]] },
-    "one.example": { fault: "ETIMEOUT" },
+    "one.example": { error: "ETIMEOUT" },
   });
   assert.equal(hosts.kind, "unknown");
 });
 
 test("hosts on this machine and on private networks are left out", async () => {
-  const zone: Zone = {
+  const records: Records = {
     "x.example": {
       mx: [
         [1, "in.example"],
@@ -119,12 +119,12 @@ test("hosts on this machine and on private networks are left out", async () => {
     },
     "out.example": { a: ["198.51.100.1"] },
   };
-  const found = await find("x.example", zone);
+  const found = await find("x.example", records);
   assert.deepEqual(found, {
     kind: "hosts",
     hosts: [{ host: "out.example", addresses: ["198.51.100.1"] }],
   });
-  const all = await find("x.example", zone, { allowPrivateAddresses: true });
+  const all = await find("x.example", records, { allowPrivateAddresses: true });
   assert.equal(all.kind === "hosts" && all.hosts.length, 2);
 });
 
@@ -142,7 +142,7 @@ test("an address literal is its own host", async () => {
 });
 
 test("if this host is among the MX only better ones are tried", async () => {
-  const zone: Zone = {
+  const records: Records = {
     "x.example": {
       mx: [
         [10, "one.example"],
@@ -154,17 +154,17 @@ test("if this host is among the MX only better ones are tried", async () => {
     "one.example": { a: ["198.51.100.1"] },
     "two.example": { a: ["198.51.100.2"] },
   };
-  const found = await find("x.example", zone);
+  const found = await find("x.example", records);
   assert.deepEqual(found.kind === "hosts" && found.hosts.map(({ host }) => host), ["one.example"]);
 });
 
 test("a domain whose best host is this one is final, also without MX", async () => {
-  const zone: Zone = {
+  const records: Records = {
     "x.example": { mx: [[10, "here.example"]] },
     "here.example": { a: ["198.51.100.1"] },
   };
   for (const domain of ["x.example", "here.example"]) {
-    const found = await find(domain, zone);
+    const found = await find(domain, records);
     assert.ok(found.kind === "none" && found.reply.enhanced === "5.4.6");
   }
 });
@@ -178,7 +178,7 @@ test("a host whose lookup fails is not counted as private: the result is unknown
       ],
     },
     "in.example": { a: ["127.0.0.1"] },
-    "out.example": { fault: "ESERVFAIL" },
+    "out.example": { error: "ESERVFAIL" },
   });
   assert.ok(found.kind === "unknown" && found.reply.code === 451);
 });

@@ -14,7 +14,7 @@ function messageOf(content: string): Message {
 const to = (...recipients: string[]): Envelope => ({ reversePath: "a@here.example", recipients });
 const signal = new AbortController().signal;
 
-async function lab(
+async function harness(
   t: TestContext,
   sinkOptions: SinkOptions = {},
   more: Partial<RelayClientOptions> = {},
@@ -33,7 +33,7 @@ async function lab(
 }
 
 test("a message arrives unchanged, and each recipient has the reply", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
     signal,
   });
@@ -48,7 +48,7 @@ test("a message arrives unchanged, and each recipient has the reply", async (t) 
 });
 
 test("the null reverse-path is sent as <>", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   await client.deliver({ reversePath: "", recipients: ["b@x.example"] }, messageOf(text), {
     signal,
   });
@@ -56,7 +56,7 @@ test("the null reverse-path is sent as <>", async (t) => {
 });
 
 test("a session carries at most maxMessagesPerConnection messages", async (t) => {
-  const { sink, client } = await lab(t, {}, { maxConnections: 1, maxMessagesPerConnection: 3 });
+  const { sink, client } = await harness(t, {}, { maxConnections: 1, maxMessagesPerConnection: 3 });
   for (let count = 0; count < 4; count += 1) {
     await client.deliver(to("b@x.example"), messageOf(text), { signal });
   }
@@ -68,7 +68,7 @@ test("a session carries at most maxMessagesPerConnection messages", async (t) =>
 });
 
 test("at most maxConnections are open, and further messages wait", async (t) => {
-  const { sink, client } = await lab(t, {}, { maxConnections: 2 });
+  const { sink, client } = await harness(t, {}, { maxConnections: 2 });
   const all = Array.from({ length: 20 }, () =>
     client.deliver(to("b@x.example"), messageOf(text), { signal }),
   );
@@ -81,7 +81,7 @@ test("at most maxConnections are open, and further messages wait", async (t) => 
 
 for (const pipelining of [true, false]) {
   test(`a refused recipient does not affect the others (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
-    const { sink, client } = await lab(t, {
+    const { sink, client } = await harness(t, {
       ...(pipelining ? {} : { extensions: ["SIZE"] }),
       answer: ({ verb, line }) =>
         verb !== "RCPT"
@@ -111,7 +111,7 @@ for (const pipelining of [true, false]) {
   });
 
   test(`if all recipients are refused the session stays (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
-    const { sink, client } = await lab(t, {
+    const { sink, client } = await harness(t, {
       ...(pipelining ? {} : { extensions: ["SIZE"] }),
       answer: ({ verb, nth }) =>
         nth === 1 && verb === "RCPT"
@@ -130,7 +130,7 @@ for (const pipelining of [true, false]) {
 }
 
 test("a refused sender fails the whole message", async (t) => {
-  const { client } = await lab(t, {
+  const { client } = await harness(t, {
     answer: ({ verb }) =>
       verb === "MAIL" ? "550 5.7.1 Not you" : verb === "EHLO" ? "250 sink" : undefined,
   });
@@ -140,7 +140,7 @@ test("a refused sender fails the whole message", async (t) => {
 });
 
 test("a refusal of the final dot leaves no doubt", async (t) => {
-  const { client, sink } = await lab(t, {
+  const { client, sink } = await harness(t, {
     answer: ({ verb }) => (verb === "dot" ? "452 4.3.1 Disk full" : undefined),
   });
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -153,7 +153,7 @@ test("a refusal of the final dot leaves no doubt", async (t) => {
 });
 
 test("a connection that ends after the final dot leaves only accepted recipients in doubt", async (t) => {
-  const { client } = await lab(t, {
+  const { client } = await harness(t, {
     answer: ({ verb, line }) =>
       verb === "dot"
         ? { drop: true }
@@ -170,7 +170,7 @@ test("a connection that ends after the final dot leaves only accepted recipients
 
 test("a text that is no reply to the final dot leaves a doubt", async (t) => {
   for (const said of ["2", "25", "good morning", "2500 Taken", "550"]) {
-    const { client } = await lab(t, {
+    const { client } = await harness(t, {
       answer: ({ verb }) => (verb === "dot" ? said : undefined),
     });
     const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -184,7 +184,7 @@ test("a text that is no reply to the final dot leaves a doubt", async (t) => {
 
 test("a connection that ends before the final dot leaves no doubt", async (t) => {
   for (const verb of ["MAIL", "RCPT", "DATA"]) {
-    const { client } = await lab(t, {
+    const { client } = await harness(t, {
       answer: (step) => (step.verb === verb ? { drop: true } : undefined),
     });
     const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -193,7 +193,7 @@ test("a connection that ends before the final dot leaves no doubt", async (t) =>
 });
 
 test("a session that the server closed while idle is replaced for the next message", async (t) => {
-  const { sink, client } = await lab(t, {
+  const { sink, client } = await harness(t, {
     answer: ({ verb, nth }) =>
       verb === "MAIL" && nth === 2 ? { reply: "421 4.4.2 Idle too long", drop: true } : undefined,
   });
@@ -205,7 +205,7 @@ test("a session that the server closed while idle is replaced for the next messa
 
 test("too many recipients: the rest is sent at once in further transactions", async (t) => {
   let inTransaction = 0;
-  const { sink, client } = await lab(t, {
+  const { sink, client } = await harness(t, {
     extensions: ["SIZE"],
     answer: ({ verb }) => {
       if (verb === "MAIL") inTransaction = 0;
@@ -227,7 +227,7 @@ test("too many recipients: the rest is sent at once in further transactions", as
 });
 
 test("beforeCommit runs after the whole message and before the dot", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const hook = Promise.withResolvers<void>();
   const reached = Promise.withResolvers<void>();
   const delivering = client.deliver(to("b@x.example"), messageOf(text), {
@@ -246,7 +246,7 @@ test("beforeCommit runs after the whole message and before the dot", async (t) =
 });
 
 test("if beforeCommit rejects no dot is sent and the connection is closed", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const refusal = new Error("lease lost");
   const beforeCommit = () => Promise.reject(refusal);
   await assert.rejects(
@@ -260,7 +260,7 @@ test("if beforeCommit rejects no dot is sent and the connection is closed", asyn
 });
 
 test("an abort before the dot prevents it, an abort after it waits for the reply", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const early = new AbortController();
   const stopped = new Error("stop");
   const beforeCommit = async () => early.abort(stopped);
@@ -271,7 +271,7 @@ test("an abort before the dot prevents it, an abort after it waits for the reply
   assert.equal(sink.mails.length, 0);
 
   const late = new AbortController();
-  const slow = await lab(t, {
+  const slow = await harness(t, {
     answer: ({ verb }) => {
       if (verb === "dot") {
         late.abort(stopped);
@@ -287,7 +287,7 @@ test("an abort before the dot prevents it, an abort after it waits for the reply
 });
 
 test("an abort ends the wait for a connection", async (t) => {
-  const { client } = await lab(
+  const { client } = await harness(
     t,
     { answer: ({ verb }) => (verb === "MAIL" ? { hang: true } : undefined) },
     { maxConnections: 1 },
@@ -305,7 +305,7 @@ test("an abort ends the wait for a connection", async (t) => {
 
 test("a wrong password or a refused greeting defers the route, not the message", async (t) => {
   const auth = { user: "u", pass: "wrong" };
-  const wrong = await lab(t, {
+  const wrong = await harness(t, {
     extensions: ["AUTH PLAIN"],
     answer: ({ verb }) => (verb === "AUTH" ? "535 5.7.8 Wrong password" : undefined),
   });
@@ -318,7 +318,7 @@ test("a wrong password or a refused greeting defers the route, not the message",
   assert.ok(refused?.kind === "deferred" && refused.scope === "route");
   assert.equal(refused.reply.code, 535);
 
-  const closed = await lab(t, {
+  const closed = await harness(t, {
     answer: ({ verb }) =>
       verb === "connect" ? { reply: "554 5.7.1 Go away", drop: true } : undefined,
   });
@@ -328,7 +328,7 @@ test("a wrong password or a refused greeting defers the route, not the message",
 });
 
 test("a relay that refuses the connection defers the route and names the reason", async (t) => {
-  const { sink } = await lab(t);
+  const { sink } = await harness(t);
   const port = sink.port;
   await sink[Symbol.asyncDispose]();
   const client = relayClient({
@@ -344,7 +344,7 @@ test("a relay that refuses the connection defers the route and names the reason"
 test("each phase has a timeout: greeting, command, DATA, final dot", async (t) => {
   const waits = { greetingMs: 30, commandMs: 30, dataMs: 30, blockMs: 30, finalDotMs: 30 };
   for (const verb of ["connect", "EHLO", "MAIL", "DATA", "dot"]) {
-    const { client } = await lab(
+    const { client } = await harness(
       t,
       { answer: (step) => (step.verb === verb ? { hang: true } : undefined) },
       { timeouts: waits },
@@ -361,7 +361,7 @@ test("each phase has a timeout: greeting, command, DATA, final dot", async (t) =
 });
 
 test("if required encryption is not offered nothing is sent", async (t) => {
-  const { sink } = await lab(t);
+  const { sink } = await harness(t);
   const client = relayClient({
     relay: { host: "127.0.0.1", port: sink.port, tls: "required" },
     name: "client.example",
@@ -376,7 +376,7 @@ test("if required encryption is not offered nothing is sent", async (t) => {
 });
 
 test("an address beyond ASCII needs SMTPUTF8; its domain alone does not", async (t) => {
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const outcomes = await client.deliver(
     to("müller@x.example", "b@bücher.example"),
     messageOf(text),
@@ -388,14 +388,14 @@ test("an address beyond ASCII needs SMTPUTF8; its domain alone does not", async 
 });
 
 test("a message larger than the announced SIZE fails without being sent", async (t) => {
-  const { sink, client } = await lab(t, { extensions: ["SIZE 10"] });
+  const { sink, client } = await harness(t, { extensions: ["SIZE 10"] });
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
   assert.ok(outcome?.kind === "failed" && outcome.reply.enhanced === "5.3.4");
   assert.equal(sink.mails.length, 0);
 });
 
 test("an endless reply ends the session instead of filling memory", async (t) => {
-  const { client } = await lab(t, {
+  const { client } = await harness(t, {
     answer: ({ verb }) => (verb === "EHLO" ? `250-${"x".repeat(2_000_000)}` : undefined),
   });
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
@@ -417,7 +417,9 @@ test("a refused MAIL decides, the replies to later pipelined commands do not", a
     ["550 5.1.8 No", "failed"],
   ] as const) {
     // Behind it the sink says 503 to each RCPT, as servers do.
-    const { client } = await lab(t, { answer: ({ verb }) => (verb === "MAIL" ? said : undefined) });
+    const { client } = await harness(t, {
+      answer: ({ verb }) => (verb === "MAIL" ? said : undefined),
+    });
     const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
       signal,
     });
@@ -429,7 +431,7 @@ test("a refused MAIL decides, the replies to later pipelined commands do not", a
 });
 
 test("a 421 to one recipient is the reply to all later ones", async (t) => {
-  const { client } = await lab(t, {
+  const { client } = await harness(t, {
     answer: ({ verb }) =>
       verb === "RCPT" ? { reply: "421 4.3.2 Closing", drop: true } : undefined,
   });
@@ -444,7 +446,7 @@ test("a 421 to one recipient is the reply to all later ones", async (t) => {
 
 test("recipients of a first transaction stay delivered if the second gets no dot", async (t) => {
   let dots = 0;
-  const { client } = await lab(t, {
+  const { client } = await harness(t, {
     answer: ({ verb, nth }) => (verb === "RCPT" && nth === 2 ? "452 4.5.3 Too many" : undefined),
   });
   const beforeCommit = async () => {
@@ -463,7 +465,7 @@ test("recipients of a first transaction stay delivered if the second gets no dot
 
 test("a large message is sent in pieces and arrives unchanged, leading dots included", async (t) => {
   const large = `Subject: x\r\n\r\n${".a line that begins with a dot\r\n".repeat(40_000)}`;
-  const { sink, client } = await lab(t);
+  const { sink, client } = await harness(t);
   const [outcome] = await client.deliver(to("b@x.example"), messageOf(large), { signal });
   assert.equal(outcome?.kind, "delivered");
   assert.ok(sink.mails[0]?.data === large);

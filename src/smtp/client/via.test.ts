@@ -1,4 +1,4 @@
-/** Every outcome says who answered and how that was encrypted, also when nothing came of it. */
+/** Every outcome names the server that replied and its encryption, also when the attempt fails. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { certificateAuthority, whyNoCertificates } from "../../../test/support/certificates.ts";
@@ -19,7 +19,7 @@ async function sinkOf(t: TestContext, options: SinkOptions): Promise<SmtpSink> {
   return sink;
 }
 
-/** What one message by a relay comes to. */
+/** The outcome of one message over a relay. */
 async function byRelay(t: TestContext, { port }: SmtpSink, target: Partial<SessionTarget> = {}) {
   const relay = { host: "127.0.0.1", port, tls: "never", ...target } as const;
   const client = relayClient({ relay, name: "client.example" });

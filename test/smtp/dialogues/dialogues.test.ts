@@ -1,14 +1,14 @@
 /**
  * Plays the transcripts of this folder, each against a server of its own.
  *
- *     # a comment                          @ maxRecipients=2      an option or a limit of the server
- *     C: a line the client sends, with CRLF; lines that follow each other go out in one piece
- *     C> octets without CRLF, with \r \n \0 \\ and \xHH
- *     S: a line the server must answer; "…" at the end stands for anything
- *     S. the server has closed             D: <a@b> -> c@d, e@f   a message was delivered
- *     D| a line of it, below Received      D. and no other
+ *     # a comment                        @ maxRecipients=2     an option or a limit of the server
+ *     C: a line of the client, with CRLF; consecutive lines are sent in one piece
+ *     C> bytes without CRLF, with \r \n \0 \\ and \xHH
+ *     S: a line of the server; "…" at the end stands for any text
+ *     S. the server has closed           D: <a@b> -> c@d, e@f  a message was delivered
+ *     D| a line of it, below Received    D. no message was delivered
  *
- * At the end the client closes, and nothing more may come.
+ * At the end the client closes, and nothing more may arrive.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -30,7 +30,7 @@ for (const name of transcripts) {
     });
     const client = running.connect();
     let pending = "";
-    let told = "";
+    let content = "";
     for (const [index, line] of lines.entries()) {
       const { kind, rest } = directive(line);
       const where = `${name}:${index + 1}`;
@@ -42,11 +42,11 @@ for (const name of transcripts) {
       }
       if (kind === "S:" || kind === "S.")
         await expectLine(client, kind === "S." ? undefined : rest, where);
-      if (kind === "D:") told = checkEnvelope(running.deliveries.shift(), rest, where);
-      if (kind === "D|") told = checkBodyLine(told, rest, where);
+      if (kind === "D:") content = checkEnvelope(running.deliveries.shift(), rest, where);
+      if (kind === "D|") content = checkBodyLine(content, rest, where);
       if (kind === "D.") assert.deepEqual(running.deliveries, [], where);
     }
-    assert.deepEqual(await client.rest(), [], `${name}: nothing more was to come`);
+    assert.deepEqual(await client.rest(), [], `${name}: nothing more may arrive`);
     assert.deepEqual(running.deliveries, [], `${name}: every message is in the transcript`);
   });
 }

@@ -15,34 +15,34 @@ function session(changes: Partial<SessionSettings> = {}): ServerSession {
 }
 
 /** The result of each line: the reply, or the kind of another result. */
-function played(over: ServerSession, ...lines: string[]): string[] {
+function played(server: ServerSession, ...lines: string[]): string[] {
   return lines.map((line) => {
-    const result = over.command(line);
-    if (result.kind === "recipient") return over.accept(result.address).trim();
+    const result = server.command(line);
+    if (result.kind === "recipient") return server.accept(result.address).trim();
     return "lines" in result ? result.lines.trim() : result.kind;
   });
 }
 
 test("MAIL and RCPT fill the envelope, RSET clears it", () => {
-  const over = session();
+  const server = session();
   played(
-    over,
+    server,
     "EHLO c",
     "MAIL FROM:<a@b.c> SIZE=10 SMTPUTF8",
     "RCPT TO:<d@e.f>",
     "RCPT TO:<D@e.f>",
   );
-  assert.equal(over.reversePath, "a@b.c");
-  assert.equal(over.announcedBytes, 10);
-  assert.equal(over.transmissionType, "UTF8SMTP");
-  assert.deepEqual(over.recipients, ["d@e.f", "D@e.f"]);
-  assert.equal(over.command("DATA").kind, "message");
-  played(over, "RSET");
-  assert.equal(over.reversePath, undefined);
-  assert.equal(over.announcedBytes, 0);
-  assert.equal(over.transmissionType, "ESMTP");
-  assert.deepEqual(over.recipients, []);
-  assert.deepEqual(played(over, "DATA"), ["503 5.5.1 Error: need RCPT command"]);
+  assert.equal(server.reversePath, "a@b.c");
+  assert.equal(server.announcedBytes, 10);
+  assert.equal(server.transmissionType, "UTF8SMTP");
+  assert.deepEqual(server.recipients, ["d@e.f", "D@e.f"]);
+  assert.equal(server.command("DATA").kind, "message");
+  played(server, "RSET");
+  assert.equal(server.reversePath, undefined);
+  assert.equal(server.announcedBytes, 0);
+  assert.equal(server.transmissionType, "ESMTP");
+  assert.deepEqual(server.recipients, []);
+  assert.deepEqual(played(server, "DATA"), ["503 5.5.1 Error: need RCPT command"]);
 });
 
 test("the transmission type follows HELO, EHLO and LHLO", () => {
@@ -51,23 +51,23 @@ test("the transmission type follows HELO, EHLO and LHLO", () => {
     ["smtp", "EHLO c", "ESMTP"],
     ["lmtp", "LHLO c", "LMTP"],
   ] as const) {
-    const over = session({ protocol });
-    played(over, hello);
-    assert.equal(over.transmissionType, type);
+    const server = session({ protocol });
+    played(server, hello);
+    assert.equal(server.transmissionType, type);
   }
 });
 
 test("a second EHLO or HELO resets the transaction", () => {
-  const over = session();
-  played(over, "EHLO one", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "HELO two");
-  assert.equal(over.helo, "two");
-  assert.deepEqual(over.recipients, []);
+  const server = session();
+  played(server, "EHLO one", "MAIL FROM:<a@b.c>", "RCPT TO:<d@e.f>", "HELO two");
+  assert.equal(server.helo, "two");
+  assert.deepEqual(server.recipients, []);
 });
 
 test("info() is a snapshot of the session", () => {
-  const over = session();
-  const before = over.info();
-  played(over, "EHLO Client.Example", "MAIL FROM:<a@b.c>");
+  const server = session();
+  const before = server.info();
+  played(server, "EHLO Client.Example", "MAIL FROM:<a@b.c>");
   assert.deepEqual(before, {
     id: "1",
     isLocal: true,
@@ -75,7 +75,7 @@ test("info() is a snapshot of the session", () => {
     helo: undefined,
     reversePath: undefined,
   });
-  assert.deepEqual(over.info(), {
+  assert.deepEqual(server.info(), {
     id: "1",
     isLocal: true,
     protocol: "smtp",
@@ -91,18 +91,18 @@ test("names of Object.prototype's methods are unknown commands", () => {
 });
 
 test("a refusal of a RCPT parameter carries the recipient", () => {
-  const over = session();
-  played(over, "EHLO c", "MAIL FROM:<>");
-  const result = over.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
+  const server = session();
+  played(server, "EHLO c", "MAIL FROM:<>");
+  const result = server.command("RCPT TO:<a@b.c> NOTIFY=NEVER");
   assert.ok(result.kind === "refuse");
   assert.equal(result.recipient, "a@b.c");
   assert.equal(result.reply.code, 555);
 });
 
 test("a SIZE of 20 digits is compared, an invalid one is a syntax error", () => {
-  const over = session();
-  const size = (digits: string) => over.command(`MAIL FROM:<> SIZE=${digits}`);
-  played(over, "EHLO c");
+  const server = session();
+  const size = (digits: string) => server.command(`MAIL FROM:<> SIZE=${digits}`);
+  played(server, "EHLO c");
   const result = size("9".repeat(20));
   assert.ok(result.kind === "refuse" && result.reply.code === 552);
   const answers = [size("9".repeat(21)), size("-1"), size("1e3"), size("0x1")];
@@ -123,16 +123,16 @@ for (const protocol of ["smtp", "lmtp"] as const) {
   test(`${protocol}: in any order of commands a message has a sender and recipients`, () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(word, fc.string({ maxLength: 30 }))), (lines) => {
-        const over = session({ protocol });
+        const server = session({ protocol });
         for (const line of lines) {
-          const result = over.command(line);
-          if (result.kind === "recipient") over.accept(result.address);
+          const result = server.command(line);
+          if (result.kind === "recipient") server.accept(result.address);
           if ("lines" in result) assert.match(result.lines, /^(?:[2-5]\d\d[ -][^\r\n]*\r\n)+$/);
           if (result.kind === "end") return;
           if (result.kind !== "message") continue;
-          assert.notEqual(over.helo, undefined);
-          assert.notEqual(over.reversePath, undefined);
-          assert.notEqual(over.recipients.length, 0);
+          assert.notEqual(server.helo, undefined);
+          assert.notEqual(server.reversePath, undefined);
+          assert.notEqual(server.recipients.length, 0);
         }
       }),
     );
