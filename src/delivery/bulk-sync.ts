@@ -1,20 +1,23 @@
 /**
  * Flushing by whole file systems: which batches profit, and the one helper per file system.
  *
- * Sixty messages to sixty mailboxes would need sixty data flushes and a hundred and twenty directory
- * flushes; one syncfs(2) does the same in the time of a few. For a single message it is the other way
- * round, because a whole file system has more to write than one file. docs/decisions/ has the figures.
+ * Sixty messages to sixty mailboxes would need sixty data flushes and a hundred and twenty
+ * directory flushes; one syncfs(2) does the same in the time of a few. For a single message it is
+ * the other way round, because a whole file system has more to write than one file. docs/decisions/
+ * has the figures.
  *
  * A helper's descriptor must be older than the files it is to vouch for, or the kernel could have
- * reported their write error to somebody else. So a batch takes its helpers before it writes anything
- * and keeps to them: one that has failed stays failed for every batch that holds it.
+ * reported their write error to somebody else. So a batch takes its helpers before it writes
+ * anything and keeps to them: one that has failed stays failed for every batch that holds it.
  */
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { SyncPlan } from "../maildir/index.ts";
 import { type FileSystemSync, openFileSystemSync, type SyncFileSystem } from "../system/index.ts";
 
-/** From how many files, and how many directories, one flush of the file system is the cheaper way. */
+/**
+ * From how many files, and how many directories, one flush of the file system is the cheaper way.
+ */
 const BULK_FROM = { data: 8, names: 8 };
 
 export const syncPlan: SyncPlan = (phase, count) => (count >= BULK_FROM[phase] ? "bulk" : "each");

@@ -7,7 +7,7 @@ import type { Delivery, DeliveryResult } from "../maildir/index.ts";
 export type CommitResult = DeliveryResult & { readonly unpublished?: boolean };
 
 /** Commits batches: one result per delivery, in order, each durable when the promise resolves. */
-export interface Disk {
+export interface Committer {
   commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]>;
   close(): Promise<void>;
   /** Present when batches are committed through a journal. */
@@ -24,7 +24,10 @@ export interface JournalView {
   readonly unpublished: number;
   /** How long the oldest of them has been durable, in milliseconds; 0 without one. */
   readonly oldestUnpublishedMs: number;
-  /** Resolves when a message is in its mailbox. @throws {DeliveryError} ERR_DELIVERY_ORPHANED, _CLOSED */
+  /**
+   * Resolves when a message is in its mailbox.
+   * @throws {DeliveryError} ERR_DELIVERY_ORPHANED, _CLOSED
+   */
   published(id: string): Promise<void>;
 }
 
@@ -40,7 +43,7 @@ export interface JournalSettings {
   readonly maxSegments?: number | undefined;
 }
 
-export type JournalDiskEvent =
+export type CommitterEvent =
   /** These are in their mailboxes, durably. */
   | { readonly kind: "published"; readonly ids: readonly string[] }
   /** These could not be published and are in the Maildir `orphans`, durably. */

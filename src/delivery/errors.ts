@@ -1,18 +1,23 @@
-/** The one error class of this room; `code` says what happened, `errno` what the system said. */
+/**
+ * The one error class of this room: `code` tells what happened, `errno` the reason of the system.
+ */
+import { BatcherError } from "../batcher/index.ts";
 import type { JournalErrorCode } from "../journal/index.ts";
+import { MaildirError } from "../maildir/index.ts";
+import { errnoOf } from "../system/index.ts";
 
 export type DeliveryErrorCode =
-  /** The message could not be stored; `errno` and `cause` say why. Nothing of it is visible. */
+  /** The message was not stored; `errno` and `cause` tell why. Nothing of it is visible. */
   | "ERR_DELIVERY_FAILED"
-  /** The disk thread ended while the message was with it: it may or may not have been stored. */
+  /** The disk thread ended while it held the message, which may or may not be stored. */
   | "ERR_DELIVERY_IN_DOUBT"
-  /** The executor was closed, or its disk thread is gone; the message was not taken. */
+  /** The executor was closed, or its disk thread has ended; the message was not taken. */
   | "ERR_DELIVERY_CLOSED"
   /** One body alone exceeds `maxPendingBytes`; it must be spooled to a file. */
   | "ERR_DELIVERY_TOO_LARGE"
-  /** The journal could not be opened or understood; `cause` says why. */
+  /** The journal could not be opened or read; `cause` tells why. */
   | "ERR_DELIVERY_JOURNAL"
-  /** The message could not be published; it is kept in `orphans/` beside staging. */
+  /** The message could not be published; it is in `orphans/` in the staging directory, durably. */
   | "ERR_DELIVERY_ORPHANED"
   /** An option or an argument has a value it cannot have. */
   | "ERR_DELIVERY_OPTION";
@@ -20,11 +25,11 @@ export type DeliveryErrorCode =
 export class DeliveryError extends Error {
   override readonly name = "DeliveryError";
   readonly code: DeliveryErrorCode;
-  /** The Maildir the message was meant for. */
+  /** The Maildir of the message, or the file or directory that the error is about. */
   readonly path: string | undefined;
   /** Such as `"ENOSPC"`, when a system call failed. */
   readonly errno: string | undefined;
-  /** With `ERR_DELIVERY_JOURNAL`: what the journal said, when it was the one to refuse. */
+  /** With `ERR_DELIVERY_JOURNAL`: the journal's own code, if the journal refused. */
   readonly journalCode: JournalErrorCode | undefined;
 
   constructor(
@@ -42,5 +47,41 @@ export class DeliveryError extends Error {
     this.path = facts.path;
     this.errno = facts.errno;
     this.journalCode = facts.journalCode;
+  }
+}
+
+/**
+ * Maps an error of batcher or committer to a DeliveryError; the reason of an aborted signal stays.
+ */
+export function toDeliveryError(error: unknown, path: string, maxPendingBytes: number): unknown {
+  if (error instanceof DeliveryError) return error;
+  if (error instanceof BatcherError) return ofBatcher(error, path, maxPendingBytes);
+  const errno = errnoOf(error);
+  if (errno === undefined && !(error instanceof MaildirError)) return error;
+  return new DeliveryError(
+    "ERR_DELIVERY_FAILED",
+    `Cannot deliver into "${path}"${errno ? ` (${errno})` : ""}; nothing of the message is visible there.`,
+    { path, errno, cause: (error as Error).cause ?? error },
+  );
+}
+
+function ofBatcher(cause: BatcherError, path: string, maxPendingBytes: number): DeliveryError {
+  switch (cause.code) {
+    case "ERR_BATCHER_CLOSED": {
+      const text = `The executor is closed; the message for "${path}" was not taken.`;
+      return new DeliveryError("ERR_DELIVERY_CLOSED", text, { path, cause });
+    }
+    case "ERR_BATCHER_ITEM_TOO_LARGE": {
+      const text = `The message for "${path}" alone exceeds maxPendingBytes (${maxPendingBytes}); pass it as a file.`;
+      return new DeliveryError("ERR_DELIVERY_TOO_LARGE", text, { path, cause });
+    }
+    default: {
+      if (cause.cause instanceof DeliveryError) return cause.cause;
+      return new DeliveryError("ERR_DELIVERY_FAILED", `Cannot deliver into "${path}".`, {
+        path,
+        errno: errnoOf(cause.cause),
+        cause: cause.cause ?? cause,
+      });
+    }
   }
 }

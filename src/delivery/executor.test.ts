@@ -1,6 +1,6 @@
 /**
  * The behaviours of the delivery executor on a real disk, each with the defaults and with the
- * reference's own tuning: nothing here may depend on how long a batch waits for company.
+ * reference tuning: no test may depend on how long a batch waits for more messages.
  */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
@@ -44,7 +44,7 @@ type Open = (t: TestContext, options?: DeliveryExecutorOptions) => Promise<Deliv
 
 const openSynced: Open = async (_, options) => DeliveryExecutor.open(options);
 
-/** Publishes often, so that no test waits for the pace that is meant for a loaded server. */
+/** Publishes often: the default pace is for a loaded server. */
 const openJournalled: Open = async (t, options) => {
   const directory = await temporaryDirectory(t);
   const journal = join(directory, "journal");
@@ -84,7 +84,7 @@ for (const [label, tuning, open] of [
       assert.match(id, /,S=19\b/);
     });
 
-    test("16 messages at once to one mailbox have 16 names and their own bytes", async (t) => {
+    test("16 concurrent messages to one mailbox get 16 names, each with its own bytes", async (t) => {
       const maildir = join(await temporaryDirectory(t), "box");
       await using executor = await open(t, tuning);
       const bodies = Array.from({ length: 16 }, (_, i) => `message ${i}\n`);
@@ -97,7 +97,7 @@ for (const [label, tuning, open] of [
       }
     });
 
-    test("many mailboxes are served side by side", async (t) => {
+    test("24 messages to 24 mailboxes each arrive in their own mailbox", async (t) => {
       const root = await temporaryDirectory(t);
       await using executor = await open(t, tuning);
       const boxes = Array.from({ length: 24 }, (_, i) => join(root, `box${i}`));
@@ -105,14 +105,14 @@ for (const [label, tuning, open] of [
       for (const [i, box] of boxes.entries()) assert.deepEqual(await names(box), [ids[i]]);
     });
 
-    test("a lone message never waits for company that does not come", async (t) => {
+    test("a lone message is committed at once, in a batch of one", async (t) => {
       const maildir = join(await temporaryDirectory(t), "box");
       await using executor = await open(t, { ...tuning, maxBatch: 1000 });
       const { batchSize } = await executor.submit(maildir, encode("alone\n"));
       assert.equal(batchSize, 1);
     });
 
-    test("closing settles every waiter: what was accepted is delivered", async (t) => {
+    test("close delivers every accepted message and refuses later ones", async (t) => {
       const maildir = join(await temporaryDirectory(t), "box");
       const executor = await open(t, { ...tuning, maxBatch: 4 });
       const outcomes = Promise.allSettled(
@@ -129,7 +129,7 @@ for (const [label, tuning, open] of [
       await executor.close();
     });
 
-    test("a path that is a file fails with the original cause, and its neighbours do not", async (t) => {
+    test("a path that is a file fails with its errno; other messages of the batch do not", async (t) => {
       const root = await temporaryDirectory(t);
       await writeFile(join(root, "file"), "not a mailbox");
       await using executor = await open(t, tuning);
@@ -145,7 +145,7 @@ for (const [label, tuning, open] of [
       assert.match(String((cause as { code?: string }).code), /^E(NOTDIR|EXIST)$/);
     });
 
-    test("messages to one mailbox are delivered in the order they came", async (t) => {
+    test("messages to one mailbox are delivered in the order of the calls", async (t) => {
       const maildir = join(await temporaryDirectory(t), "box");
       await using executor = await open(t, { ...tuning, maxBatch: 3 });
       const ids = await Promise.all(
@@ -158,7 +158,7 @@ for (const [label, tuning, open] of [
       );
     });
 
-    test("flags put the message in cur/ and a received date becomes the file's time", async (t) => {
+    test("flags put a message into cur/; receivedAt becomes the file's modification time", async (t) => {
       const maildir = join(await temporaryDirectory(t), "box");
       await using executor = await open(t, tuning);
       const receivedAt = new Date("2001-02-03T04:05:06Z");
@@ -172,7 +172,7 @@ for (const [label, tuning, open] of [
 }
 
 for (const [label, open] of modes) {
-  test(`${label}: what arrives during a flush travels in the next batch together`, async (t) => {
+  test(`${label}: messages that arrive during a flush form the next batch`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t, { maxConcurrentFlushes: 1 });
     const first = executor.submit(maildir, encode("first\n"));
@@ -194,15 +194,15 @@ for (const [label, open] of modes) {
     );
   });
 
-  test(`${label}: the caller's bytes stay the caller's`, async (t) => {
+  test(`${label}: the caller's buffer is neither changed nor detached`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t);
-    const body = Buffer.from("kept\n");
+    const body = Buffer.from("unchanged\n");
     await delivered(executor, maildir, body);
-    assert.equal(body.toString(), "kept\n");
+    assert.equal(body.toString(), "unchanged\n");
   });
 
-  test(`${label}: a body in a spool file is delivered behind its head without passing through memory`, async (t) => {
+  test(`${label}: a spooled body is stored after its head`, async (t) => {
     const root = await temporaryDirectory(t);
     const file = join(root, "spooled");
     const content = "x".repeat(3_000_000);
@@ -219,7 +219,7 @@ for (const [label, open] of modes) {
     assert.equal(stored, `Delivered-To: a@b\n${content}`);
   });
 
-  test(`${label}: an abort while queued removes the message; one in a batch gets the truth`, async (t) => {
+  test(`${label}: an abort removes a queued message; one in a batch is delivered`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t, { maxBatch: 1, maxConcurrentFlushes: 1 });
     const abort = new AbortController();
@@ -235,7 +235,7 @@ for (const [label, open] of modes) {
     assert.deepEqual(await names(maildir), [id]);
   });
 
-  test(`${label}: callers beyond the limits wait in order instead of failing`, async (t) => {
+  test(`${label}: calls beyond maxPending wait in order and do not fail`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t, { maxBatch: 2, maxPending: 2 });
     const all = Array.from({ length: 12 }, (_, i) =>
@@ -251,7 +251,7 @@ for (const [label, open] of modes) {
     );
   });
 
-  test(`${label}: a body above the memory bound is refused by name`, async (t) => {
+  test(`${label}: a body above maxPendingBytes is refused with ERR_DELIVERY_TOO_LARGE`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t, { maxPendingBytes: 1000 });
     await assert.rejects(
@@ -260,7 +260,7 @@ for (const [label, open] of modes) {
     );
   });
 
-  test(`${label}: arguments of another type are refused before anything is sent to the disk`, async (t) => {
+  test(`${label}: arguments of another type are refused with ERR_DELIVERY_OPTION`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t);
     const wrong: [unknown, unknown, RegExp][] = [
@@ -277,7 +277,7 @@ for (const [label, open] of modes) {
     }
   });
 
-  test(`${label}: a batch tells its size, mailboxes and duration`, async (t) => {
+  test(`${label}: a flushed event has messages, mailboxes, bytes and duration`, async (t) => {
     const root = await temporaryDirectory(t);
     const events: DeliveryEvent[] = [];
     await using executor = await open(t, { onEvent: (event) => events.push(event) });
@@ -295,7 +295,7 @@ for (const [label, open] of modes) {
     assert.equal(executor.stats().delivered, 2);
   });
 
-  test(`${label}: a mailbox that vanished between two messages is made anew`, async (t) => {
+  test(`${label}: a mailbox removed between two messages is created again`, async (t) => {
     const maildir = join(await temporaryDirectory(t), "box");
     await using executor = await open(t);
     await delivered(executor, maildir, encode("one\n"));
@@ -304,7 +304,7 @@ for (const [label, open] of modes) {
     assert.deepEqual(await names(maildir), [id]);
   });
 
-  test(`${label}: a mailbox swapped for a symbolic link below the mail root is refused`, async (t) => {
+  test(`${label}: a mailbox replaced by a symbolic link below the mail root is refused`, async (t) => {
     const mailRoot = await temporaryDirectory(t);
     const elsewhere = await temporaryDirectory(t);
     await mkdir(join(elsewhere, "new"));
@@ -318,7 +318,7 @@ for (const [label, open] of modes) {
   });
 }
 
-test("options that cannot be meant are refused with the value received", async () => {
+test("an option out of range is refused with the value received", async () => {
   const wrong = [
     [{ maxBatch: 0 }, /maxBatch must be a whole number from 1 up; got 0/],
     [{ maxBatch: 2.5 }, /got 2\.5/],

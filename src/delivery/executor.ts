@@ -1,16 +1,17 @@
 /**
- * The delivery executor: messages from all sessions gather into batches, a batch is committed with
- * few disk flushes, and each caller is told of its own message only.
+ * The delivery executor: messages of all sessions gather into batches, a batch is committed with
+ * few flushes, and each caller gets the result of its own message.
  *
- * It is one batcher with one key: a batch may span any number of mailboxes, and what arrives while a
- * flush runs becomes the next batch, so nobody waits when the disk is idle and batches grow with the
- * load. When `deliver` resolves, a power cut can no longer lose the message (docs/explanation/durability.md).
+ * It is one batcher with one key, so a batch may span any number of mailboxes. Messages that arrive
+ * during a flush form the next batch: a message never waits while the disk is idle, and batches
+ * grow with the load. Once `deliver` resolves, a power cut does not lose the message
+ * (docs/explanation/durability.md).
  */
-import { type Batch, Batcher, BatcherError, fail } from "../batcher/index.ts";
+import { type Batch, Batcher, fail } from "../batcher/index.ts";
 import type { Body, Delivery, DeliveryResult, MessageId } from "../maildir/index.ts";
-import { type Clock, errnoOf, systemClock } from "../system/index.ts";
-import type { Disk, JournalDiskEvent, RecoveryReport } from "./committer.ts";
-import { DeliveryError } from "./errors.ts";
+import { type Clock, invariant, systemClock } from "../system/index.ts";
+import type { Committer, CommitterEvent, RecoveryReport } from "./committer.ts";
+import { toDeliveryError } from "./errors.ts";
 import {
   checkArguments,
   type DeliveryTuning,
@@ -20,27 +21,28 @@ import {
   tuningOf,
 } from "./options.ts";
 import { sizeInMemory } from "./thread/protocol.ts";
-import { type DiskListener, startDiskThread } from "./thread/start-disk-thread.ts";
+import { type DiskThreadListener, startDiskThread } from "./thread/start-disk-thread.ts";
 
 export interface DeliveryExecutorOptions extends DeliveryTuning {
   /**
    * How a batch is made durable. `"synced"`: the file is in `new/` and durable when `deliver`
-   * resolves; the executor keeps no state of its own. `{ journal }`: one flush for a whole batch, in a
-   * log in that directory; durable when `deliver` resolves, visible within `publishWithinMs`, and
-   * recovered when the executor is opened again. @defaultValue "synced"
+   * resolves; the executor keeps no state of its own. `{ journal }`: one flush for a whole batch,
+   * in a log in that directory; durable when `deliver` resolves, visible within `publishWithinMs`,
+   * and recovered when the executor is opened again. @defaultValue "synced"
    */
-  readonly commit?: "synced" | JournalCommit;
+  readonly commit?: "synced" | JournalCommit | undefined;
   /**
-   * Directory that holds all mailboxes. Directories made on the way to a mailbox are synced up to
-   * it, and no symbolic link below it is followed. @defaultValue none: each path stands for itself
+   * Directory that holds all mailboxes. Directories created on the way to a mailbox are synced up
+   * to it, and no symbolic link below it is followed. @defaultValue none: each path stands for
+   * itself
    */
-  readonly mailRoot?: string;
-  /** Told of every finished batch, and of a disk thread that died. Must not throw. */
-  readonly onEvent?: (event: DeliveryEvent) => void;
+  readonly mailRoot?: string | undefined;
+  /** Called for every finished batch, and when the disk thread dies. Must not throw. */
+  readonly onEvent?: ((event: DeliveryEvent) => void) | undefined;
   /** Time for waits and durations. @defaultValue the machine's clock */
-  readonly clock?: Clock;
-  /** Carries out the batches instead of a disk thread; for tests on a simulated disk. */
-  readonly disk?: Disk;
+  readonly clock?: Clock | undefined;
+  /** Commits the batches instead of a disk thread; for tests. @defaultValue a disk thread */
+  readonly committer?: Committer | undefined;
 }
 
 export type DeliveryEvent =
@@ -52,33 +54,35 @@ export type DeliveryEvent =
       readonly bytes: number;
       readonly durationMs: number;
     }
-  /** What recovery did: when the executor was opened, and when a missing file system came back. */
+  /** What recovery did: when the executor was opened, and when a missing volume came back. */
   | { readonly kind: "recovered"; readonly report: RecoveryReport }
-  /** These could not be published; they are kept, durably, in the Maildir `orphans`. */
-  | Extract<JournalDiskEvent, { readonly kind: "orphaned" }>
-  /** Mail cannot be published on a file system for now, or can again when `reason` is missing. */
-  | Extract<JournalDiskEvent, { readonly kind: "publishing" }>
-  /** The journal's disk refused two writes, so that no mail is taken; or it works again. */
-  | Extract<JournalDiskEvent, { readonly kind: "accepting" }>
+  /** These could not be published; they are in the Maildir `orphans`, durably. */
+  | Extract<CommitterEvent, { readonly kind: "orphaned" }>
+  /** A volume takes no mail for now; without a `reason` it takes mail again. */
+  | Extract<CommitterEvent, { readonly kind: "publishing" }>
+  /** The journal takes no mail because its disk refused two writes; or it takes mail again. */
+  | Extract<CommitterEvent, { readonly kind: "accepting" }>
   /** Messages in flight are in doubt: a server must end without answering for them. */
   | { readonly kind: "disk-thread-died"; readonly cause: unknown };
 
 export interface DeliverRequest {
-  /** Ends waiting. Once the message is in a batch under way, the outcome is the batch's. */
-  readonly signal?: AbortSignal;
+  /**
+   * Ends the wait for admission. Once the message is in a batch, the batch's outcome is returned.
+   */
+  readonly signal?: AbortSignal | undefined;
   /** IMAP flags as Maildir letters, such as `"S"`; with flags the file goes to `cur/`. */
-  readonly flags?: string;
+  readonly flags?: string | undefined;
   /** Becomes the file's modification time, which IMAP servers show as the received date. */
-  readonly receivedAt?: Date;
+  readonly receivedAt?: Date | undefined;
 }
 
-/** What became of one message, and in what company. */
+/** Result of one message. */
 export interface Receipt {
   /** The file name in `new/` (or, up to `:2,`, in `cur/`). */
   readonly id: MessageId;
-  /** Messages in the batch that carried it. */
+  /** Messages in the batch of this one. */
   readonly batchSize: number;
-  /** Milliseconds from the call to durable. */
+  /** Milliseconds from the call until the message was durable. */
   readonly durableMs: number;
 }
 
@@ -92,24 +96,24 @@ export interface DeliveryStats {
   readonly delivered: number;
   readonly failed: number;
   readonly batches: number;
-  /** Whether the journal takes new mail; always, without one. */
+  /** Whether the journal takes new mail; without a journal always true. */
   readonly accepting: boolean;
-  /** Messages durable and not yet visible. */
+  /** Messages that are durable and not yet visible. */
   readonly unpublished: number;
-  /** How long the first of them has been durable, in milliseconds; 0 when there is none. */
+  /** How long the oldest of them has been durable, in milliseconds; 0 without one. */
   readonly oldestUnpublishedMs: number;
 }
 
 interface Request extends Delivery {
-  readonly acceptedMs: number;
+  readonly acceptedAtMs: number;
 }
 
-const KEY = "disk";
+const key = "disk";
 
 export class DeliveryExecutor {
   readonly tuning: Tuning;
-  readonly #batcher: Batcher<typeof KEY, Request, Receipt>;
-  readonly #disk: Disk;
+  readonly #batcher: Batcher<typeof key, Request, Receipt>;
+  readonly #committer: Committer;
   readonly #clock: Clock;
   readonly #onEvent: (event: DeliveryEvent) => void;
   #delivered = 0;
@@ -118,8 +122,8 @@ export class DeliveryExecutor {
   #closed: Promise<void> | undefined;
 
   /**
-   * Opens an executor; one per process is enough, and cheap to share among sessions. With a journal it
-   * first carries out what an earlier process left, and tells of it in a `recovered` event.
+   * Opens an executor; one per process is enough for all sessions. With a journal it first recovers
+   * the mail of an earlier process, and reports that in a `recovered` event.
    *
    * @throws {DeliveryError} ERR_DELIVERY_OPTION when an option has an impossible value;
    *   ERR_DELIVERY_JOURNAL when the journal cannot be opened, or another process has it open.
@@ -128,26 +132,27 @@ export class DeliveryExecutor {
     const tuning = tuningOf(options);
     const journal = journalSettings(options.commit ?? "synced", tuning);
     const onEvent = options.onEvent ?? (() => {});
-    const listener: DiskListener = {
-      died: (cause) => onEvent({ kind: "disk-thread-died", cause }),
-      happened: (event) => {
+    const listener: DiskThreadListener = {
+      onDeath: (cause) => onEvent({ kind: "disk-thread-died", cause }),
+      onEvent: (event) => {
         if (event.kind !== "published") onEvent(event);
       },
     };
-    const disk =
-      options.disk ?? (await startDiskThread({ mailRoot: options.mailRoot, journal }, listener));
-    if (disk.journal) onEvent({ kind: "recovered", report: disk.journal.recovered });
-    return new DeliveryExecutor(tuning, disk, options.clock ?? systemClock, onEvent);
+    const committer =
+      options.committer ??
+      (await startDiskThread({ mailRoot: options.mailRoot, journal }, listener));
+    if (committer.journal) onEvent({ kind: "recovered", report: committer.journal.recovered });
+    return new DeliveryExecutor(tuning, committer, options.clock ?? systemClock, onEvent);
   }
 
   private constructor(
     tuning: Tuning,
-    disk: Disk,
+    committer: Committer,
     clock: Clock,
     onEvent: (event: DeliveryEvent) => void,
   ) {
     this.tuning = tuning;
-    this.#disk = disk;
+    this.#committer = committer;
     this.#clock = clock;
     this.#onEvent = onEvent;
     this.#batcher = new Batcher({
@@ -161,58 +166,63 @@ export class DeliveryExecutor {
       lingerMs: tuning.maxWaitMs,
       keyConcurrency: tuning.maxConcurrentFlushes,
       concurrency: tuning.maxConcurrentFlushes,
-      // The log has one write under way: a batch behind it waits anyway, and gathers until it is full.
-      minBatchItems: disk.journal ? tuning.maxBatch : 1,
+      // The log writes one frame at a time: a second batch would only wait, so it gathers until
+      // full.
+      minBatchItems: committer.journal ? tuning.maxBatch : 1,
       onFull: "wait",
       clock,
     });
   }
 
   /**
-   * Delivers one message into one Maildir; resolves once it is durable.
+   * Delivers one message into one Maildir; resolves once the message is durable.
    *
-   * @param path The Maildir's root, which is created when it does not exist.
-   * @param body The message as it shall lie on disk; not changed, and not to be changed meanwhile.
+   * @param path The Maildir's root, which is created if it does not exist.
+   * @param body The message as it is stored. It is not changed, and must not be changed meanwhile.
    * @returns The exact file name in `new/`.
-   * @throws {DeliveryError} ERR_DELIVERY_OPTION for a path or body of another type. ERR_DELIVERY_FAILED with `errno` and the original error as `cause`;
-   *   ERR_DELIVERY_CLOSED; ERR_DELIVERY_TOO_LARGE; ERR_DELIVERY_IN_DOUBT. The signal's own reason
-   *   when it aborted first.
+   * @throws {DeliveryError} ERR_DELIVERY_OPTION for a path or body of another type;
+   *   ERR_DELIVERY_FAILED with `errno` and the original error as `cause`; ERR_DELIVERY_CLOSED;
+   *   ERR_DELIVERY_TOO_LARGE; ERR_DELIVERY_IN_DOUBT. The signal's own reason when it aborted first.
    */
   async deliver(path: string, body: Body, request: DeliverRequest = {}): Promise<MessageId> {
     return (await this.submit(path, body, request)).id;
   }
 
-  /** Delivers like {@link deliver} and also tells what company the message had and how long it took. */
+  /**
+   * Delivers like {@link deliver}; the result also has the size of the batch and the time taken.
+   */
   async submit(path: string, body: Body, request: DeliverRequest = {}): Promise<Receipt> {
     const { signal, flags, receivedAt } = request;
     checkArguments(path, body);
     const delivery: Request = {
       maildir: path,
       body,
-      acceptedMs: this.#clock.now(),
+      acceptedAtMs: this.#clock.now(),
       ...(flags === undefined ? {} : { flags }),
       ...(receivedAt === undefined ? {} : { receivedAt }),
     };
     try {
-      return await this.#batcher.add(KEY, delivery, signal ? { signal } : {});
+      return await this.#batcher.add(key, delivery, { signal });
     } catch (error) {
-      throw this.#explain(error, path);
+      throw toDeliveryError(error, path, this.tuning.maxPendingBytes);
     }
   }
 
   /**
-   * Resolves when a delivered message is visible in its mailbox: at once without a journal, and for an
-   * id that is not, or no longer, on its way.
+   * Resolves when a delivered message is visible in its mailbox: at once without a journal, and at
+   * once for any id that is not waiting to be published.
    *
-   * @throws {DeliveryError} ERR_DELIVERY_ORPHANED when it was kept in `orphans/` instead;
-   *   ERR_DELIVERY_CLOSED when the executor ends first: the message is safe, recovery will publish it.
+   * @throws {DeliveryError} ERR_DELIVERY_ORPHANED when the message went to `orphans/` instead;
+   *   ERR_DELIVERY_CLOSED when the executor ends first: the message is safe, recovery will publish
+   *   it.
    */
   async published(id: MessageId): Promise<void> {
-    await this.#disk.journal?.published(id);
+    await this.#committer.journal?.published(id);
   }
 
   stats(): DeliveryStats {
     const { queued, inFlight, bytes, waiting, batchesInFlight } = this.#batcher.stats();
+    const { journal } = this.#committer;
     return {
       pending: queued + inFlight,
       pendingBytes: bytes,
@@ -221,17 +231,18 @@ export class DeliveryExecutor {
       delivered: this.#delivered,
       failed: this.#failed,
       batches: this.#batches,
-      accepting: this.#disk.journal?.accepting ?? true,
-      unpublished: this.#disk.journal?.unpublished ?? 0,
-      oldestUnpublishedMs: this.#disk.journal?.oldestUnpublishedMs ?? 0,
+      accepting: journal?.accepting ?? true,
+      unpublished: journal?.unpublished ?? 0,
+      oldestUnpublishedMs: journal?.oldestUnpublishedMs ?? 0,
     };
   }
 
   /**
-   * Refuses new work, commits what was accepted, publishes what it can, and lets the disk thread go. Idempotent.
+   * Refuses new work, commits accepted messages, publishes what it can, and ends the disk thread.
+   * Idempotent.
    *
-   * @param options.timeoutMs After so many milliseconds what is still queued is refused, and this
-   *   rejects; a batch the disk still holds then goes on and settles when the disk answers.
+   * @param options.timeoutMs After so many milliseconds queued messages are refused, and this
+   *   rejects. A batch that the disk thread holds goes on, and its callers get its outcome.
    */
   close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
     this.#closed ??= this.#drain(options);
@@ -240,16 +251,17 @@ export class DeliveryExecutor {
 
   async #drain(options: { readonly timeoutMs?: number }): Promise<void> {
     await this.#batcher.close(options);
-    await this.#disk.close();
+    await this.#committer.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  async #commit(batch: Batch<typeof KEY, Request, void>) {
-    const startedMs = this.#clock.now();
-    const results = await this.#disk.commit(batch.items);
+  async #commit(batch: Batch<typeof key, Request, void>) {
+    const startedAtMs = this.#clock.now();
+    const results = await this.#committer.commit(batch.items);
+    invariant(results.length === batch.items.length, "a commit has one result for each message");
     const durableAtMs = this.#clock.now();
     const failed = results.filter((result) => !result.ok).length;
     this.#batches += 1;
@@ -261,51 +273,12 @@ export class DeliveryExecutor {
       failed,
       mailboxes: new Set(batch.items.map((item) => item.maildir)).size,
       bytes: batch.bytes,
-      durationMs: durableAtMs - startedMs,
+      durationMs: durableAtMs - startedAtMs,
     });
     return results.map((result: DeliveryResult, position) => {
       if (!result.ok) return fail(result.error);
-      const durableMs = durableAtMs - (batch.items[position]?.acceptedMs ?? startedMs);
+      const durableMs = durableAtMs - (batch.items[position]?.acceptedAtMs ?? startedAtMs);
       return { id: result.id, batchSize: results.length, durableMs };
     });
-  }
-
-  /** Says in this room's words what the batcher or the disk refused. */
-  #explain(error: unknown, path: string): unknown {
-    if (error instanceof DeliveryError) return error;
-    if (!(error instanceof BatcherError)) {
-      const errno = errnoOf(error);
-      if (errno === undefined && !(error instanceof Error && error.name === "MaildirError")) {
-        return error; // The signal's own reason.
-      }
-      const text = `Cannot deliver into "${path}"${errno ? ` (${errno})` : ""}. Nothing of the message is visible there.`;
-      return new DeliveryError("ERR_DELIVERY_FAILED", text, {
-        path,
-        errno,
-        cause: (error as Error).cause ?? error,
-      });
-    }
-    switch (error.code) {
-      case "ERR_BATCHER_CLOSED":
-        return new DeliveryError(
-          "ERR_DELIVERY_CLOSED",
-          `The executor is closed; the message for "${path}" was not taken.`,
-          { path, cause: error },
-        );
-      case "ERR_BATCHER_ITEM_TOO_LARGE":
-        return new DeliveryError(
-          "ERR_DELIVERY_TOO_LARGE",
-          `The message for "${path}" exceeds maxPendingBytes (${this.tuning.maxPendingBytes}) by itself; hand it over as a file.`,
-          { path, cause: error },
-        );
-      default:
-        return error.cause instanceof DeliveryError
-          ? error.cause
-          : new DeliveryError("ERR_DELIVERY_FAILED", `Cannot deliver into "${path}".`, {
-              path,
-              errno: errnoOf(error.cause),
-              cause: error.cause ?? error,
-            });
-    }
   }
 }

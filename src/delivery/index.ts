@@ -1,4 +1,8 @@
-export type { Disk, RecoveryReport } from "./committer.ts";
+/**
+ * The door of `delivery`: group commit of messages into Maildirs, local delivery, and what a
+ * journal holds.
+ */
+export type { CommitResult, Committer, JournalView, RecoveryReport } from "./committer.ts";
 export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
 export {
   type DeliverRequest,

@@ -1,3 +1,4 @@
+/** Local delivery over an executor with a committer of the test: outcomes, headers, events. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
@@ -7,7 +8,12 @@ import {
   type RecipientOutcome,
 } from "../mail/index.ts";
 import { type Delivery, MaildirError } from "../maildir/index.ts";
-import { DeliveryExecutor, type Disk, type LocalDeliveryEvent, localDelivery } from "./index.ts";
+import {
+  type Committer,
+  DeliveryExecutor,
+  type LocalDeliveryEvent,
+  localDelivery,
+} from "./index.ts";
 
 const signal = new AbortController().signal;
 
@@ -16,11 +22,13 @@ function messageOf(text: string): Message {
   return messageFromBytes(bytes);
 }
 
-/** A disk that keeps deliveries in a list and fails the mailboxes it is told to fail. */
-function listDisk(failing: Record<string, string> = {}): Disk & { readonly kept: Delivery[] } {
-  const kept: Delivery[] = [];
+/** A committer that stores deliveries in a list and fails the given mailboxes with an errno. */
+function listCommitter(
+  failing: Record<string, string> = {},
+): Committer & { readonly stored: Delivery[] } {
+  const stored: Delivery[] = [];
   return {
-    kept,
+    stored,
     async commit(deliveries) {
       return deliveries.map((delivery) => {
         const code = failing[delivery.maildir];
@@ -29,8 +37,8 @@ function listDisk(failing: Record<string, string> = {}): Disk & { readonly kept:
           const error = new MaildirError("ERR_MAILDIR_WRITE_FAILED", "no", { cause });
           return { ok: false, error };
         }
-        kept.push(delivery);
-        return { ok: true, id: `id${kept.length}` };
+        stored.push(delivery);
+        return { ok: true, id: `id${stored.length}` };
       });
     },
     async close() {},
@@ -43,27 +51,27 @@ const textOf = (delivery: Delivery | undefined) =>
 const summary = (outcomes: readonly RecipientOutcome[]) =>
   outcomes.map(({ kind, reply }) => `${kind} ${reply.code} ${reply.enhanced}`);
 
-test("each recipient's copy has its own Return-Path and Delivered-To on top", async () => {
-  const disk = listDisk();
-  await using executor = await DeliveryExecutor.open({ disk });
+test("each recipient's copy starts with its own Return-Path and Delivered-To", async () => {
+  const committer = listCommitter();
+  await using executor = await DeliveryExecutor.open({ committer });
   const deliver = localDelivery(executor, (recipient) => `/mail/${recipient}`);
   const outcomes = await deliver(to("a@x", "b@x"), messageOf("Subject: s\n\nhi\n"), { signal });
   assert.deepEqual(summary(outcomes), ["delivered 250 2.0.0", "delivered 250 2.0.0"]);
-  assert.deepEqual(disk.kept.map(textOf), [
+  assert.deepEqual(committer.stored.map(textOf), [
     "Return-Path: <from@example.org>\nDelivered-To: a@x\nSubject: s\n\nhi\n",
     "Return-Path: <from@example.org>\nDelivered-To: b@x\nSubject: s\n\nhi\n",
   ]);
 });
 
-test("one recipient's failure leaves the others as they are, in order", async () => {
-  const disk = listDisk({ "/mail/full@x": "ENOSPC", "/mail/over@x": "EDQUOT" });
-  await using executor = await DeliveryExecutor.open({ disk });
+test("one recipient's failure changes no other outcome, and outcomes keep their order", async () => {
+  const committer = listCommitter({ "/mail/full@x": "ENOSPC", "/mail/over@x": "EDQUOT" });
+  await using executor = await DeliveryExecutor.open({ committer });
   const deliver = localDelivery(executor, (recipient) =>
-    recipient === "nobody@x"
+    recipient === "unknown@x"
       ? { code: 550, enhanced: "5.1.1", text: "No such mailbox", phase: "rcpt" }
       : `/mail/${recipient}`,
   );
-  const recipients = to("a@x", "full@x", "nobody@x", "over@x", "b@x");
+  const recipients = to("a@x", "full@x", "unknown@x", "over@x", "b@x");
   assert.deepEqual(summary(await deliver(recipients, messageOf("x\n"), { signal })), [
     "delivered 250 2.0.0",
     "deferred 452 4.3.1",
@@ -73,10 +81,10 @@ test("one recipient's failure leaves the others as they are, in order", async ()
   ]);
 });
 
-test("every fault of the disk is temporary for the sender", async () => {
+test("every storage errno is a temporary failure for the sender", async () => {
   for (const code of ["EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "EACCES", "ELOOP"]) {
-    const disk = listDisk({ "/mail/a@x": code });
-    await using executor = await DeliveryExecutor.open({ disk });
+    const committer = listCommitter({ "/mail/a@x": code });
+    await using executor = await DeliveryExecutor.open({ committer });
     const deliver = localDelivery(executor, (recipient) => `/mail/${recipient}`);
     const [outcome] = await deliver(to("a@x"), messageOf("x\n"), { signal });
     assert.equal(outcome?.kind, "deferred", code);
@@ -85,54 +93,54 @@ test("every fault of the disk is temporary for the sender", async () => {
   }
 });
 
-test("two addresses of one mailbox are delivered once and answered twice", async () => {
-  const disk = listDisk();
-  await using executor = await DeliveryExecutor.open({ disk });
+test("two addresses of one mailbox get one copy and two outcomes", async () => {
+  const committer = listCommitter();
+  await using executor = await DeliveryExecutor.open({ committer });
   const deliver = localDelivery(executor, (recipient) => `/mail/${recipient.toLowerCase()}`);
   const outcomes = await deliver(to("Bob@x", "bob@X"), messageOf("x\n"), { signal });
   assert.equal(outcomes.length, 2);
-  assert.equal(disk.kept.length, 1);
+  assert.equal(committer.stored.length, 1);
 });
 
-test("who is not admitted before the signal aborts is asked to come again", async () => {
+test("a message not admitted before the signal aborts is deferred with 452", async () => {
   const gate = Promise.withResolvers<void>();
-  const disk = listDisk();
-  const slow: Disk = {
-    ...disk,
-    commit: (deliveries) => gate.promise.then(() => disk.commit(deliveries)),
+  const committer = listCommitter();
+  const slow: Committer = {
+    ...committer,
+    commit: (deliveries) => gate.promise.then(() => committer.commit(deliveries)),
   };
   await using executor = await DeliveryExecutor.open({
-    disk: slow,
+    committer: slow,
     maxBatch: 1,
     maxPending: 1,
     maxConcurrentFlushes: 1,
   });
   const deliver = localDelivery(executor, () => "/mail/a");
   const first = deliver(to("a@x"), messageOf("1\n"), { signal });
-  const patience = new AbortController();
-  const second = deliver(to("a@x"), messageOf("2\n"), { signal: patience.signal });
-  patience.abort();
+  const abort = new AbortController();
+  const second = deliver(to("a@x"), messageOf("2\n"), { signal: abort.signal });
+  abort.abort();
   assert.deepEqual(summary(await second), ["deferred 452 4.3.1"]);
   gate.resolve();
   assert.deepEqual(summary(await first), ["delivered 250 2.0.0"]);
-  assert.equal(disk.kept.length, 1);
+  assert.equal(committer.stored.length, 1);
 });
 
-test("nothing is delivered when the last check before the commit rejects", async () => {
-  const disk = listDisk();
-  await using executor = await DeliveryExecutor.open({ disk });
+test("no copy is stored when beforeCommit rejects", async () => {
+  const committer = listCommitter();
+  await using executor = await DeliveryExecutor.open({ committer });
   const deliver = localDelivery(executor, () => "/mail/a");
   const beforeCommit = () => Promise.reject(new Error("lease lost"));
   await assert.rejects(
     deliver(to("a@x"), messageOf("x\n"), { signal, beforeCommit }),
     /lease lost/,
   );
-  assert.equal(disk.kept.length, 0);
+  assert.equal(committer.stored.length, 0);
 });
 
-test("events name the recipient, the mailbox, the size and the company", async () => {
-  const disk = listDisk({ "/mail/b@x": "EIO" });
-  await using executor = await DeliveryExecutor.open({ disk });
+test("events have recipient, mailbox, size and batch size", async () => {
+  const committer = listCommitter({ "/mail/b@x": "EIO" });
+  await using executor = await DeliveryExecutor.open({ committer });
   const events: LocalDeliveryEvent[] = [];
   const deliver = localDelivery(executor, (recipient) => `/mail/${recipient}`, {
     lineEndings: "crlf",

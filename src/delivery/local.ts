@@ -1,9 +1,9 @@
 /**
  * Local delivery as a {@link Deliver}: each recipient's copy goes into that recipient's Maildir.
  *
- * Recipients are delivered side by side and each gets its own outcome. A fault of ours (full disk,
- * read-only file system, too many files) is temporary for the sender, never a refusal: a message
- * bounced for our disk's sake would be lost (RFC 5321 §4.2.1, RFC 3463 §3.4).
+ * Recipients are delivered side by side and each gets its own outcome. A local failure (full disk,
+ * read-only file system, too many files) is temporary for the sender, never permanent: a message
+ * bounced because of our disk would be lost (RFC 5321 §4.2.1, RFC 3463 §3.4).
  */
 import {
   type Address,
@@ -25,10 +25,10 @@ import { DeliveryError } from "./errors.ts";
 import type { DeliveryExecutor } from "./executor.ts";
 
 export interface LocalDeliveryOptions {
-  /** The line ending of the message's stored form. @defaultValue "lf" */
-  readonly lineEndings?: LineEndings;
-  /** Told of each recipient whose copy became durable, or could not. Must not throw. */
-  readonly onEvent?: (event: LocalDeliveryEvent) => void;
+  /** The line endings of stored messages. @defaultValue "lf" */
+  readonly lineEndings?: LineEndings | undefined;
+  /** Called for each recipient, when the copy is durable or has failed. Must not throw. */
+  readonly onEvent?: ((event: LocalDeliveryEvent) => void) | undefined;
 }
 
 export type LocalDeliveryEvent =
@@ -36,7 +36,7 @@ export type LocalDeliveryEvent =
       readonly kind: "delivered";
       readonly recipient: Address;
       readonly copy: StoredCopy;
-      /** Octets on disk. */
+      /** Bytes on disk. */
       readonly size: number;
     }
   | {
@@ -46,10 +46,10 @@ export type LocalDeliveryEvent =
       readonly error: unknown;
     };
 
-/** Where a recipient's mail lies: the path of a Maildir, or the reply that refuses the recipient. */
+/** Finds a recipient's mailbox: the path of a Maildir, or the reply that refuses the recipient. */
 export type MailboxOf = (recipient: Address) => string | Reply;
 
-/** Makes a {@link Deliver} of an executor. */
+/** Makes a {@link Deliver} that stores through an executor. */
 export function localDelivery(
   executor: DeliveryExecutor,
   mailboxOf: MailboxOf,
@@ -58,7 +58,7 @@ export function localDelivery(
   return async (envelope, message, options) => {
     await options.beforeCommit?.();
     const content = await contentOf(message);
-    // Two addresses of one mailbox in one transaction are one delivery with two answers.
+    // Two addresses of one mailbox in one transaction get one copy and one outcome each.
     const byMailbox = new Map<string, Promise<RecipientOutcome>>();
     return Promise.all(
       envelope.recipients.map((recipient) => {
@@ -119,9 +119,9 @@ const busy = reply(452, "4.3.1", "Too busy to take the message now, try again la
 const full = reply(452, "4.3.1", "Not enough storage now, try again later");
 const overQuota = reply(452, "4.2.2", "Mailbox is full, try again later");
 const unusable = reply(451, "4.2.0", "Mailbox cannot be used now, try again later");
-const fault = reply(451, "4.3.0", "Message could not be stored, try again later");
+const failed = reply(451, "4.3.0", "Message could not be stored, try again later");
 
-/** Storage faults by errno; every one of them is temporary for the sender. */
+/** Storage failures by errno; every one of them is temporary for the sender. */
 const replyByErrno: Readonly<Record<string, Reply>> = {
   ENOSPC: full,
   EDQUOT: overQuota,
@@ -133,9 +133,8 @@ const replyByErrno: Readonly<Record<string, Reply>> = {
   EPERM: unusable,
 };
 
-/** @internal */
-export function replyFor(error: unknown): Reply {
-  if (!(error instanceof DeliveryError)) return busy; // The signal's reason: not admitted in time.
+function replyFor(error: unknown): Reply {
+  if (!(error instanceof DeliveryError)) return busy; // The signal's reason: no admission in time.
   if (error.code === "ERR_DELIVERY_TOO_LARGE") return busy;
-  return (error.errno !== undefined && replyByErrno[error.errno]) || fault;
+  return (error.errno !== undefined && replyByErrno[error.errno]) || failed;
 }

@@ -1,61 +1,63 @@
 /**
- * The executor's knobs: names, defaults, and the check at the door.
- *
- * A value out of range is refused with the value received; nothing is clamped, because a silently
- * changed limit is found only on the day it matters. What each one trades:
- * docs/reference/delivery.md.
+ * The executor's options: names, defaults and checks. A value out of range is refused with the
+ * value received; nothing is clamped. What each option trades: docs/reference/delivery.md.
  */
 import { maxTimerMs, optionChecks } from "../system/index.ts";
 import type { JournalSettings } from "./committer.ts";
 import { DeliveryError } from "./errors.ts";
 
-/** Most messages in one batch, unless set. */
+/** Default of `maxBatch`. */
 export const DEFAULT_MAX_BATCH = 64;
-/** Longest wait for company, in milliseconds, unless set: none, the running flush is the timer. */
+/** Default of `maxWaitMs`: no wait, batches form while a flush runs. */
 export const DEFAULT_MAX_WAIT_MS = 0;
-/** Batches under way at once, unless set: the next one is written while the last one syncs. */
+/** Default of `maxConcurrentFlushes`: one batch is written while the one before it syncs. */
 export const DEFAULT_MAX_CONCURRENT_FLUSHES = 2;
 
-/** The values of the delivery executor whose behaviour this one follows. */
+/** The values of the delivery executor that this one is compared with. */
 export const referenceTuning = { maxBatch: 64, maxWaitMs: 10, maxConcurrentFlushes: 2 } as const;
 
 export interface DeliveryTuning {
-  /** Most messages in one batch. @defaultValue 64 */
-  readonly maxBatch?: number;
+  /** Maximum of messages in one batch. @defaultValue 64 */
+  readonly maxBatch?: number | undefined;
   /**
-   * Upper bound on waiting for company, in milliseconds, counted from the first request of a batch.
+   * How long a batch that is not full waits for more messages, in milliseconds, from its first one.
    * @defaultValue 0
    */
-  readonly maxWaitMs?: number;
-  /** Batches under way at once. @defaultValue 2 */
-  readonly maxConcurrentFlushes?: number;
-  /** Most octets in one batch; a larger message goes alone. @defaultValue 16 MiB */
-  readonly maxBatchBytes?: number;
-  /** Most requests accepted and unanswered; further ones wait in order. @defaultValue 16 × maxBatch */
-  readonly maxPending?: number;
-  /** Most octets of accepted and unanswered requests held in memory. @defaultValue 64 MiB */
-  readonly maxPendingBytes?: number;
+  readonly maxWaitMs?: number | undefined;
+  /** Maximum of batches committed at the same time. @defaultValue 2 */
+  readonly maxConcurrentFlushes?: number | undefined;
+  /** Maximum of bytes in one batch; a larger message goes alone. @defaultValue 16 MiB */
+  readonly maxBatchBytes?: number | undefined;
+  /**
+   * Maximum of requests accepted and not answered; more wait in order.
+   * @defaultValue 16 × maxBatch
+   */
+  readonly maxPending?: number | undefined;
+  /** Maximum of bytes in memory of requests accepted and not answered. @defaultValue 64 MiB */
+  readonly maxPendingBytes?: number | undefined;
   /**
    * With a journal: longest time from durable to visible under load, in milliseconds, as far as the
-   * disk allows; at once when idle. @defaultValue 250
+   * disk allows; no wait when idle. @defaultValue 250
    */
-  readonly publishWithinMs?: number;
+  readonly publishWithinMs?: number | undefined;
   /**
-   * With a journal: most octets durable and not yet visible; more mail waits, and is then refused.
+   * With a journal: maximum of bytes durable and not yet visible; more mail waits, and is then
+   * refused.
    * @defaultValue 64 MiB
    */
-  readonly maxBacklogBytes?: number;
+  readonly maxBacklogBytes?: number | undefined;
 }
 
-export type Tuning = Required<DeliveryTuning>;
+/** The options with their defaults filled in. */
+export type Tuning = { readonly [Name in keyof DeliveryTuning]-?: number };
 
 export interface JournalCommit {
-  /** Directory of the journal; made when missing. One process at a time. */
+  /** Directory of the journal; created if missing. One process at a time. */
   readonly journal: string;
-  /** Octets of one segment of the journal. @defaultValue 32 MiB */
-  readonly segmentBytes?: number;
-  /** Most segments: together they bound what can be durable and not yet visible. @defaultValue 8 */
-  readonly maxSegments?: number;
+  /** Bytes of one segment of the journal. @defaultValue 32 MiB */
+  readonly segmentBytes?: number | undefined;
+  /** Maximum of segments; their total size bounds the mail not yet visible. @defaultValue 8 */
+  readonly maxSegments?: number | undefined;
 }
 
 const MiB = 1024 * 1024;
@@ -63,7 +65,7 @@ const { wholeNumber, refusal } = optionChecks(
   (text) => new DeliveryError("ERR_DELIVERY_OPTION", text),
 );
 
-/** @throws {DeliveryError} ERR_DELIVERY_OPTION for a value that cannot be meant. */
+/** Fills in defaults and checks. @throws {DeliveryError} ERR_DELIVERY_OPTION */
 export function tuningOf(options: DeliveryTuning): Tuning {
   const maxBatch = options.maxBatch ?? DEFAULT_MAX_BATCH;
   const maxPendingBytes = options.maxPendingBytes ?? 64 * MiB;
@@ -91,7 +93,7 @@ export function tuningOf(options: DeliveryTuning): Tuning {
 /** How long new mail waits for the backlog before it is refused, in milliseconds. */
 const maxBacklogWaitMs = 5000;
 
-/** @throws {DeliveryError} ERR_DELIVERY_OPTION when it is neither kind of commit. */
+/** The settings of a journal, if `commit` names one. @throws {DeliveryError} ERR_DELIVERY_OPTION */
 export function journalSettings(commit: unknown, tuning: Tuning): JournalSettings | undefined {
   if (commit === "synced") return undefined;
   const { journal, segmentBytes, maxSegments } = (commit ?? {}) as Partial<JournalCommit>;
@@ -103,23 +105,23 @@ export function journalSettings(commit: unknown, tuning: Tuning): JournalSetting
     publishWithinMs: tuning.publishWithinMs,
     maxBacklogBytes: tuning.maxBacklogBytes,
     maxBacklogWaitMs,
-    ...(segmentBytes === undefined ? {} : { segmentBytes }),
-    ...(maxSegments === undefined ? {} : { maxSegments }),
+    segmentBytes,
+    maxSegments,
   };
 }
 
-/** For callers without types. @throws {DeliveryError} ERR_DELIVERY_OPTION */
+/** Checks arguments of callers without types. @throws {DeliveryError} ERR_DELIVERY_OPTION */
 export function checkArguments(path: unknown, body: unknown): void {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw refusal("path", "a directory", path);
   }
   const spooled = body as { head?: unknown; file?: unknown; size?: unknown } | null | undefined;
-  const usable =
+  const isBody =
     body instanceof Uint8Array ||
     (spooled?.head instanceof Uint8Array &&
       typeof spooled.file === "string" &&
       Number.isSafeInteger(spooled.size));
-  if (usable) return;
+  if (isBody) return;
   const received = body === null ? "null" : typeof body;
   throw new DeliveryError(
     "ERR_DELIVERY_OPTION",

@@ -1,10 +1,10 @@
 /**
- * Admission of a batch: every refusal happens here, before the log has the message. From then on it is
- * acknowledged and must be published.
+ * Admission of a batch: every refusal happens here, before the log has the message. From then on it
+ * is acknowledged and must be published.
  *
- * Admitted means: the mailbox exists and is durable, its volume is the right one and takes mail, the
- * volume has room for the message's file and its inode behind all admitted mail, and the backlog is not
- * full.
+ * Admitted means: the mailbox exists and is durable, its volume is the right one and takes mail,
+ * the volume has room for the message's file and its inode behind all admitted mail, and the
+ * backlog is not full.
  */
 import {
   type KnownMailboxes,
@@ -117,8 +117,8 @@ function recordOf(message: Letter, { stored, volumePublisher }: CachedMailbox) {
 }
 
 /**
- * The mailboxes that staging can serve, by path. The messages of other paths are refused, or go to a
- * mailbox that no staging can serve.
+ * The mailboxes that staging can serve, by path. The messages of other paths are refused, or go to
+ * a mailbox that no staging can serve.
  */
 async function resolveMailboxes(
   messages: readonly Letter[],

@@ -1,4 +1,7 @@
-/** Bounds the mail that is acknowledged and not yet published: new mail waits for room, up to a limit. */
+/**
+ * Bounds the mail that is acknowledged and not yet published: new mail waits for room, up to a
+ * limit.
+ */
 import { type Clock, invariant } from "../../system/index.ts";
 
 export class Backlog {
@@ -20,8 +23,8 @@ export class Backlog {
   }
 
   /**
-   * Waits until `bytes` fit, at most `maxWaitMs`; resolves with whether they do. A batch larger than the
-   * bound fits into an empty backlog. One caller at a time.
+   * Waits until `bytes` fit, at most `maxWaitMs`; resolves with whether they do. A batch larger
+   * than the bound fits into an empty backlog. One caller at a time.
    */
   async hasRoomFor(bytes: number): Promise<boolean> {
     const fits = () => this.#bytesNow() === 0 || this.#bytesNow() + bytes <= this.#maxBytes;

@@ -8,19 +8,19 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type DeliveryEvent, DeliveryExecutor, type RecoveryReport } from "../index.ts";
 
-interface Office {
+interface Places {
   readonly mailRoot: string;
   readonly journal: string;
 }
 
-function office(t: TestContext): Office {
+function places(t: TestContext): Places {
   const directory = mkdtempSync(join(tmpdir(), "postbag-journal-"));
   t.after(() => rmSync(directory, { recursive: true }));
   mkdirSync(join(directory, "mail"));
   return { mailRoot: join(directory, "mail"), journal: join(directory, "journal") };
 }
 
-async function open({ mailRoot, journal }: Office, publishWithinMs = 250) {
+async function open({ mailRoot, journal }: Places, publishWithinMs = 250) {
   const events: DeliveryEvent[] = [];
   const executor = await DeliveryExecutor.open({
     mailRoot,
@@ -33,12 +33,12 @@ async function open({ mailRoot, journal }: Office, publishWithinMs = 250) {
 
 function reportOf(events: readonly DeliveryEvent[]): RecoveryReport {
   const event = events.find(({ kind }) => kind === "recovered");
-  assert.ok(event?.kind === "recovered", "recovery is told of");
+  assert.ok(event?.kind === "recovered", "an event reports recovery");
   return event.report;
 }
 
 /** Delivers in another process, which kills itself as soon as all is acknowledged. */
-async function deliverAndDie({ mailRoot, journal }: Office, count: number): Promise<string[]> {
+async function deliverAndDie({ mailRoot, journal }: Places, count: number): Promise<string[]> {
   const door = new URL("../index.ts", import.meta.url).href;
   const program = `
     const { DeliveryExecutor } = await import(${JSON.stringify(door)});
@@ -52,32 +52,32 @@ async function deliverAndDie({ mailRoot, journal }: Office, count: number): Prom
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let said = "";
+  let printed = "";
   child.stdout.on("data", (chunk) => {
-    said += chunk;
+    printed += chunk;
   });
   const [, signal] = await once(child, "close");
   assert.equal(signal, "SIGKILL");
-  return said.split("\n");
+  return printed.split("\n");
 }
 
-test("kill -9 after the acknowledgement: the next start publishes every message, once", async (t) => {
-  const it = office(t);
-  const ids = await deliverAndDie(it, 30);
+test("messages acknowledged before kill -9 are published once by the next start", async (t) => {
+  const at = places(t);
+  const ids = await deliverAndDie(at, 30);
   assert.equal(ids.length, 30);
-  const { executor, report } = await open(it);
-  const found = [0, 1, 2].flatMap((box) => readdirSync(join(it.mailRoot, `box${box}`, "new")));
+  const { executor, report } = await open(at);
+  const found = [0, 1, 2].flatMap((box) => readdirSync(join(at.mailRoot, `box${box}`, "new")));
   assert.deepEqual(found.sort(), ids.sort());
   assert.equal(report.restored + report.finished + report.skipped, 30);
   assert.deepEqual(report.unavailable, []);
   await executor.close();
-  const again = await open(it);
+  const again = await open(at);
   assert.equal(again.report.restored + again.report.finished + again.report.skipped, 0);
   await again.executor.close();
 });
 
-test("a process that waits for a message to be published does not end before", async (t) => {
-  const { mailRoot, journal } = office(t);
+test("a pending published() keeps the process alive until the message is visible", async (t) => {
+  const { mailRoot, journal } = places(t);
   const door = new URL("../index.ts", import.meta.url).href;
   const program = `
     const { DeliveryExecutor } = await import(${JSON.stringify(door)});
@@ -92,20 +92,20 @@ test("a process that waits for a message to be published does not end before", a
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let said = "";
+  let printed = "";
   child.stdout.on("data", (chunk) => {
-    said += chunk;
+    printed += chunk;
   });
   const [code] = await once(child, "close");
   assert.equal(code, 0);
-  assert.equal(said, "first\nsecond\n");
+  assert.equal(printed, "first\nsecond\n");
 });
 
-test("a mail root that was moved with its staging directory is found by its new path", async (t) => {
-  const it = office(t);
-  const ids = await deliverAndDie(it, 3);
-  const moved = { ...it, mailRoot: `${it.mailRoot}-moved` };
-  renameSync(it.mailRoot, moved.mailRoot);
+test("a moved mail root is recovered by its new path", async (t) => {
+  const at = places(t);
+  const ids = await deliverAndDie(at, 3);
+  const moved = { ...at, mailRoot: `${at.mailRoot}-moved` };
+  renameSync(at.mailRoot, moved.mailRoot);
   const { executor } = await open(moved);
   const found = [0, 1, 2].flatMap((box) => readdirSync(join(moved.mailRoot, `box${box}`, "new")));
   assert.deepEqual(found.sort(), ids.sort());
@@ -113,18 +113,18 @@ test("a mail root that was moved with its staging directory is found by its new 
 });
 
 test("a second executor on the same journal is refused", async (t) => {
-  const it = office(t);
-  const { executor } = await open(it);
-  await assert.rejects(open(it), { code: "ERR_DELIVERY_JOURNAL" });
+  const at = places(t);
+  const { executor } = await open(at);
+  await assert.rejects(open(at), { code: "ERR_DELIVERY_JOURNAL" });
   await executor.close();
-  await (await open(it)).executor.close();
+  await (await open(at)).executor.close();
 });
 
-test("a message too large for a frame goes through staging, for each of its recipients", async (t) => {
-  const it = office(t);
-  const { executor } = await open(it);
+test("a message too large for a frame reaches every recipient; staging is empty after", async (t) => {
+  const at = places(t);
+  const { executor } = await open(at);
   const body = new Uint8Array(3 * 1024 * 1024).fill(120);
-  const boxes = ["ann", "bob"].map((name) => join(it.mailRoot, name));
+  const boxes = ["ann", "bob"].map((name) => join(at.mailRoot, name));
   const ids = await Promise.all(boxes.map((box) => executor.deliver(box, body)));
   await Promise.all(ids.map((id) => executor.published(id)));
   for (const [position, box] of boxes.entries()) {
@@ -132,14 +132,14 @@ test("a message too large for a frame goes through staging, for each of its reci
     assert.ok(stored.equals(body));
   }
   await executor.close();
-  const [staging] = readdirSync(it.mailRoot).filter((name) => name.startsWith(".postbag-"));
-  assert.deepEqual(readdirSync(join(it.mailRoot, staging!)).sort(), ["identity", "lock"]);
+  const [staging] = readdirSync(at.mailRoot).filter((name) => name.startsWith(".postbag-"));
+  assert.deepEqual(readdirSync(join(at.mailRoot, staging!)).sort(), ["identity", "lock"]);
 });
 
-test("closing publishes what was acknowledged, and nothing is left to recover", async (t) => {
-  const it = office(t);
-  const { executor } = await open(it);
-  const box = join(it.mailRoot, "box");
+test("close publishes every acknowledged message", async (t) => {
+  const at = places(t);
+  const { executor } = await open(at);
+  const box = join(at.mailRoot, "box");
   const body = new TextEncoder().encode("x\n");
   const ids = await Promise.all(Array.from({ length: 50 }, () => executor.deliver(box, body)));
   assert.equal(executor.stats().accepting, true);
@@ -148,11 +148,11 @@ test("closing publishes what was acknowledged, and nothing is left to recover", 
   assert.equal(executor.stats().unpublished, 0);
 });
 
-test("a mailbox removed before its mail could be published: the mail is kept, its waiter is told", async (t) => {
-  const it = office(t);
+test("mail for a removed mailbox becomes an orphan, and published() rejects", async (t) => {
+  const at = places(t);
   // The second message waits for its round for up to two seconds.
-  const { executor, events } = await open(it, 4000);
-  const box = join(it.mailRoot, "gone");
+  const { executor, events } = await open(at, 4000);
+  const box = join(at.mailRoot, "gone");
   const body = new TextEncoder().encode("x\n");
   await executor.published(await executor.deliver(box, body));
   const id = await executor.deliver(box, body);

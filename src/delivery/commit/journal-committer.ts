@@ -1,9 +1,10 @@
 /**
- * Commits batches through the journal: one write, one flush, for any number of mailboxes.
+ * Commits batches through the journal: one write and one flush for any number of mailboxes.
  *
- * The way of a batch: refuse what can be refused, write one frame, answer. From there the publisher of
- * each mail file system takes the messages into their mailboxes (publisher.ts), and after a crash
- * recovery does (replay.ts). What cannot go this way is committed in its mailbox before it is answered.
+ * A batch is checked (admission.ts), written as one frame, and acknowledged. Then the publisher of
+ * each volume moves the messages into their mailboxes (publishing/publisher.ts); after a crash
+ * recovery does (recovery/replay.ts). Messages for a mailbox that no staging can serve are
+ * committed there before they are acknowledged.
  */
 import { Journal, JournalError } from "../../journal/index.ts";
 import {
@@ -16,12 +17,12 @@ import {
 import { type FileSystemSync, invariant } from "../../system/index.ts";
 import type {
   CommitResult,
-  Disk,
-  JournalDiskEvent,
+  Committer,
+  CommitterEvent,
   JournalSettings,
   RecoveryReport,
 } from "../committer.ts";
-import { localPorter, type Porter } from "../publishing/file-worker.ts";
+import { type FileWorker, localFileWorker } from "../publishing/file-worker.ts";
 import { FrameLog, isTooLarge } from "../publishing/frame-log.ts";
 import { type Publication, publication } from "../publishing/publication.ts";
 import type { PublisherEvent } from "../publishing/publisher.ts";
@@ -33,60 +34,64 @@ import { type AdmissionTools, type Admitted, admit, refuseFor } from "./admissio
 import { Backlog } from "./backlog.ts";
 import { MailboxCache } from "./mailbox-cache.ts";
 
-export interface JournalDiskTools extends DeliverTools {
+export interface JournalCommitterTools extends DeliverTools {
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
-  /** Commits what cannot go through the journal. @defaultValue file by file */
-  readonly commitSynced?: Disk["commit"];
-  /** Carries files into staging and mailboxes. @defaultValue in this thread */
-  readonly porter?: Porter;
-  readonly onEvent: (event: JournalDiskEvent) => void;
+  /** Commits messages that cannot go through the journal. @defaultValue file by file */
+  readonly commitSynced?: Committer["commit"] | undefined;
+  /** Writes files in staging and renames them into mailboxes. @defaultValue in this thread */
+  readonly fileWorker?: FileWorker | undefined;
+  readonly onEvent: (event: CommitterEvent) => void;
 }
 
-const maxInlineBytesInFrame = 1024 * 1024;
+/** A larger body goes to a file in staging instead of the frame. */
+const maxInlineBytes = 1024 * 1024;
 
-export class JournalDisk implements Disk {
-  readonly #parts: Parts;
+export class JournalCommitter implements Committer {
+  readonly #opened: Opened;
   #turn: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
   /**
-   * Opens the journal and carries out what it still owes.
+   * Opens the journal and recovers the mail in it.
    *
-   * @throws {JournalError}; {DeliveryError} ERR_DELIVERY_JOURNAL when a frame is not understood.
+   * @throws {JournalError}; {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame.
    */
-  static async open(settings: JournalSettings, tools: JournalDiskTools): Promise<JournalDisk> {
-    const parts = await openParts(settings, tools);
+  static async open(
+    settings: JournalSettings,
+    tools: JournalCommitterTools,
+  ): Promise<JournalCommitter> {
+    const opened = await openJournal(settings, tools);
     try {
-      await parts.recoverer.run((report) => tools.onEvent({ kind: "recovered", report }));
-      if (parts.isSound) await parts.journal.recovered();
-      return new JournalDisk(parts);
+      await opened.recoverer.run((report) => tools.onEvent({ kind: "recovered", report }));
+      if (opened.isSound) await opened.journal.recovered();
+      return new JournalCommitter(opened);
     } catch (error) {
-      await closeParts(parts);
+      await closeJournal(opened);
       throw error;
     }
   }
 
-  private constructor(parts: Parts) {
-    this.#parts = parts;
+  private constructor(opened: Opened) {
+    this.#opened = opened;
   }
 
-  /** What recovery found and did, up to now. */
+  /** What recovery has done so far. */
   get recovered(): RecoveryReport {
-    return this.#parts.recoverer.report;
+    return this.#opened.recoverer.report;
   }
 
-  /** Whether the journal takes new mail: not after its disk has refused two writes. */
+  /** Whether the journal takes new mail; false after its disk refused two writes. */
   get accepting(): boolean {
-    return this.#parts.journal.accepting;
+    return this.#opened.journal.accepting;
   }
 
   /** Messages in the journal that are not published yet. */
   get pending(): number {
-    return this.#parts.publishers.pending.messages;
+    return this.#opened.publishers.pending.messages;
   }
 
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
-    const { tools, admission } = this.#parts;
+    const { tools, admission } = this.#opened;
     const messages = deliveries.map((delivery) => letterOf(delivery, tools));
     // One batch after the other, so that the log has them in the order of the calls.
     const admitted = this.#turn.then(() => admit(messages, admission));
@@ -109,7 +114,7 @@ export class JournalDisk implements Disk {
 
   /** Publishes what it can; recovery publishes the rest. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= closeParts(this.#parts);
+    this.#closing ??= closeJournal(this.#opened);
     return this.#closing;
   }
 
@@ -121,7 +126,7 @@ export class JournalDisk implements Disk {
     const publications: Publication[] = [];
     try {
       const records = admitted.map(({ record }) => record);
-      await this.#parts.log.write(records, volumes, false, (lsn) => {
+      await this.#opened.log.write(records, volumes, false, (lsn) => {
         for (const { record, message } of admitted) {
           publications.push(publication(lsn, record, message.maildir));
         }
@@ -150,7 +155,7 @@ export class JournalDisk implements Disk {
   /** Commits messages in their mailboxes, under the names they have. */
   async #commitSynced(messages: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
     if (messages.length === 0) return;
-    const { tools } = this.#parts;
+    const { tools } = this.#opened;
     const commit = tools.commitSynced ?? ((batch) => deliverAll(batch, tools));
     const named = deliveries.map((delivery, at) => ({ ...delivery, id: messages[at]!.id }));
     const results = await commit(named);
@@ -161,10 +166,11 @@ export class JournalDisk implements Disk {
   }
 }
 
-interface Parts {
+/** An open journal, its volumes and their publishers. */
+interface Opened {
   readonly journal: Journal;
   readonly isSound: boolean;
-  readonly tools: JournalDiskTools;
+  readonly tools: JournalCommitterTools;
   readonly volumes: Volumes;
   readonly publishers: VolumePublishers;
   readonly log: FrameLog;
@@ -172,12 +178,17 @@ interface Parts {
   readonly admission: AdmissionTools;
 }
 
-async function openParts(settings: JournalSettings, tools: JournalDiskTools): Promise<Parts> {
+async function openJournal(
+  settings: JournalSettings,
+  tools: JournalCommitterTools,
+): Promise<Opened> {
   const { fileSystem, clock, known, root, onEvent, openFileSystemSync } = tools;
-  const porter = tools.porter ?? localPorter(fileSystem, clock);
+  const fileWorker = tools.fileWorker ?? localFileWorker(fileSystem, clock);
   const { directory, segmentBytes, maxSegments, publishWithinMs } = settings;
   const { journal, recovery } = await Journal.open({
-    ...{ directory, fileSystem, clock },
+    directory,
+    fileSystem,
+    clock,
     ...(segmentBytes === undefined ? {} : { segmentBytes }),
     ...(maxSegments === undefined ? {} : { maxSegments }),
   });
@@ -185,11 +196,20 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
   const log = new FrameLog(journal, volumes);
   const isSound = recovery.damage.length === 0;
   const publishers: VolumePublishers = new VolumePublishers({
-    ...{ fileSystem, clock, known, root, journal, log, isSound, publishWithinMs },
-    ...{ openFileSystemSync, porter, marks: recovery.marks },
+    fileSystem,
+    clock,
+    known,
+    root,
+    journal,
+    log,
+    isSound,
+    publishWithinMs,
+    openFileSystemSync,
+    fileWorker,
+    marks: recovery.marks,
     onEvent: (volumePublisher, event) => {
       backlog.shrunk();
-      onEvent(told(volumePublisher, event));
+      onEvent(eventOf(volumePublisher, event));
     },
   });
   const backlog = new Backlog(
@@ -198,32 +218,27 @@ async function openParts(settings: JournalSettings, tools: JournalDiskTools): Pr
     () => publishers.pending.bytes,
   );
   const recoverer = new Recoverer(recovery, { fileSystem, clock, root, volumes, publishers });
-  const maxInlineBytes = Math.min(
-    maxInlineBytesInFrame,
-    (segmentBytes ?? Number.POSITIVE_INFINITY) / 4,
-  );
-  const cache = new MailboxCache(fileSystem, clock);
-  const admission = {
+  const admission: AdmissionTools = {
     fileSystem,
     known,
     root,
     volumes,
     publishers,
     backlog,
-    cache,
-    maxInlineBytes,
+    cache: new MailboxCache(fileSystem, clock),
+    maxInlineBytes: Math.min(maxInlineBytes, (segmentBytes ?? Number.POSITIVE_INFINITY) / 4),
   };
   return { journal, isSound, tools, volumes, publishers, log, recoverer, admission };
 }
 
-async function closeParts({ journal, recoverer, publishers, volumes }: Parts): Promise<void> {
+async function closeJournal({ journal, recoverer, publishers, volumes }: Opened): Promise<void> {
   recoverer.close();
   await publishers.close();
   await journal.close();
   volumes.close();
 }
 
-function told({ volume }: VolumePublisher, event: PublisherEvent): JournalDiskEvent {
+function eventOf({ volume }: VolumePublisher, event: PublisherEvent): CommitterEvent {
   switch (event.kind) {
     case "published":
       return { kind: "published", ids: event.publications.map(({ record }) => record.id) };
@@ -248,7 +263,7 @@ function isInDoubt(error: unknown): boolean {
   return error instanceof JournalError && error.code === "ERR_JOURNAL_WRITE_FAILED";
 }
 
-/** What the journal refused, as the errno of a system call: a full log is a full disk to a client. */
+/** Gives a journal error an errno: to a client a full journal is a full disk. */
 function asErrno(error: unknown): unknown {
   if (!(error instanceof JournalError) || error.errno !== undefined) return error;
   const code = error.code === "ERR_JOURNAL_FULL" ? "ENOSPC" : "EIO";

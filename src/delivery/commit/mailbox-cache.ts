@@ -1,7 +1,8 @@
 /**
- * Mailboxes that were checked a moment ago. A full check takes half a dozen system calls, more than the
- * message itself; within that moment one call that recognises `new/` is enough. Any other change in
- * that moment is found when the message is published, as it would be if it came a moment later.
+ * Mailboxes that were checked a moment ago. A full check takes half a dozen system calls, more than
+ * the message itself; within that moment one call that recognises `new/` is enough. Any other
+ * change in that moment is found when the message is published, as it would be if it came a moment
+ * later.
  */
 import type { Clock, FileSystem } from "../../system/index.ts";
 import type { VolumePublisher } from "../publishing/volume-publishers.ts";

@@ -1,6 +1,6 @@
-/** The porter's thread: carries out one list of files after the other, and says how it went. */
+/** The file worker's thread: writes or renames one list of files after the other. */
 import { factsOf, nodeFileSystem, type ThreadCall, threadServer } from "../../system/index.ts";
-import { obstacleTo, writeFile } from "./file-worker.ts";
+import { tryRename, writeFile } from "./file-worker.ts";
 import type { Failure, FileProtocol, RenameRequest, WriteRequest } from "./remote-file-worker.ts";
 
 type Answer = ThreadCall<FileProtocol>["answer"];
@@ -28,8 +28,8 @@ function write({ buffer, files }: WriteRequest, answer: Answer): void {
 
 function rename({ moves }: RenameRequest, answer: Answer): void {
   const failures = moves.flatMap((move, position): Failure[] => {
-    const obstacle = obstacleTo(move, nodeFileSystem);
-    return obstacle === undefined ? [] : [[position, factsOf(obstacle)]];
+    const error = tryRename(move, nodeFileSystem);
+    return error === undefined ? [] : [[position, factsOf(error)]];
   });
   answer({ buffer: undefined, failures });
 }

@@ -1,9 +1,10 @@
 /**
- * Who carries the files: the many small calls that write messages into staging and rename them into
- * mailboxes. They only touch the page cache; what makes them last is asked for elsewhere.
+ * The file worker: the many small calls that write messages into staging and rename them into
+ * mailboxes. They only touch the page cache; staging.ts and publish-round.ts flush.
  *
- * They cost more time than all else that becomes of a message, and whoever makes them cannot write the
- * log meanwhile. So in a server a thread of its own does (porter-thread.ts); here is the work itself.
+ * These calls take most of the time that a message costs, and a thread that makes them cannot write
+ * the log meanwhile. So in a server a thread of its own makes them (file-worker-thread.ts); this
+ * file has the work itself.
  */
 import { type Clock, type Descriptor, errnoOf, type FileSystem } from "../../system/index.ts";
 
@@ -16,32 +17,32 @@ export interface NewFile {
 
 export interface Move {
   readonly from: string;
-  /** Held open until the move is done. */
+  /** Open until the move is done. */
   readonly directory: Descriptor;
   readonly name: string;
 }
 
-export interface Porter {
-  /** Writes all of them to new files, and closes them. @throws the first error; then not all are written */
+export interface FileWorker {
+  /** Writes all files. @throws the first error; then some of them are not written */
   write(files: readonly NewFile[]): Promise<void>;
-  /** Renames all that can be, in order; answers for each with `undefined` or the error it met. */
+  /** Renames files, in order; resolves with the error of each, `undefined` for success. */
   rename(moves: readonly Move[]): Promise<readonly unknown[]>;
   close(): Promise<void>;
 }
 
-/** Does the work in this thread, in slices. */
-export function localPorter(fileSystem: FileSystem, clock: Clock): Porter {
+/** Works in this thread, in slices. */
+export function localFileWorker(fileSystem: FileSystem, clock: Clock): FileWorker {
   return {
     write: (files) =>
       inSlices(files, clock, (slice) => {
         for (const file of slice) writeFile(file, fileSystem);
       }),
     rename: async (moves) => {
-      const outcomes: unknown[] = [];
+      const failures: unknown[] = [];
       await inSlices(moves, clock, (slice) => {
-        for (const move of slice) outcomes.push(obstacleTo(move, fileSystem));
+        for (const move of slice) failures.push(tryRename(move, fileSystem));
       });
-      return outcomes;
+      return failures;
     },
     close: async () => {},
   };
@@ -60,7 +61,10 @@ export function writeFile({ path, bytes, modifiedMs }: NewFile, fileSystem: File
   fileSystem.close(file);
 }
 
-/** A remnant is never written into: only of a new file do later flushes tell the truth. */
+/**
+ * Creates a file, replacing one that an unfinished write left: only for a new file do later flushes
+ * report every failure.
+ */
 export function createNew(path: string, fileSystem: FileSystem): Descriptor {
   try {
     return fileSystem.createExclusive(path, 0o600);
@@ -72,7 +76,7 @@ export function createNew(path: string, fileSystem: FileSystem): Descriptor {
 }
 
 /** Renames; returns the error instead of throwing it. */
-export function obstacleTo({ from, directory, name }: Move, fileSystem: FileSystem): unknown {
+export function tryRename({ from, directory, name }: Move, fileSystem: FileSystem): unknown {
   try {
     fileSystem.renameInto(from, directory, name);
     return undefined;
@@ -81,10 +85,13 @@ export function obstacleTo({ from, directory, name }: Move, fileSystem: FileSyst
   }
 }
 
-/** Files handled before the event loop gets a turn, and descriptors held at once. */
+/** Files handled before the event loop gets a turn, and descriptors open at once. */
 const sliceFiles = 32;
 
-/** Calls `action` for one slice of the items after the other, with a turn of the event loop between. */
+/**
+ * Calls `action` for one slice of the items after the other, with a turn of the event loop between:
+ * the disk thread also writes the log, whose callers wait for an answer.
+ */
 export async function inSlices<Item>(
   items: readonly Item[],
   clock: Clock,

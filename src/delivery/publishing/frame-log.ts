@@ -1,6 +1,6 @@
 /**
- * Writes batches into the journal, one frame after the other. The callback of a frame has run before
- * the next frame is written, so publishers take over frames in the log's order.
+ * Writes batches into the journal, one frame after the other. The callback of a frame has run
+ * before the next frame is written, so publishers take over frames in the log's order.
  */
 import { type Journal, JournalError, type Lsn } from "../../journal/index.ts";
 import { encodeBatch, type StoredRecord } from "../volumes/records.ts";
@@ -39,11 +39,12 @@ export class FrameLog {
   }
 
   /**
-   * Writes records of the log once more, in as many frames as they need. On return they are durable.
+   * Writes records of the log once more, in as many frames as they need. On return they are
+   * durable.
    *
    * @returns The lsn of each record's frame, in order.
-   * @throws {JournalError} as `Journal.append` does; records written by then are in the log twice, which
-   *   recovery counts as once.
+   * @throws {JournalError} as `Journal.append` does; records written by then are in the log twice,
+   *   which recovery counts as once.
    */
   async writeAgain(
     records: readonly StoredRecord[],

@@ -1,4 +1,4 @@
-/** Mail for a mailbox that cannot be written now must hold up nobody else's, however much it is. */
+/** Mail for a mailbox that refuses it holds up no other mail, however much it is. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,12 +6,15 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { createKnownMailboxes, createNameSource } from "../../maildir/index.ts";
 import { type Clock, type FileSystem, nodeFileSystem, systemClock } from "../../system/index.ts";
-import { JournalDisk } from "../commit/journal-committer.ts";
+import { JournalCommitter } from "../commit/journal-committer.ts";
 
 const segmentBytes = 64 * 1024;
 
-/** Opens a post office where nothing can be renamed into a mailbox called `blocked`. */
-function office(root: string, { publishWithinMs = 2, maxSegments = 5, clock = systemClock }) {
+/** Opens a committer that cannot rename into a mailbox called `blocked`. */
+function openCommitter(
+  root: string,
+  { publishWithinMs = 2, maxSegments = 5, clock = systemClock },
+) {
   const fileSystem: FileSystem = {
     ...nodeFileSystem,
     renameInto: (from, directory, name) => {
@@ -21,13 +24,20 @@ function office(root: string, { publishWithinMs = 2, maxSegments = 5, clock = sy
       nodeFileSystem.renameInto(from, directory, name);
     },
   };
-  return JournalDisk.open(
+  return JournalCommitter.open(
     {
-      ...{ directory: join(root, "journal"), segmentBytes, maxSegments, publishWithinMs },
-      ...{ maxBacklogBytes: 2 ** 30, maxBacklogWaitMs: 1000 },
+      directory: join(root, "journal"),
+      segmentBytes,
+      maxSegments,
+      publishWithinMs,
+      maxBacklogBytes: 2 ** 30,
+      maxBacklogWaitMs: 1000,
     },
     {
-      ...{ fileSystem, clock, known: createKnownMailboxes(), root: join(root, "mail") },
+      fileSystem,
+      clock,
+      known: createKnownMailboxes(),
+      root: join(root, "mail"),
       names: createNameSource({ clock }),
       openFileSystemSync: async () => undefined,
       onEvent: () => {},
@@ -42,38 +52,38 @@ function newRoot(t: TestContext): string {
   return root;
 }
 
-/** How many of five messages of 3,000 octets are accepted. */
-async function sendFive(disk: JournalDisk, maildir: string): Promise<number> {
+/** Commits five messages of 3,000 bytes; resolves with how many were accepted. */
+async function sendFive(committer: JournalCommitter, maildir: string): Promise<number> {
   const body = Buffer.alloc(3000, "x");
-  const results = await disk.commit(Array.from({ length: 5 }, () => ({ maildir, body })));
+  const results = await committer.commit(Array.from({ length: 5 }, () => ({ maildir, body })));
   return results.filter(({ ok }) => ok).length;
 }
 
-test("more than a segment of it at recovery keeps nobody else waiting", async (t) => {
+test("more than one segment of refused mail at recovery delays no other mailbox", async (t) => {
   const root = newRoot(t);
   const [ann, blocked] = [join(root, "mail/ann"), join(root, "mail/blocked")];
-  const first = await office(root, { publishWithinMs: 1_000_000, maxSegments: 12 });
+  const first = await openCommitter(root, { publishWithinMs: 1_000_000, maxSegments: 12 });
   for (let batch = 0; batch < 8; batch++) assert.equal(await sendFive(first, blocked), 5);
   assert.equal(await sendFive(first, ann), 5);
   await first.close();
 
-  const second = await office(root, { maxSegments: 12 });
+  const second = await openCommitter(root, { maxSegments: 12 });
   assert.deepEqual(second.recovered.unavailable, []);
   assert.equal(readdirSync(join(ann, "new")).length, 5);
   assert.equal(await sendFive(second, ann), 5);
   await second.close();
 });
 
-test("while it waits for its next attempt the log goes round many times", async (t) => {
+test("the log reuses its segments many times while refused mail waits for a retry", async (t) => {
   const root = newRoot(t);
   const [ann, blocked] = [join(root, "mail/ann"), join(root, "mail/blocked")];
-  // By this clock its time never comes.
+  // By this clock the time of the retry never comes.
   const clock: Clock = { ...systemClock, now: () => 0 };
-  const disk = await office(root, { clock });
-  assert.equal(await sendFive(disk, blocked), 5);
+  const committer = await openCommitter(root, { clock });
+  assert.equal(await sendFive(committer, blocked), 5);
   for (let batch = 0; batch < 25; batch++) {
-    assert.equal(await sendFive(disk, ann), 5, `batch ${batch}`);
-    while (disk.pending > 5) await new Promise((turn) => setImmediate(turn));
+    assert.equal(await sendFive(committer, ann), 5, `batch ${batch}`);
+    while (committer.pending > 5) await new Promise((turn) => setImmediate(turn));
   }
-  await disk.close();
+  await committer.close();
 });

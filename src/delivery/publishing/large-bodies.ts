@@ -1,7 +1,7 @@
 /**
- * Bodies too large for the log: the body goes to a file in staging, durable with its name before a frame
- * refers to it by name, size and checksum. Each recipient's file is made from it. It is removed when all
- * of them are published.
+ * Bodies too large for the log: the body goes to a file in staging, durable with its name before a
+ * frame refers to it by name, size and checksum. Each recipient's file is made from it. It is
+ * removed when all of them are published.
  */
 import { crc32 } from "node:zlib";
 import type { Body } from "../../maildir/index.ts";
@@ -31,7 +31,10 @@ export class LargeBodies {
     this.#maxInlineBytes = maxInlineBytes;
   }
 
-  /** @throws the error of the disk; {DeliveryError} when the spool file has not the size it was given. */
+  /**
+   * @throws the error of the disk; {DeliveryError} when the spool file has not the size it was
+   *   given.
+   */
   async store(body: Body, id: string, staging: Staging): Promise<StoredBody> {
     if (body instanceof Uint8Array) {
       if (body.length <= this.#maxInlineBytes) return { head: body, large: undefined };

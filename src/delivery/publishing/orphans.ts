@@ -2,8 +2,8 @@
  * Acknowledged messages that cannot be published: each is logged again and retried, and in the end
  * moved to `orphans/`, a Maildir in the staging directory.
  *
- * A message is never dropped. A mailbox that is gone is never created again: its account may have been
- * deleted.
+ * A message is never dropped. A mailbox that is gone is never created again: its account may have
+ * been deleted.
  */
 import { type KnownMailboxes, keepMailboxes, MaildirError } from "../../maildir/index.ts";
 import { errnoOf, type FileSystem } from "../../system/index.ts";

@@ -1,6 +1,6 @@
 /**
- * The messages of one volume that are not published yet, by lsn, and the large bodies in staging that
- * may go once PUBLISHED has passed the last message made from them.
+ * The messages of one volume that are not published yet, by lsn, and the large bodies in staging
+ * that may go once PUBLISHED has passed the last message made from them.
  */
 import type { Lsn } from "../../journal/index.ts";
 import { type Publication, spaceOf } from "./publication.ts";
@@ -54,7 +54,9 @@ export class PublicationQueue {
     return bytes;
   }
 
-  /** Takes the names of the large bodies that no message up to `published` or in the queue needs. */
+  /**
+   * Takes the names of the large bodies that no message up to `published` or in the queue needs.
+   */
   takeDoneBodies(published: Lsn): string[] {
     const inUse = new Set(this.#publications.map(({ record }) => record.large?.name));
     const done = this.#bodies.filter(({ name, lsn }) => lsn <= published && !inUse.has(name));

@@ -45,8 +45,8 @@ export function spaceOf(record: StoredRecord): number {
 const blockBytes = 4096;
 
 /**
- * Bytes a file of `size` bytes takes on disk: whole blocks. Counted so, a bound on bytes also bounds
- * the number of small messages, and with it the time to publish or recover them.
+ * Bytes a file of `size` bytes takes on disk: whole blocks. Counted so, a bound on bytes also
+ * bounds the number of small messages, and with it the time to publish or recover them.
  */
 export function fileSpace(size: number): number {
   return Math.max(1, Math.ceil(size / blockBytes)) * blockBytes;

@@ -1,24 +1,26 @@
-/** Publishing on a real disk, where a mailbox can be exchanged for a symbolic link at any instant. */
+/**
+ * Publishing on a real disk, where a mailbox is replaced by a symbolic link at the worst instants.
+ */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type FileSystem, nodeFileSystem, systemClock } from "../../system/index.ts";
-import { localPorter } from "./file-worker.ts";
+import { localFileWorker } from "./file-worker.ts";
 import { publication } from "./publication.ts";
 import { publishAll } from "./publish-round.ts";
 import { Staging } from "./staging.ts";
 
-interface House {
+interface MailRoot {
   readonly root: string;
   readonly bob: string;
   readonly eve: string;
-  /** Puts the mailbox aside, and a link to Eve's in its place. */
+  /** Renames Bob's mailbox and puts a link to Eve's in its place. */
   readonly exchange: () => void;
 }
 
-function house(t: TestContext): House {
+function mailRootIn(t: TestContext): MailRoot {
   const root = mkdtempSync(join(tmpdir(), "postbag-publish-"));
   t.after(() => rmSync(root, { recursive: true }));
   const [bob, eve] = [join(root, "bob"), join(root, "eve")];
@@ -33,58 +35,64 @@ function house(t: TestContext): House {
   return { root, bob, eve, exchange };
 }
 
-async function publishForBob({ root, bob }: House, fileSystem: FileSystem) {
-  const porter = localPorter(fileSystem, systemClock);
+async function publishForBob({ root, bob }: MailRoot, fileSystem: FileSystem) {
+  const fileWorker = localFileWorker(fileSystem, systemClock);
   const staging = new Staging(join(root, "staging"), {
     fileSystem,
     clock: systemClock,
-    porter,
+    fileWorker,
     openFileSystemSync: async () => undefined,
   });
   const record = {
-    ...{ mailbox: "bob", volume: "v", id: "1.M1.h,S=4", folder: "new" as const },
-    ...{ fileName: "1.M1.h,S=4", receivedMs: undefined, tries: 0, large: undefined },
+    mailbox: "bob",
+    volume: "v",
+    id: "1.M1.h,S=4",
+    folder: "new" as const,
+    fileName: "1.M1.h,S=4",
+    receivedMs: undefined,
+    tries: 0,
+    large: undefined,
     head: Buffer.from("body"),
   };
   const one = publication(1n, record, bob);
   await staging.stage([one]);
-  await publishAll([one], { fileSystem, clock: systemClock, porter, staging, root });
+  await publishAll([one], { fileSystem, clock: systemClock, fileWorker, staging, root });
   return one;
 }
 
-test("a mailbox exchanged for a link before it is opened gets nothing, and Eve gets nothing", async (t) => {
-  const it = house(t);
-  it.exchange();
-  const one = await publishForBob(it, nodeFileSystem);
+test("a mailbox replaced by a link before it is opened, and its target, get no mail", async (t) => {
+  const mail = mailRootIn(t);
+  mail.exchange();
+  const one = await publishForBob(mail, nodeFileSystem);
   assert.equal(one.state, "staged");
   assert.equal((one.failure as { errno?: string }).errno, "ELOOP");
-  assert.deepEqual(readdirSync(join(it.eve, "new")), []);
+  assert.deepEqual(readdirSync(join(mail.eve, "new")), []);
 });
 
-test("a mailbox exchanged for a link after it was opened gets its mail, and Eve gets nothing", async (t) => {
-  const it = house(t);
-  const one = await publishForBob(it, {
+test("a mailbox replaced by a link after it was opened gets its mail, the target none", async (t) => {
+  const mail = mailRootIn(t);
+  const one = await publishForBob(mail, {
     ...nodeFileSystem,
     renameInto(from, directory, name) {
-      it.exchange();
+      mail.exchange();
       nodeFileSystem.renameInto(from, directory, name);
     },
     rename(from, to) {
-      it.exchange();
+      mail.exchange();
       nodeFileSystem.rename(from, to);
     },
   });
   assert.equal(one.state, "published");
-  assert.deepEqual(readdirSync(join(it.eve, "new")), []);
-  assert.deepEqual(readdirSync(join(`${it.bob}-aside`, "new")), [one.record.id]);
+  assert.deepEqual(readdirSync(join(mail.eve, "new")), []);
+  assert.deepEqual(readdirSync(join(`${mail.bob}-aside`, "new")), [one.record.id]);
 });
 
-test("a mail root that is itself a link is followed", async (t) => {
-  const it = house(t);
-  const link = `${it.root}-link`;
-  symlinkSync(it.root, link);
+test("a mail root that is itself a symbolic link is followed", async (t) => {
+  const mail = mailRootIn(t);
+  const link = `${mail.root}-link`;
+  symlinkSync(mail.root, link);
   t.after(() => rmSync(link));
-  const seen = { ...it, root: link, bob: join(link, "bob") };
+  const seen = { ...mail, root: link, bob: join(link, "bob") };
   assert.equal((await publishForBob(seen, nodeFileSystem)).state, "published");
-  assert.equal(readdirSync(join(it.bob, "new")).length, 1);
+  assert.equal(readdirSync(join(mail.bob, "new")).length, 1);
 });

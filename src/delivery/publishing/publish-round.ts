@@ -1,10 +1,11 @@
 /**
- * Moves messages from staging into mailboxes: renames, then the flushes that make the new names durable.
+ * Moves messages from staging into mailboxes: renames, then the flushes that make the new names
+ * durable.
  *
  * A mailbox's directory is opened once, checked, and then used by its descriptor only: by path, a
- * mailbox replaced by a symbolic link would deliver into another user's mailbox. The names are flushed
- * on the same descriptor, which is older than the names. Staging is flushed last, when every new name
- * is durable, so that a message is never in neither place.
+ * mailbox replaced by a symbolic link would deliver into another user's mailbox. The names are
+ * flushed on the same descriptor, which is older than the names. Staging is flushed last, when
+ * every new name is durable, so that a message is never in neither place.
  */
 import { join, relative, resolve } from "node:path";
 import {
@@ -16,7 +17,7 @@ import {
 } from "../../system/index.ts";
 import { syncPlan } from "../bulk-sync.ts";
 import { DeliveryError } from "../errors.ts";
-import { inSlices, type Porter } from "./file-worker.ts";
+import { type FileWorker, inSlices } from "./file-worker.ts";
 import { isGone } from "./orphans.ts";
 import type { Publication } from "./publication.ts";
 import type { Staging } from "./staging.ts";
@@ -24,7 +25,7 @@ import type { Staging } from "./staging.ts";
 export interface PublishTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
-  readonly porter: Porter;
+  readonly fileWorker: FileWorker;
   readonly staging: Staging;
   readonly root: string | undefined;
 }
@@ -38,8 +39,8 @@ interface TargetDirectory {
 /**
  * Publishes the `"staged"` messages, in order, and makes the `"renamed"` ones durable.
  *
- * On return each is `"published"` or has a `failure`. With a failure it is still `"staged"`; or it is
- * `"logged"`, when its new name could not be flushed and it must be staged again.
+ * On return each is `"published"` or has a `failure`. With a failure it is still `"staged"`; or it
+ * is `"logged"`, when its new name could not be flushed and it must be staged again.
  *
  * @throws the errno error when staging cannot be flushed; the messages stay `"renamed"`.
  */
@@ -121,7 +122,7 @@ function noteFailure(one: Publication, cause: unknown): void {
 
 async function renameAll(
   targets: readonly TargetDirectory[],
-  { porter, staging }: PublishTools,
+  { fileWorker, staging }: PublishTools,
 ): Promise<void> {
   const moves = targets.flatMap(({ directory, publications }) =>
     publications
@@ -131,7 +132,8 @@ async function renameAll(
         return { one, move: { from: staging.pathOf(id), directory, name: fileName } };
       }),
   );
-  const failures = await porter.rename(moves.map(({ move }) => move));
+  const failures = await fileWorker.rename(moves.map(({ move }) => move));
+  invariant(failures.length === moves.length, "each rename has one outcome");
   for (const [position, { one }] of moves.entries()) {
     one.failure = failures[position];
     if (one.failure === undefined) one.state = "renamed";

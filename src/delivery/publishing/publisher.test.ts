@@ -7,12 +7,12 @@ import { test } from "node:test";
 import type { Marks } from "../../journal/index.ts";
 import { createKnownMailboxes } from "../../maildir/index.ts";
 import { systemClock as clock, nodeFileSystem as fileSystem } from "../../system/index.ts";
-import { localPorter } from "./file-worker.ts";
+import { localFileWorker } from "./file-worker.ts";
 import { publication } from "./publication.ts";
 import { Publisher } from "./publisher.ts";
 import { Staging } from "./staging.ts";
 
-test("nothing is renamed into a mailbox before DURABLE is in the log, nor PUBLISHED written before", async (t) => {
+test("no file is renamed before DURABLE is in the log; PUBLISHED follows the rename", async (t) => {
   const root = mkdtempSync(join(tmpdir(), "postbag-publisher-"));
   t.after(() => rmSync(root, { recursive: true }));
   for (const part of ["new", "cur", "tmp"]) mkdirSync(join(root, "bob", part), { recursive: true });
@@ -21,18 +21,26 @@ test("nothing is renamed into a mailbox before DURABLE is in the log, nor PUBLIS
   const asked: { marks: Partial<Marks>; answer: () => void }[] = [];
   const nextMark = () =>
     new Promise<(typeof asked)[number]>((resolve) => {
-      const look = () => {
+      const poll = () => {
         const mark = asked.shift();
         if (mark) resolve(mark);
-        else setImmediate(look);
+        else setImmediate(poll);
       };
-      look();
+      poll();
     });
-  const porter = localPorter(fileSystem, clock);
+  const fileWorker = localFileWorker(fileSystem, clock);
   const publisher = new Publisher({
-    ...{ fileSystem, clock, porter, root, known: createKnownMailboxes(), publishWithinMs: 0 },
+    fileSystem,
+    clock,
+    fileWorker,
+    root,
+    known: createKnownMailboxes(),
+    publishWithinMs: 0,
     staging: new Staging(join(root, "staging"), {
-      ...{ fileSystem, clock, porter, openFileSystemSync: async () => undefined },
+      fileSystem,
+      clock,
+      fileWorker,
+      openFileSystemSync: async () => undefined,
     }),
     marks: { durable: 0n, published: 0n },
     mark: (marks) => new Promise((answer) => asked.push({ marks, answer })),
@@ -41,15 +49,22 @@ test("nothing is renamed into a mailbox before DURABLE is in the log, nor PUBLIS
   });
   const id = "1.M1.h,S=4";
   const record = {
-    ...{ mailbox: "bob", volume: "v", id, folder: "new" as const, fileName: id },
-    ...{ receivedMs: undefined, tries: 0, head: Buffer.from("body"), large: undefined },
+    mailbox: "bob",
+    volume: "v",
+    id,
+    folder: "new" as const,
+    fileName: id,
+    receivedMs: undefined,
+    tries: 0,
+    head: Buffer.from("body"),
+    large: undefined,
   };
   publisher.add([publication(1n, record, join(root, "bob"))], 1n);
   publisher.goLive();
 
   const durable = await nextMark();
   assert.deepEqual(durable.marks, { durable: 1n });
-  // Whatever does not wait for the log has had its turns by now.
+  // A step that did not wait for the log would be done after these turns.
   for (let turn = 0; turn < 50; turn += 1) await new Promise((go) => setImmediate(go));
   assert.deepEqual(readdirSync(join(root, "bob", "new")), []);
   assert.deepEqual(asked, []);

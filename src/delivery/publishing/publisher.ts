@@ -1,18 +1,19 @@
 /**
- * The publisher of one volume: moves acknowledged messages from the log into their mailboxes. It works
- * in rounds, one after the other, each for all mailboxes of the volume:
+ * The publisher of one volume: moves acknowledged messages from the log into their mailboxes. It
+ * works in rounds, one after the other, each for all mailboxes of the volume:
  *
  * stage → DURABLE in the log → rename → flush the names → PUBLISHED in the log.
  *
- * No message is renamed before the DURABLE that covers it is in the log: until then the log alone says
- * what a missing file means, from then on the file system does (recovery/next-step.ts). A round that
- * fails raises no mark and is repeated after a pause; it does not redo what is done already.
+ * No message is renamed before the DURABLE that covers it is in the log: until then the log alone
+ * says what a missing file means, from then on the file system does (recovery/next-step.ts). A
+ * round that fails raises no mark and is repeated after a pause; it does not redo what is done
+ * already.
  */
 import { generationOf, type Lsn, type Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
 import { type Clock, type FileSystem, invariant, type TimerHandle } from "../../system/index.ts";
 import type { StoredRecord } from "../volumes/records.ts";
-import type { Porter } from "./file-worker.ts";
+import type { FileWorker } from "./file-worker.ts";
 import { afterFailure, moveToOrphans, retryPauseMs } from "./orphans.ts";
 import { type Publication, spaceOf } from "./publication.ts";
 import { PublicationQueue } from "./publication-queue.ts";
@@ -23,15 +24,15 @@ import type { Staging } from "./staging.ts";
 export interface PublisherTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
-  readonly porter: Porter;
+  readonly fileWorker: FileWorker;
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly staging: Staging;
   /** The marks in the log. */
   readonly marks: Marks;
   /**
-   * Raises this volume's marks in the log: with the next frame or, if none comes within `withinMs`, by
-   * a write of their own. Durable on return.
+   * Raises this volume's marks in the log: with the next frame or, if none comes within `withinMs`,
+   * by a write of their own. Durable on return.
    */
   readonly mark: (marks: Partial<Marks>, withinMs: number) => Promise<void>;
   /** Writes records to the log once more and returns their new lsns. */
@@ -54,8 +55,8 @@ export type PublisherEvent =
  * `waiting`: a timer starts the next round. `backing off`: the same, after a round that failed.
  * `round`: a round runs. `closed`: no round starts by itself; `close` runs the last ones.
  *
- * idle → waiting | round; waiting | backing off → round; round → idle | waiting | backing off | round;
- * any → closed.
+ * idle → waiting | round; waiting | backing off → round; round → idle | waiting | backing off |
+ * round; any → closed.
  */
 type State = "idle" | "waiting" | "backing off" | "round" | "closed";
 
@@ -233,8 +234,8 @@ export class Publisher {
   }
 
   /**
-   * Logs held messages again once more bytes than theirs were published behind them: mail for a mailbox
-   * that refuses it must not occupy the segments that other mail needs.
+   * Logs held messages again once more bytes than theirs were published behind them: mail for a
+   * mailbox that refuses it must not occupy the segments that other mail needs.
    */
   async #logHeldAgain(): Promise<void> {
     const generation = generationOf(this.#reach);

@@ -1,6 +1,6 @@
 /**
- * A porter in a thread of its own. Descriptors are the process's, so both threads may use them; bodies
- * go over in one buffer that changes hands, and comes back to be used again.
+ * A file worker in a thread of its own. Descriptors belong to the process, so both threads may use
+ * them. Bodies travel in one buffer that changes hands, and comes back to be used again.
  */
 import {
   type ErrorFacts,
@@ -9,7 +9,7 @@ import {
   type ThreadProtocol,
   threadEntry,
 } from "../../system/index.ts";
-import type { Move, NewFile, Porter } from "./file-worker.ts";
+import type { FileWorker, Move, NewFile } from "./file-worker.ts";
 
 export interface FileProtocol extends ThreadProtocol {
   readonly options: undefined;
@@ -39,19 +39,19 @@ export interface RenameRequest {
 
 export type Failure = readonly [position: number, facts: ErrorFacts];
 
-/** Most files of one request, and the octets that make it full. */
-const mostFiles = 256;
-const fullBytes = 1024 * 1024;
+/** Maximum of files in one request, and of bytes in a request with more than one file. */
+const maxFiles = 256;
+const maxBytes = 1024 * 1024;
 
 /** Starts the thread; if it ends by itself, this one ends with an uncaught error. */
-export function remotePorter(): Porter {
-  let spare = new ArrayBuffer(fullBytes);
+export function remoteFileWorker(): FileWorker {
+  let spare = new ArrayBuffer(maxBytes);
   const thread = new ThreadClient<FileProtocol>({
-    name: "postbag-porter",
+    name: "postbag-file-worker",
     entry: threadEntry("./file-worker-thread.ts", import.meta.url),
     options: undefined,
-    errorFor: (_, cause) => new Error("the porter's thread has ended", { cause }),
-    // Nobody can say how far it came: this thread ends with it, and recovery decides.
+    errorFor: (_, cause) => new Error("the file worker thread has ended", { cause }),
+    // How far it came is not known: the disk thread ends too, and recovery decides.
     onDeath: (cause) => {
       throw cause;
     },
@@ -73,7 +73,7 @@ export function remotePorter(): Porter {
       modifiedMs,
     }));
     const answer = await thread.ask({ kind: "write", buffer, files: packed }, [buffer]);
-    if (answer.buffer && answer.buffer.byteLength <= fullBytes) spare = answer.buffer;
+    if (answer.buffer && answer.buffer.byteLength <= maxBytes) spare = answer.buffer;
     for (const [, facts] of answer.failures) throw errorOf(facts);
   }
 
@@ -82,26 +82,26 @@ export function remotePorter(): Porter {
       for (const load of loadsOf(files)) await writeSome(load);
     },
     async rename(moves) {
-      const outcomes: unknown[] = [];
-      for (let from = 0; from < moves.length; from += mostFiles) {
-        const some = moves.slice(from, from + mostFiles);
+      const errors: unknown[] = moves.map(() => undefined);
+      for (let from = 0; from < moves.length; from += maxFiles) {
+        const some = moves.slice(from, from + maxFiles);
         const { failures } = await thread.ask({ kind: "rename", moves: some });
-        for (const [position, facts] of failures) outcomes[from + position] = errorOf(facts);
+        for (const [position, facts] of failures) errors[from + position] = errorOf(facts);
       }
-      return outcomes;
+      return errors;
     },
     close: () => thread.terminate(),
   };
 }
 
-/** Parts the files into loads that fit into the buffer; a larger file travels alone. */
+/** Splits the files into loads that fit into the buffer; a larger file travels alone. */
 function loadsOf(files: readonly NewFile[]): NewFile[][] {
   const loads: NewFile[][] = [];
   let total = Number.POSITIVE_INFINITY;
   for (const file of files) {
     const load = loads.at(-1);
     total += file.bytes.length;
-    if (load === undefined || load.length >= mostFiles || total > fullBytes) {
+    if (load === undefined || load.length >= maxFiles || total > maxBytes) {
       loads.push([file]);
       total = file.bytes.length;
     } else load.push(file);

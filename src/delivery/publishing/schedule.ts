@@ -50,8 +50,8 @@ export interface Rounds {
 }
 
 /**
- * Time to wait before the next round, in milliseconds; none when it is negative. Rounds start half of
- * `publishWithinMs` apart: the other half is for the round itself. Failures double the pause.
+ * Time to wait before the next round, in milliseconds; none when it is negative. Rounds start half
+ * of `publishWithinMs` apart: the other half is for the round itself. Failures double the pause.
  */
 export function pauseMs({ lastStartMs, failures, publishWithinMs }: Rounds, nowMs: number): number {
   const backoffMs = Math.min(maxPauseAfterFailureMs, 100 * 2 ** failures);
@@ -59,8 +59,8 @@ export function pauseMs({ lastStartMs, failures, publishWithinMs }: Rounds, nowM
 }
 
 /**
- * How long a mark may wait for a frame to share its write, in milliseconds. A frame that came during
- * the round makes it likely that another one follows.
+ * How long a mark may wait for a frame to share its write, in milliseconds. A frame that came
+ * during the round makes it likely that another one follows.
  */
 export function mayWaitMs(reach: Lsn, roundReach: Lsn): number {
   return reach > roundReach ? shareWriteMs : 0;

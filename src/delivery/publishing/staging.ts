@@ -1,11 +1,11 @@
 /**
- * The staging directory of one volume: files are written there and made durable before any reader can
- * see them.
+ * The staging directory of one volume: files are written there and made durable before any reader
+ * can see them.
  *
- * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the next
- * flush succeeds. So after a failure every message is written once more, to a new file that is flushed
- * on a descriptor held since the file was made. A flush of the whole file system counts only when its
- * descriptor is older than the files (system/file-system-sync.ts).
+ * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the
+ * next flush succeeds. So after a failure every message is written once more, to a new file that is
+ * flushed on a descriptor held since the file was made. A flush of the whole file system counts
+ * only when its descriptor is older than the files (system/file-system-sync.ts).
  */
 import { writeBody } from "../../maildir/index.ts";
 import {
@@ -18,13 +18,13 @@ import {
 import { syncPlan } from "../bulk-sync.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 import { stagingNames } from "../volumes/staging-directories.ts";
-import { createNew, inSlices, type Porter } from "./file-worker.ts";
+import { createNew, type FileWorker, inSlices } from "./file-worker.ts";
 import type { Publication } from "./publication.ts";
 
 export interface StagingTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
-  readonly porter: Porter;
+  readonly fileWorker: FileWorker;
   /** Opens a flush of the file system that holds a directory; `undefined` where there is none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
@@ -56,13 +56,16 @@ export class Staging {
         await this.#stageInBulk(publications, sync);
       } else await this.#stageEach(publications);
     } catch {
-      // Which data was lost is not known, or cannot be repaired: write all of it again, to new files.
+      // Which data was lost is not known, or cannot be repaired: write all of it again, to new
+      // files.
       await this.#stageEach(publications);
     }
     for (const publication of publications) publication.state = "staged";
   }
 
-  /** The flush of this file system, opened now if there is none: it covers only files made later. */
+  /**
+   * The flush of this file system, opened now if there is none: it covers only files made later.
+   */
   async bulkSync(): Promise<FileSystemSync | undefined> {
     if (this.#helper?.usable) return this.#helper;
     const failed = this.#helper;
@@ -97,8 +100,8 @@ export class Staging {
   }
 
   /**
-   * Removes files that a crash left here and the log does not mention. A damaged log may have mentioned
-   * them: then they are moved to `aside/` instead.
+   * Removes files that a crash left here and the log does not mention. A damaged log may have
+   * mentioned them: then they are moved to `aside/` instead.
    *
    * @param referenced Names that are still needed.
    * @param isSound Whether the log was read without damage.
@@ -123,11 +126,11 @@ export class Staging {
   }
 
   async #stageInBulk(publications: readonly Publication[], sync: FileSystemSync): Promise<void> {
-    const { fileSystem, porter } = this.#tools;
+    const { fileSystem, fileWorker } = this.#tools;
     const { small = [], large = [] } = Object.groupBy(publications, ({ record }) =>
       record.large ? "large" : "small",
     );
-    await porter.write(
+    await fileWorker.write(
       small.map(({ record: { id, head, receivedMs } }) => ({
         path: this.pathOf(id),
         bytes: head,

@@ -1,6 +1,6 @@
 /**
- * The publishers of one journal: for each volume its staging directory and the publisher that empties
- * it. A volume that fails holds up no other.
+ * The publishers of one journal: for each volume its staging directory and the publisher that
+ * empties it. A volume that fails holds up no other.
  */
 import type { Journal, Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";

@@ -1,4 +1,4 @@
-/** Looking at a journal on a real disk, beside an executor that owes mail. */
+/** Inspecting a journal on a real disk, while an executor has unpublished mail in it. */
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -14,8 +14,8 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { DeliveryExecutor, inspectJournal } from "../index.ts";
 
-/** An executor that has published one message and owes three. */
-async function owing(t: TestContext) {
+/** An executor that has published one message and not yet published three. */
+async function withUnpublished(t: TestContext) {
   const directory = mkdtempSync(join(tmpdir(), "postbag-inspect-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const mailRoot = join(directory, "mail");
@@ -33,8 +33,8 @@ async function owing(t: TestContext) {
   return { mailRoot, journal, executor };
 }
 
-test("what is owed is told by what recovery would do with it, and nothing is touched", async (t) => {
-  const { mailRoot, journal, executor } = await owing(t);
+test("inspectJournal counts the steps recovery would take and changes no file", async (t) => {
+  const { mailRoot, journal, executor } = await withUnpublished(t);
   const before = picture(journal);
   const { id, volumes, damage, segments } = await inspectJournal({ journal, mailRoot });
   assert.deepEqual(picture(journal), before);
@@ -43,8 +43,14 @@ test("what is owed is told by what recovery would do with it, and nothing is tou
   const staging = join(mailRoot, `.postbag-${id}`);
   assert.deepEqual(volumes, [
     {
-      ...{ directory: mailRoot, staging, isRecognised: true },
-      ...{ toRestore: 3, toFinish: 0, toSkip: 0, toKeep: 0, owedBytes: 15 },
+      directory: mailRoot,
+      staging,
+      isRecognised: true,
+      toRestore: 3,
+      toFinish: 0,
+      toSkip: 0,
+      toKeep: 0,
+      owedBytes: 15,
       mailboxes: [join(mailRoot, "ann"), join(mailRoot, "bob")],
     },
   ]);
@@ -52,24 +58,31 @@ test("what is owed is told by what recovery would do with it, and nothing is tou
   assert.deepEqual((await inspectJournal({ journal, mailRoot })).volumes, []);
 });
 
-test("for a mail file system that is not there everything is kept", async (t) => {
-  const { mailRoot, journal } = await owing(t);
+test("on a volume that is not recognised all messages are counted as toKeep", async (t) => {
+  const { mailRoot, journal } = await withUnpublished(t);
   const elsewhere = `${mailRoot}-elsewhere`;
   const { volumes } = await inspectJournal({ journal, mailRoot: elsewhere });
   assert.deepEqual(
     volumes.map(({ directory, isRecognised, toRestore, toKeep }) => [
-      ...[directory, isRecognised, toRestore, toKeep],
+      directory,
+      isRecognised,
+      toRestore,
+      toKeep,
     ]),
     [[elsewhere, false, 0, 3]],
   );
   renameSync(mailRoot, elsewhere);
   const found = await inspectJournal({ journal, mailRoot: elsewhere });
-  assert.equal(found.volumes[0]?.toRestore, 3, "moved with its staging directory it is recognised");
+  assert.equal(
+    found.volumes[0]?.toRestore,
+    3,
+    "a mail root moved with its staging directory is recognised",
+  );
   renameSync(elsewhere, mailRoot);
 });
 
-test("an executor that cannot open its journal says what the journal said", async (t) => {
-  const { mailRoot, journal } = await owing(t);
+test("a journal that cannot be opened rejects with its own code and errno", async (t) => {
+  const { mailRoot, journal } = await withUnpublished(t);
   const second = DeliveryExecutor.open({ mailRoot, commit: { journal } });
   await assert.rejects(second, {
     code: "ERR_DELIVERY_JOURNAL",
@@ -78,7 +91,9 @@ test("an executor that cannot open its journal says what the journal said", asyn
   });
 });
 
-/** Names, times and contents of the files in a folder; the lock is let go by whoever closes it. */
+/**
+ * Names, times and contents of the files in a folder; not the content of the lock, which changes.
+ */
 function picture(folder: string): unknown[] {
   return readdirSync(folder).map((name) => {
     const path = join(folder, name);

@@ -37,7 +37,10 @@ export interface InspectedVolume {
   /** The directory that holds the volume's staging directory. */
   readonly directory: string;
   readonly staging: string;
-  /** Whether the volume is present and is the one the journal means; otherwise all mail stays in the log. */
+  /**
+   * Whether the volume is present and is the one the journal means; otherwise all mail stays in the
+   * log.
+   */
   readonly isRecognised: boolean;
   /** To be staged again from the journal and published. */
   readonly toRestore: number;
@@ -54,10 +57,12 @@ export interface InspectedVolume {
 }
 
 /**
- * Inspects a journal without its locks. While a process has it open, the result may be a moment old.
+ * Inspects a journal without its locks. While a process has it open, the result may be a moment
+ * old.
  *
- * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`, and `ERR_JOURNAL_DAMAGED` when
- *   a frame changed while it was read; {@link DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame.
+ * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`, and
+ *   `ERR_JOURNAL_DAMAGED` when a frame changed while it was read; {@link DeliveryError}
+ *   ERR_DELIVERY_JOURNAL for an unreadable frame.
  */
 export async function inspectJournal(options: InspectJournalOptions): Promise<JournalInspection> {
   const { journal, mailRoot, fileSystem = nodeFileSystem } = options;

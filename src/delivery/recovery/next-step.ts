@@ -1,11 +1,12 @@
 /**
- * What recovery does with one message of the log: a pure decision, from the marks of its volume and the
- * message's file in staging. `new/` and `cur/` are never listed: readers move and delete files there,
- * and recovery must not undo that.
+ * What recovery does with one message of the log: a pure decision, from the marks of its volume and
+ * the message's file in staging. `new/` and `cur/` are never listed: readers move and delete files
+ * there, and recovery must not undo that.
  *
- * Above DURABLE no reader can have seen the message, so the log alone decides. Between PUBLISHED and
- * DURABLE staging decides: a message that is no longer in staging was published. Only the right volume
- * can prove that: one that is not mounted, or was restored from a backup, lacks the file too.
+ * Above DURABLE no reader can have seen the message, so the log alone decides. Between PUBLISHED
+ * and DURABLE staging decides: a message that is no longer in staging was published. Only the right
+ * volume can prove that: one that is not mounted, or was restored from a backup, lacks the file
+ * too.
  */
 import type { Lsn, Marks } from "../../journal/index.ts";
 
@@ -19,7 +20,9 @@ export type NextStep =
   | "nothing"
   /** Its volume was not recognised: the record stays in the log, and the volume takes no mail. */
   | "keep in log"
-  /** Remove what an unfinished write left (never a referenced large body), and stage from the log. */
+  /**
+   * Remove what an unfinished write left (never a referenced large body), and stage from the log.
+   */
   | "stage again"
   /** It was renamed into its mailbox; the mailbox's names must be flushed. */
   | "flush names"

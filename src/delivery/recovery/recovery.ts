@@ -1,8 +1,9 @@
 /**
  * Recovers all volumes that the log mentions, each on its own.
  *
- * A volume that is missing, not recognised, full or read-only holds up no other: its mail stays in the
- * log, new mail for it is refused, and recovery tries again every five seconds until it succeeds.
+ * A volume that is missing, not recognised, full or read-only holds up no other: its mail stays in
+ * the log, new mail for it is refused, and recovery tries again every five seconds until it
+ * succeeds.
  */
 import type { Recovery } from "../../journal/index.ts";
 import { type Clock, type FileSystem, invariant } from "../../system/index.ts";

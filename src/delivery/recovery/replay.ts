@@ -2,9 +2,9 @@
  * Replays the log for one volume: every message that is not published yet is published, before the
  * volume takes new mail.
  *
- * The log is read twice, frame by frame: once for the highest lsn of every message, once to act. Each
- * message's step is decided in next-step.ts and carried out by the publisher that serves new mail, so
- * recovery may be killed at any instant and started again.
+ * The log is read twice, frame by frame: once for the highest lsn of every message, once to act.
+ * Each message's step is decided in next-step.ts and carried out by the publisher that serves new
+ * mail, so recovery may be killed at any instant and started again.
  */
 import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../../journal/index.ts";
@@ -32,7 +32,10 @@ export interface LogIndex {
 /** How often each step was taken. */
 export type Counts = Partial<Record<NextStep, number>>;
 
-/** Reads the whole log once. @throws {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame */
+/**
+ * Reads the whole log once.
+ * @throws {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame
+ */
 export async function indexOf(frames: readonly RecoveredFrame[]): Promise<LogIndex> {
   const highest = new Map<string, Lsn>();
   const volumes = new Map<string, { stored: StoredVolume; starts: bigint }>();

@@ -1,8 +1,8 @@
 /**
- * The disk thread: takes whole batches, commits them in the mailboxes or through the journal, answers
- * per message.
+ * The disk thread: takes whole batches, commits them in the mailboxes or through the journal, and
+ * answers with one result for each message.
  *
- * Calls that touch only the page cache are synchronous here and block nobody else. Flushes are
+ * Calls that touch only the page cache are synchronous here and block no other thread. Flushes are
  * awaited, so the files of the next batch are written while the last one syncs.
  */
 import {
@@ -20,10 +20,10 @@ import {
   threadServer,
 } from "../../system/index.ts";
 import { BulkSync, syncPlan } from "../bulk-sync.ts";
-import { JournalDisk } from "../commit/journal-committer.ts";
-import type { Disk, JournalSettings, RecoveryReport } from "../committer.ts";
-import type { Porter } from "../publishing/file-worker.ts";
-import { remotePorter } from "../publishing/remote-file-worker.ts";
+import { JournalCommitter } from "../commit/journal-committer.ts";
+import type { Committer, JournalSettings, RecoveryReport } from "../committer.ts";
+import type { FileWorker } from "../publishing/file-worker.ts";
+import { remoteFileWorker } from "../publishing/remote-file-worker.ts";
 import { type DiskProtocol, packResults, unpackBatch } from "./protocol.ts";
 
 const thread = threadServer<DiskProtocol>();
@@ -36,68 +36,69 @@ const syncEach: DeliverTools = {
   known: createKnownMailboxes(),
   ...(mailRoot === undefined ? {} : { root: mailRoot }),
 };
-const synced: Disk = { commit: commitSynced, close: () => bulkSync.close() };
+const synced: Committer = { commit: commitSynced, close: () => bulkSync.close() };
 
 if (journal === undefined) serve(synced);
 else {
-  const porter = remotePorter();
-  openJournal(journal, porter).then(
-    (disk) => serveJournal(disk, porter),
+  const fileWorker = remoteFileWorker();
+  openJournal(journal, fileWorker).then(
+    (committer) => serveJournal(committer, fileWorker),
     (error: unknown) => {
-      void porter.close();
+      void fileWorker.close();
       thread.notStarted(error);
     },
   );
 }
 
-function serve(disk: Disk, recovered?: RecoveryReport): void {
+function serve(committer: Committer, recovered?: RecoveryReport): void {
   thread.serve(
     ({ request, answer, fail }) => {
-      disk.commit(unpackBatch(request)).then((results) => answer(packResults(results)), fail);
+      committer.commit(unpackBatch(request)).then((results) => answer(packResults(results)), fail);
     },
-    () => disk.close(),
+    () => committer.close(),
   );
   thread.started(recovered);
 }
 
 async function commitSynced(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
-  const many = syncPlan("data", deliveries.length) === "bulk";
+  const isBulk = syncPlan("data", deliveries.length) === "bulk";
   const maildirs = new Set(deliveries.map(({ maildir }) => maildir));
-  const syncFileSystem = many ? await bulkSync.forBatch(maildirs) : undefined;
+  const syncFileSystem = isBulk ? await bulkSync.forBatch(maildirs) : undefined;
   const tools = syncFileSystem ? { ...syncEach, syncFileSystem, syncPlan } : syncEach;
   return deliverAll(deliveries, tools);
 }
 
-function openJournal(settings: JournalSettings, porter: Porter): Promise<JournalDisk> {
-  return JournalDisk.open(settings, {
+function openJournal(settings: JournalSettings, fileWorker: FileWorker): Promise<JournalCommitter> {
+  return JournalCommitter.open(settings, {
     ...syncEach,
     openFileSystemSync,
-    porter,
+    fileWorker,
     commitSynced: synced.commit,
     onEvent: (event) => thread.post(event),
   });
 }
 
-/** Tells also when the journal stops accepting, and when it accepts again. */
-function serveJournal(disk: JournalDisk, porter: Porter): void {
+/** Also posts when the journal stops accepting mail, and when it accepts mail again. */
+function serveJournal(committer: JournalCommitter, fileWorker: FileWorker): void {
   let accepting = true;
   let watch: NodeJS.Timeout | undefined;
-  function look(): void {
+  function checkAccepting(): void {
     clearTimeout(watch);
-    if (disk.accepting !== accepting) {
-      accepting = disk.accepting;
+    if (committer.accepting !== accepting) {
+      accepting = committer.accepting;
       thread.post({ kind: "accepting", accepting });
     }
-    if (!accepting) watch = setTimeout(look, 1000);
+    if (!accepting) watch = setTimeout(checkAccepting, 1000);
   }
-  const commit: Disk["commit"] = (deliveries) => disk.commit(deliveries).finally(look);
+  const commit: Committer["commit"] = (deliveries) =>
+    committer.commit(deliveries).finally(checkAccepting);
   const close = async () => {
     clearTimeout(watch);
     try {
-      await disk.close();
+      await committer.close();
     } finally {
-      await Promise.all([synced.close(), porter.close()]);
+      await Promise.all([synced.close(), fileWorker.close()]);
     }
   };
-  serve({ commit, close }, disk.recovered);
+  serve({ commit, close }, committer.recovered);
 }

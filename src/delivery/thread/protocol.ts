@@ -1,9 +1,10 @@
 /**
- * What the event loop and the disk thread say to each other: one request and one answer per batch.
+ * The protocol between the event loop and the disk thread: one request and one answer per batch.
  *
- * All bodies of a batch are copied once into one buffer, and that buffer is moved, not copied, to the
- * thread: the caller's own bytes stay untouched, and a small slice of a large pool does not drag the
- * pool along. Errors cross as plain facts, because structured cloning drops an error's own fields.
+ * All bodies of a batch are copied once into one buffer, and that buffer is moved, not copied, to
+ * the thread: the caller's own bytes stay untouched, and a small slice of a large pool does not
+ * drag the pool along. Errors cross as plain facts, because structured cloning drops an error's own
+ * fields.
  */
 import {
   type Body,
@@ -15,7 +16,7 @@ import {
 import { type ErrorFacts, errorOf, factsOf, type ThreadProtocol } from "../../system/index.ts";
 import type {
   CommitResult,
-  JournalDiskEvent,
+  CommitterEvent,
   JournalSettings,
   RecoveryReport,
 } from "../committer.ts";
@@ -32,7 +33,7 @@ export interface DiskProtocol extends ThreadProtocol {
   readonly started: RecoveryReport | undefined;
   readonly request: PackedBatch;
   readonly answer: readonly PackedResult[];
-  readonly event: JournalDiskEvent;
+  readonly event: CommitterEvent;
 }
 
 export interface PackedBatch {
@@ -62,7 +63,7 @@ interface PackedError {
   readonly cause: ErrorFacts | undefined;
 }
 
-/** Octets of a body that are held in memory: all of it, or the head of a spooled one. */
+/** Bytes of a body that are in memory: all of it, or the head of a spooled one. */
 export function sizeInMemory(body: Body): number {
   return inMemory(body).length;
 }

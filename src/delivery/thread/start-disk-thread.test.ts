@@ -1,3 +1,4 @@
+/** The disk thread from outside: its death, its protocol, and the life of the process. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -12,7 +13,7 @@ import { startDiskThread } from "./start-disk-thread.ts";
 
 const body = new TextEncoder().encode("x\n");
 
-test("a disk thread that dies leaves its batch in doubt, says so first, and takes no more", async (t) => {
+test("a dead disk thread reports its death, rejects its batch, and refuses new ones", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "postbag-thread-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const entry = join(directory, "thread.mjs");
@@ -23,20 +24,24 @@ test("a disk thread that dies leaves its batch in doubt, says so first, and take
      parentPort.postMessage({ kind: "started" });`,
   );
   const order: string[] = [];
-  const disk = await startDiskThread({}, { died: () => order.push("death") }, pathToFileURL(entry));
-  const refused = disk.commit([{ maildir: directory, body }]).catch((error) => {
+  const committer = await startDiskThread(
+    {},
+    { onDeath: () => order.push("death") },
+    pathToFileURL(entry),
+  );
+  const refused = committer.commit([{ maildir: directory, body }]).catch((error) => {
     order.push("answer");
     return error;
   });
   assert.equal((await refused).code, "ERR_DELIVERY_IN_DOUBT");
   assert.deepEqual(order, ["death", "answer"]);
-  await assert.rejects(disk.commit([{ maildir: directory, body }]), {
+  await assert.rejects(committer.commit([{ maildir: directory, body }]), {
     code: "ERR_DELIVERY_CLOSED",
   });
-  await disk.close();
+  await committer.close();
 });
 
-test("a batch survives the way to the thread: bodies, spool files, flags and dates", () => {
+test("a batch is unpacked as it was packed: bodies, spool files, flags and dates", () => {
   const receivedAt = new Date("2020-01-02T03:04:05Z");
   const pool = Buffer.from("...first...second");
   const deliveries = [
@@ -55,7 +60,7 @@ test("a batch survives the way to the thread: bodies, spool files, flags and dat
   assert.equal(sizeInMemory(deliveries[1]!.body), "second".length);
 });
 
-test("an error keeps its code, path and original cause on the way back", () => {
+test("an error from the thread has its code, path and original cause", () => {
   const original = Object.assign(new Error("ENOSPC: no space left on device, write"), {
     code: "ENOSPC",
     errno: -28,
@@ -81,7 +86,7 @@ test("an error keeps its code, path and original cause on the way back", () => {
   assert.deepEqual({ code, errno, syscall }, { code: "ENOSPC", errno: -28, syscall: "write" });
 });
 
-test("an idle executor that nobody closed lets the process end", async () => {
+test("an idle executor that is not closed lets the process end", async () => {
   const door = new URL("../index.ts", import.meta.url).href;
   const program = `
     const { DeliveryExecutor } = await import(${JSON.stringify(door)});
@@ -90,11 +95,11 @@ test("an idle executor that nobody closed lets the process end", async () => {
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let said = "";
+  let printed = "";
   child.stdout.on("data", (chunk) => {
-    said += chunk;
+    printed += chunk;
   });
   const [code] = await once(child, "exit");
   assert.equal(code, 0);
-  assert.equal(said, "opened\n");
+  assert.equal(printed, "opened\n");
 });

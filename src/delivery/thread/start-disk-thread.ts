@@ -1,9 +1,8 @@
 /**
- * Where a batch is carried out: a thread of its own, or, with a file system of the caller's, here.
+ * The committer that works in a disk thread.
  *
- * The event loop that talks to mail clients must not stand still while files are made, so file work
- * happens on a disk thread with plain synchronous calls. One message each way per batch: all bodies
- * travel in one buffer that changes hands without a copy.
+ * The event loop that serves mail clients must not stand still while files are written, so file
+ * work happens in a thread, with plain synchronous calls. Each batch is one request and one answer.
  */
 import type { JournalErrorCode } from "../../journal/index.ts";
 import {
@@ -13,7 +12,7 @@ import {
   ThreadClient,
   threadEntry,
 } from "../../system/index.ts";
-import type { Disk, JournalDiskEvent, JournalView } from "../committer.ts";
+import type { Committer, CommitterEvent, JournalView } from "../committer.ts";
 import { DeliveryError } from "../errors.ts";
 import {
   type DiskProtocol,
@@ -24,18 +23,18 @@ import {
 } from "./protocol.ts";
 import { Unpublished } from "./unpublished.ts";
 
-/** What a disk thread tells without being asked. */
-export interface DiskListener {
+/** Callbacks for a disk thread's own messages. */
+export interface DiskThreadListener {
   /**
-   * Called once if the thread ends without having been asked to, before the batches it held reject
-   * with ERR_DELIVERY_IN_DOUBT: whether they were stored is not known, so a server must end here
-   * rather than answer its clients.
+   * Called once if the thread ends by itself, before the batches it held reject with
+   * ERR_DELIVERY_IN_DOUBT: whether they are stored is not known, so a server must end here rather
+   * than answer its clients.
    */
-  died(cause: unknown): void;
-  happened?(event: JournalDiskEvent): void;
+  onDeath(cause: unknown): void;
+  onEvent?(event: CommitterEvent): void;
 }
 
-const entryBeside = threadEntry("./disk-thread.ts", import.meta.url);
+const ownEntry = threadEntry("./disk-thread.ts", import.meta.url);
 
 /**
  * Starts a disk thread, which recovers its journal first if it has one.
@@ -44,9 +43,9 @@ const entryBeside = threadEntry("./disk-thread.ts", import.meta.url);
  */
 export async function startDiskThread(
   options: ThreadOptions,
-  listener: DiskListener,
-  entry: URL = entryBeside,
-): Promise<Disk> {
+  listener: DiskThreadListener,
+  entry: URL = ownEntry,
+): Promise<Committer> {
   const unpublished = new Unpublished();
   let accepting = true;
   const thread = new ThreadClient<DiskProtocol>({
@@ -59,14 +58,14 @@ export async function startDiskThread(
       if (event.kind === "accepting") accepting = event.accepting;
       if (event.kind === "published") unpublished.published(event.ids);
       if (event.kind === "orphaned") {
-        const text = `Published nowhere, kept in ${event.orphans}: ${event.reason}`;
+        const text = `The message was not published (${event.reason}); it is in ${event.orphans}.`;
         unpublished.failed(new DeliveryError("ERR_DELIVERY_ORPHANED", text), event.ids);
       }
-      listener.happened?.(event);
+      listener.onEvent?.(event);
     },
     onDeath: (cause) => {
-      listener.died(cause);
-      unpublished.failed(closedError(cause));
+      listener.onDeath(cause);
+      unpublished.failed(unpublishedError(cause));
     },
   });
   const recovered = await thread.started();
@@ -92,7 +91,7 @@ export async function startDiskThread(
     },
     async close() {
       await thread.close();
-      unpublished.failed(closedError(undefined));
+      unpublished.failed(unpublishedError(undefined));
     },
   };
 }
@@ -102,13 +101,19 @@ function errorFor(reason: NoAnswer, cause: unknown): DeliveryError {
   if (reason === "gone") return closedError(cause);
   return new DeliveryError(
     "ERR_DELIVERY_IN_DOUBT",
-    "The disk thread ended while it held this batch; whether it was stored is not known.",
+    "The disk thread ended while it held this batch; it may or may not be stored.",
     { cause },
   );
 }
 
 function closedError(cause: unknown): DeliveryError {
-  return new DeliveryError("ERR_DELIVERY_CLOSED", "The disk thread is gone.", { cause });
+  const text = "The disk thread has ended; the message was not taken.";
+  return new DeliveryError("ERR_DELIVERY_CLOSED", text, { cause });
+}
+
+function unpublishedError(cause: unknown): DeliveryError {
+  const text = "The disk thread has ended; the message is durable, and recovery will publish it.";
+  return new DeliveryError("ERR_DELIVERY_CLOSED", text, { cause });
 }
 
 function journalError({ name, message, code, cause }: NodeJS.ErrnoException): DeliveryError {

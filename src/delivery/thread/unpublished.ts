@@ -1,27 +1,28 @@
 /**
- * Which messages are durable and not yet visible, since when, and who waits for one of them. It knows
- * no others, so that it stays as small as the backlog.
+ * The messages that are durable and not yet visible, with the time of their commit and the promise
+ * of their waiters. It holds no others, so that it stays as small as the backlog.
  */
 
-interface Waited extends PromiseWithResolvers<void> {
+/** A message that at least one caller waits for. */
+interface AwaitedMessage extends PromiseWithResolvers<void> {
   readonly sinceMs: number;
 }
 
 export class Unpublished {
-  /** In the order of their commits; the time of it until somebody waits. */
-  readonly #since = new Map<string, number | Waited>();
+  /** In the order of their commits; a time alone as long as no caller waits. */
+  readonly #since = new Map<string, number | AwaitedMessage>();
 
   get count(): number {
     return this.#since.size;
   }
 
-  /** When the first of them was committed; `undefined` when there is none. */
+  /** When the oldest of them was committed; `undefined` without one. */
   get oldestSinceMs(): number | undefined {
     const oldest = this.#since.values().next().value;
     return typeof oldest === "object" ? oldest.sinceMs : oldest;
   }
 
-  /** Notes what a commit left to be published; to be called before anything is told of it. */
+  /** Adds the messages of a commit; to be called before any event about them. */
   committed(ids: readonly string[], nowMs: number): void {
     for (const id of ids) this.#since.set(id, nowMs);
   }
@@ -31,21 +32,21 @@ export class Unpublished {
     const since = this.#since.get(id);
     if (since === undefined) return Promise.resolve();
     if (typeof since === "object") return since.promise;
-    const waited: Waited = { ...Promise.withResolvers<void>(), sinceMs: since };
-    this.#since.set(id, waited);
-    return waited.promise;
+    const awaited: AwaitedMessage = { ...Promise.withResolvers<void>(), sinceMs: since };
+    this.#since.set(id, awaited);
+    return awaited.promise;
   }
 
   published(ids: readonly string[]): void {
     for (const id of ids) this.#take(id)?.resolve();
   }
 
-  /** Tells who waits that these, or all, will not become visible here. */
+  /** Rejects the waiters of these ids (default: all). */
   failed(reason: Error, ids: Iterable<string> = [...this.#since.keys()]): void {
     for (const id of ids) this.#take(id)?.reject(reason);
   }
 
-  #take(id: string): Waited | undefined {
+  #take(id: string): AwaitedMessage | undefined {
     const since = this.#since.get(id);
     this.#since.delete(id);
     return typeof since === "object" ? since : undefined;

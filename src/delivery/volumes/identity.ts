@@ -1,9 +1,9 @@
 /**
- * The identity file of a staging directory: which journal it belongs to, which volume it lies on, and
- * at which start of the journal it was last in use.
+ * The identity file of a staging directory: which journal it belongs to, which volume it lies on,
+ * and at which start of the journal it was last in use.
  *
- * A missing file in staging means "published" only on the volume that the log means. A volume that is
- * not mounted, or was restored from a backup, looks the same; the identity tells them apart.
+ * A missing file in staging means "published" only on the volume that the log means. A volume that
+ * is not mounted, or was restored from a backup, looks the same; the identity tells them apart.
  */
 import { join } from "node:path";
 import type { FileSystem } from "../../system/index.ts";
@@ -41,9 +41,9 @@ export function identityIn(staging: string, fileSystem: FileSystem): VolumeIdent
 }
 
 /**
- * Whether this is the volume that frames of the log mean, in the state they left it in or a later one.
- * An older copy has a lower start counter than the frames; a log older than the volume has a lower
- * counter than the file.
+ * Whether this is the volume that frames of the log mean, in the state they left it in or a later
+ * one. An older copy has a lower start counter than the frames; a log older than the volume has a
+ * lower counter than the file.
  */
 export function recognises(
   found: VolumeIdentity | undefined,

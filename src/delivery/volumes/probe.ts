@@ -1,9 +1,11 @@
 /**
- * Tries, before a mailbox's first message, whether the mailbox can be served from a staging directory.
+ * Tries, before a mailbox's first message, whether the mailbox can be served from a staging
+ * directory.
  *
- * Equal device numbers do not prove it: project quotas of XFS, bind mounts and btrfs subvolumes refuse
- * the rename all the same. And a file created in the mailbox may get another owner, group or mode than
- * one created in staging. So one file of each kind is created, and both are compared in the mailbox.
+ * Equal device numbers do not prove it: project quotas of XFS, bind mounts and btrfs subvolumes
+ * refuse the rename all the same. And a file created in the mailbox may get another owner, group or
+ * mode than one created in staging. So one file of each kind is created, and both are compared in
+ * the mailbox.
  */
 import { join } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";

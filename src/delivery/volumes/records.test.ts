@@ -1,4 +1,7 @@
-/** The format of a frame's payload: round trips, and refusal of everything this version does not write. */
+/**
+ * The format of a frame's payload: round trips, and refusal of everything this version does not
+ * write.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -3,8 +3,8 @@
  *
  * A prefix (the format's version, the head's length), a head in JSON, then all bodies end to end. A
  * reader refuses any value it does not know instead of guessing, because it moves and removes mail
- * files by these records. Paths below the mail root are stored relative to it, so that the mail root
- * can be moved.
+ * files by these records. Paths below the mail root are stored relative to it, so that the mail
+ * root can be moved.
  */
 import { join, relative, resolve, sep } from "node:path";
 import { DeliveryError } from "../errors.ts";
@@ -101,7 +101,10 @@ export function storedPath(path: string, root: string | undefined): string {
   return way === ".." || way.startsWith(`..${sep}`) ? resolve(path) : way;
 }
 
-/** The path behind {@link storedPath}. @throws {DeliveryError} ERR_DELIVERY_JOURNAL without mail root */
+/**
+ * The path behind {@link storedPath}.
+ * @throws {DeliveryError} ERR_DELIVERY_JOURNAL without mail root
+ */
 export function pathOfStored(path: string, root: string | undefined): string {
   if (path.startsWith(sep)) return path;
   if (root !== undefined) return join(resolve(root), path);
@@ -170,7 +173,9 @@ function startsOf(value: unknown): bigint {
   return BigInt(value);
 }
 
-/** Refuses other fields: a field that this version does not know may change the meaning of the rest. */
+/**
+ * Refuses other fields: a field that this version does not know may change the meaning of the rest.
+ */
 function onlyFields(fields: Fields, known: readonly string[]): void {
   const unknown = Object.keys(fields).find((field) => !known.includes(field));
   if (unknown !== undefined) throw unreadable(`a field ${JSON.stringify(unknown)} is unknown`);

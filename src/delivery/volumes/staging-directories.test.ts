@@ -1,3 +1,4 @@
+/** Listing staging directories on a real disk. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,7 +29,10 @@ test("listStaging counts orphans in new/ and cur/ and the files set aside, by jo
   assert.deepEqual(
     found
       .map(({ path, journalId, orphans, setAside }) => [
-        ...[path, journalId, orphans.messages, setAside.files],
+        path,
+        journalId,
+        orphans.messages,
+        setAside.files,
       ])
       .sort(),
     [

@@ -1,9 +1,9 @@
 /**
  * The staging directories on disk: their names, and the names that have a meaning inside them.
  *
- * `.postbag-<journal id>/` lies in the mail root, or in a directory below it that is a volume of its
- * own. No mailbox has such a name: a leading dot of an address is written as `%2E`. These names are
- * spelt in this file only; other rooms call {@link listStaging}.
+ * `.postbag-<journal id>/` lies in the mail root, or in a directory below it that is a volume of
+ * its own. No mailbox has such a name: a leading dot of an address is written as `%2E`. These names
+ * are spelt in this file only; other rooms call {@link listStaging}.
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -81,7 +81,8 @@ async function volumeDirectories(mailRoot: string): Promise<string[]> {
   const directories = [mailRoot];
   for (const name of names.filter((name) => !name.startsWith("."))) {
     const directory = join(mailRoot, name);
-    // On the mail root's own volume it has none; listing it may take long, it may hold many mailboxes.
+    // On the mail root's own volume it has none; listing it may take long, it may hold many
+    // mailboxes.
     if ((await deviceOf(directory)) !== device) directories.push(directory);
   }
   return directories;

@@ -1,6 +1,6 @@
 /**
- * The volumes: file systems that hold mailboxes. Each has one staging directory, from which files are
- * renamed into its mailboxes.
+ * The volumes: file systems that hold mailboxes. Each has one staging directory, from which files
+ * are renamed into its mailboxes.
  *
  * The staging directory lies in the mail root, or as high below it as the mailbox's own file system
  * reaches. A volume serves its mailboxes only while its identity is the one that the log means

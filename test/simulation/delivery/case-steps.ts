@@ -1,6 +1,6 @@
 /** What the single schedules of delivery through the journal are written in. */
 import assert from "node:assert/strict";
-import type { JournalDisk } from "../../../src/delivery/commit/journal-committer.ts";
+import type { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
 import type { FileSystem } from "../../../src/system/index.ts";
 import type { Operation } from "../../support/sim-disk/disk.ts";
 import type { World } from "./harness.ts";
@@ -8,7 +8,7 @@ import type { World } from "./harness.ts";
 /** Opens the post office, does something, and ends as if killed, or in good order. */
 export async function life(
   world: World,
-  work: (disk: JournalDisk) => Promise<void>,
+  work: (disk: JournalCommitter) => Promise<void>,
   end: "close" | "kill" = "close",
 ): Promise<void> {
   const process = world.disk.start();
@@ -23,7 +23,7 @@ export async function life(
 /** Delivers messages, notes what is acknowledged, and answers the errno of those that were not. */
 export async function send(
   world: World,
-  disk: JournalDisk,
+  disk: JournalCommitter,
   maildirs: readonly string[],
 ): Promise<(string | undefined)[]> {
   const deliveries = maildirs.map((maildir) => world.delivery(maildir));

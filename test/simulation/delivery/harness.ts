@@ -1,13 +1,14 @@
 /**
- * A post office with a journal on a simulated disk: two senders, a reader who moves, flags and deletes,
- * and somewhere the power is cut, the process killed, or a call fails. Every life begins with recovery.
+ * A post office with a journal on a simulated disk: two senders, a reader who moves, flags and
+ * deletes, and somewhere the power is cut, the process killed, or a call fails. Every life begins
+ * with recovery.
  */
 
 import {
-  JournalDisk,
-  type JournalDiskTools,
+  JournalCommitter,
+  type JournalCommitterTools,
 } from "../../../src/delivery/commit/journal-committer.ts";
-import type { JournalDiskEvent } from "../../../src/delivery/committer.ts";
+import type { CommitterEvent } from "../../../src/delivery/committer.ts";
 import {
   createKnownMailboxes,
   createNameSource,
@@ -50,7 +51,7 @@ export class World {
   readonly random: SeededRandom;
   disk: SimDisk;
   readonly counted = { lives: 0, notOpened: 0, restored: 0, finished: 0, skipped: 0 };
-  readonly events: JournalDiskEvent[] = [];
+  readonly events: CommitterEvent[] = [];
   readonly leftOpen: string[] = [];
   readonly #options: WorldOptions;
 
@@ -116,10 +117,10 @@ export class World {
     this.ledger.check(this.disk);
   }
 
-  async open(process: SimProcess, mustOpen = false): Promise<JournalDisk | undefined> {
+  async open(process: SimProcess, mustOpen = false): Promise<JournalCommitter | undefined> {
     this.counted.lives += 1;
     try {
-      const disk = await JournalDisk.open(
+      const disk = await JournalCommitter.open(
         {
           directory: journalDirectory,
           publishWithinMs: 20,
@@ -143,7 +144,7 @@ export class World {
     }
   }
 
-  #tools(process: SimProcess): JournalDiskTools {
+  #tools(process: SimProcess): JournalCommitterTools {
     const { spoil = (same) => same, spoilSync = (same) => same, bulk } = this.#options;
     const clock = this.#clock(process);
     const random = Buffer.alloc(8);
@@ -185,7 +186,7 @@ export class World {
     };
   }
 
-  async send(disk: JournalDisk, batches: number, process: SimProcess): Promise<void> {
+  async send(disk: JournalCommitter, batches: number, process: SimProcess): Promise<void> {
     for (let batch = 0; batch < batches; batch += 1) {
       const most = this.random.below(4) === 0 ? 12 : 4;
       const deliveries = Array.from({ length: 1 + this.random.below(most) }, () => this.delivery());

@@ -1,10 +1,10 @@
 /**
- * Cuts the power and kills the process at many instants of many runs of delivery through the journal,
- * recovers, and holds what is found against what was promised.
+ * Cuts the power and kills the process at many instants of many runs of delivery through the
+ * journal, recovers, and holds what is found against what was promised.
  *
- * Half of the runs have two mail file systems. Names survive a cut in any combination, as on btrfs, or in
- * the order in which they were made, as on ext4 and XFS; there nothing at all of what a reader did and
- * the disk has kept is ever undone.
+ * Half of the runs have two mail file systems. Names survive a cut in any combination, as on btrfs,
+ * or in the order in which they were made, as on ext4 and XFS; there nothing at all of what a
+ * reader did and the disk has kept is ever undone.
  *
  * Environment: POSTBAG_SEEDS multiplies the number of seeds for a longer run.
  */

@@ -1,6 +1,7 @@
 /**
- * One run of delivery through the journal: a life that ends somewhere, and what comes after it: recovery,
- * recovery that is killed or cut off, more work, more cuts. Everything is drawn from the seed.
+ * One run of delivery through the journal: a life that ends somewhere, and what comes after it:
+ * recovery, recovery that is killed or cut off, more work, more cuts. Everything is drawn from the
+ * seed.
  */
 import assert from "node:assert/strict";
 import { World, type WorldOptions } from "./harness.ts";

@@ -1,4 +1,6 @@
-/** Single schedules of recovery: killed, cut off, with a failed frame in the cache, with a full log. */
+/**
+ * Single schedules of recovery: killed, cut off, with a failed frame in the cache, with a full log.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Operation } from "../../support/sim-disk/disk.ts";

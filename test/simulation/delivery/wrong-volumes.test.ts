@@ -1,7 +1,7 @@
 /**
- * What recovery may find besides what it expects: another mail file system in the place of the right
- * one, an older one, a staging directory that somebody else has locked, a log with a hole. Nothing is
- * interpreted then, nothing is lost, and the other file systems serve.
+ * What recovery may find besides what it expects: another mail file system in the place of the
+ * right one, an older one, a staging directory that somebody else has locked, a log with a hole.
+ * Nothing is interpreted then, nothing is lost, and the other file systems serve.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,9 @@ const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const nothing = () => {};
 
-/** A world whose log owes three messages, because staging was stalled, and its staging directory. */
+/**
+ * A world whose log owes three messages, because staging was stalled, and its staging directory.
+ */
 async function inDebt(options: WorldOptions): Promise<{ world: World; staging: string }> {
   const stalls: { now: Stall | undefined } = { now: (key) => key === "syncData" };
   const world = new World({ ...options, spoil: stalling(stalls) });

@@ -1,9 +1,9 @@
 /**
- * kill -9 at every named point of delivery through the journal: a real process that ends itself between
- * two system calls, or in the middle of one, on the machine's own file system.
+ * kill -9 at every named point of delivery through the journal: a real process that ends itself
+ * between two system calls, or in the middle of one, on the machine's own file system.
  *
- * Each point is tried the first time it is reached and at later times, with POSTBAG_CRASH_TIMES=all at
- * more of them. A point that is never reached is a failure.
+ * Each point is tried the first time it is reached and at later times, with POSTBAG_CRASH_TIMES=all
+ * at more of them. A point that is never reached is a failure.
  */
 import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";

@@ -1,4 +1,6 @@
-/** Makes one mistake at a time in delivery through the journal, and requires that a test goes red. */
+/**
+ * Makes one mistake at a time in delivery through the journal, and requires that a test goes red.
+ */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 const sweep = "delivery/power-cuts.test.ts";
@@ -78,13 +80,13 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: "held-mail.test.ts",
-    only: "^more than a segment",
+    only: "^more than one segment",
   },
   {
     guard: "what waits for its next attempt moves on in the log",
     edits: [["publisher.ts", "    await this.#logHeldAgain();\n", ""]],
     test: "held-mail.test.ts",
-    only: "^while it waits",
+    only: "^the log reuses its segments",
   },
   {
     guard: "names the disk did not keep are published again",

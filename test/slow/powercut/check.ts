@@ -1,16 +1,19 @@
 /**
  * What a power cut left of the mail, held against what had been acknowledged and what a reader did.
  *
- * Every acknowledged message is there exactly once, whole, in its mailbox and under its name, unless a
- * reader removed it; every visible file is whole; nothing is there that was not sent; and what a reader
- * did durably stays so.
+ * Every acknowledged message is there exactly once, whole, in its mailbox and under its name,
+ * unless a reader removed it; every visible file is whole; nothing is there that was not sent; and
+ * what a reader did durably stays so.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Acknowledgement, Expectation } from "./events.ts";
 import { serialOf } from "./messages.ts";
 
-/** The mail root on the disk under test, and the mailboxes in it: where the server has those of localhost. */
+/**
+ * The mail root on the disk under test, and the mailboxes in it: where the server has those of
+ * localhost.
+ */
 export const mailRoot = "mail";
 export const mailDirectory = `${mailRoot}/localhost`;
 

@@ -1,9 +1,10 @@
 /**
- * What the processes of a run tell the world outside the disk, and what must therefore be on the disk
- * after a cut.
+ * What the processes of a run tell the world outside the disk, and what must therefore be on the
+ * disk after a cut.
  *
- * Every event is stamped on the machine's monotonic clock so that it claims no more than was so at that
- * instant: an acknowledgement or a finished deed *after* it, the beginning of a deed *before* it.
+ * Every event is stamped on the machine's monotonic clock so that it claims no more than was so at
+ * that instant: an acknowledgement or a finished deed *after* it, the beginning of a deed *before*
+ * it.
  */
 import type { FileSystemName } from "../../support/recorded-disk/index.ts";
 

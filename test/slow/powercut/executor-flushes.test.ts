@@ -1,7 +1,7 @@
 /**
- * What an acknowledgement of the executor costs the device with a journal, counted by the disk itself:
- * one flush for 64 messages to 64 mailboxes on ext4 and XFS, two on btrfs. Publishing comes later and
- * costs flushes of its own; here its next round is half a minute away.
+ * What an acknowledgement of the executor costs the device with a journal, counted by the disk
+ * itself: one flush for 64 messages to 64 mailboxes on ext4 and XFS, two on btrfs. Publishing comes
+ * later and costs flushes of its own; here its next round is half a minute away.
  */
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -58,7 +58,9 @@ for (const fileSystem of fileSystems) {
   });
 }
 
-/** Waits until what was begun has reached the disk: spare segments, marks, the file system's log. */
+/**
+ * Waits until what was begun has reached the disk: spare segments, marks, the file system's log.
+ */
 async function atRest(disk: RecordedDisk): Promise<void> {
   let unchanged = 0;
   let last = await disk.counters();

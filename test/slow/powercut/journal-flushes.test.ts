@@ -1,6 +1,6 @@
 /**
- * What a commit of the journal costs the device, counted by the disk itself: one flush, and on btrfs
- * two, because there a synchronous write goes through the log of the file system.
+ * What a commit of the journal costs the device, counted by the disk itself: one flush, and on
+ * btrfs two, because there a synchronous write goes through the log of the file system.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";

@@ -1,9 +1,9 @@
 /**
  * The process that delivers mail onto the disk under test, and says what was acknowledged when.
  *
- * Several callers deliver at once, half of the mail into four mailboxes and half into mailboxes that
- * come into being on the way, while a reader (reader.ts) takes what it sees. What happened leaves the
- * disk's world at once: one JSON line on standard output (events.ts).
+ * Several callers deliver at once, half of the mail into four mailboxes and half into mailboxes
+ * that come into being on the way, while a reader (reader.ts) takes what it sees. What happened
+ * leaves the disk's world at once: one JSON line on standard output (events.ts).
  *
  * Argument: {@link Load} as JSON.
  */

@@ -1,7 +1,10 @@
-/** Journals that leave out one flush each. The rig must catch every one, or its verdict means nothing. */
+/**
+ * Journals that leave out one flush each. The rig must catch every one, or its verdict means
+ * nothing.
+ */
 import { constants, openSync } from "node:fs";
-import { JournalDisk } from "../../../src/delivery/commit/journal-committer.ts";
-import type { Disk, JournalCommit } from "../../../src/delivery/index.ts";
+import { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
+import type { Committer, JournalCommit } from "../../../src/delivery/index.ts";
 import { createKnownMailboxes, createNameSource } from "../../../src/maildir/index.ts";
 import { type FileSystem, nodeFileSystem, systemClock } from "../../../src/system/index.ts";
 
@@ -36,14 +39,16 @@ function isStagingItself(path: string): boolean {
   return /\/\.postbag-[^/]+$/.test(path);
 }
 
-/** Opens a journal with one fault; it flushes file by file, so that nothing else makes up for it. */
+/**
+ * Opens a journal with one fault; it flushes file by file, so that nothing else makes up for it.
+ */
 export async function openFaultyJournal(
   fault: JournalFault,
   mailRoot: string,
   { journal, ...sizes }: JournalCommit,
-): Promise<Disk> {
+): Promise<Committer> {
   const change: Partial<FileSystem> = faults[fault];
-  const disk = await JournalDisk.open(
+  const disk = await JournalCommitter.open(
     {
       directory: journal,
       ...sizes,

@@ -1,6 +1,6 @@
 /**
- * Mail that can be told from any other mail: its number stands in it, and the number and the seed of
- * the run determine every octet.
+ * Mail that can be told from any other mail: its number stands in it, and the number and the seed
+ * of the run determine every octet.
  */
 import { SeededRandom } from "../../support/seeded-random.ts";
 

@@ -1,4 +1,6 @@
-/** The ways of delivering that a load can use, by name: the engine's own, and some that lose mail. */
+/**
+ * The ways of delivering that a load can use, by name: the engine's own, and some that lose mail.
+ */
 import { basename, join } from "node:path";
 import { loadSettings } from "../../../src/app/index.ts";
 import { openLog } from "../../../src/app/observe/log.ts";
@@ -121,8 +123,8 @@ async function journaled(places: Places): Promise<OpenMethod> {
 function faulty(fault: JournalFault): Way {
   const open = async (places: Places): Promise<OpenMethod> => {
     const { mailRoot, commit } = journalCommit(places);
-    const disk = await openFaultyJournal(fault, mailRoot, commit);
-    return overExecutor(await DeliveryExecutor.open({ disk }));
+    const committer = await openFaultyJournal(fault, mailRoot, commit);
+    return overExecutor(await DeliveryExecutor.open({ committer }));
   };
   return { open, journal: "same disk" };
 }

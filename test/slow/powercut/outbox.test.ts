@@ -1,6 +1,6 @@
 /**
- * Real power cuts of the SQLite store: mail is enqueued and sent on a disk with a volatile write cache,
- * and the recording of it is cut, its own checkpoints included.
+ * Real power cuts of the SQLite store: mail is enqueued and sent on a disk with a volatile write
+ * cache, and the recording of it is cut, its own checkpoints included.
  *
  * `POSTBAG_FAULT_ROUNDS=20` makes twenty times as many cuts.
  */

@@ -1,6 +1,6 @@
 /**
- * Cuts the power of a recorded run at many instants and looks at what each cut left: first through the
- * file system's own recovery, then, with a journal, through the executor's.
+ * Cuts the power of a recorded run at many instants and looks at what each cut left: first through
+ * the file system's own recovery, then, with a journal, through the executor's.
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -65,7 +65,9 @@ export function chooseBusyCuts(run: Run, count: number, seed: number): Cut[] {
   return cutsAt([() => acknowledged[random.below(acknowledged.length)]!.atNs], count, seed);
 }
 
-/** Picks the very end of a run, and a cache that keeps nothing: whoever forgot a flush loses by it. */
+/**
+ * Picks the very end of a run, and a cache that keeps nothing: whoever forgot a flush loses by it.
+ */
 export function cutAtEnd(run: Run): Cut {
   return { atNs: run.endedNs, keep: "none", seed: run.seed };
 }

@@ -1,6 +1,6 @@
 /**
- * Real power cuts on real file systems: mail is delivered by many callers onto a disk with a volatile
- * write cache, and the recording of it is cut. The long run is `npm run powercut`.
+ * Real power cuts on real file systems: mail is delivered by many callers onto a disk with a
+ * volatile write cache, and the recording of it is cut. The long run is `npm run powercut`.
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";

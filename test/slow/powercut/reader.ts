@@ -2,8 +2,8 @@
  * A reader of all mailboxes at once, as an IMAP server is one: it looks into every `new/` again and
  * again, takes what it finds at once, and moves, flags or deletes a part of it.
  *
- * Mostly it flushes nothing, as readers do; now and then it does, and then what it did must last. It is
- * told nothing of the deliveries, so it also meets messages whose names are not durable yet.
+ * Mostly it flushes nothing, as readers do; now and then it does, and then what it did must last.
+ * It is told nothing of the deliveries, so it also meets messages whose names are not durable yet.
  */
 import {
   closeSync,

@@ -107,15 +107,17 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   return JSON.parse(stdout);
 }
 
-/** Numbers of the messages delivered after recovery: the recorded one, and the one that ends a cut. */
+/**
+ * Numbers of the messages delivered after recovery: the recorded one, and the one that ends a cut.
+ */
 export const afterwards = { first: 1_000_000, last: 1_000_001 };
 
 /** A recovery that hangs is a failure of its own; this one takes a second at most. */
 const recoveryLimitMs = 60_000;
 
 /**
- * Puts disk images into new recorded disks and recovers there. Cuts of the run that is returned are cuts
- * during the recovery from an earlier cut.
+ * Puts disk images into new recorded disks and recovers there. Cuts of the run that is returned are
+ * cuts during the recovery from an earlier cut.
  *
  * @param images Of the disks of `run`, as a cut at `cutNs` left them.
  */

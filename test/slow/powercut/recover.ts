@@ -1,6 +1,6 @@
 /**
- * The process that opens the executor after a cut, so that it recovers what the journal owes, delivers
- * one message more to show that mail flows again, and closes.
+ * The process that opens the executor after a cut, so that it recovers what the journal owes,
+ * delivers one message more to show that mail flows again, and closes.
  *
  * Argument: {@link RecoverOptions} as JSON. Prints one line of JSON, {@link Recovered}, at the end.
  */

@@ -55,9 +55,9 @@ export function sumOf(tallies: readonly Tally[]): Tally {
 /**
  * What broke a promise, one sentence each, with the cut that repeats it.
  *
- * On btrfs two things are not promised: a reader's own move may survive as both names, because btrfs
- * does no more for a rename between directories, and a delete within the milliseconds before a delivery
- * is settled may be undone. ext4 and XFS do neither.
+ * On btrfs two things are not promised: a reader's own move may survive as both names, because
+ * btrfs does no more for a rename between directories, and a delete within the milliseconds before
+ * a delivery is settled may be undone. ext4 and XFS do neither.
  */
 export function broken(run: Run, results: readonly CutResult[]): string[] {
   return results.flatMap(({ cut, unmountable, unrecoverable, before, findings, recovered }) => {

@@ -1,6 +1,6 @@
 /**
- * The rig itself, proved: its verdict counts only if it catches what is known to lose mail, and if its
- * disk does what a disk with a write cache does.
+ * The rig itself, proved: its verdict counts only if it catches what is known to lose mail, and if
+ * its disk does what a disk with a write cache does.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -35,8 +35,9 @@ import { type Tally, tally } from "./report.ts";
 const seed = 7;
 
 /**
- * Whether cuts of a run show the fault. One caller, so that nobody else's flush comes to the help of what
- * was forgotten; and where a run met only instants at which another flush of its own helped, a new run.
+ * Whether cuts of a run show the fault. One caller, so that nobody else's flush comes to the help
+ * of what was forgotten; and where a run met only instants at which another flush of its own
+ * helped, a new run.
  */
 async function shows(
   fileSystem: FileSystemName,

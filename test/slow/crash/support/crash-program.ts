@@ -4,8 +4,8 @@
  *   node test/slow/crash/support/crash-program.ts '{"directory": …, "point": "after append", "occurrence": 3}'
  *
  * It recovers first. What must be remembered outside is a line on standard output, written before
- * anything else happens: `acknowledged N`, `deleted N` for what its reader deleted, and `killed`. Without
- * a kill it ends in good order.
+ * anything else happens: `acknowledged N`, `deleted N` for what its reader deleted, and `killed`.
+ * Without a kill it ends in good order.
  */
 import {
   mkdirSync,
@@ -18,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { JournalDisk } from "../../../../src/delivery/commit/journal-committer.ts";
+import { JournalCommitter } from "../../../../src/delivery/commit/journal-committer.ts";
 import {
   createKnownMailboxes,
   createNameSource,
@@ -131,7 +131,7 @@ function deliveryOf(number: number): Delivery {
   return { ...common, body: { head: bytes.subarray(0, 100), file, size: bytes.length } };
 }
 
-async function session(office: JournalDisk, numbers: readonly (readonly number[])[]) {
+async function session(office: JournalCommitter, numbers: readonly (readonly number[])[]) {
   for (const batch of numbers) {
     const results = await office.commit(batch.map(deliveryOf));
     for (const [position, { ok }] of results.entries()) {
@@ -151,7 +151,7 @@ function plan(): number[][] {
 
 mkdirSync(spool, { recursive: true });
 mkdirSync(mailRoot, { recursive: true });
-const office = await JournalDisk.open(
+const office = await JournalCommitter.open(
   {
     directory: join(orders.directory, "journal"),
     publishWithinMs: orders.publishWithinMs,

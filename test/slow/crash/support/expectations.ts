@@ -1,9 +1,9 @@
 /**
  * Runs the office until it kills itself, and holds what it said against what lies on the disk.
  *
- * The claims: a visible message is whole at every instant; after a restart each acknowledged message is
- * there exactly once, unless a reader deleted it; one that was not acknowledged at most once; and nothing
- * is left in staging.
+ * The claims: a visible message is whole at every instant; after a restart each acknowledged
+ * message is there exactly once, unless a reader deleted it; one that was not acknowledged at most
+ * once; and nothing is left in staging.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -22,7 +22,9 @@ const program = join(import.meta.dirname, "crash-program.ts");
 const compileCache = join(import.meta.dirname, "../../../../node_modules/.cache/postbag-tests");
 const everyMailbox = [...mailboxes, blocked, gone];
 
-/** What an office is told; without the rest 60 batches, published every 10 ms, and nothing amiss. */
+/**
+ * What an office is told; without the rest 60 batches, published every 10 ms, and nothing amiss.
+ */
 export type Life = Partial<OfficeOrders> & Pick<OfficeOrders, "occurrence"> & { point: string };
 
 export class CrashLedger {

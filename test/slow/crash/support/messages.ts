@@ -1,6 +1,6 @@
 /**
- * The mail of the crash tests: message number n is the same for whoever sends it and whoever looks for
- * it afterwards, so that nothing but numbers has to be written down.
+ * The mail of the crash tests: message number n is the same for whoever sends it and whoever looks
+ * for it afterwards, so that nothing but numbers has to be written down.
  */
 export interface CrashMail {
   readonly number: number;

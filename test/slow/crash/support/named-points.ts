@@ -1,7 +1,7 @@
 /**
- * Names what a journalled delivery does at a call of the file system, in the words of docs/explanation/journal.md:
- * `append`, `publish`, `write DURABLE`. With a moment (before, during, after) in front that is a named
- * point, at which a process can be killed.
+ * Names what a journalled delivery does at a call of the file system, in the words of
+ * docs/explanation/journal.md: `append`, `publish`, `write DURABLE`. With a moment (before, during,
+ * after) in front that is a named point, at which a process can be killed.
  */
 import { basename, dirname } from "node:path";
 import { decodeBatch } from "../../../../src/delivery/volumes/records.ts";
@@ -67,7 +67,10 @@ export class Witness {
     this.#mailRoot = mailRoot;
   }
 
-  /** What an operation that is about to be done is; nothing that has a name, or several things at once. */
+  /**
+   * What an operation that is about to be done is; nothing that has a name, or several things at
+   * once.
+   */
   deedsOf(operation: Operation): readonly Deed[] {
     const { call, path, to = "" } = operation;
     const isSweeping = this.#isSweeping;

@@ -2,8 +2,8 @@
  * The machine's own file system with somebody looking on: before and after each call that changes
  * something or waits for the disk, an onlooker is told which call it is and what it is about.
  *
- * What is done by descriptor is told by the path it was opened with. Calls that wait are also told of
- * while they are under way, so that a process can be killed in the middle of a write.
+ * What is done by descriptor is told by the path it was opened with. Calls that wait are also told
+ * of while they are under way, so that a process can be killed in the middle of a write.
  */
 import {
   type Descriptor,
