@@ -62,8 +62,8 @@ flag comes before a variable, a variable before the file.
 * \`off\` switches a listener off.
 * An unknown flag or key, or a value that is not allowed, stops the program. The message names the nearest
   known name.
-* Passwords and tokens are not accepted on the command line, where other users see them: \`accessTokenFile\`
-  and \`relayPasswordFile\` name a file.
+* Other users of the machine see the command line. Give passwords and tokens by file (\`accessTokenFile\`,
+  \`relayPasswordFile\`) or variable.
 * \`postbag config\` prints every value with its origin; \`postbag config --check\` only checks.
 
 \`postbag serve --help\` shows the settings in bold, \`postbag serve --help all\` shows all of them.
