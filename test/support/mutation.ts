@@ -130,7 +130,11 @@ async function firstFailure(
   const child = spawn(process.execPath, ["--test", ...flags, ...files], {
     cwd: directory,
     stdio: ["ignore", "pipe", "ignore"],
-    env: { ...cleanEnvironment(), ...env },
+    env: {
+      ...cleanEnvironment(),
+      NODE_COMPILE_CACHE: join(directory, "compile-cache"),
+      ...env,
+    },
   });
   let output = "";
   let ended: "killed" | "late" | undefined;
