@@ -2,12 +2,12 @@
 /**
  * Starts the command line on a Node that can run it.
  *
- * Written so that an old Node can still read it and say what is missing. A checkout brings its own
- * Node among the dependencies; there the command moves over to that one.
+ * An old Node must be able to read this file, so that it can print which Node is needed. A checkout has
+ * its own Node among the dependencies; there the command continues on that one.
  */
-const leastMajor = 24;
+const minMajor = 24;
 
-if (Number(process.versions.node.split(".")[0]) >= leastMajor) {
+if (Number(process.versions.node.split(".")[0]) >= minMajor) {
   const { existsSync } = process.getBuiltinModule("node:fs");
   const source = new URL("../src/cli/main.ts", import.meta.url);
   void import(
@@ -19,7 +19,7 @@ if (Number(process.versions.node.split(".")[0]) >= leastMajor) {
     const source = new URL("../src/cli/main.ts", import.meta.url);
     if (!fs.existsSync(own) || !fs.existsSync(source)) {
       console.error(
-        `Postbag needs Node ${leastMajor} or newer; this is ${process.versions.node}. Install it from https://nodejs.org/ or with your package manager.`,
+        `Postbag needs Node ${minMajor} or newer; this is ${process.versions.node}. Install it from https://nodejs.org/ or with your package manager.`,
       );
       process.exit(1);
     }

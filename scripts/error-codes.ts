@@ -242,6 +242,10 @@ const system: Explained<SystemErrorCode> = {
     meaning: "the object was closed before the call",
     whatToDo: "open it again",
   },
+  ERR_SYSTEM_NODE_VERSION: {
+    meaning: "this Node is too old; thrown by the import",
+    whatToDo: "install the Node that the text names",
+  },
 };
 
 const app: Explained<AppErrorCode> = {

@@ -2,7 +2,7 @@
  * The one error class of this room, for what is no error of a system call. A failed system call is
  * reported as Node reports it: `code` such as `"EIO"`, `errno`, `syscall`, `path`.
  */
-import { getSystemErrorMessage, getSystemErrorName } from "node:util";
+import * as util from "node:util";
 import { optionChecks } from "./check-options.ts";
 
 export type SystemErrorCode =
@@ -13,7 +13,9 @@ export type SystemErrorCode =
   /** The helper did not answer in time. */
   | "ERR_SYSTEM_HELPER_SLOW"
   /** The object was closed before the call. */
-  | "ERR_SYSTEM_CLOSED";
+  | "ERR_SYSTEM_CLOSED"
+  /** This Node is older than the one that is needed. Thrown by the import. */
+  | "ERR_SYSTEM_NODE_VERSION";
 
 export class SystemError extends Error {
   override readonly name = "SystemError";
@@ -31,8 +33,8 @@ export const { refusal } = optionChecks(
 
 /** Makes the error Node would have made for a system call it has no function for. */
 export function errnoError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {
-  const code = getSystemErrorName(-errno);
-  const text = `${code}: ${getSystemErrorMessage(-errno)}, ${syscall} '${path}'`;
+  const code = util.getSystemErrorName(-errno);
+  const text = `${code}: ${util.getSystemErrorMessage(-errno)}, ${syscall} '${path}'`;
   return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
 }
 

@@ -23,6 +23,7 @@ export {
 } from "./file-system-sync.ts";
 export type { Helper } from "./helper-line.ts";
 export { nodeFileSystem } from "./node-file-system.ts";
+export { openSqlite } from "./sqlite.ts";
 export {
   type NoAnswer,
   ThreadClient,

@@ -6,7 +6,8 @@
  * open the file: closing any descriptor of it drops the process's fcntl locks on it
  * (https://sqlite.org/howtocorrupt.html §2.2).
  */
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
+import { openSqlite } from "./sqlite.ts";
 
 const SQLITE_BUSY = 5;
 
@@ -19,7 +20,7 @@ const SQLITE_BUSY = 5;
 export function lockFile(path: string): () => void {
   let database: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(path, { timeout: 0 });
+    database = openSqlite(path, { timeout: 0 });
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (cause) {
     database?.close();

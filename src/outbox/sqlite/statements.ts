@@ -1,6 +1,6 @@
 /** One SQLite connection of ours with its prepared statements, each prepared once. */
-
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import { openSqlite } from "../../system/index.ts";
 import type { Row } from "../model/stored-rows.ts";
 
 export type { Row };
@@ -26,7 +26,7 @@ export class Statements {
    * @see https://sqlite.org/pragma.html#pragma_synchronous
    */
   constructor(file: string, busyTimeoutMs: number) {
-    this.database = new DatabaseSync(file, { timeout: busyTimeoutMs });
+    this.database = openSqlite(file, { timeout: busyTimeoutMs });
     this.database.exec("pragma journal_mode = wal");
     this.database.exec("pragma synchronous = full");
     this.database.exec("pragma cache_size = -16384");
