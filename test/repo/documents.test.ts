@@ -30,11 +30,16 @@ const flagsOfOthers: readonly string[] = [
   "--single-threaded-gc",
 ];
 
+/** The code spans of a page. */
+function spansOf(page: string): string[] {
+  const prose = page.replace(/```\w*\n.*?```/gs, "");
+  return [...prose.matchAll(/`([^`]+)`/g)].map(([, span = ""]) => span);
+}
+
 /** The code spans and code blocks of a page. */
 function codeOf(page: string): string[] {
   const blocks = [...page.matchAll(/```\w*\n(.*?)```/gs)].map(([, block = ""]) => block);
-  const prose = page.replace(/```\w*\n.*?```/gs, "");
-  return [...blocks, ...[...prose.matchAll(/`([^`]+)`/g)].map(([, span = ""]) => span)];
+  return [...blocks, ...spansOf(page)];
 }
 
 /** What a page says of the code, where `isKnown` does not know it; each with its page. */
@@ -123,6 +128,20 @@ test("every flag and variable that a document names exists", () => {
   assert.deepEqual(unknown(/(?<![\w-])(--[a-z][a-z-]*)/g, isFlag), []);
   const isVariable = (name: string) => variables.has(name) || programs.includes(name);
   assert.deepEqual(unknown(/\b(POSTBAG_[A-Z_]+[A-Z])\b/g, isVariable), []);
+});
+
+test("every option and function that a document names is in the sources", () => {
+  // Pages that compare name those of other systems too; decisions name what once was.
+  const isOwn = (document: string) => !/decisions|compared|recipes|benchmarks/.test(document);
+  const names = /^(?:\w+\.)?([a-z]+[A-Z]\w+)(?:\(.*\))?$/;
+  const missing = documents.filter(isOwn).flatMap((document) =>
+    spansOf(read(document)).flatMap((span) => {
+      const [, name] = names.exec(span) ?? [];
+      const isThere = name === undefined || new RegExp(`\\b${name}\\b`).test(source);
+      return isThere ? [] : [`${document}: ${name}`];
+    }),
+  );
+  assert.deepEqual([...new Set(missing)], []);
 });
 
 test("every subcommand that a document names exists", () => {
