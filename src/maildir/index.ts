@@ -14,4 +14,5 @@ export {
   sizesInName,
 } from "./name.ts";
 export { type Letter, letterOf } from "./pending-delivery.ts";
+export { syncPlan } from "./plan.ts";
 export type { DeliverTools, Delivery, DeliveryResult, SyncPlan } from "./tools.ts";

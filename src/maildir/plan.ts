@@ -1,6 +1,16 @@
 /** How the flushes of a batch are grouped: by file system, and each or in bulk. */
 import type { Bundle } from "./pending-delivery.ts";
-import type { DeliverTools } from "./tools.ts";
+import type { DeliverTools, SyncPlan } from "./tools.ts";
+
+/**
+ * From so many files or directories on, one flush of their file system is cheaper than a flush of each:
+ * sixty messages to sixty mailboxes would need sixty flushes of data and a hundred and twenty of
+ * directories, and one syncfs(2) takes the time of a few. For a single message it is the other way
+ * round, because a whole file system has more to write than one file (docs/decisions/).
+ */
+const minBulk = { data: 8, names: 8 };
+
+export const syncPlan: SyncPlan = (phase, count) => (count >= minBulk[phase] ? "bulk" : "each");
 
 /** Parts the bundles by the file system they lie on; one bulk flush reaches only one. */
 export function byDevice(bundles: readonly Bundle[]): Bundle[][] {

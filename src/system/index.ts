@@ -24,6 +24,7 @@ export {
 export type { Helper } from "./helper-line.ts";
 export { nodeFileSystem } from "./node-file-system.ts";
 export { openSqlite } from "./sqlite.ts";
+export { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
 export {
   type NoAnswer,
   ThreadClient,

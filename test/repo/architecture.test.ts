@@ -59,7 +59,6 @@ const floors: Record<string, readonly string[]> = {
     "publishing",
     "volumes",
     "options",
-    "bulk-sync",
     "committer",
     "errors",
   ],

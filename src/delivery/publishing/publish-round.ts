@@ -8,6 +8,7 @@
  * every new name is durable, so that a message is never in neither place.
  */
 import { join, relative, resolve } from "node:path";
+import { syncPlan } from "../../maildir/index.ts";
 import {
   type Clock,
   type Descriptor,
@@ -15,7 +16,6 @@ import {
   type FileSystemSync,
   invariant,
 } from "../../system/index.ts";
-import { syncPlan } from "../bulk-sync.ts";
 import { DeliveryError } from "../errors.ts";
 import { type FileWorker, inSlices } from "./file-worker.ts";
 import { isGone } from "./orphans.ts";
@@ -50,7 +50,7 @@ export async function publishAll(
 ): Promise<void> {
   if (publications.length === 0) return;
   const { fileSystem, clock, staging } = tools;
-  const sync = await staging.bulkSync();
+  const sync = await staging.takeSync();
   const targets: TargetDirectory[] = [];
   try {
     const rootPath = kernelPath(tools);

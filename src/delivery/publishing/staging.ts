@@ -7,15 +7,15 @@
  * flushed on a descriptor held since the file was made. A flush of the whole file system counts
  * only when its descriptor is older than the files (system/file-system-sync.ts).
  */
-import { writeBody } from "../../maildir/index.ts";
+import { syncPlan, writeBody } from "../../maildir/index.ts";
 import {
   type Clock,
   type Descriptor,
   errnoOf,
   type FileSystem,
   type FileSystemSync,
+  ReopenedSync,
 } from "../../system/index.ts";
-import { syncPlan } from "../bulk-sync.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 import { stagingNames } from "../volumes/staging-directories.ts";
 import { createNew, type FileWorker, inSlices } from "./file-worker.ts";
@@ -35,12 +35,12 @@ const ownNames: readonly string[] = [stagingNames.identity, stagingNames.lock];
 export class Staging {
   readonly path: string;
   readonly #tools: StagingTools;
-  #helper: FileSystemSync | undefined;
-  #helperTried = false;
+  readonly #sync: ReopenedSync;
 
   constructor(path: string, tools: StagingTools) {
     this.path = path;
     this.#tools = tools;
+    this.#sync = new ReopenedSync(() => tools.openFileSystemSync(path));
   }
 
   /**
@@ -50,7 +50,7 @@ export class Staging {
    */
   async stage(publications: readonly Publication[]): Promise<void> {
     if (publications.length === 0) return;
-    const sync = await this.bulkSync();
+    const sync = await this.takeSync();
     try {
       if (sync && syncPlan("data", publications.length) === "bulk") {
         await this.#stageInBulk(publications, sync);
@@ -63,17 +63,9 @@ export class Staging {
     for (const publication of publications) publication.state = "staged";
   }
 
-  /**
-   * The flush of this file system, opened now if there is none: it covers only files made later.
-   */
-  async bulkSync(): Promise<FileSystemSync | undefined> {
-    if (this.#helper?.usable) return this.#helper;
-    const failed = this.#helper;
-    if (this.#helperTried && failed === undefined) return undefined;
-    this.#helperTried = true;
-    this.#helper = await this.#tools.openFileSystemSync(this.path).catch(() => undefined);
-    await failed?.close();
-    return this.#helper;
+  /** Takes the flush of this file system; it covers only files made from now on. */
+  takeSync(): Promise<FileSystemSync | undefined> {
+    return this.#sync.take();
   }
 
   /** Makes renames out of this directory durable: otherwise btrfs may keep both names. */
@@ -121,8 +113,8 @@ export class Staging {
     return strays.length;
   }
 
-  async close(): Promise<void> {
-    await this.#helper?.close();
+  close(): Promise<void> {
+    return this.#sync.close();
   }
 
   async #stageInBulk(publications: readonly Publication[], sync: FileSystemSync): Promise<void> {

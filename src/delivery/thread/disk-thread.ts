@@ -12,14 +12,15 @@ import {
   type Delivery,
   type DeliveryResult,
   deliverAll,
+  syncPlan,
 } from "../../maildir/index.ts";
 import {
   nodeFileSystem,
   openFileSystemSync,
+  SyncByDevice,
   systemClock,
   threadServer,
 } from "../../system/index.ts";
-import { BulkSync, syncPlan } from "../bulk-sync.ts";
 import { JournalCommitter } from "../commit/journal-committer.ts";
 import type { Committer, JournalSettings, RecoveryReport } from "../committer.ts";
 import type { FileWorker } from "../publishing/file-worker.ts";
@@ -28,7 +29,7 @@ import { type DiskProtocol, packResults, unpackBatch } from "./protocol.ts";
 
 const thread = threadServer<DiskProtocol>();
 const { mailRoot, journal } = thread.options;
-const bulkSync = new BulkSync();
+const syncs = new SyncByDevice();
 const syncEach: DeliverTools = {
   fileSystem: nodeFileSystem,
   clock: systemClock,
@@ -36,7 +37,7 @@ const syncEach: DeliverTools = {
   known: createKnownMailboxes(),
   ...(mailRoot === undefined ? {} : { root: mailRoot }),
 };
-const synced: Committer = { commit: commitSynced, close: () => bulkSync.close() };
+const synced: Committer = { commit: commitSynced, close: () => syncs.close() };
 
 if (journal === undefined) serve(synced);
 else {
@@ -63,7 +64,7 @@ function serve(committer: Committer, recovered?: RecoveryReport): void {
 async function commitSynced(deliveries: readonly Delivery[]): Promise<readonly DeliveryResult[]> {
   const isBulk = syncPlan("data", deliveries.length) === "bulk";
   const maildirs = new Set(deliveries.map(({ maildir }) => maildir));
-  const syncFileSystem = isBulk ? await bulkSync.forBatch(maildirs) : undefined;
+  const syncFileSystem = isBulk ? await syncs.forBatch(maildirs) : undefined;
   const tools = syncFileSystem ? { ...syncEach, syncFileSystem, syncPlan } : syncEach;
   return deliverAll(deliveries, tools);
 }

@@ -1,0 +1,92 @@
+/**
+ * One long-lived flush for each file system, replaced once it is spent.
+ *
+ * A helper's descriptor must be older than the files that it vouches for, or the kernel could have
+ * reported their write error to another descriptor. So a batch takes its helpers before it writes
+ * anything and keeps to them: a helper that has failed stays failed for every batch that holds it.
+ */
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+import type { SyncFileSystem } from "./file-system.ts";
+import { type FileSystemSync, openFileSystemSync } from "./file-system-sync.ts";
+
+/** The flush of one file system: opened when first taken, and again once it is spent. */
+export class ReopenedSync {
+  readonly #open: () => Promise<FileSystemSync | undefined>;
+  #current: Promise<FileSystemSync | undefined> | undefined;
+
+  /** @param open - Resolves with `undefined` where the machine has no such flush; it is not tried again. */
+  constructor(open: () => Promise<FileSystemSync | undefined>) {
+    this.#open = open;
+  }
+
+  /** Takes the flush for files made from now on; `undefined` where it cannot be opened. */
+  async take(): Promise<FileSystemSync | undefined> {
+    const held = this.#current;
+    const sync = await held;
+    const isSpent = sync !== undefined && !sync.usable;
+    if (held !== undefined && !isSpent) return sync;
+    // Another caller may have opened it anew meanwhile.
+    if (this.#current === held) {
+      void sync?.close();
+      this.#current = this.#open().catch(() => undefined);
+    }
+    return this.#current;
+  }
+
+  async close(): Promise<void> {
+    const sync = await this.#current;
+    await sync?.close();
+  }
+}
+
+/** At most so many file systems get a helper process; further ones are flushed file by file. */
+const maxFileSystems = 8;
+
+export class SyncByDevice {
+  /** By device number. */
+  readonly #syncs = new Map<number, ReopenedSync>();
+
+  /**
+   * Takes the flushes for a batch, opening those that are missing.
+   *
+   * @param paths Of directories that exist, or will exist on the file system of the nearest one above.
+   * @returns A flush for the file systems of these paths, or `undefined` if one cannot be had.
+   */
+  async forBatch(paths: Iterable<string>): Promise<SyncFileSystem | undefined> {
+    const taken = new Map<number, FileSystemSync>();
+    for (const path of paths) {
+      const { directory, device } = nearestDirectory(path);
+      if (taken.has(device)) continue;
+      const sync = await this.#syncOf(device, directory)?.take();
+      if (sync === undefined) return undefined;
+      taken.set(device, sync);
+    }
+    return async (directory) => {
+      const sync = taken.get(nearestDirectory(directory).device);
+      if (sync === undefined) throw new Error(`"${directory}" moved to another file system`);
+      await sync.sync();
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#syncs.values()].map((sync) => sync.close()));
+  }
+
+  #syncOf(device: number, directory: string): ReopenedSync | undefined {
+    const known = this.#syncs.get(device);
+    if (known || this.#syncs.size >= maxFileSystems) return known;
+    const sync = new ReopenedSync(() => openFileSystemSync(directory));
+    this.#syncs.set(device, sync);
+    return sync;
+  }
+}
+
+/** The directory at `path`, or the nearest one above it. */
+function nearestDirectory(path: string): { directory: string; device: number } {
+  for (let directory = path; ; directory = dirname(directory)) {
+    const status = statSync(directory, { throwIfNoEntry: false });
+    if (status?.isDirectory()) return { directory, device: status.dev };
+    if (directory === dirname(directory)) throw new Error(`no directory lies above "${path}"`);
+  }
+}
