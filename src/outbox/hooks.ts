@@ -5,7 +5,7 @@
  * makes a hook run twice, never not at all. A hook that exceeds its time limit counts as failed, so
  * it delays the events behind it only that long.
  */
-import { type Clock, systemClock, type TimerHandle } from "../system/index.ts";
+import { type Clock, systemClock, type TimerHandle, within } from "../system/index.ts";
 import { wholeNumber } from "./model/checks.ts";
 import type { Notify } from "./model/delivery-state.ts";
 import type { EventRow } from "./model/rows.ts";
@@ -128,11 +128,8 @@ export class EventDispatcher {
     clock.clearTimeout(this.#timer);
     const stopping = new Error("The dispatcher stops");
     const drained = clock.setTimeout(() => this.#giveUp?.(stopping), drainMs);
-    const late = Promise.withResolvers<void>();
-    const over = clock.setTimeout(late.resolve, drainMs + recordMs);
-    await Promise.race([this.#running, late.promise]);
+    await within(this.#running, drainMs + recordMs, undefined, clock);
     clock.clearTimeout(drained);
-    clock.clearTimeout(over);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

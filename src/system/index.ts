@@ -22,6 +22,7 @@ export {
   openFileSystemSync,
 } from "./file-system-sync.ts";
 export type { Helper } from "./helper-line.ts";
+export { isLoopbackHost } from "./loopback.ts";
 export { nodeFileSystem } from "./node-file-system.ts";
 export { openSqlite } from "./sqlite.ts";
 export { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
@@ -33,3 +34,4 @@ export {
   threadEntry,
 } from "./thread-client.ts";
 export { type ThreadCall, type ThreadServer, threadServer } from "./thread-server.ts";
+export { within } from "./within.ts";

@@ -8,7 +8,7 @@
  */
 import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
-import { type Clock, errnoOf } from "../../system/index.ts";
+import { type Clock, errnoOf, within } from "../../system/index.ts";
 
 /** A disk that has not answered after this time counts as stalled. */
 const stalledAfterMs = 5_000;
@@ -98,21 +98,11 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
       answer ??= askDisk().finally(() => {
         answer = undefined;
       });
-      return within(stalledAfterMs, answer, clock);
+      return within(answer, stalledAfterMs, notReady("the disk does not answer"), clock);
     },
   };
 }
 
 function notReady(reason: string): Health {
   return { ready: false, reason };
-}
-
-async function within(limitMs: number, answer: Promise<Health>, clock: Clock): Promise<Health> {
-  const { promise: late, resolve } = Promise.withResolvers<Health>();
-  const timer = clock.setTimeout(() => resolve(notReady("the disk does not answer")), limitMs);
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clock.clearTimeout(timer);
-  }
 }

@@ -19,7 +19,7 @@ import {
   wantedBy,
   workerLogLine,
 } from "../../outbox/index.ts";
-import { type Clock, systemClock, type TimerHandle } from "../../system/index.ts";
+import { type Clock, systemClock, type TimerHandle, within } from "../../system/index.ts";
 import { AppError, errorFields, messageOf } from "../errors.ts";
 import type { Logger } from "../observe/log.ts";
 import { createOutboxMetrics } from "../observe/outbox-metrics.ts";
@@ -165,7 +165,8 @@ export class Outbound {
   async close({ timeoutMs }: { readonly timeoutMs: number }): Promise<number> {
     this.stop(timeoutMs);
     await this.#opener.stop();
-    const isInTime = await within(Promise.resolve(this.#stopped), timeoutMs);
+    const stopped = Promise.resolve(this.#stopped).then(() => true);
+    const isInTime = await within(stopped, timeoutMs, false, systemClock);
     const left = this.inFlight();
     await this.#options.senders[Symbol.asyncDispose]();
     // With a delivery still open its store stays open as well: the process is about to end.
@@ -208,15 +209,4 @@ function workerSettings(settings: Settings) {
     retry: retry === "mta" ? mtaRetry : referenceRetry,
     ...(maxAttempts !== undefined && { maxAttempts }),
   };
-}
-
-/** Resolves with whether the work ended in time. */
-async function within(work: Promise<unknown>, limitMs: number): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<boolean>();
-  const timer = systemClock.setTimeout(() => resolve(false), limitMs);
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    systemClock.clearTimeout(timer);
-  }
 }

@@ -6,6 +6,7 @@
  */
 import { isAbsolute, resolve } from "node:path";
 import { normaliseDomain } from "../../mail/index.ts";
+import { isLoopbackHost } from "../../system/index.ts";
 
 export interface Kind<T> {
   /** How the value is written in help texts, such as `HOST:PORT`. */
@@ -135,8 +136,7 @@ export function showListenAddress(address: ListenAddress): string {
 
 /** Says whether only this machine can reach the address. */
 export function isLoopback(address: ListenAddress): boolean {
-  if ("path" in address) return true;
-  return address.host === "localhost" || address.host === "::1" || /^127\./.test(address.host);
+  return "path" in address || isLoopbackHost(address.host);
 }
 
 function readHostAndPort(

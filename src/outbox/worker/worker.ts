@@ -5,7 +5,9 @@
  * send at once, and nothing while one of its own leases may have run out. It releases what it does
  * not begin. No delivery and no failure of the store ends its loop.
  */
+
 import { MemoryBudget } from "../../mail/index.ts";
+import { within } from "../../system/index.ts";
 import type { ClaimedDelivery } from "../model/rows.ts";
 import { type ClaimedDue, Claims } from "./claims.ts";
 import type { WorkerContext } from "./context.ts";
@@ -107,11 +109,8 @@ export class Worker {
       givingUp.abort();
       this.#leases.abortAll(new Error("the worker stops"));
     }, drainMs);
-    const late = Promise.withResolvers<void>();
-    const over = clock.setTimeout(late.resolve, drainMs + replyMs);
-    await Promise.race([running.ended, late.promise]);
+    await within(running.ended, drainMs + replyMs, undefined, clock);
     clock.clearTimeout(drained);
-    clock.clearTimeout(over);
     if (this.#running === running) this.#running = undefined;
     return { left: this.#inFlight };
   }

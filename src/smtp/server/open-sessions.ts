@@ -2,6 +2,7 @@
  * Counts the open sessions, in all and by client address, and finds the limit that one more would
  * pass.
  */
+import { isLoopbackHost } from "../../system/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 
 type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;
@@ -38,5 +39,5 @@ export class OpenSessions {
 
 /** Whether a client is on this machine: loopback, or a UNIX socket, which has no address. */
 export function isLoopback(address: string): boolean {
-  return address === "" || address === "::1" || address.startsWith("127.");
+  return address === "" || isLoopbackHost(address);
 }
