@@ -1,21 +1,19 @@
-/**
- * A sealed batch, as `process` sees it, and the one way to fail a single item of it.
- */
+/** A sealed batch, as `process` sees it, its outputs, and `fail`: how a single item of it fails. */
 import type { Trigger } from "./decide.ts";
-import type { Slot } from "./key-queue.ts";
+import type { PendingItem, Slot } from "./key-queue.ts";
 
-/** What `process` is given: the items of one key, in the order in which they were accepted. */
+/** The argument of `process`: items of one key, in the order in which they were accepted. */
 export interface Batch<Key, Item, Resource> {
   readonly key: Key;
   /** At least one item, at most `maxBatchItems`. */
   readonly items: readonly Item[];
-  /** What `acquire` returned; `undefined` without one. */
+  /** The value that `acquire` returned; `undefined` without one. */
   readonly resource: Resource;
-  /** What `captureContext` returned for each item; empty without one. */
+  /** The value of `captureContext` for each item; empty without one. */
   readonly contexts: readonly unknown[];
   /**
-   * Aborts when the caller of *every* item has aborted, or when `close({ timeoutMs })` runs out.
-   * An item whose caller aborted is processed like its neighbours, and its caller gets the result.
+   * Aborts when the caller of *every* item has aborted, or when the time of `close({ timeoutMs })` is
+   * over. An item whose caller aborted is processed like the others, and its caller gets the result.
    */
   readonly signal: AbortSignal;
   /** Counts the batches of this batcher, from 1. */
@@ -39,9 +37,9 @@ export class SealedBatch<Key, Item, Output, Resource> implements Batch<Key, Item
 
   constructor(slot: Slot<Key, Item, Output>, resource: Resource, withContexts: boolean) {
     this.key = slot.queue.key;
-    this.items = slot.entries.map(({ item }) => item);
+    this.items = slot.items.map(({ value }) => value);
     this.resource = resource;
-    this.contexts = withContexts ? slot.entries.map(({ context }) => context) : noContexts;
+    this.contexts = withContexts ? slot.items.map(({ context }) => context) : noContexts;
     this.id = slot.batchId;
     this.trigger = slot.trigger;
     this.bytes = bytesOf(slot);
@@ -56,11 +54,11 @@ export class SealedBatch<Key, Item, Output, Resource> implements Batch<Key, Item
 /** The sum of the sizes of a slot's items. */
 export function bytesOf<Key, Item, Output>(slot: Slot<Key, Item, Output>): number {
   let bytes = 0;
-  for (const entry of slot.entries) bytes += entry.bytes;
+  for (const item of slot.items) bytes += item.bytes;
   return bytes;
 }
 
-/** The mark `fail` leaves in the outputs; a class of our own, so that any other value is an output. */
+/** What `fail` returns; a class of its own, so that every other value is an output. */
 class Failure {
   readonly reason: unknown;
   constructor(reason: unknown) {
@@ -73,12 +71,26 @@ export type { Failure };
 /**
  * Marks one item of a batch as failed: put it in the outputs, in the item's place.
  *
- * @param reason - what that item's `add` rejects with, as it is.
+ * @param reason - that item's `add` rejects with this very value.
  */
 export function fail(reason: unknown): Failure {
   return new Failure(reason);
 }
 
-export function isFailure(output: unknown): output is Failure {
-  return output instanceof Failure;
+/** Settles each item with its output; returns how many failed alone. */
+export function settleItems<Key, Item, Output>(
+  items: readonly PendingItem<Key, Item, Output>[],
+  outputs: readonly unknown[],
+): number {
+  let failed = 0;
+  items.forEach((item, index) => {
+    const output = outputs[index];
+    if (output instanceof Failure) {
+      failed += 1;
+      item.reject(output.reason);
+    } else {
+      item.resolve(output as Output);
+    }
+  });
+  return failed;
 }

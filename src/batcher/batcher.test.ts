@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
+import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { Batcher, BatcherError, fail } from "./index.ts";
 
 test("items added in one turn travel in one batch, and each gets its own output", async () => {
-  const lab = new BatcherLab();
-  const added = lab.addMany("a", [1, 2, 3]);
-  assert.equal(lab.batches.length, 0, "add does not start process");
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1, 2, 3]]);
-  lab.batches[0]?.finish(["one", "two", "three"]);
-  await lab.run();
+  const harness = new BatcherHarness();
+  const added = harness.addMany("a", [1, 2, 3]);
+  assert.equal(harness.batches.length, 0, "add does not start process");
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1, 2, 3]]);
+  harness.batches[0]?.finish(["one", "two", "three"]);
+  await harness.run();
   assert.deepEqual(
     added.map(({ value }) => value),
     ["one", "two", "three"],
@@ -18,155 +18,155 @@ test("items added in one turn travel in one batch, and each gets its own output"
 });
 
 test("an item on an idle batcher starts in the very next hop, with no timer armed", async () => {
-  const lab = new BatcherLab();
-  lab.add("a", 1);
-  assert.equal(lab.clock.pendingImmediates, 1);
-  assert.equal(lab.clock.pendingTimers, 0);
-  await lab.turn();
-  assert.equal(lab.batches.length, 1);
+  const harness = new BatcherHarness();
+  harness.add("a", 1);
+  assert.equal(harness.clock.pendingImmediates, 1);
+  assert.equal(harness.clock.pendingTimers, 0);
+  await harness.turn();
+  assert.equal(harness.batches.length, 1);
 });
 
 test("what arrives during a flush is the next batch", async () => {
-  const lab = new BatcherLab();
-  lab.add("a", 1);
-  await lab.turn();
-  lab.addMany("a", [2, 3]);
-  await lab.turn();
-  lab.add("a", 4);
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1]]);
-  lab.batches[0]?.finish();
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1], [2, 3, 4]]);
+  const harness = new BatcherHarness();
+  harness.add("a", 1);
+  await harness.turn();
+  harness.addMany("a", [2, 3]);
+  await harness.turn();
+  harness.add("a", 4);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1]]);
+  harness.batches[0]?.finish();
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1], [2, 3, 4]]);
   assert.deepEqual(
-    lab.batches.map(({ trigger }) => trigger),
+    harness.batches.map(({ trigger }) => trigger),
     ["idle", "finish"],
   );
 });
 
 test("an add in the reaction to a settled item joins the next batch", async () => {
-  const lab = new BatcherLab();
-  const [first, second] = lab.addMany("a", [1, 2]);
-  void first?.promise.then(() => lab.add("a", 3));
-  void second?.promise.then(() => Promise.resolve().then(() => lab.add("a", 4)));
-  await lab.turn();
-  lab.batches[0]?.finish();
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [
+  const harness = new BatcherHarness();
+  const [first, second] = harness.addMany("a", [1, 2]);
+  void first?.promise.then(() => harness.add("a", 3));
+  void second?.promise.then(() => Promise.resolve().then(() => harness.add("a", 4)));
+  await harness.turn();
+  harness.batches[0]?.finish();
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [
     [1, 2],
     [3, 4],
   ]);
 });
 
 test("an add from within process waits for a hop like any other", async () => {
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     keyConcurrency: 2,
     process: ({ items }) => {
       seen.push([...items]);
-      if (items.includes(1)) lab.addMany("a", [2, 3]);
+      if (items.includes(1)) harness.addMany("a", [2, 3]);
       return items;
     },
   });
   const seen: unknown[][] = [];
-  lab.add("a", 1);
-  await lab.turn();
+  harness.add("a", 1);
+  await harness.turn();
   assert.deepEqual(seen, [[1]]);
-  await lab.run();
+  await harness.run();
   assert.deepEqual(seen, [[1], [2, 3]]);
 });
 
 test("a batch holds at most maxBatchItems, and none is left behind", async () => {
-  const lab = new BatcherLab({ maxBatchItems: 10, workMs: 1 });
-  lab.addMany(
+  const harness = new BatcherHarness({ maxBatchItems: 10, workMs: 1 });
+  harness.addMany(
     "a",
     Array.from({ length: 25 }, (_, index) => index),
   );
-  await lab.run();
+  await harness.run();
   assert.deepEqual(
-    lab.batches.map(({ items }) => items.length),
+    harness.batches.map(({ items }) => items.length),
     [10, 10, 5],
   );
-  assert.equal(lab.batcher.stats().keys, 0);
+  assert.equal(harness.batcher.stats().keys, 0);
 });
 
 test("a batch holds at most maxBatchBytes; what a seal leaves behind is runnable at once", async () => {
-  const lab = new BatcherLab({ maxBatchBytes: 100, sizeOf: Number, keyConcurrency: 2 });
-  lab.addMany("a", [60, 60, 40]);
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[60], [60, 40]]);
+  const harness = new BatcherHarness({ maxBatchBytes: 100, sizeOf: Number, keyConcurrency: 2 });
+  harness.addMany("a", [60, 60, 40]);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[60], [60, 40]]);
   assert.deepEqual(
-    lab.batches.map(({ batch }) => batch.bytes),
+    harness.batches.map(({ batch }) => batch.bytes),
     [60, 100],
   );
 });
 
 test("an item larger than maxBatchBytes goes alone", async () => {
-  const lab = new BatcherLab({ maxBatchBytes: 100, sizeOf: Number, workMs: 1 });
-  lab.addMany("a", [10, 500, 20]);
-  await lab.run();
-  assert.deepEqual(lab.sealed, [[10], [500], [20]]);
+  const harness = new BatcherHarness({ maxBatchBytes: 100, sizeOf: Number, workMs: 1 });
+  harness.addMany("a", [10, 500, 20]);
+  await harness.run();
+  assert.deepEqual(harness.sealed, [[10], [500], [20]]);
 });
 
 test("a key has at most keyConcurrency batches in flight, all keys at most concurrency", async () => {
-  const lab = new BatcherLab({ maxBatchItems: 1, keyConcurrency: 2, concurrency: 3 });
-  lab.addMany("a", [1, 2, 3]);
-  lab.addMany("b", [4, 5, 6]);
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1], [4], [2]]);
-  assert.equal(lab.batcher.stats().batchesInFlight, 3);
+  const harness = new BatcherHarness({ maxBatchItems: 1, keyConcurrency: 2, concurrency: 3 });
+  harness.addMany("a", [1, 2, 3]);
+  harness.addMany("b", [4, 5, 6]);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1], [4], [2]]);
+  assert.equal(harness.batcher.stats().batchesInFlight, 3);
 });
 
 test("slots go round the keys: a flooded key does not keep the others waiting", async () => {
-  const lab = new BatcherLab({ maxBatchItems: 1, concurrency: 1, workMs: 1 });
-  lab.addMany("flood", [1, 2, 3, 4]);
-  lab.addMany("b", [5, 6]);
-  lab.add("c", 7);
-  await lab.run();
-  const keys = lab.batches.map(({ key }) => key);
+  const harness = new BatcherHarness({ maxBatchItems: 1, concurrency: 1, workMs: 1 });
+  harness.addMany("flood", [1, 2, 3, 4]);
+  harness.addMany("b", [5, 6]);
+  harness.add("c", 7);
+  await harness.run();
+  const keys = harness.batches.map(({ key }) => key);
   assert.deepEqual(keys, ["flood", "b", "c", "flood", "b", "flood", "flood"]);
 });
 
 test("within a key items are sealed in the order in which they were accepted", async () => {
-  const lab = new BatcherLab({ maxBatchItems: 3, keyConcurrency: 3 });
-  lab.addMany("a", [1, 2, 3, 4, 5, 6, 7]);
-  await lab.turn();
-  lab.batches[2]?.finish();
-  lab.batches[0]?.finish();
-  await lab.run();
-  assert.deepEqual(lab.sealed.flat(), [1, 2, 3, 4, 5, 6, 7]);
+  const harness = new BatcherHarness({ maxBatchItems: 3, keyConcurrency: 3 });
+  harness.addMany("a", [1, 2, 3, 4, 5, 6, 7]);
+  await harness.turn();
+  harness.batches[2]?.finish();
+  harness.batches[0]?.finish();
+  await harness.run();
+  assert.deepEqual(harness.sealed.flat(), [1, 2, 3, 4, 5, 6, 7]);
 });
 
 test("minBatchItems is asked only for an additional slot", async () => {
-  const lab = new BatcherLab({ minBatchItems: 3, keyConcurrency: 2 });
-  lab.add("a", 1);
-  await lab.turn();
-  lab.addMany("a", [2, 3]);
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1]]);
-  lab.add("a", 4);
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1], [2, 3, 4]]);
-  assert.equal(lab.batches[1]?.trigger, "min");
+  const harness = new BatcherHarness({ minBatchItems: 3, keyConcurrency: 2 });
+  harness.add("a", 1);
+  await harness.turn();
+  harness.addMany("a", [2, 3]);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1]]);
+  harness.add("a", 4);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1], [2, 3, 4]]);
+  assert.equal(harness.batches[1]?.trigger, "min");
 });
 
 test("an additional slot that lost its company before its turn is not opened", async () => {
-  const lab = new BatcherLab({ minBatchItems: 2, keyConcurrency: 2 });
-  lab.add("a", 1);
-  await lab.turn();
+  const harness = new BatcherHarness({ minBatchItems: 2, keyConcurrency: 2 });
+  harness.add("a", 1);
+  await harness.turn();
   const controller = new AbortController();
-  lab.add("a", 2);
-  lab.add("a", 3, controller.signal).promise.catch(() => {});
+  harness.add("a", 2);
+  harness.add("a", 3, controller.signal).promise.catch(() => {});
   controller.abort();
-  await lab.turn();
-  assert.deepEqual(lab.sealed, [[1]]);
+  await harness.turn();
+  assert.deepEqual(harness.sealed, [[1]]);
 });
 
 test("falsy items and outputs are items and outputs", async () => {
-  const lab = new BatcherLab();
-  const added = lab.addMany("", [0, "", undefined, null, false]);
-  await lab.turn();
-  lab.batches[0]?.finish([undefined, 0, "", false, null]);
-  await lab.run();
+  const harness = new BatcherHarness();
+  const added = harness.addMany("", [0, "", undefined, null, false]);
+  await harness.turn();
+  harness.batches[0]?.finish([undefined, 0, "", false, null]);
+  await harness.run();
   assert.deepEqual(
     added.map(({ settled, value }) => [settled, value]),
     [undefined, 0, "", false, null].map((value) => ["value", value]),
@@ -174,16 +174,16 @@ test("falsy items and outputs are items and outputs", async () => {
 });
 
 test("an Error is an output like any other; only fail rejects, and with the reason itself", async () => {
-  const lab = new BatcherLab();
-  const [good, bad] = lab.addMany("a", [1, 2]);
+  const harness = new BatcherHarness();
+  const [good, bad] = harness.addMany("a", [1, 2]);
   const reason = { code: 550 };
   const output = new Error("an output");
-  await lab.turn();
-  lab.batches[0]?.finish([output, fail(reason)]);
-  await lab.run();
+  await harness.turn();
+  harness.batches[0]?.finish([output, fail(reason)]);
+  await harness.run();
   assert.equal(good?.value, output);
   assert.equal(bad?.error, reason);
-  assert.equal(lab.batcher.stats().failed, 1);
+  assert.equal(harness.batcher.stats().failed, 1);
 });
 
 const endings: [string, unknown, number | undefined][] = [
@@ -194,11 +194,11 @@ const endings: [string, unknown, number | undefined][] = [
 ];
 for (const [what, outputs, actual] of endings) {
   test(`${what} fails every item of the batch, and says what was expected`, async () => {
-    const lab = new BatcherLab();
-    const added = lab.addMany("a", [1, 2]);
-    await lab.turn();
-    lab.batches[0]?.finish(outputs);
-    await lab.run();
+    const harness = new BatcherHarness();
+    const added = harness.addMany("a", [1, 2]);
+    await harness.turn();
+    harness.batches[0]?.finish(outputs);
+    await harness.run();
     for (const item of added) {
       const error = assertCode(item, "ERR_BATCHER_OUTPUT_COUNT");
       assert.deepEqual([error.expected, error.actual], [2, actual]);
@@ -209,7 +209,7 @@ for (const [what, outputs, actual] of endings) {
 test("a throw and a rejection fail their own batch only, and the key goes on", async () => {
   const cause = new Error("disk on fire");
   let calls = 0;
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     process: ({ items }) => {
       calls += 1;
       if (calls === 1) throw cause;
@@ -217,9 +217,9 @@ test("a throw and a rejection fail their own batch only, and the key goes on", a
     },
   });
   for (const item of [1, 2, 3]) {
-    const added = lab.add("a", item);
-    const neighbour = lab.add("a", `${item}, too`);
-    await lab.run();
+    const added = harness.add("a", item);
+    const neighbour = harness.add("a", `${item}, too`);
+    await harness.run();
     if (item === 3) {
       assert.equal(added.value, 3);
       continue;
@@ -254,20 +254,20 @@ test("any Map key is a key: objects count by identity", async () => {
 
 test("a size that is no size is refused, and nothing else is disturbed", async () => {
   for (const size of [Number.NaN, -1, Number.POSITIVE_INFINITY, undefined]) {
-    const lab = new BatcherLab({ maxBytes: 10, sizeOf: () => size as number });
-    const added = lab.add("a", 1);
-    await lab.run();
+    const harness = new BatcherHarness({ maxBytes: 10, sizeOf: () => size as number });
+    const added = harness.add("a", 1);
+    await harness.run();
     assertCode(added, "ERR_BATCHER_BAD_SIZE");
-    assert.equal(lab.batcher.stats().keys, 0);
+    assert.equal(harness.batcher.stats().keys, 0);
   }
   const cause = new Error("no size");
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     sizeOf: () => {
       throw cause;
     },
   });
-  const added = lab.add("a", 1);
-  await lab.run();
+  const added = harness.add("a", 1);
+  await harness.run();
   assert.equal(assertCode(added, "ERR_BATCHER_BAD_SIZE").cause, cause);
 });
 
@@ -277,8 +277,8 @@ test("sizeOf is asked once per add", async () => {
     asked += 1;
     return 1;
   };
-  const lab = new BatcherLab({ sizeOf, maxBytes: 100, workMs: 1 });
-  lab.addMany("a", [1, 2, 3]);
-  await lab.run();
+  const harness = new BatcherHarness({ sizeOf, maxBytes: 100, workMs: 1 });
+  harness.addMany("a", [1, 2, 3]);
+  await harness.run();
   assert.equal(asked, 3);
 });

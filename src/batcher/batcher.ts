@@ -1,30 +1,31 @@
 /**
- * The keyed batcher: what arrives for a key while its last batch is in flight is its next batch.
+ * The keyed batcher: items that arrive for a key while its last batch is in flight are its next batch.
  *
- * This file is the face and the accounts: who may come in, what becomes of each item, and the end.
- * Invariants: every accepted item settles exactly once, with its own result; what is outstanding never
- * exceeds the limits. When batches start is the dispatcher's business. Rules in words: docs/reference/batcher.md.
+ * This file is the public API and the accounting: admission and settlement of each item, and close.
+ * Invariant: every accepted item settles exactly once, with its own result. The dispatcher decides when
+ * batches start. The rules in words: docs/reference/batcher.md.
  */
-import { Aborts } from "./aborts.ts";
-import { isFailure } from "./batch.ts";
+import { AbortRegistry } from "./abort-registry.ts";
+import { Admission } from "./admission.ts";
+import { settleItems } from "./batch.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { BatcherError, type FullScope } from "./errors.ts";
-import { Guests } from "./hooks.ts";
-import { Entry, KeyQueue, type Slot } from "./key-queue.ts";
-import { List } from "./list.ts";
+import { Drain } from "./drain.ts";
+import type { BatcherError } from "./errors.ts";
+import { UserCallbacks } from "./hooks.ts";
+import { KeyQueue, PendingItem, type Slot } from "./key-queue.ts";
 import { type BatcherOptions, delayMs, type Settings, settingsOf } from "./options.ts";
-import { closedError, fullError, sizeOf } from "./refusals.ts";
-import { type Ledger, runSlot } from "./run-slot.ts";
+import { closedError, drainTimeoutError, fullError, sizeOf } from "./refusals.ts";
+import { runSlot, type SlotAccounts } from "./run-slot.ts";
 
 export interface AddOptions {
   /**
-   * Removes the item while it waits for room or is queued. Once it is sealed into a batch, aborting
-   * changes nothing for its caller, who gets the true result.
+   * Removes the item while it waits for room or is queued. Once the item is sealed into a batch, an
+   * abort changes nothing for its caller, who gets the true result.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A snapshot of the counters; all are kept up to date, none is computed. */
+/** A snapshot of the counters, all of which are kept up to date. */
 export interface BatcherStats {
   /** Keys with something queued or in flight. */
   readonly keys: number;
@@ -38,7 +39,7 @@ export interface BatcherStats {
   readonly waiting: number;
   /** Slots in use: batches acquiring, processing or releasing. */
   readonly batchesInFlight: number;
-  /** Those of them whose `acquire` is still running. */
+  /** Slots in use whose `acquire` is still running. */
   readonly acquiring: number;
   /** Calls of `add`: the sum of the four below and of the items queued, in flight and waiting. */
   readonly received: number;
@@ -54,80 +55,73 @@ export interface BatcherStats {
 
 export class Batcher<Key, Item, Output, Resource = void> {
   readonly #settings: Settings<Key, Item, Output, Resource>;
-  readonly #guests: Guests;
+  readonly #callbacks: UserCallbacks;
   readonly #dispatcher: Dispatcher<Key, Item, Output>;
-  readonly #aborts = new Aborts<Entry<Key, Item, Output>>((entry) => this.#abort(entry));
-  /** Adds for which there is no room yet, in order of arrival. */
-  readonly #waiting = new List<Entry<Key, Item, Output>>();
-  #closed: Promise<void> | undefined;
-  #drained: (() => void) | undefined;
-
-  #outstandingItems = 0;
-  #outstandingBytes = 0;
-  #received = 0;
-  #succeeded = 0;
-  #failed = 0;
-  #rejected = 0;
-  #cancelled = 0;
+  readonly #admission: Admission<Key, Item, Output>;
+  readonly #aborts = new AbortRegistry<PendingItem<Key, Item, Output>>((item) => this.#abort(item));
+  readonly #counts = { received: 0, succeeded: 0, failed: 0, rejected: 0, cancelled: 0 };
+  #drain: Drain | undefined;
 
   /**
-   * Makes a batcher. It holds no timer and starts nothing before the first `add`.
+   * Makes a batcher. It has no timer and starts nothing before the first `add`.
    *
    * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`, naming the option and the value received.
    */
   constructor(options: BatcherOptions<Key, Item, Output, Resource>) {
     const settings = settingsOf(options);
-    const guests = new Guests(settings.name);
-    const ledger: Ledger<Key, Item, Output> = {
+    const callbacks = new UserCallbacks(settings.name);
+    const accounts: SlotAccounts<Key, Item, Output> = {
       acquired: (slot) => this.#dispatcher.acquired(slot),
       succeed: (slot, outputs) => this.#succeed(slot, outputs),
       fail: (slot, errorOf) => this.#fail(slot, errorOf),
       free: (slot) => this.#free(slot),
     };
+    const tools = { settings, callbacks, accounts };
     this.#settings = settings;
-    this.#guests = guests;
-    this.#dispatcher = new Dispatcher(settings, guests, (slot) => {
-      void runSlot(slot, settings, guests, ledger);
+    this.#callbacks = callbacks;
+    this.#dispatcher = new Dispatcher(settings, callbacks, (slot) => {
+      void runSlot(slot, tools);
     });
+    this.#admission = new Admission(settings, this.#dispatcher);
   }
 
   /**
-   * Hands an item in and resolves with its output once its batch is processed.
+   * Adds an item and resolves with its output once its batch is processed.
    *
    * Never throws and never calls `process` itself. Rejects with the signal's reason, with the reason
    * given to `fail`, or with a {@link BatcherError}: `ERR_BATCHER_FULL`, `_ITEM_TOO_LARGE`,
    * `_BAD_SIZE` or `_CLOSED` if the item was never processed, `_ACQUIRE_FAILED` if its resource could
-   * not be had, `_BATCH_FAILED` or `_OUTPUT_COUNT` if it was processed and nobody knows the result.
+   * not be acquired, `_BATCH_FAILED` or `_OUTPUT_COUNT` if it was processed and its result is unknown.
    */
   add(key: Key, item: Item, options?: AddOptions): Promise<Output> {
-    this.#received += 1;
-    if (this.#dispatcher.closing) return this.#refuse(key, closedError(this.#settings.name, key));
+    this.#counts.received += 1;
+    if (this.#dispatcher.isClosing) return this.#refuse(key, closedError(this.#settings.name, key));
     const signal = options?.signal;
     if (signal?.aborted) {
-      this.#cancelled += 1;
+      this.#counts.cancelled += 1;
       return Promise.reject(signal.reason);
     }
     const bytes = sizeOf(item, this.#settings);
     if (typeof bytes !== "number") return this.#refuse(key, bytes);
-    const context = this.#captureContext();
-    const full = this.#fullScope(key, bytes);
+    const { captureContext } = this.#settings;
+    const context = captureContext && this.#callbacks.captureContext(captureContext);
+    const full = this.#admission.fullScope(key, bytes);
     if (full && this.#settings.onFull === "reject") {
-      this.#dispatcher.press();
+      this.#dispatcher.startHeld();
       return this.#refuse(key, fullError(this.#settings, key, full));
     }
     return new Promise((resolve, reject) => {
-      const now = this.#settings.timed ? this.#settings.clock.now() : 0;
-      const entry = new Entry(key, item, bytes, context, signal, now, resolve, reject);
-      if (signal) this.#aborts.watch(signal, entry);
-      if (full || this.#waiting.size > 0) this.#wait(entry);
-      else this.#accept(entry);
+      const now = this.#settings.isTimed ? this.#settings.clock.now() : 0;
+      const pending = new PendingItem(key, item, bytes, context, signal, now, resolve, reject);
+      if (signal) this.#aborts.watch(signal, pending);
+      this.#admission.enter(pending, full !== undefined);
     });
   }
 
   /**
-   * Starts what is queued, for one key or for all, without waiting for company. Resolves once every
-   * item accepted before this call is settled; never rejects; later items do not extend it, and adds
-   * that still wait for room are not part of it.
+   * Starts what is queued, for one key or for all, without holding any of it. Resolves once every item
+   * accepted before this call is settled; never rejects. Later items do not extend it, and adds that
+   * still wait for room are not part of it.
    */
   flush(...keys: readonly [key?: Key]): Promise<void> {
     const { keys: queues } = this.#dispatcher;
@@ -139,39 +133,27 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   /**
-   * Refuses new work from this instant, runs everything queued, and resolves when nothing is queued
+   * Refuses new items from this instant, runs everything queued, and resolves when nothing is queued
    * or in flight. Further calls return the same promise.
    *
-   * After `timeoutMs` milliseconds what is still queued rejects with `ERR_BATCHER_CLOSED`, every
+   * After `timeoutMs` milliseconds the queued items reject with `ERR_BATCHER_CLOSED`, every
    * `batch.signal` aborts, and this rejects with `ERR_BATCHER_DRAIN_TIMEOUT`; items in flight still
-   * settle with the truth when `process` returns.
+   * settle with their true result when `process` returns.
    */
   close(options?: { readonly timeoutMs?: number | undefined }): Promise<void> {
-    if (this.#closed !== undefined) return this.#closed;
+    if (this.#drain) return this.#drain.promise;
     const timeoutMs = options?.timeoutMs;
     try {
       if (timeoutMs !== undefined) delayMs("timeoutMs", timeoutMs);
     } catch (badOption) {
       return Promise.reject(badOption);
     }
-    this.#closed = new Promise((resolve, reject) => {
-      const { clock } = this.#settings;
-      const timer =
-        timeoutMs === undefined
-          ? undefined
-          : clock.setTimeout(() => reject(this.#giveUp(timeoutMs)), timeoutMs);
-      this.#drained = () => {
-        if (timer !== undefined) clock.clearTimeout(timer);
-        resolve();
-      };
-    });
+    this.#drain = new Drain(this.#settings.clock, timeoutMs, (ms) => this.#giveUp(ms));
     this.#dispatcher.close();
-    for (let entry = this.#waiting.first; entry; entry = this.#waiting.first) {
-      this.#waiting.remove(entry);
-      this.#drop(entry);
-    }
+    const { waiting } = this.#admission;
+    for (let item = waiting.shift(); item; item = waiting.shift()) this.#drop(item);
     this.#checkDrained();
-    return this.#closed;
+    return this.#drain.promise;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -181,70 +163,34 @@ export class Batcher<Key, Item, Output, Resource = void> {
   /** Returns the counters, in constant time. */
   stats(): BatcherStats {
     const { keys, queuedItems, slots, acquiring, batches } = this.#dispatcher;
+    const { items, bytes, waiting } = this.#admission;
     return {
       keys: keys.size,
       queued: queuedItems,
-      inFlight: this.#outstandingItems - queuedItems,
-      bytes: this.#outstandingBytes,
-      waiting: this.#waiting.size,
+      inFlight: items - queuedItems,
+      bytes,
+      waiting: waiting.size,
       batchesInFlight: slots.size,
       acquiring,
-      received: this.#received,
-      succeeded: this.#succeeded,
-      failed: this.#failed,
-      rejected: this.#rejected,
-      cancelled: this.#cancelled,
+      ...this.#counts,
       batches,
     };
   }
 
-  #accept(entry: Entry<Key, Item, Output>): void {
-    this.#outstandingItems += 1;
-    this.#outstandingBytes += entry.bytes;
-    this.#dispatcher.accept(entry);
-  }
-
-  #wait(entry: Entry<Key, Item, Output>): void {
-    this.#waiting.push(entry);
-    if (this.#dispatcher.crowded) return;
-    this.#dispatcher.crowded = true;
-    this.#dispatcher.press();
-  }
-
-  /** Lets waiting adds in, strictly in order: a small item does not overtake a large one. */
-  #admit(): void {
-    for (let entry = this.#waiting.first; entry; entry = this.#waiting.first) {
-      if (this.#fullScope(entry.key, entry.bytes)) break;
-      this.#waiting.remove(entry);
-      this.#dispatcher.crowded = this.#waiting.size > 0;
-      this.#accept(entry);
-    }
-    this.#dispatcher.crowded = this.#waiting.size > 0;
-  }
-
   #succeed(slot: Slot<Key, Item, Output>, outputs: readonly unknown[]): number {
-    this.#leave(slot.entries, slot.queue);
-    let failed = 0;
-    slot.entries.forEach((entry, index) => {
-      const output = outputs[index];
-      if (isFailure(output)) {
-        failed += 1;
-        entry.reject(output.reason);
-      } else {
-        entry.resolve(output as Output);
-      }
-    });
-    this.#failed += failed;
-    this.#succeeded += slot.entries.length - failed;
-    this.#admit();
+    this.#leave(slot.items, slot.queue);
+    const failed = settleItems(slot.items, outputs);
+    this.#counts.failed += failed;
+    this.#counts.succeeded += slot.items.length - failed;
+    this.#admission.admitWaiting();
     return failed;
   }
 
   #fail(slot: Slot<Key, Item, Output>, errorOf: () => BatcherError): void {
-    this.#leave(slot.entries, slot.queue);
-    for (const entry of slot.entries) entry.reject(errorOf());
-    this.#failed += slot.entries.length;
-    this.#admit();
+    this.#leave(slot.items, slot.queue);
+    for (const item of slot.items) item.reject(errorOf());
+    this.#counts.failed += slot.items.length;
+    this.#admission.admitWaiting();
   }
 
   #free(slot: Slot<Key, Item, Output>): void {
@@ -252,39 +198,34 @@ export class Batcher<Key, Item, Output, Resource = void> {
     this.#checkDrained();
   }
 
-  #abort(entry: Entry<Key, Item, Output>): void {
-    const { slot, list, signal } = entry;
+  #abort(item: PendingItem<Key, Item, Output>): void {
+    const { slot, list, signal } = item;
     if (slot) {
       slot.abortedItems += 1;
-      if (slot.abortedItems < slot.entries.length) return;
-      this.#guests.inOwnContext(() => slot.abort(signal?.reason));
+      if (slot.abortedItems < slot.items.length) return;
+      this.#callbacks.inOwnContext(() => slot.abort(signal?.reason));
       return;
     }
-    this.#cancelled += 1;
-    if (list instanceof KeyQueue) this.#withdraw(entry, list);
-    else this.#waiting.remove(entry);
-    entry.reject(signal?.reason);
-    this.#admit();
+    this.#counts.cancelled += 1;
+    if (list instanceof KeyQueue) this.#withdraw(item, list);
+    else this.#admission.waiting.remove(item);
+    item.reject(signal?.reason);
+    this.#admission.admitWaiting();
     this.#checkDrained();
   }
 
-  /** The time for draining is over: what is queued will not run. */
+  /** The time for draining is over: drops the queued items and aborts the batches. */
   #giveUp(timeoutMs: number): BatcherError {
-    const { queuedItems: queued, keys, slots } = this.#dispatcher;
-    const inFlight = this.#outstandingItems - queued;
-    const error = new BatcherError(
-      "ERR_BATCHER_DRAIN_TIMEOUT",
-      `${this.#settings.name} was not drained within ${timeoutMs} ms: ${queued} queued items are ` +
-        `dropped and ${inFlight} are still being processed`,
-      { queued, inFlight },
-    );
+    const { queuedItems, keys, slots } = this.#dispatcher;
+    const inFlight = this.#admission.items - queuedItems;
+    const error = drainTimeoutError(this.#settings.name, timeoutMs, queuedItems, inFlight);
     for (const queue of [...keys.values()]) {
-      for (let entry = queue.first; entry; entry = queue.first) {
-        this.#withdraw(entry, queue);
-        this.#drop(entry);
+      for (let item = queue.first; item; item = queue.first) {
+        this.#withdraw(item, queue);
+        this.#drop(item);
       }
     }
-    this.#guests.inOwnContext(() => {
+    this.#callbacks.inOwnContext(() => {
       for (let slot = slots.first; slot; slot = slot.next) slot.abort(error);
     });
     return error;
@@ -292,59 +233,39 @@ export class Batcher<Key, Item, Output, Resource = void> {
 
   #checkDrained(): void {
     if (this.#dispatcher.keys.size > 0) return;
-    this.#drained?.();
+    this.#drain?.drained();
   }
 
   /** Takes one queued item out, unprocessed. */
-  #withdraw(entry: Entry<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
-    this.#dispatcher.remove(entry, queue);
-    this.#leave([entry], queue);
+  #withdraw(item: PendingItem<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
+    this.#dispatcher.remove(item, queue);
+    this.#leave([item], queue);
   }
 
-  /** Gives back what items have taken up: room, their place in a flush, their abort listener. */
-  #leave(entries: readonly Entry<Key, Item, Output>[], queue: KeyQueue<Key, Item, Output>): void {
-    this.#outstandingItems -= entries.length;
-    for (const entry of entries) {
-      this.#outstandingBytes -= entry.bytes;
-      if (entry.signal) this.#aborts.unwatch(entry.signal, entry);
-      queue.settled(entry);
+  /** Ends what items take up: room, their place in a flush, their abort listener. */
+  #leave(
+    items: readonly PendingItem<Key, Item, Output>[],
+    queue: KeyQueue<Key, Item, Output>,
+  ): void {
+    this.#admission.leave(items);
+    for (const item of items) {
+      if (item.signal) this.#aborts.unwatch(item.signal, item);
+      queue.settled(item);
     }
-    // Sizes may be fractions, and their rounding errors must not add up over the years.
-    if (this.#outstandingItems === 0) this.#outstandingBytes = 0;
   }
 
   /** Rejects an item that `close` does not let run. */
-  #drop(entry: Entry<Key, Item, Output>): void {
-    if (entry.signal) this.#aborts.unwatch(entry.signal, entry);
-    const error = closedError(this.#settings.name, entry.key);
-    this.#rejected += 1;
-    entry.reject(error);
-    this.#guests.call("onReject", this.#settings.hooks.onReject, entry.key, error);
+  #drop(item: PendingItem<Key, Item, Output>): void {
+    if (item.signal) this.#aborts.unwatch(item.signal, item);
+    const error = closedError(this.#settings.name, item.key);
+    this.#counts.rejected += 1;
+    item.reject(error);
+    this.#callbacks.call("onReject", this.#settings.hooks.onReject, item.key, error);
   }
 
   #refuse(key: Key, error: BatcherError): Promise<never> {
-    this.#rejected += 1;
-    this.#guests.call("onReject", this.#settings.hooks.onReject, key, error);
+    this.#counts.rejected += 1;
+    this.#callbacks.call("onReject", this.#settings.hooks.onReject, key, error);
     return Promise.reject(error);
-  }
-
-  #captureContext(): unknown {
-    const { captureContext } = this.#settings;
-    if (!captureContext) return undefined;
-    try {
-      return captureContext();
-    } catch (error) {
-      this.#guests.warn("captureContext", error);
-      return undefined;
-    }
-  }
-
-  #fullScope(key: Key, bytes: number): FullScope | undefined {
-    const { maxItems, maxItemsPerKey, maxBytes } = this.#settings;
-    if (this.#outstandingItems >= maxItems) return "items";
-    if (this.#outstandingBytes + bytes > maxBytes) return "bytes";
-    if (maxItemsPerKey === maxItems) return undefined;
-    const outstanding = this.#dispatcher.keys.get(key)?.outstanding ?? 0;
-    return outstanding >= maxItemsPerKey ? "key" : undefined;
   }
 }

@@ -1,6 +1,7 @@
+import { inNextTurn } from "./platform.ts";
+
 /**
- * The clock a batcher runs on, stated by shape, so that this room needs no other and a test can turn
- * time by hand.
+ * The clock of a batcher, declared by shape: this room imports no other, and a test can step time.
  */
 export interface BatcherClock {
   /** Milliseconds from an arbitrary start, never going back. */
@@ -11,9 +12,12 @@ export interface BatcherClock {
   setImmediate(callback: () => void): unknown;
 }
 
+/** A timer is an object in Node and a number in browsers. */
+type Timer = ReturnType<typeof setTimeout>;
+
 export const realClock: BatcherClock = {
   now: () => performance.now(),
   setTimeout: (callback, delayMs) => setTimeout(callback, delayMs),
-  clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
-  setImmediate: (callback) => setImmediate(callback),
+  clearTimeout: (timer) => clearTimeout(timer as Timer),
+  setImmediate: inNextTurn,
 };

@@ -15,17 +15,17 @@ const empty: KeyView = {
   acquiring: 0,
   queuedItems: 0,
   queuedBytes: 0,
-  lingered: false,
-  flushing: false,
-  pressed: false,
-  gathered: false,
+  hasLingered: false,
+  isFlushing: false,
+  isRoomNeeded: false,
+  hasGathered: false,
 };
 
 interface Case {
   readonly claim: string;
   readonly key: Partial<KeyView>;
   readonly limits?: Partial<StartLimits>;
-  readonly closing?: boolean;
+  readonly isClosing?: boolean;
   readonly decision: string;
 }
 
@@ -36,7 +36,7 @@ const cases: readonly Case[] = [
   { claim: "an item on an idle key starts at once", key: { queuedItems: 1 }, decision: "idle" },
   {
     claim: "what gathered behind a flush starts when it is over",
-    key: { queuedItems: 1, gathered: true },
+    key: { queuedItems: 1, hasGathered: true },
     decision: "finish",
   },
   {
@@ -62,13 +62,13 @@ const cases: readonly Case[] = [
   },
   {
     claim: "a flush opens an additional slot for less",
-    key: { queuedItems: 1, slots: 1, flushing: true },
+    key: { queuedItems: 1, slots: 1, isFlushing: true },
     decision: "flush",
   },
   {
     claim: "closing opens an additional slot for less",
     key: { queuedItems: 1, slots: 1 },
-    closing: true,
+    isClosing: true,
     decision: "close",
   },
   {
@@ -105,7 +105,7 @@ const cases: readonly Case[] = [
   },
   {
     claim: "after the linger it starts",
-    key: { queuedItems: 1, lingered: true },
+    key: { queuedItems: 1, hasLingered: true },
     limits: lingering,
     decision: "linger",
   },
@@ -117,7 +117,7 @@ const cases: readonly Case[] = [
   },
   {
     claim: "nothing lingers while another add is kept out",
-    key: { queuedItems: 1, pressed: true },
+    key: { queuedItems: 1, isRoomNeeded: true },
     limits: lingering,
     decision: "full",
   },
@@ -137,13 +137,13 @@ const cases: readonly Case[] = [
     claim: "closing ends holding",
     key: { queuedItems: 1 },
     limits: holding,
-    closing: true,
+    isClosing: true,
     decision: "close",
   },
 ];
 
-for (const { claim, key, limits: changed, closing = false, decision } of cases) {
+for (const { claim, key, limits: changed, isClosing = false, decision } of cases) {
   test(claim, () => {
-    assert.equal(decide({ ...empty, ...key }, { ...limits, ...changed }, closing), decision);
+    assert.equal(decide({ ...empty, ...key }, { ...limits, ...changed }, isClosing), decision);
   });
 }

@@ -1,26 +1,22 @@
 /**
- * Who gets a slot, and when: the queues of all keys, the fair ring of those that are runnable, and the
- * one hop in which batches start.
+ * Which key gets a slot, and when: the queues of all keys and the fair ring of the runnable ones.
  *
  * Invariants: a key is in the ring if and only if `decide` names a trigger for it; whenever the ring
- * is not empty and a slot is free, a hop is pending; `update` runs after every change to a key, so
- * no wake-up can be lost. A key with nothing queued and no slot is forgotten at once.
- *
- * Starting only in a `setImmediate` hop is what makes batches large: callers that are woken by one
- * batch and hand in their next item at once all land in the next one. A microtask would be too early
- * for those that do so from an I/O callback.
+ * is not empty and a slot is free, a hop is pending; `#update` runs after every change to a key, so
+ * no wake-up is lost. A key with nothing queued and no slot is forgotten at once.
  */
 import type { BatcherClock } from "./clock.ts";
 import { decide, type StartLimits } from "./decide.ts";
-import type { Guests } from "./hooks.ts";
-import { type Entry, KeyQueue, Slot } from "./key-queue.ts";
+import type { UserCallbacks } from "./hooks.ts";
+import { Hop } from "./hop.ts";
+import { KeyQueue, type PendingItem, Slot } from "./key-queue.ts";
 import { List } from "./list.ts";
 
 export interface DispatcherSettings extends StartLimits {
   readonly concurrency: number;
   readonly acquire: unknown;
-  /** Whether anyone asks how long things take. */
-  readonly timed: boolean;
+  /** Whether durations are needed; if not, the clock is not read. */
+  readonly isTimed: boolean;
   readonly clock: BatcherClock;
 }
 
@@ -31,61 +27,62 @@ export class Dispatcher<Key, Item, Output> {
   acquiring = 0;
   /** Batches sealed so far. */
   batches = 0;
-  /** Set by `close`: nothing is held back any more. */
-  closing = false;
+  /** Set by `close`: no item is held back any more. */
+  isClosing = false;
   /** Adds are waiting for room. */
-  crowded = false;
+  isCrowded = false;
 
   readonly #settings: DispatcherSettings;
   readonly #run: (slot: Slot<Key, Item, Output>) => void;
-  readonly #onHop: () => void;
-  readonly #askForHop: () => void;
+  readonly #hop: Hop;
   readonly #ring = new List<KeyQueue<Key, Item, Output>>();
-  /** Keys that could start a batch but wait for company or time. */
+  /** Keys that could start a batch but wait for more items or for their linger. */
   readonly #held = new Set<KeyQueue<Key, Item, Output>>();
-  #hopPending = false;
 
-  /** @param run - starts the work of a slot; called in a hop, when all state is in order. */
+  /** @param run - starts the work of a slot; called in a hop, when all state is consistent. */
   constructor(
     settings: DispatcherSettings,
-    guests: Guests,
+    callbacks: UserCallbacks,
     run: (slot: Slot<Key, Item, Output>) => void,
   ) {
     this.#settings = settings;
     this.#run = run;
-    this.#askForHop = () => settings.clock.setImmediate(this.#onHop);
-    this.#onHop = () => guests.inOwnContext(() => this.#dispatch());
+    this.#hop = new Hop(
+      settings.clock,
+      () => this.#ring.size > 0 && this.slots.size < settings.concurrency,
+      () => callbacks.inOwnContext(() => this.#dispatch()),
+    );
   }
 
   /** Queues an item. */
-  accept(entry: Entry<Key, Item, Output>): void {
-    let queue = this.keys.get(entry.key);
+  accept(item: PendingItem<Key, Item, Output>): void {
+    let queue = this.keys.get(item.key);
     if (!queue) {
-      queue = new KeyQueue(entry.key);
-      this.keys.set(entry.key, queue);
+      queue = new KeyQueue(item.key);
+      this.keys.set(item.key, queue);
     }
-    queue.accept(entry, this.#settings.maxBatchBytes);
+    queue.accept(item, this.#settings.maxBatchBytes);
     this.queuedItems += 1;
     this.#update(queue);
-    this.#hop();
+    this.#hop.request();
   }
 
   /** Takes a queued item out again. */
-  remove(entry: Entry<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
-    queue.withdraw(entry, this.#settings.maxBatchBytes);
+  remove(item: PendingItem<Key, Item, Output>, queue: KeyQueue<Key, Item, Output>): void {
+    queue.withdraw(item, this.#settings.maxBatchBytes);
     this.queuedItems -= 1;
     this.#update(queue);
-    this.#hop();
+    this.#hop.request();
   }
 
-  /** Fixes the items of a slot: the longest prefix of its queue within the limits, maybe none. */
+  /** Takes the items of a slot: the longest prefix of its queue within the limits, maybe none. */
   seal(slot: Slot<Key, Item, Output>): void {
     const { queue } = slot;
-    slot.entries = queue.takeBatch(this.#settings.maxBatchItems, this.#settings.maxBatchBytes);
-    this.queuedItems -= slot.entries.length;
-    if (slot.entries.length > 0) this.batches += 1;
+    slot.items = queue.takeBatch(this.#settings.maxBatchItems, this.#settings.maxBatchBytes);
+    this.queuedItems -= slot.items.length;
+    if (slot.items.length > 0) this.batches += 1;
     slot.batchId = this.batches;
-    for (const entry of slot.entries) entry.slot = slot;
+    for (const item of slot.items) item.slot = slot;
     this.#stopLinger(queue);
   }
 
@@ -94,53 +91,53 @@ export class Dispatcher<Key, Item, Output> {
     slot.queue.acquiring -= 1;
     this.acquiring -= 1;
     this.seal(slot);
-    // A byte limit may have left more behind than this slot was thought to cover.
+    // A byte limit may have left more items behind than this slot was expected to take.
     this.#update(slot.queue);
-    this.#hop();
+    this.#hop.request();
   }
 
-  /** Gives a slot back, when its batch is settled and its resource released. */
+  /** Frees a slot whose batch is settled and whose resource is released. */
   free(slot: Slot<Key, Item, Output>): void {
     const { queue } = slot;
     this.slots.remove(slot);
     queue.slots -= 1;
-    queue.gathered = queue.size > 0;
+    queue.hasGathered = queue.size > 0;
     this.#update(queue);
-    this.#hopBehindReactions();
+    this.#hop.requestBehindReactions();
   }
 
-  /** Stops holding back what a key has queued, and calls `done` when that is settled. */
+  /** Starts the queued items of a key without holding; calls `done` when they are settled. */
   flush(queue: KeyQueue<Key, Item, Output>, done: () => void): void {
     queue.flush(done);
     this.#update(queue);
-    this.#hop();
+    this.#hop.request();
   }
 
-  /** Stops holding anything back, because what is held keeps others out. */
-  press(): void {
+  /** Starts the held items of every key, because other items need their room. */
+  startHeld(): void {
     for (const queue of [...this.#held]) {
-      queue.pressed = true;
+      queue.isRoomNeeded = true;
       this.#update(queue);
     }
-    this.#hop();
+    this.#hop.request();
   }
 
   close(): void {
-    this.closing = true;
-    this.press();
+    this.isClosing = true;
+    this.startHeld();
   }
 
-  /** Acts on what has become of a key. */
+  /** Decides anew about a key after a change, and carries the decision out. */
   #update(queue: KeyQueue<Key, Item, Output>): void {
     if (queue.size === 0) {
-      this.#rest(queue);
+      this.#onEmpty(queue);
       return;
     }
-    if (this.crowded) queue.pressed = true;
-    const decision = decide(queue, this.#settings, this.closing);
+    if (this.isCrowded) queue.isRoomNeeded = true;
+    const decision = decide(queue, this.#settings, this.isClosing);
     switch (decision) {
       case "nothing":
-        this.#unhold(queue);
+        this.#stopHolding(queue);
         this.#ring.remove(queue);
         return;
       case "hold":
@@ -154,79 +151,57 @@ export class Dispatcher<Key, Item, Output> {
         return;
       default:
         queue.trigger = decision;
-        this.#unhold(queue);
+        this.#stopHolding(queue);
         if (!queue.list) this.#ring.push(queue);
     }
   }
 
-  #unhold(queue: KeyQueue<Key, Item, Output>): void {
+  #stopHolding(queue: KeyQueue<Key, Item, Output>): void {
     if (this.#held.size > 0) this.#held.delete(queue);
   }
 
-  /** Nothing is queued: no timer, no turn, and without a slot no key. */
-  #rest(queue: KeyQueue<Key, Item, Output>): void {
+  /** Nothing is queued: stops the timer and leaves the ring; without a slot the key is forgotten. */
+  #onEmpty(queue: KeyQueue<Key, Item, Output>): void {
     this.#stopLinger(queue);
-    this.#unhold(queue);
+    this.#stopHolding(queue);
     this.#ring.remove(queue);
     if (queue.slots === 0) this.keys.delete(queue.key);
   }
 
   /**
-   * Waits until the first uncovered item has its age. While the timer is armed it alone decides: Node
-   * fires timers up to a millisecond early, and whoever looks at the clock then waits for ever.
+   * Waits until the first uncovered item is `lingerMs` old. The armed timer alone decides: Node fires
+   * timers up to a millisecond early, so comparing with the clock again would wait for ever.
    */
   #linger(queue: KeyQueue<Key, Item, Output>): void {
     if (queue.lingerTimer !== undefined) return;
     const { clock, lingerMs, maxBatchItems } = this.#settings;
     const oldest = queue.firstUncovered(maxBatchItems);
-    const remainingMs = (oldest?.addedAt ?? 0) + lingerMs - clock.now();
-    const lingered = () => {
+    const remainingMs = (oldest?.addedAtMs ?? 0) + lingerMs - clock.now();
+    const end = () => {
       queue.lingerTimer = undefined;
-      queue.lingered = true;
+      queue.hasLingered = true;
       this.#update(queue);
     };
     if (remainingMs <= 0) {
-      lingered();
+      end();
       return;
     }
     queue.lingerTimer = clock.setTimeout(() => {
-      lingered();
-      this.#hop();
+      end();
+      this.#hop.request();
     }, remainingMs);
   }
 
   #stopLinger(queue: KeyQueue<Key, Item, Output>): void {
-    queue.lingered = false;
-    queue.pressed = false;
+    queue.hasLingered = false;
+    queue.isRoomNeeded = false;
     if (queue.lingerTimer === undefined) return;
     this.#settings.clock.clearTimeout(queue.lingerTimer);
     queue.lingerTimer = undefined;
   }
 
-  /** Asks for the hop, if there is a turn to give and none has been asked for. */
-  #hop(): void {
-    if (!this.#wantsHop()) return;
-    this.#hopPending = true;
-    this.#settings.clock.setImmediate(this.#onHop);
-  }
-
-  /**
-   * The same after a batch, but behind the reactions of its callers, so that one of them who hands in
-   * its next item by `setImmediate` comes before the hop too.
-   */
-  #hopBehindReactions(): void {
-    if (!this.#wantsHop()) return;
-    this.#hopPending = true;
-    process.nextTick(this.#askForHop);
-  }
-
-  #wantsHop(): boolean {
-    return !this.#hopPending && this.#ring.size > 0 && this.slots.size < this.#settings.concurrency;
-  }
-
-  /** Gives the free slots to the keys in ring order, and only then lets foreign code run. */
+  /** Gives the free slots to the keys in ring order, and calls user code only after that. */
   #dispatch(): void {
-    this.#hopPending = false;
     const opened: Slot<Key, Item, Output>[] = [];
     while (this.slots.size < this.#settings.concurrency) {
       const queue = this.#ring.shift();
@@ -237,10 +212,10 @@ export class Dispatcher<Key, Item, Output> {
   }
 
   #open(queue: KeyQueue<Key, Item, Output>): Slot<Key, Item, Output> {
-    const slot = new Slot(queue, this.#settings.timed ? this.#settings.clock.now() : 0);
+    const slot = new Slot(queue, this.#settings.isTimed ? this.#settings.clock.now() : 0);
     this.slots.push(slot);
     queue.slots += 1;
-    queue.gathered = false;
+    queue.hasGathered = false;
     if (this.#settings.acquire) {
       queue.acquiring += 1;
       this.acquiring += 1;

@@ -43,7 +43,7 @@ export interface BatcherErrorFacts {
   readonly inFlight?: number;
 }
 
-/** Every error a batcher makes itself. Aborts reject with the signal's reason, `fail` with its own. */
+/** Every error of the batcher itself. Aborts reject with the reason of the signal, `fail` with its own. */
 export class BatcherError extends Error {
   override readonly name = "BatcherError";
   readonly code: BatcherErrorCode;

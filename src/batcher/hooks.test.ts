@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { test } from "node:test";
-import { BatcherLab } from "../../test/support/batcher-harness.ts";
+import { BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { Batcher, fail } from "./index.ts";
 
 test("hooks tell of every batch: why it started, how long things took, what failed", async () => {
   const told: unknown[] = [];
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     lingerMs: 10,
     sizeOf: Number,
     name: "outbox",
@@ -15,11 +15,11 @@ test("hooks tell of every batch: why it started, how long things took, what fail
       onBatchEnd: (batch) => told.push(batch),
     },
   });
-  lab.addMany("a", [3, 4]);
-  await lab.advance(10);
-  lab.clock.advance(7);
-  lab.batches[0]?.finish([3, fail("no")]);
-  await lab.run();
+  harness.addMany("a", [3, 4]);
+  await harness.advance(10);
+  harness.clock.advance(7);
+  harness.batches[0]?.finish([3, fail("no")]);
+  await harness.run();
   const start = {
     ...{ key: "a", id: 1, trigger: "linger", items: 2, bytes: 7 },
     ...{ oldestWaitMs: 10, acquireMs: 0 },
@@ -29,15 +29,15 @@ test("hooks tell of every batch: why it started, how long things took, what fail
 
 test("a failed acquire is told of too, and how long it took", async () => {
   const told: unknown[] = [];
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     acquire: () => {
-      lab.clock.advance(5);
+      harness.clock.advance(5);
       throw new Error("no");
     },
     hooks: { onBatchStart: (batch) => told.push(batch), onBatchEnd: (batch) => told.push(batch) },
   });
-  lab.add("a", 1);
-  await lab.run();
+  harness.add("a", 1);
+  await harness.run();
   assert.deepEqual(told, [
     {
       ...{ key: "a", id: 1, trigger: "idle", items: 1, bytes: 0, oldestWaitMs: 5, acquireMs: 5 },
@@ -49,30 +49,30 @@ test("a failed acquire is told of too, and how long it took", async () => {
 test("acquireMs is the time acquire took", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const told: number[] = [];
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     acquire: () => promise,
     hooks: { onBatchStart: ({ acquireMs }) => told.push(acquireMs) },
   });
-  lab.add("a", 1);
-  await lab.turn();
-  lab.clock.advance(8);
+  harness.add("a", 1);
+  await harness.turn();
+  harness.clock.advance(8);
   resolve();
-  await lab.run();
+  await harness.run();
   assert.deepEqual(told, [8]);
 });
 
 test("onReject is told of refusals and of what close drops", async () => {
   const told: string[] = [];
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     maxItems: 2,
     maxBatchItems: 1,
     hooks: { onReject: (key, error) => told.push(`${key} ${error.code}`) },
   });
-  for (const key of ["a", "a", "b"]) lab.add(key, 1);
-  await lab.turn();
-  lab.batcher.close({ timeoutMs: 1 }).catch(() => {});
-  lab.add("c", 1);
-  await lab.advance(1);
+  for (const key of ["a", "a", "b"]) harness.add(key, 1);
+  await harness.turn();
+  harness.batcher.close({ timeoutMs: 1 }).catch(() => {});
+  harness.add("c", 1);
+  await harness.advance(1);
   assert.deepEqual(told, ["b ERR_BATCHER_FULL", "c ERR_BATCHER_CLOSED", "a ERR_BATCHER_CLOSED"]);
 });
 
@@ -81,7 +81,7 @@ test("hooks and captureContext that throw or reject change nothing, and warn onc
   const throwing = () => {
     throw new Error("from a hook");
   };
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     workMs: 1,
     maxItems: 1,
     maxBatchItems: 1,
@@ -93,9 +93,9 @@ test("hooks and captureContext that throw or reject change nothing, and warn onc
     },
   });
   for (const item of [1, 2]) {
-    const added = lab.add("a", item);
-    lab.add("a", "refused");
-    await lab.run();
+    const added = harness.add("a", item);
+    harness.add("a", "refused");
+    await harness.run();
     assert.equal(added.value, item);
   }
   assert.equal(warn.mock.callCount(), 1);
@@ -103,11 +103,11 @@ test("hooks and captureContext that throw or reject change nothing, and warn onc
 
 test("captureContext is called in add, and its values reach the batch in the order of the items", async () => {
   const span = new AsyncLocalStorage<string>();
-  const lab = new BatcherLab({ captureContext: () => span.getStore() });
-  span.run("request 1", () => lab.add("a", 1));
-  span.run("request 2", () => lab.add("a", 2));
-  await lab.turn();
-  assert.deepEqual(lab.batches[0]?.batch.contexts, ["request 1", "request 2"]);
+  const harness = new BatcherHarness({ captureContext: () => span.getStore() });
+  span.run("request 1", () => harness.add("a", 1));
+  span.run("request 2", () => harness.add("a", 2));
+  await harness.turn();
+  assert.deepEqual(harness.batches[0]?.batch.contexts, ["request 1", "request 2"]);
 });
 
 test("process, acquire, release and hooks run in the constructor's context, callers in their own", async () => {
@@ -168,11 +168,11 @@ test("process, acquire, release and hooks run in the constructor's context, call
 test("listeners of batch.signal run in the constructor's context as well", async () => {
   const request = new AsyncLocalStorage<string>();
   const seen: (string | undefined)[] = [];
-  const lab = request.run("constructor", () => new BatcherLab());
+  const harness = request.run("constructor", () => new BatcherHarness());
   const controller = new AbortController();
-  request.run("caller", () => lab.add("a", 1, controller.signal));
-  await lab.turn();
-  lab.batches[0]?.batch.signal.addEventListener("abort", () => seen.push(request.getStore()));
+  request.run("caller", () => harness.add("a", 1, controller.signal));
+  await harness.turn();
+  harness.batches[0]?.batch.signal.addEventListener("abort", () => seen.push(request.getStore()));
   request.run("caller", () => controller.abort());
   assert.deepEqual(seen, ["constructor"]);
 });

@@ -1,12 +1,13 @@
 /**
- * What a batcher tells its owner while it works: facts for metrics and traces.
+ * Hooks: the events of a batcher, for metrics and traces, and the calls of user code that must not
+ * disturb it.
  *
- * A hook is called in the context in which the batcher was made. One that throws or rejects is
- * reported once per batcher as a process warning, and changes nothing else.
+ * A hook is called in the async context in which the batcher was made. The first one that throws or
+ * rejects is reported as a warning, once per batcher; it changes nothing else.
  */
-import { AsyncLocalStorage } from "node:async_hooks";
 import type { Trigger } from "./decide.ts";
 import type { BatcherError } from "./errors.ts";
+import { captureOwnContext, emitWarning } from "./platform.ts";
 
 /** A batch that is about to be processed. */
 export interface BatchStart<Key> {
@@ -21,9 +22,9 @@ export interface BatchStart<Key> {
   readonly acquireMs: number;
 }
 
-/** A batch all of whose items are settled. */
+/** A batch whose items are all settled. */
 export interface BatchEnd<Key> extends BatchStart<Key> {
-  /** `ok`: `process` returned one output per item, though some may have failed alone. */
+  /** `ok`: `process` returned one output per item; single items may still have failed. */
   readonly outcome: "ok" | "batch-failed" | "acquire-failed";
   /** Items that rejected. */
   readonly failedItems: number;
@@ -33,18 +34,18 @@ export interface BatchEnd<Key> extends BatchStart<Key> {
 
 export interface BatcherHooks<Key> {
   /** A batch is sealed; `process` is called right after. */
-  readonly onBatchStart?: (batch: BatchStart<Key>) => void;
+  readonly onBatchStart?: ((batch: BatchStart<Key>) => void) | undefined;
   /** Every item of a batch is settled; also when `acquire` failed and `process` was not called. */
-  readonly onBatchEnd?: (batch: BatchEnd<Key>) => void;
-  /** An `add` was refused, or a queued item dropped by `close`. */
-  readonly onReject?: (key: Key, error: BatcherError) => void;
+  readonly onBatchEnd?: ((batch: BatchEnd<Key>) => void) | undefined;
+  /** An `add` was refused, or `close` dropped a queued item. */
+  readonly onReject?: ((key: Key, error: BatcherError) => void) | undefined;
 }
 
-/** Runs foreign code that must not be able to disturb the batcher. */
-export class Guests {
+/** Calls user code so that its errors and its async context do not reach the batcher. */
+export class UserCallbacks {
   readonly #name: string;
-  readonly #inOwnContext = AsyncLocalStorage.snapshot();
-  #warned = false;
+  readonly #inOwnContext = captureOwnContext();
+  #hasWarned = false;
 
   constructor(name: string) {
     this.#name = name;
@@ -70,15 +71,25 @@ export class Guests {
     }
   }
 
-  /** Emits one warning per batcher, whatever goes wrong after it. */
+  /** The value that a `captureContext` returns, in the caller's context; none when it throws. */
+  captureContext(capture: () => unknown): unknown {
+    try {
+      return capture();
+    } catch (error) {
+      this.warn("captureContext", error);
+      return undefined;
+    }
+  }
+
+  /** Emits a warning, the first time only. */
   warn(what: string, error: unknown): void {
-    if (this.#warned) return;
-    this.#warned = true;
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
     const warning = new Error(
-      `${this.#name}: ${what} threw; no item is affected. Further ones are not reported.`,
+      `${this.#name}: ${what} threw; no item is affected; further errors of hooks are not reported`,
       { cause: error },
     );
     warning.name = "BatcherWarning";
-    process.emitWarning(warning);
+    emitWarning(warning);
   }
 }

@@ -1,62 +1,63 @@
 /**
- * What a batcher remembers: one `Entry` per item, one `KeyQueue` per key in use, one `Slot` per batch.
- *
- * These are records with the arithmetic that belongs to them; they decide nothing and call nobody.
+ * The state of a batcher: one `PendingItem` per item, one `KeyQueue` per key in use, one `Slot` per
+ * batch. These are records with their own arithmetic; they decide nothing and call no user code.
  */
 import type { KeyView, Trigger } from "./decide.ts";
+import { invariant } from "./invariant.ts";
 import { type Linked, List } from "./list.ts";
 
 /**
  * An item from `add` to its settlement. Its `list` says where it is: in the line of waiting adds, or
  * in the queue of its key; sealed into a batch it is in neither and has a `slot`.
  */
-export class Entry<Key, Item, Output> implements Linked<Entry<Key, Item, Output>> {
-  list: List<Entry<Key, Item, Output>> | undefined = undefined;
-  previous: Entry<Key, Item, Output> | undefined = undefined;
-  next: Entry<Key, Item, Output> | undefined = undefined;
+export class PendingItem<Key, Item, Output> implements Linked<PendingItem<Key, Item, Output>> {
+  list: List<PendingItem<Key, Item, Output>> | undefined = undefined;
+  previous: PendingItem<Key, Item, Output> | undefined = undefined;
+  next: PendingItem<Key, Item, Output> | undefined = undefined;
   slot: Slot<Key, Item, Output> | undefined = undefined;
-  /** How many flushes of its key had been asked for when it was accepted. */
+  /** How many flushes of its key had been requested when it was accepted. */
   generation = 0;
 
   readonly key: Key;
-  readonly item: Item;
+  readonly value: Item;
   readonly bytes: number;
   readonly context: unknown;
   readonly signal: AbortSignal | undefined;
-  readonly addedAt: number;
+  readonly addedAtMs: number;
   readonly resolve: (output: Output) => void;
   readonly reject: (reason: unknown) => void;
 
+  /** Takes its fields by position: an object more per item is measurable. */
   constructor(
     key: Key,
-    item: Item,
+    value: Item,
     bytes: number,
     context: unknown,
     signal: AbortSignal | undefined,
-    addedAt: number,
+    addedAtMs: number,
     resolve: (output: Output) => void,
     reject: (reason: unknown) => void,
   ) {
     this.key = key;
-    this.item = item;
+    this.value = value;
     this.bytes = bytes;
     this.context = context;
     this.signal = signal;
-    this.addedAt = addedAt;
+    this.addedAtMs = addedAtMs;
     this.resolve = resolve;
     this.reject = reject;
   }
 }
 
-/** A flush that waits: for so many items, and then calls `done`. */
+/** A flush under way; it calls `done` when no item of it is outstanding. */
 interface PendingFlush {
   outstanding: number;
   readonly done: () => void;
 }
 
-/** The queue of one key, and what is in flight for it. */
+/** The queue of one key, with the counts of its batches in flight. */
 export class KeyQueue<Key, Item, Output>
-  extends List<Entry<Key, Item, Output>>
+  extends List<PendingItem<Key, Item, Output>>
   implements KeyView, Linked<KeyQueue<Key, Item, Output>>
 {
   list: List<KeyQueue<Key, Item, Output>> | undefined = undefined;
@@ -65,19 +66,19 @@ export class KeyQueue<Key, Item, Output>
 
   readonly key: Key;
   queuedBytes = 0;
-  /** Accepted and not settled: queued or in a batch. */
+  /** Items accepted and not settled: queued or in a batch. */
   outstanding = 0;
   slots = 0;
   acquiring = 0;
-  /** Why this key is runnable; kept up to date while it is in the ring. */
+  /** Why this key is runnable; current while the key is in the ring. */
   trigger: Trigger = "idle";
-  gathered = false;
-  lingered = false;
-  pressed = false;
+  hasGathered = false;
+  hasLingered = false;
+  isRoomNeeded = false;
   lingerTimer: unknown = undefined;
-  /** Flushes asked for so far. */
+  /** Flushes requested so far. */
   #generation = 0;
-  /** Those that are not over; the last one belongs to the generation before the present one. */
+  /** Flushes under way; the last one belongs to the generation before the current one. */
   #flushes: PendingFlush[] | undefined = undefined;
 
   constructor(key: Key) {
@@ -89,29 +90,32 @@ export class KeyQueue<Key, Item, Output>
     return this.size;
   }
 
-  get flushing(): boolean {
+  get isFlushing(): boolean {
     return this.first !== undefined && this.first.generation < this.#generation;
   }
 
-  accept(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
-    entry.generation = this.#generation;
+  accept(item: PendingItem<Key, Item, Output>, maxBatchBytes: number): void {
+    item.generation = this.#generation;
     this.outstanding += 1;
-    this.queuedBytes += Math.min(entry.bytes, maxBatchBytes);
-    this.push(entry);
+    this.queuedBytes += Math.min(item.bytes, maxBatchBytes);
+    this.push(item);
   }
 
-  withdraw(entry: Entry<Key, Item, Output>, maxBatchBytes: number): void {
-    this.queuedBytes -= Math.min(entry.bytes, maxBatchBytes);
-    this.remove(entry);
+  withdraw(item: PendingItem<Key, Item, Output>, maxBatchBytes: number): void {
+    this.queuedBytes -= Math.min(item.bytes, maxBatchBytes);
+    this.remove(item);
   }
 
-  /** Takes the longest prefix within both limits, but one entry at least if there is any. */
-  takeBatch(maxBatchItems: number, maxBatchBytes: number): Entry<Key, Item, Output>[] {
-    const batch = new Array<Entry<Key, Item, Output>>(this.#prefix(maxBatchItems, maxBatchBytes));
+  /** Takes the longest prefix within both limits, at least one item if there is any. */
+  takeBatch(maxBatchItems: number, maxBatchBytes: number): PendingItem<Key, Item, Output>[] {
+    const batch = new Array<PendingItem<Key, Item, Output>>(
+      this.#prefix(maxBatchItems, maxBatchBytes),
+    );
     for (let index = 0; index < batch.length; index += 1) {
-      const entry = this.first as Entry<Key, Item, Output>;
-      this.withdraw(entry, maxBatchBytes);
-      batch[index] = entry;
+      const item = this.first;
+      invariant(item, "a prefix is no longer than its queue");
+      this.withdraw(item, maxBatchBytes);
+      batch[index] = item;
     }
     return batch;
   }
@@ -120,35 +124,35 @@ export class KeyQueue<Key, Item, Output>
     if (maxBatchBytes === Number.POSITIVE_INFINITY) return Math.min(this.size, maxBatchItems);
     let items = 0;
     let bytes = 0;
-    for (let entry = this.first; entry && items < maxBatchItems; entry = entry.next) {
-      bytes += entry.bytes;
+    for (let item = this.first; item && items < maxBatchItems; item = item.next) {
+      bytes += item.bytes;
       if (items > 0 && bytes > maxBatchBytes) break;
       items += 1;
     }
     return items;
   }
 
-  /** The oldest entry that no acquiring slot will take. */
-  firstUncovered(maxBatchItems: number): Entry<Key, Item, Output> | undefined {
-    let entry = this.first;
+  /** The oldest item that no acquiring slot will take. */
+  firstUncovered(maxBatchItems: number): PendingItem<Key, Item, Output> | undefined {
+    let item = this.first;
     let covered = Math.min(this.acquiring * maxBatchItems, this.size - 1);
-    for (; covered > 0; covered -= 1) entry = entry?.next;
-    return entry;
+    for (; covered > 0; covered -= 1) item = item?.next;
+    return item;
   }
 
-  /** Notes that an entry is settled, and ends the flushes that waited for it. */
-  settled(entry: Entry<Key, Item, Output>): void {
+  /** Counts a settled item, and ends the flushes of which it was the last. */
+  settled(item: PendingItem<Key, Item, Output>): void {
     this.outstanding -= 1;
     const flushes = this.#flushes;
-    if (!flushes || entry.generation === this.#generation) return;
+    if (!flushes || item.generation === this.#generation) return;
     const oldest = this.#generation - flushes.length;
-    const flush = flushes[entry.generation - oldest];
+    const flush = flushes[item.generation - oldest];
     if (flush) flush.outstanding -= 1;
     while (flushes[0]?.outstanding === 0) flushes.shift()?.done();
     if (flushes.length === 0) this.#flushes = undefined;
   }
 
-  /** Calls `done` once everything accepted so far is settled; until then none of it is held back. */
+  /** Calls `done` once every item accepted so far is settled; until then none of them is held. */
   flush(done: () => void): void {
     if (this.outstanding === 0) {
       done();
@@ -161,7 +165,7 @@ export class KeyQueue<Key, Item, Output>
   }
 }
 
-/** Room for one batch at a time: from acquire to release. */
+/** The right to one batch in flight: from acquire to release. */
 export class Slot<Key, Item, Output> implements Linked<Slot<Key, Item, Output>> {
   list: List<Slot<Key, Item, Output>> | undefined = undefined;
   previous: Slot<Key, Item, Output> | undefined = undefined;
@@ -169,22 +173,22 @@ export class Slot<Key, Item, Output> implements Linked<Slot<Key, Item, Output>> 
 
   readonly queue: KeyQueue<Key, Item, Output>;
   readonly trigger: Trigger;
-  readonly openedAt: number;
-  /** Set, with the entries, when the batch is sealed. */
+  readonly openedAtMs: number;
+  /** Set, with the items, when the batch is sealed. */
   batchId = 0;
-  entries: readonly Entry<Key, Item, Output>[] = [];
+  items: readonly PendingItem<Key, Item, Output>[] = [];
   /** Items of the batch whose callers have aborted. */
   abortedItems = 0;
   #controller: AbortController | undefined = undefined;
   #aborted: { readonly reason: unknown } | undefined = undefined;
 
-  constructor(queue: KeyQueue<Key, Item, Output>, openedAt: number) {
+  constructor(queue: KeyQueue<Key, Item, Output>, openedAtMs: number) {
     this.queue = queue;
     this.trigger = queue.trigger;
-    this.openedAt = openedAt;
+    this.openedAtMs = openedAtMs;
   }
 
-  /** Made on demand: most batches never look at theirs, and a controller costs more than an item. */
+  /** Made on demand: most batches never read it, and a controller costs more than an item. */
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();

@@ -1,9 +1,9 @@
 /**
  * A doubly linked list whose links live in its members.
  *
- * It serves as the queue of a key, the ring of runnable keys and the line of waiting adds: all three
- * need first-in-first-out order and the removal of any member in constant time, and none may keep
- * a removed member reachable. A member is in at most one list, and its `list` says which.
+ * It is the queue of a key, the ring of runnable keys and the line of waiting adds. All three need
+ * first-in-first-out order and removal of any member in constant time, without a reference to a
+ * removed member. Invariant: a member is in at most one list, and its `list` says which.
  */
 export interface Linked<Self extends Linked<Self>> {
   list: List<Self> | undefined;

@@ -36,7 +36,7 @@ test("process alone is enough, and the defaults are the documented ones", () => 
     onFull: "reject",
     captureContext: undefined,
     name: "batcher",
-    timed: false,
+    isTimed: false,
   });
 });
 

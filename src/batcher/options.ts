@@ -76,7 +76,7 @@ export interface Settings<Key, Item, Output, Resource> extends StartLimits {
   readonly clock: BatcherClock;
   readonly name: string;
   /** Whether anyone asks how long things take; if not, the clock is left alone. */
-  readonly timed: boolean;
+  readonly isTimed: boolean;
 }
 
 const optionNames = new Set(
@@ -118,7 +118,7 @@ export function settingsOf<Key, Item, Output, Resource>(
     hooks: options.hooks ?? {},
     clock: options.clock ?? realClock,
     name: options.name ?? "batcher",
-    timed: (options.lingerMs ?? 0) > 0 || hooksTime(options.hooks),
+    isTimed: (options.lingerMs ?? 0) > 0 || hooksTime(options.hooks),
   };
   ordered("minBatchItems", settings.minBatchItems, "maxBatchItems", settings.maxBatchItems);
   ordered("maxBatchItems", settings.maxBatchItems, "maxItems", maxItems);

@@ -3,247 +3,253 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertCode, BatcherLab } from "../../test/support/batcher-harness.ts";
+import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { policies } from "./index.ts";
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
-const starts = (lab: BatcherLab) => lab.batches.map(({ startedAt }) => startedAt);
-const sizes = (lab: BatcherLab) => lab.batches.map(({ items }) => items.length);
+const starts = (harness: BatcherHarness) => harness.batches.map(({ startedAtMs }) => startedAtMs);
+const sizes = (harness: BatcherHarness) => harness.batches.map(({ items }) => items.length);
 
 test("immediate: concurrency 1 puts one batch after the other", async () => {
-  const lab = new BatcherLab({ ...policies.immediate({ keyConcurrency: 1 }), workMs: 50 });
-  const first = lab.add("a", 1);
-  await lab.turn();
-  const second = lab.add("a", 2);
-  await lab.run();
-  assert.deepEqual([first.settledAt, second.settledAt], [50, 100]);
+  const harness = new BatcherHarness({ ...policies.immediate({ keyConcurrency: 1 }), workMs: 50 });
+  const first = harness.add("a", 1);
+  await harness.turn();
+  const second = harness.add("a", 2);
+  await harness.run();
+  assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 100]);
 });
 
 test("immediate: concurrency 2 overlaps them", async () => {
-  const lab = new BatcherLab({ ...policies.immediate({ keyConcurrency: 2 }), workMs: 50 });
-  const first = lab.add("a", 1);
-  await lab.turn();
-  const second = lab.add("a", 2);
-  await lab.run();
-  assert.deepEqual([first.settledAt, second.settledAt], [50, 50]);
+  const harness = new BatcherHarness({ ...policies.immediate({ keyConcurrency: 2 }), workMs: 50 });
+  const first = harness.add("a", 1);
+  await harness.turn();
+  const second = harness.add("a", 2);
+  await harness.run();
+  assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 50]);
 });
 
 test("immediate: a key works again after it went idle, and again", async () => {
-  const lab = new BatcherLab({ ...policies.immediate(), workMs: 50 });
+  const harness = new BatcherHarness({ ...policies.immediate(), workMs: 50 });
   for (const item of [1, 2, 3]) {
-    const added = lab.add("a", item);
-    await lab.run();
+    const added = harness.add("a", item);
+    await harness.run();
     assert.equal(added.value, item);
-    assert.equal(lab.batcher.stats().keys, 0, "an idle key is forgotten");
+    assert.equal(harness.batcher.stats().keys, 0, "an idle key is forgotten");
   }
 });
 
 test("immediate: five items in one turn are one batch even when idle", async () => {
-  const lab = new BatcherLab({ ...policies.immediate(), workMs: 50 });
-  lab.addMany("a", numbers(5));
-  await lab.run();
-  assert.deepEqual(sizes(lab), [5]);
+  const harness = new BatcherHarness({ ...policies.immediate(), workMs: 50 });
+  harness.addMany("a", numbers(5));
+  await harness.run();
+  assert.deepEqual(sizes(harness), [5]);
 });
 
 test("immediate: eleven fit a queue of eleven, the twelfth is refused", async () => {
   const limits = { maxBatchItems: 10, maxItemsPerKey: 11 };
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     ...policies.immediate({ keyConcurrency: 1 }),
     ...limits,
     workMs: 50,
   });
-  const added = [lab.add("a", 0)];
-  await lab.turn();
-  added.push(...lab.addMany("a", numbers(11)));
-  await lab.run();
+  const added = [harness.add("a", 0)];
+  await harness.turn();
+  added.push(...harness.addMany("a", numbers(11)));
+  await harness.run();
   assertCode(added.pop(), "ERR_BATCHER_FULL");
   assert.ok(added.every(({ settled }) => settled === "value"));
-  assert.deepEqual(sizes(lab), [1, 10]);
+  assert.deepEqual(sizes(harness), [1, 10]);
 });
 
 test("immediate: 21 items at concurrency 2 all succeed", async () => {
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     ...policies.immediate({ keyConcurrency: 2 }),
     maxBatchItems: 5,
     workMs: 50,
   });
-  const added = lab.addMany("a", numbers(21));
-  await lab.run();
+  const added = harness.addMany("a", numbers(21));
+  await harness.run();
   assert.ok(added.every(({ settled }) => settled === "value"));
-  assert.deepEqual(sizes(lab), [5, 5, 5, 5, 1]);
+  assert.deepEqual(sizes(harness), [5, 5, 5, 5, 1]);
 });
 
 test("size: a batch starts when its last slot is taken, not before", async () => {
-  const lab = new BatcherLab({ ...policies.size(3), workMs: 50 });
-  lab.addMany("a", [1, 2]);
-  await lab.advance(1000);
-  assert.deepEqual(sizes(lab), []);
-  lab.add("a", 3);
-  await lab.run();
-  assert.deepEqual(lab.sealed, [[1, 2, 3]]);
+  const harness = new BatcherHarness({ ...policies.size(3), workMs: 50 });
+  harness.addMany("a", [1, 2]);
+  await harness.advance(1000);
+  assert.deepEqual(sizes(harness), []);
+  harness.add("a", 3);
+  await harness.run();
+  assert.deepEqual(harness.sealed, [[1, 2, 3]]);
 });
 
 test("size: 100 items make ten batches of 10", async () => {
-  const lab = new BatcherLab({ ...policies.size(10), workMs: 50 });
-  lab.addMany("a", numbers(100));
-  await lab.run();
-  assert.deepEqual(sizes(lab), Array(10).fill(10));
+  const harness = new BatcherHarness({ ...policies.size(10), workMs: 50 });
+  harness.addMany("a", numbers(100));
+  await harness.run();
+  assert.deepEqual(sizes(harness), Array(10).fill(10));
 });
 
 test("size: a partial batch stays put after a finish, and runs once filled", async () => {
-  const lab = new BatcherLab({ ...policies.size(2), workMs: 50 });
-  lab.addMany("a", [1, 2, 3]);
-  await lab.advance(100);
-  assert.deepEqual(lab.sealed, [[1, 2]]);
-  lab.add("a", 4);
-  await lab.run();
-  assert.deepEqual(lab.sealed, [
+  const harness = new BatcherHarness({ ...policies.size(2), workMs: 50 });
+  harness.addMany("a", [1, 2, 3]);
+  await harness.advance(100);
+  assert.deepEqual(harness.sealed, [[1, 2]]);
+  harness.add("a", 4);
+  await harness.run();
+  assert.deepEqual(harness.sealed, [
     [1, 2],
     [3, 4],
   ]);
 });
 
 test("size: a partial batch does not hang a drain", async () => {
-  const lab = new BatcherLab({ ...policies.size(100), workMs: 50 });
-  const added = lab.add("a", 1);
-  const closed = lab.batcher.close();
-  await lab.run();
+  const harness = new BatcherHarness({ ...policies.size(100), workMs: 50 });
+  const added = harness.add("a", 1);
+  const closed = harness.batcher.close();
+  await harness.run();
   await closed;
   assert.equal(added.value, 1);
 });
 
 test("size with a linger: a partial batch runs when its time is up", async () => {
-  const lab = new BatcherLab({ ...policies.size(100, { lingerMs: 20 }), workMs: 50 });
-  lab.add("a", 1);
-  await lab.run();
-  assert.deepEqual(starts(lab), [20]);
+  const harness = new BatcherHarness({ ...policies.size(100, { lingerMs: 20 }), workMs: 50 });
+  harness.add("a", 1);
+  await harness.run();
+  assert.deepEqual(starts(harness), [20]);
 });
 
 test("size: two running, two queued, one refused; another key does not notice", async () => {
-  const lab = new BatcherLab({ ...policies.size(1), keyConcurrency: 2, maxItemsPerKey: 4 });
-  const added = lab.addMany("a", numbers(5));
-  lab.add("b", "b");
-  await lab.turn();
+  const harness = new BatcherHarness({ ...policies.size(1), keyConcurrency: 2, maxItemsPerKey: 4 });
+  const added = harness.addMany("a", numbers(5));
+  harness.add("b", "b");
+  await harness.turn();
   assertCode(added[4], "ERR_BATCHER_FULL");
-  assert.deepEqual(lab.sealed, [[0], ["b"], [1]]);
-  assert.equal(lab.batcher.stats().queued, 2);
+  assert.deepEqual(harness.sealed, [[0], ["b"], [1]]);
+  assert.equal(harness.batcher.stats().queued, 2);
 });
 
 test("duration: a lone item takes the wait plus the work", async () => {
-  const lab = new BatcherLab({ ...policies.duration(100), workMs: 50 });
-  const added = lab.add("a", 1);
-  await lab.run();
-  assert.equal(added.settledAt, 150);
+  const harness = new BatcherHarness({ ...policies.duration(100), workMs: 50 });
+  const added = harness.add("a", 1);
+  await harness.run();
+  assert.equal(added.settledAtMs, 150);
 });
 
 test("duration: a full batch does not wait, also when it is full with one item", async () => {
-  const lab = new BatcherLab({ ...policies.duration(100, { maxBatchItems: 1 }), workMs: 50 });
-  const added = lab.add("a", 1);
-  await lab.run();
-  assert.equal(added.settledAt, 50);
+  const harness = new BatcherHarness({
+    ...policies.duration(100, { maxBatchItems: 1 }),
+    workMs: 50,
+  });
+  const added = harness.add("a", 1);
+  await harness.run();
+  assert.equal(added.settledAtMs, 50);
 });
 
 test("duration: 100 items are all processed", async () => {
-  const lab = new BatcherLab({ ...policies.duration(100, { maxBatchItems: 10 }), workMs: 50 });
-  const added = lab.addMany("a", numbers(100));
-  await lab.run();
+  const harness = new BatcherHarness({
+    ...policies.duration(100, { maxBatchItems: 10 }),
+    workMs: 50,
+  });
+  const added = harness.addMany("a", numbers(100));
+  await harness.run();
   assert.ok(added.every(({ settled }) => settled === "value"));
 });
 
 test("duration with reject: ten fill the batch, ninety are refused", async () => {
   const policy = policies.duration(100, { onFull: "reject", maxBatchItems: 10 });
-  const lab = new BatcherLab({ ...policy, workMs: 50 });
-  const added = lab.addMany("a", numbers(100));
-  await lab.run();
+  const harness = new BatcherHarness({ ...policy, workMs: 50 });
+  const added = harness.addMany("a", numbers(100));
+  await harness.run();
   assert.ok(added.slice(0, 10).every(({ settled }) => settled === "value"));
   for (const item of added.slice(10)) assertCode(item, "ERR_BATCHER_FULL");
 });
 
 test("duration: a wait that ends while all slots are busy starts its batch when one is free", async () => {
-  const lab = new BatcherLab({ ...policies.duration(10), workMs: 100 });
-  lab.add("a", 1);
-  await lab.advance(20);
-  lab.add("a", 2);
-  await lab.advance(80);
-  assert.deepEqual(starts(lab), [10]);
-  await lab.run();
-  assert.deepEqual(starts(lab), [10, 110]);
+  const harness = new BatcherHarness({ ...policies.duration(10), workMs: 100 });
+  harness.add("a", 1);
+  await harness.advance(20);
+  harness.add("a", 2);
+  await harness.advance(80);
+  assert.deepEqual(starts(harness), [10]);
+  await harness.run();
+  assert.deepEqual(starts(harness), [10, 110]);
 });
 
 test("balanced: the first item starts at once, the second waits for it", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(3), workMs: 50 });
-  const first = lab.add("a", 1);
-  await lab.turn();
-  const second = lab.add("a", 2);
-  await lab.run();
-  assert.deepEqual([first.settledAt, second.settledAt], [50, 100]);
+  const harness = new BatcherHarness({ ...policies.balanced(3), workMs: 50 });
+  const first = harness.add("a", 1);
+  await harness.turn();
+  const second = harness.add("a", 2);
+  await harness.run();
+  assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 100]);
 });
 
 test("balanced: reaching the minimum overlaps", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(3), workMs: 50 });
-  lab.add("a", 0);
-  await lab.turn();
-  const added = lab.addMany("a", [1, 2, 3]);
-  await lab.run();
-  assert.ok(added.every(({ settledAt }) => settledAt === 50));
+  const harness = new BatcherHarness({ ...policies.balanced(3), workMs: 50 });
+  harness.add("a", 0);
+  await harness.turn();
+  const added = harness.addMany("a", [1, 2, 3]);
+  await harness.run();
+  assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
 test("balanced(1) is immediate: whatever comes starts while a slot is free", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(1), maxBatchItems: 2, workMs: 100 });
+  const harness = new BatcherHarness({ ...policies.balanced(1), maxBatchItems: 2, workMs: 100 });
   for (const item of [1, 2, 3]) {
-    lab.add("a", item);
-    await lab.turn();
+    harness.add("a", item);
+    await harness.turn();
   }
-  assert.deepEqual(lab.sealed, [[1], [2], [3]]);
+  assert.deepEqual(harness.sealed, [[1], [2], [3]]);
 });
 
 test("balanced with the minimum at the maximum opens more slots for full batches only", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(4), maxBatchItems: 4, workMs: 50 });
-  lab.add("a", 0);
-  await lab.turn();
-  lab.addMany("a", [1, 2, 3]);
-  await lab.turn();
-  assert.deepEqual(sizes(lab), [1]);
-  lab.add("a", 4);
-  await lab.turn();
-  assert.deepEqual(sizes(lab), [1, 4]);
+  const harness = new BatcherHarness({ ...policies.balanced(4), maxBatchItems: 4, workMs: 50 });
+  harness.add("a", 0);
+  await harness.turn();
+  harness.addMany("a", [1, 2, 3]);
+  await harness.turn();
+  assert.deepEqual(sizes(harness), [1]);
+  harness.add("a", 4);
+  await harness.turn();
+  assert.deepEqual(sizes(harness), [1, 4]);
 });
 
 test("balanced: nine items with minimum 3 and concurrency 3 are done in one round", async () => {
-  const lab = new BatcherLab({
+  const harness = new BatcherHarness({
     ...policies.balanced(3, { keyConcurrency: 3 }),
     maxBatchItems: 3,
     workMs: 50,
   });
-  const added = lab.addMany("a", numbers(9));
-  await lab.run();
-  assert.deepEqual(sizes(lab), [3, 3, 3]);
-  assert.ok(added.every(({ settledAt }) => settledAt === 50));
+  const added = harness.addMany("a", numbers(9));
+  await harness.run();
+  assert.deepEqual(sizes(harness), [3, 3, 3]);
+  assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
 test("balanced: a burst of 30 goes out in full batches, side by side", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(5), maxBatchItems: 10, workMs: 50 });
-  const added = lab.addMany("a", numbers(30));
-  await lab.run();
-  assert.ok(added.every(({ settledAt }) => settledAt === 50));
+  const harness = new BatcherHarness({ ...policies.balanced(5), maxBatchItems: 10, workMs: 50 });
+  const added = harness.addMany("a", numbers(30));
+  await harness.run();
+  assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
 test("balanced: finishing with an empty queue starts nothing, with a partial batch that one", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(5), workMs: 50 });
-  lab.add("a", 0);
-  await lab.advance(60);
-  assert.deepEqual(sizes(lab), [1]);
-  lab.add("a", 1);
-  await lab.turn();
-  lab.addMany("a", [2, 3]);
-  await lab.run();
-  assert.deepEqual(sizes(lab), [1, 1, 2]);
+  const harness = new BatcherHarness({ ...policies.balanced(5), workMs: 50 });
+  harness.add("a", 0);
+  await harness.advance(60);
+  assert.deepEqual(sizes(harness), [1]);
+  harness.add("a", 1);
+  await harness.turn();
+  harness.addMany("a", [2, 3]);
+  await harness.run();
+  assert.deepEqual(sizes(harness), [1, 1, 2]);
 });
 
 test("balanced: the 21st of 20 is refused", async () => {
-  const lab = new BatcherLab({ ...policies.balanced(5), maxItemsPerKey: 20, workMs: 50 });
-  const added = lab.addMany("a", numbers(21));
-  await lab.run();
+  const harness = new BatcherHarness({ ...policies.balanced(5), maxItemsPerKey: 20, workMs: 50 });
+  const added = harness.addMany("a", numbers(21));
+  await harness.run();
   assertCode(added.pop(), "ERR_BATCHER_FULL");
   assert.ok(added.every(({ settled }) => settled === "value"));
 });
@@ -257,16 +263,16 @@ const everyPolicy = {
 };
 for (const [name, policy] of Object.entries(everyPolicy)) {
   test(`${name}: 100 items on each of three keys, with a pool: none fails, and it closes`, async () => {
-    const lab = new BatcherLab({
+    const harness = new BatcherHarness({
       ...policy,
       maxBatchItems: 10,
-      acquire: (key) => new Promise((resolve) => lab.clock.setTimeout(() => resolve(key), 3)),
-      release: () => new Promise<void>((resolve) => lab.clock.setTimeout(() => resolve(), 1)),
+      acquire: (key) => new Promise((resolve) => harness.clock.setTimeout(() => resolve(key), 3)),
+      release: () => new Promise<void>((resolve) => harness.clock.setTimeout(() => resolve(), 1)),
       workMs: 7,
     });
-    const added = three.flatMap((key) => lab.addMany(key, numbers(100)));
-    await lab.run();
+    const added = three.flatMap((key) => harness.addMany(key, numbers(100)));
+    await harness.run();
     assert.ok(added.every(({ settled }) => settled === "value"));
-    await lab.batcher.close();
+    await harness.batcher.close();
   });
 }

@@ -1,6 +1,4 @@
-/**
- * Why an item is not let in: the check of its size, and the errors of the door.
- */
+/** The errors of `add` and `close`: the check of an item's size, full, closed, not drained in time. */
 import { BatcherError, type FullScope } from "./errors.ts";
 import type { Settings } from "./options.ts";
 
@@ -12,24 +10,26 @@ type Limits<Item> = Pick<
 /** Returns the size of an item in bytes, or the error for which it is refused. */
 export function sizeOf<Item>(item: Item, limits: Limits<Item>): number | BatcherError {
   if (!limits.sizeOf) return 0;
+  const { name, maxBytes } = limits;
   let bytes: number;
   try {
     bytes = limits.sizeOf(item);
   } catch (cause) {
-    const message = `${limits.name}: sizeOf threw, so the item was not accepted`;
+    const message = `${name}: sizeOf threw; the item was not accepted`;
     return new BatcherError("ERR_BATCHER_BAD_SIZE", message, { cause });
   }
   if (typeof bytes !== "number" || !(bytes >= 0 && bytes < Number.POSITIVE_INFINITY)) {
     return new BatcherError(
       "ERR_BATCHER_BAD_SIZE",
-      `${limits.name}: sizeOf returned ${String(bytes)}, not a finite number of bytes, 0 or more`,
+      `${name}: sizeOf returned ${String(bytes)} instead of a finite number from 0 up; ` +
+        "the item was not accepted",
     );
   }
-  if (bytes <= limits.maxBytes) return bytes;
+  if (bytes <= maxBytes) return bytes;
   return new BatcherError(
     "ERR_BATCHER_ITEM_TOO_LARGE",
-    `${limits.name}: an item of ${bytes} bytes can never fit, maxBytes is ${limits.maxBytes}`,
-    { limit: limits.maxBytes },
+    `${name}: an item of ${bytes} bytes exceeds maxBytes (${maxBytes}); it was not accepted`,
+    { limit: maxBytes },
   );
 }
 
@@ -38,7 +38,7 @@ export function fullError(limits: Limits<never>, key: unknown, scope: FullScope)
   const limit = limits[names[scope]];
   return new BatcherError(
     "ERR_BATCHER_FULL",
-    `${limits.name} is full: ${names[scope]} is ${limit}; the item was not accepted, try again later`,
+    `${limits.name} is full: ${names[scope]} is ${limit}; the item was not accepted; try again later`,
     { scope, limit, key },
   );
 }
@@ -47,4 +47,18 @@ export function closedError(name: string, key: unknown): BatcherError {
   return new BatcherError("ERR_BATCHER_CLOSED", `${name} is closed; the item was not processed`, {
     key,
   });
+}
+
+export function drainTimeoutError(
+  name: string,
+  timeoutMs: number,
+  queued: number,
+  inFlight: number,
+): BatcherError {
+  return new BatcherError(
+    "ERR_BATCHER_DRAIN_TIMEOUT",
+    `${name} did not drain within ${timeoutMs} ms; ${queued} queued items are dropped, ` +
+      `${inFlight} items in flight still settle`,
+    { queued, inFlight },
+  );
 }

@@ -1,16 +1,16 @@
 /**
- * The life of one slot: acquire, seal, process, settle, release, free. In this order always, whatever
- * fails; the items never wait for the release.
+ * The life of one slot: acquire, seal, process, settle, release, free. Always in this order, whatever
+ * fails; the items do not wait for the release.
  */
 import { bytesOf, SealedBatch } from "./batch.ts";
 import { BatcherError } from "./errors.ts";
-import type { BatchEnd, BatchStart, Guests } from "./hooks.ts";
+import type { BatchEnd, BatchStart, UserCallbacks } from "./hooks.ts";
 import type { Slot } from "./key-queue.ts";
 import type { Settings } from "./options.ts";
 
-/** Where the steps of a slot are entered in the batcher's books. */
-export interface Ledger<Key, Item, Output> {
-  /** `acquire` has ended: the items of the slot are fixed now. */
+/** How the batcher accounts for the steps of a slot. */
+export interface SlotAccounts<Key, Item, Output> {
+  /** `acquire` has ended, well or not; seals the slot. */
   acquired(slot: Slot<Key, Item, Output>): void;
   /** Settles each item with its output and returns how many failed alone. */
   succeed(slot: Slot<Key, Item, Output>, outputs: readonly unknown[]): number;
@@ -19,46 +19,58 @@ export interface Ledger<Key, Item, Output> {
   free(slot: Slot<Key, Item, Output>): void;
 }
 
+export interface SlotTools<Key, Item, Output, Resource> {
+  readonly settings: Settings<Key, Item, Output, Resource>;
+  readonly callbacks: UserCallbacks;
+  readonly accounts: SlotAccounts<Key, Item, Output>;
+}
+
+/** The error of a call that threw or rejected, be it `undefined`. */
+interface Thrown {
+  readonly cause: unknown;
+}
+
+/** How `process` ended. */
+type Result = { readonly outputs: unknown } | Thrown;
+
 /** Runs a slot to its end. Never rejects. */
 export async function runSlot<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
-  settings: Settings<Key, Item, Output, Resource>,
-  guests: Guests,
-  ledger: Ledger<Key, Item, Output>,
+  tools: SlotTools<Key, Item, Output, Resource>,
 ): Promise<void> {
-  const { acquire, release, hooks } = settings;
+  const { settings, callbacks, accounts } = tools;
+  const { acquire, release } = settings;
   const { key } = slot.queue;
   let resource = undefined as Resource;
-  let failure: Failure | undefined;
   if (acquire) {
+    let failure: Thrown | undefined;
     try {
       resource = await acquire(key, slot.signal);
     } catch (cause) {
       failure = { cause };
     }
-    ledger.acquired(slot);
-  }
-  if (failure) {
-    failAcquire(slot, failure, settings, guests, ledger);
-    ledger.free(slot);
-    return;
+    accounts.acquired(slot);
+    if (failure) {
+      failAcquire(slot, failure, tools);
+      accounts.free(slot);
+      return;
+    }
   }
 
-  if (slot.entries.length > 0) {
+  if (slot.items.length > 0) {
     const batch = new SealedBatch(slot, resource, settings.captureContext !== undefined);
-    const start = settings.timed ? startOf(slot, settings.clock.now()) : undefined;
-    if (start) guests.call("onBatchStart", hooks.onBatchStart, start);
-    const startedAt = start ? settings.clock.now() : 0;
-    let outputs: unknown;
+    const start = reportStart(slot, tools);
+    const startedAtMs = start ? settings.clock.now() : 0;
+    let result: Result;
     try {
-      outputs = await settings.process(batch);
+      result = { outputs: await settings.process(batch) };
     } catch (cause) {
-      failure = { cause };
+      result = { cause };
     }
-    const verdict = settle(slot, outputs, failure, settings.name, ledger);
+    const verdict = settle(slot, result, tools);
     if (start) {
-      const processMs = settings.clock.now() - startedAt;
-      guests.call("onBatchEnd", hooks.onBatchEnd, { ...start, ...verdict, processMs });
+      const processMs = settings.clock.now() - startedAtMs;
+      callbacks.call("onBatchEnd", settings.hooks.onBatchEnd, { ...start, ...verdict, processMs });
     }
   }
 
@@ -66,72 +78,72 @@ export async function runSlot<Key, Item, Output, Resource>(
     try {
       await release(resource, key);
     } catch (error) {
-      guests.warn("release", error);
+      callbacks.warn("release", error);
     }
   }
-  ledger.free(slot);
+  accounts.free(slot);
 }
 
-/** Something was thrown, be it `undefined`. */
-interface Failure {
-  readonly cause: unknown;
+/** Calls `onBatchStart`; returns what it reported, if durations are needed at all. */
+function reportStart<Key, Item, Output, Resource>(
+  slot: Slot<Key, Item, Output>,
+  { settings, callbacks }: SlotTools<Key, Item, Output, Resource>,
+): BatchStart<Key> | undefined {
+  if (!settings.isTimed) return undefined;
+  const start = startOf(slot, settings.clock.now());
+  callbacks.call("onBatchStart", settings.hooks.onBatchStart, start);
+  return start;
 }
 
 type Verdict = Pick<BatchEnd<unknown>, "outcome" | "failedItems">;
 
-function settle<Key, Item, Output>(
+function settle<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
-  outputs: unknown,
-  failure: Failure | undefined,
-  name: string,
-  ledger: Ledger<Key, Item, Output>,
+  result: Result,
+  { settings, accounts }: SlotTools<Key, Item, Output, Resource>,
 ): Verdict {
-  const failedItems = slot.entries.length;
-  if (failure) {
-    ledger.fail(slot, () => batchFailedError(slot, name, failure.cause));
+  const failedItems = slot.items.length;
+  if ("cause" in result) {
+    accounts.fail(slot, () => batchFailedError(slot, settings.name, result.cause));
     return { outcome: "batch-failed", failedItems };
   }
-  if (!Array.isArray(outputs) || outputs.length !== slot.entries.length) {
-    ledger.fail(slot, () => outputCountError(slot, name, outputs));
+  const { outputs } = result;
+  if (!Array.isArray(outputs) || outputs.length !== slot.items.length) {
+    accounts.fail(slot, () => outputCountError(slot, settings.name, outputs));
     return { outcome: "batch-failed", failedItems };
   }
-  return { outcome: "ok", failedItems: ledger.succeed(slot, outputs) };
+  return { outcome: "ok", failedItems: accounts.succeed(slot, outputs) };
 }
 
-/** The items that this batch would have had now are the ones that fail, and no others. */
+/** Fails the items that this batch would have had now, and no others. */
 function failAcquire<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
-  { cause }: Failure,
-  settings: Settings<Key, Item, Output, Resource>,
-  guests: Guests,
-  ledger: Ledger<Key, Item, Output>,
+  { cause }: Thrown,
+  { settings, callbacks, accounts }: SlotTools<Key, Item, Output, Resource>,
 ): void {
-  const { batchId, entries } = slot;
-  if (entries.length === 0) return;
-  const text = `acquire failed, so the items of batch ${batchId} were not processed`;
+  const { batchId, items } = slot;
+  if (items.length === 0) return;
+  const text = `${settings.name}: acquire failed for batch ${batchId}; its items were not processed`;
   const facts = { cause, key: slot.queue.key, batchId };
   const start = startOf(slot, settings.clock.now());
-  ledger.fail(
-    slot,
-    () => new BatcherError("ERR_BATCHER_ACQUIRE_FAILED", `${settings.name}: ${text}`, facts),
-  );
-  guests.call("onBatchEnd", settings.hooks.onBatchEnd, {
+  accounts.fail(slot, () => new BatcherError("ERR_BATCHER_ACQUIRE_FAILED", text, facts));
+  callbacks.call("onBatchEnd", settings.hooks.onBatchEnd, {
     ...start,
     outcome: "acquire-failed",
-    failedItems: entries.length,
+    failedItems: items.length,
     processMs: 0,
   });
 }
 
-function startOf<Key, Item, Output>(slot: Slot<Key, Item, Output>, now: number): BatchStart<Key> {
+function startOf<Key, Item, Output>(slot: Slot<Key, Item, Output>, nowMs: number): BatchStart<Key> {
   return {
     key: slot.queue.key,
     id: slot.batchId,
     trigger: slot.trigger,
-    items: slot.entries.length,
+    items: slot.items.length,
     bytes: bytesOf(slot),
-    oldestWaitMs: now - (slot.entries[0]?.addedAt ?? now),
-    acquireMs: now - slot.openedAt,
+    oldestWaitMs: nowMs - (slot.items[0]?.addedAtMs ?? nowMs),
+    acquireMs: nowMs - slot.openedAtMs,
   };
 }
 
@@ -140,13 +152,14 @@ function outputCountError<Key, Item, Output>(
   name: string,
   outputs: unknown,
 ): BatcherError {
-  const expected = slot.entries.length;
+  const { batchId, items, queue } = slot;
+  const expected = items.length;
   const actual = Array.isArray(outputs) ? outputs.length : undefined;
   return new BatcherError(
     "ERR_BATCHER_OUTPUT_COUNT",
     `${name}: process returned ${actual ?? "no array of"} outputs for the ${expected} items of ` +
-      `batch ${slot.batchId}, so none of them is known to be done`,
-    { key: slot.queue.key, batchId: slot.batchId, expected, actual },
+      `batch ${batchId}; the results of these items are unknown`,
+    { key: queue.key, batchId, expected, actual },
   );
 }
 
@@ -157,7 +170,7 @@ function batchFailedError<Key, Item, Output>(
 ): BatcherError {
   return new BatcherError(
     "ERR_BATCHER_BATCH_FAILED",
-    `${name}: process failed for batch ${slot.batchId}, so none of its items is known to be done`,
+    `${name}: process failed for batch ${slot.batchId}; the results of its items are unknown`,
     { cause, key: slot.queue.key, batchId: slot.batchId },
   );
 }

@@ -5,13 +5,13 @@ import assert from "node:assert/strict";
 import { type Batch, Batcher, BatcherError, type BatcherOptions } from "../../src/batcher/index.ts";
 import { reactions, SimClock } from "./sim-clock.ts";
 
-type LabOptions = BatcherOptions<string, unknown, unknown, unknown>;
+type HarnessOptions = BatcherOptions<string, unknown, unknown, unknown>;
 
-export interface LabBatch {
+export interface HarnessBatch {
   readonly key: string;
   readonly items: readonly unknown[];
   readonly trigger: string;
-  readonly startedAt: number;
+  readonly startedAtMs: number;
   readonly batch: Batch<string, unknown, unknown>;
   /** Ends it well: by default each item comes back as its own output. */
   finish(outputs?: unknown): void;
@@ -24,17 +24,17 @@ export interface Added {
   settled: "value" | "error" | undefined;
   value: unknown;
   error: unknown;
-  settledAt: number | undefined;
+  settledAtMs: number | undefined;
 }
 
-export class BatcherLab {
+export class BatcherHarness {
   readonly clock: SimClock;
   readonly batcher: Batcher<string, unknown, unknown, unknown>;
-  readonly batches: LabBatch[] = [];
+  readonly batches: HarnessBatch[] = [];
 
   /** @param options - the batcher's, and `workMs`: how long each batch takes; by hand if left out. */
   constructor(
-    options: Partial<LabOptions> & { readonly workMs?: number; readonly seed?: number } = {},
+    options: Partial<HarnessOptions> & { readonly workMs?: number; readonly seed?: number } = {},
   ) {
     const { workMs, seed = 1, ...rest } = options;
     this.clock = new SimClock({ seed });
@@ -52,7 +52,7 @@ export class BatcherLab {
       settled: undefined,
       value: undefined,
       error: undefined,
-      settledAt: undefined,
+      settledAtMs: undefined,
     };
     promise.then(
       (value) => this.#settle(added, "value", value),
@@ -104,7 +104,7 @@ export class BatcherLab {
     assert.equal(added.settled, undefined);
     added.settled = settled;
     added[settled] = result;
-    added.settledAt = this.clock.now();
+    added.settledAtMs = this.clock.now();
   }
 
   #process(
@@ -116,7 +116,7 @@ export class BatcherLab {
     const { key, items, trigger } = batch;
     this.batches.push({
       ...{ key, items, trigger, batch, finish },
-      startedAt: this.clock.now(),
+      startedAtMs: this.clock.now(),
       fail: reject,
     });
     if (workMs !== undefined) this.clock.setTimeout(() => finish(), workMs);

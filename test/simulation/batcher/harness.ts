@@ -8,7 +8,7 @@ import { type Batch, Batcher, BatcherError, fail } from "../../../src/batcher/in
 import { reactions, SimClock } from "../../support/sim-clock.ts";
 import { BatcherModel, type ModelItem, type ModelKey, type ModelOptions } from "./model.ts";
 
-export interface WorldOptions extends ModelOptions {
+export interface SimulationOptions extends ModelOptions {
   readonly seed: number;
   readonly acquires: boolean;
   readonly releases: boolean;
@@ -41,8 +41,8 @@ interface Pending<Value> {
 
 export type Ending = "ok" | "one fails" | "reject" | "short" | "long" | "no array";
 
-export class BatcherWorld {
-  readonly options: WorldOptions;
+export class BatcherSimulation {
+  readonly options: SimulationOptions;
   readonly clock: SimClock;
   readonly model: BatcherModel;
   readonly batcher: Batcher<string, ModelItem, Output, number>;
@@ -60,7 +60,7 @@ export class BatcherWorld {
   /** For each key that is waiting for its turn, the turns others had meanwhile. */
   readonly #turnsOfOthers = new Map<string, Map<string, number>>();
 
-  constructor(options: WorldOptions) {
+  constructor(options: SimulationOptions) {
     this.options = options;
     this.clock = new SimClock({ seed: options.seed });
     this.model = new BatcherModel(options);

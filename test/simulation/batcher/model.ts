@@ -22,7 +22,7 @@ export interface ModelItem {
   readonly id: number;
   readonly key: string;
   readonly bytes: number;
-  readonly addedAt: number;
+  readonly addedAtMs: number;
   state: "waiting" | "queued" | "sealed" | "settled";
   /** Place in the order of acceptance. */
   accepted: number;
@@ -39,7 +39,7 @@ export interface ModelKey {
   /** Everything accepted up to here is to leave because of a flush. */
   flushedTo: number;
   /** An add found no room while this key's items were queued. */
-  pressed: boolean;
+  isRoomNeeded: boolean;
 }
 
 export class BatcherModel {
@@ -47,7 +47,7 @@ export class BatcherModel {
   readonly items: ModelItem[] = [];
   readonly keys = new Map<string, ModelKey>();
   waiting: ModelItem[] = [];
-  closing = false;
+  isClosing = false;
   gaveUp = false;
   accepted = 0;
   batches = 0;
@@ -60,7 +60,7 @@ export class BatcherModel {
   key(name: string): ModelKey {
     let key = this.keys.get(name);
     if (!key) {
-      key = { name, queue: [], slots: 0, acquiring: 0, flushedTo: 0, pressed: false };
+      key = { name, queue: [], slots: 0, acquiring: 0, flushedTo: 0, isRoomNeeded: false };
       this.keys.set(name, key);
     }
     return key;
@@ -74,12 +74,12 @@ export class BatcherModel {
     return [...this.keys.values()].reduce((sum, { slots }) => sum + slots, 0);
   }
 
-  add(key: string, bytes: number, addedAt: number): ModelItem {
+  add(key: string, bytes: number, addedAtMs: number): ModelItem {
     const item: ModelItem = {
       id: this.items.length,
       key,
       bytes,
-      addedAt,
+      addedAtMs,
       state: "waiting",
       accepted: 0,
       aborted: false,
@@ -87,7 +87,7 @@ export class BatcherModel {
     };
     this.items.push(item);
     this.totals.received += 1;
-    if (this.closing) this.reject(item, "ERR_BATCHER_CLOSED");
+    if (this.isClosing) this.reject(item, "ERR_BATCHER_CLOSED");
     else if (bytes > this.options.maxBytes) this.reject(item, "ERR_BATCHER_ITEM_TOO_LARGE");
     else if (this.options.onFull === "wait") this.wait(item);
     else if (this.hasRoomFor(item)) this.accept(item);
@@ -122,7 +122,7 @@ export class BatcherModel {
     item.state = "queued";
     const key = this.key(item.key);
     key.queue.push(item);
-    if (this.waiting.length > 0) key.pressed = true;
+    if (this.waiting.length > 0) key.isRoomNeeded = true;
   }
 
   admit(): void {
@@ -133,7 +133,7 @@ export class BatcherModel {
   }
 
   press(): void {
-    for (const key of this.keys.values()) if (key.queue.length > 0) key.pressed = true;
+    for (const key of this.keys.values()) if (key.queue.length > 0) key.isRoomNeeded = true;
   }
 
   abort(item: ModelItem): void {
@@ -171,7 +171,7 @@ export class BatcherModel {
   seal(key: ModelKey): ModelItem[] {
     const batch = this.nextBatch(key);
     key.queue = key.queue.slice(batch.length);
-    key.pressed = this.waiting.length > 0;
+    key.isRoomNeeded = this.waiting.length > 0;
     for (const item of batch) item.state = "sealed";
     if (batch.length > 0) this.batches += 1;
     return batch;
@@ -193,7 +193,7 @@ export class BatcherModel {
   }
 
   close(): void {
-    this.closing = true;
+    this.isClosing = true;
     for (const item of this.waiting) this.reject(item, "ERR_BATCHER_CLOSED");
     this.waiting = [];
   }
@@ -222,12 +222,12 @@ export class BatcherModel {
     const { lingerMs, holdUntilFull, keyConcurrency, minBatchItems } = this.options;
     const { any, items, oldest } = this.rest(key);
     if (!any || key.slots >= keyConcurrency) return false;
-    if (this.isFull(key) || this.closing) return true;
+    if (this.isFull(key) || this.isClosing) return true;
     if ((key.queue[0]?.accepted ?? 0) <= key.flushedTo) return true;
     if (key.slots > 0 && items < minBatchItems) return false;
     if (this.waiting.length > 0) return true;
     // Of several timers due at this instant, its own may be yet to fire.
-    if (lingerMs > 0) return now > (oldest?.addedAt ?? 0) + lingerMs;
+    if (lingerMs > 0) return now > (oldest?.addedAtMs ?? 0) + lingerMs;
     return !holdUntilFull;
   }
 
@@ -239,8 +239,8 @@ export class BatcherModel {
     const held = lingerMs > 0 || holdUntilFull;
     const enough = key.slots === 0 || items >= minBatchItems;
     const reasons: Record<string, boolean> = {
-      full: this.isFull(key) || (held && key.pressed && enough),
-      close: this.closing,
+      full: this.isFull(key) || (held && key.isRoomNeeded && enough),
+      close: this.isClosing,
       flush: (key.queue[0]?.accepted ?? 0) <= key.flushedTo,
       linger: lingerMs > 0 && enough,
       min: !held && key.slots > 0 && enough,

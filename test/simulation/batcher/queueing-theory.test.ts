@@ -30,8 +30,8 @@ async function simulate(arrivalsPerSecond: number, arrivals: number, seed: numbe
     },
   });
   const arrive = (left: number): void => {
-    const addedAt = clock.now();
-    void batcher.add("key", left).then(() => latencies.push(clock.now() - addedAt));
+    const addedAtMs = clock.now();
+    void batcher.add("key", left).then(() => latencies.push(clock.now() - addedAtMs));
     if (left > 1) {
       clock.setTimeout(() => arrive(left - 1), random.exponential(1000 / arrivalsPerSecond));
     }

@@ -4,11 +4,11 @@
  */
 import { test } from "node:test";
 import fc from "fast-check";
-import { BatcherWorld, type Ending, type WorldOptions } from "./harness.ts";
+import { BatcherSimulation, type Ending, type SimulationOptions } from "./harness.ts";
 
 const infinity = fc.constant(Number.POSITIVE_INFINITY);
 
-const worlds: fc.Arbitrary<WorldOptions> = fc
+const simulations: fc.Arbitrary<SimulationOptions> = fc
   .record({
     seed: fc.nat(),
     maxBatchItems: fc.integer({ min: 1, max: 4 }),
@@ -26,22 +26,22 @@ const worlds: fc.Arbitrary<WorldOptions> = fc
     releases: fc.boolean(),
     hooksThrow: fc.boolean(),
   })
-  .map((world) => ({
-    ...world,
-    releases: world.acquires && world.releases,
-    minBatchItems: Math.min(world.minBatchItems, world.maxBatchItems),
-    maxItemsPerKey: Math.min(world.maxItemsPerKey, world.maxItems),
-    maxBatchBytes: Math.min(world.maxBatchBytes, world.maxBytes),
+  .map((simulation) => ({
+    ...simulation,
+    releases: simulation.acquires && simulation.releases,
+    minBatchItems: Math.min(simulation.minBatchItems, simulation.maxBatchItems),
+    maxItemsPerKey: Math.min(simulation.maxItemsPerKey, simulation.maxItems),
+    maxBatchBytes: Math.min(simulation.maxBatchBytes, simulation.maxBytes),
   }));
 
 type Model = Record<string, never>;
 
 /** Something that happens to the batcher; skipped where it cannot happen. */
-class Event implements fc.AsyncCommand<Model, BatcherWorld> {
+class Event implements fc.AsyncCommand<Model, BatcherSimulation> {
   readonly name: string;
-  readonly happen: (world: BatcherWorld) => void;
+  readonly happen: (simulation: BatcherSimulation) => void;
 
-  constructor(name: string, happen: (world: BatcherWorld) => void) {
+  constructor(name: string, happen: (simulation: BatcherSimulation) => void) {
     this.name = name;
     this.happen = happen;
   }
@@ -50,9 +50,9 @@ class Event implements fc.AsyncCommand<Model, BatcherWorld> {
     return true;
   }
 
-  async run(_: Model, world: BatcherWorld): Promise<void> {
-    this.happen(world);
-    await world.settle();
+  async run(_: Model, simulation: BatcherSimulation): Promise<void> {
+    this.happen(simulation);
+    await simulation.settle();
   }
 
   toString(): string {
@@ -67,36 +67,38 @@ const timeouts = fc.oneof(fc.constant(undefined), fc.constant(15));
 
 const adds = fc.tuple(keys, fc.nat(60), fc.boolean());
 const add = adds.map(([key, bytes, abortable]) => {
-  return new Event(`add(${key}, ${bytes})`, (world) => world.add(key, bytes, abortable));
+  return new Event(`add(${key}, ${bytes})`, (simulation) => simulation.add(key, bytes, abortable));
 });
-const turn = fc.constant(new Event("turn", (world) => world.clock.runImmediates()));
+const turn = fc.constant(new Event("turn", (simulation) => simulation.clock.runImmediates()));
 const finish = fc.tuple(index, endings).map(([at, ending]) => {
-  return new Event(`finish(${at}, ${ending})`, (world) => world.finish(at, ending));
+  return new Event(`finish(${at}, ${ending})`, (simulation) => simulation.finish(at, ending));
 });
 const acquired = fc.tuple(index, fc.boolean()).map(([at, ok]) => {
-  return new Event(`acquired(${at}, ${ok})`, (world) => world.finishAcquire(at, ok));
+  return new Event(`acquired(${at}, ${ok})`, (simulation) => simulation.finishAcquire(at, ok));
 });
 const released = fc.tuple(index, fc.boolean()).map(([at, ok]) => {
-  return new Event(`released(${at}, ${ok})`, (world) => world.finishRelease(at, ok));
+  return new Event(`released(${at}, ${ok})`, (simulation) => simulation.finishRelease(at, ok));
 });
-const abort = index.map((at) => new Event(`abort(${at})`, (world) => world.abort(at)));
+const abort = index.map((at) => new Event(`abort(${at})`, (simulation) => simulation.abort(at)));
 const throws = fc.constantFrom("process" as const, "acquire" as const).map((what) => {
-  return new Event(`the next ${what} throws`, (world) => {
-    world.throwNext = what;
+  return new Event(`the next ${what} throws`, (simulation) => {
+    simulation.throwNext = what;
   });
 });
 const advance = fc.integer({ min: 1, max: 12 }).map((ms) => {
-  return new Event(`advance(${ms})`, (world) => world.clock.advance(ms));
+  return new Event(`advance(${ms})`, (simulation) => simulation.clock.advance(ms));
 });
 const early = fc.constant(
-  new Event("a timer fires early", (world) => {
-    world.clock.fireNextTimer(0.9);
+  new Event("a timer fires early", (simulation) => {
+    simulation.clock.fireNextTimer(0.9);
   }),
 );
 const flush = fc.option(keys, { nil: undefined }).map((key) => {
-  return new Event(`flush(${key ?? ""})`, (world) => world.flush(key));
+  return new Event(`flush(${key ?? ""})`, (simulation) => simulation.flush(key));
 });
-const close = timeouts.map((ms) => new Event(`close(${ms ?? ""})`, (world) => world.close(ms)));
+const close = timeouts.map(
+  (ms) => new Event(`close(${ms ?? ""})`, (simulation) => simulation.close(ms)),
+);
 
 /** The number says how often an event is drawn, compared with the others. */
 const events: [number, fc.Arbitrary<Event>][] = [
@@ -120,10 +122,10 @@ const histories = fc.commands(
 test("whatever happens in whatever order, the batcher keeps every rule", async (t) => {
   t.mock.method(process, "emitWarning", () => {});
   await fc.assert(
-    fc.asyncProperty(worlds, histories, async (options, history) => {
-      const world = new BatcherWorld(options);
-      await fc.asyncModelRun(() => ({ model: {}, real: world }), history);
-      await world.drain();
+    fc.asyncProperty(simulations, histories, async (options, history) => {
+      const simulation = new BatcherSimulation(options);
+      await fc.asyncModelRun(() => ({ model: {}, real: simulation }), history);
+      await simulation.drain();
     }),
     {
       numRuns: Number(process.env.BATCHER_RUNS ?? 2000),

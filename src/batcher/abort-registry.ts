@@ -1,20 +1,20 @@
 /**
- * Abort listeners, one per signal however many items share it.
+ * Abort listeners: one per signal, however many items share it.
  *
- * `addEventListener` walks the listeners a signal already has, so one listener per item would make
- * every add of a busy connection slower than the last. A signal that nobody waits for any more has no
- * listener: long-lived signals must not gather them.
+ * `addEventListener` walks the listeners a signal already has, so with one listener per item every add
+ * of a busy connection would be slower than the one before. A signal without watchers has no listener:
+ * long-lived signals must not accumulate them.
  */
 
-export class Aborts<Watcher> {
+export class AbortRegistry<Watcher> {
   readonly #onAbort: (watcher: Watcher) => void;
-  readonly #watchers = new Map<AbortSignal, Set<Watcher>>();
+  readonly #watchers = new Map<EventTarget, Set<Watcher>>();
 
   constructor(onAbort: (watcher: Watcher) => void) {
     this.#onAbort = onAbort;
   }
 
-  /** Has `onAbort(watcher)` called when `signal` aborts. */
+  /** Calls `onAbort(watcher)` when `signal` aborts. */
   watch(signal: AbortSignal, watcher: Watcher): void {
     const watchers = this.#watchers.get(signal);
     if (watchers) {
@@ -25,7 +25,7 @@ export class Aborts<Watcher> {
     signal.addEventListener("abort", this);
   }
 
-  /** Forgets a watcher, and with the last one the listener. */
+  /** Removes a watcher, and with the last one the listener. */
   unwatch(signal: AbortSignal, watcher: Watcher): void {
     const watchers = this.#watchers.get(signal);
     if (!watchers?.delete(watcher) || watchers.size > 0) return;
@@ -33,9 +33,9 @@ export class Aborts<Watcher> {
     signal.removeEventListener("abort", this);
   }
 
-  /** The listener itself; the runtime calls it. */
-  handleEvent(event: Event): void {
-    const signal = event.target as AbortSignal;
+  /** The listener itself; the platform calls it. */
+  handleEvent({ target: signal }: Event): void {
+    if (!signal) return;
     const watchers = this.#watchers.get(signal) ?? [];
     this.#watchers.delete(signal);
     signal.removeEventListener("abort", this);
