@@ -1,18 +1,51 @@
 /**
- * Admission: the limits on outstanding items and bytes, and the line of adds that wait for room.
+ * Admission: the size of an item, the limits on outstanding items and bytes, and the line of adds that
+ * wait for room.
  *
  * Invariants: outstanding items and bytes never exceed the limits; waiting adds enter in order of
  * arrival, so a small item does not overtake a large one.
  */
 import type { Dispatcher } from "./dispatcher.ts";
-import type { FullScope } from "./errors.ts";
+import { BatcherError, type FullScope } from "./errors.ts";
 import type { PendingItem } from "./key-queue.ts";
 import { List } from "./list.ts";
 
-export interface AdmissionLimits {
+interface RoomLimits {
   readonly maxItems: number;
   readonly maxItemsPerKey: number;
   readonly maxBytes: number;
+}
+
+interface SizeLimits<Item> {
+  readonly name: string;
+  readonly sizeOf: ((item: Item) => number) | undefined;
+  readonly maxBytes: number;
+}
+
+/** Returns the size of an item in bytes, or the error for which it is refused. */
+export function sizeOf<Item>(item: Item, limits: SizeLimits<Item>): number | BatcherError {
+  if (!limits.sizeOf) return 0;
+  const { name, maxBytes } = limits;
+  let bytes: number;
+  try {
+    bytes = limits.sizeOf(item);
+  } catch (cause) {
+    const message = `${name}: sizeOf threw; the item was not accepted`;
+    return new BatcherError("ERR_BATCHER_BAD_SIZE", message, { cause });
+  }
+  if (typeof bytes !== "number" || !(bytes >= 0 && bytes < Number.POSITIVE_INFINITY)) {
+    return new BatcherError(
+      "ERR_BATCHER_BAD_SIZE",
+      `${name}: sizeOf returned ${String(bytes)} instead of a finite number from 0 up; ` +
+        "the item was not accepted",
+    );
+  }
+  if (bytes <= maxBytes) return bytes;
+  return new BatcherError(
+    "ERR_BATCHER_ITEM_TOO_LARGE",
+    `${name}: an item of ${bytes} bytes exceeds maxBytes (${maxBytes}); it was not accepted`,
+    { limit: maxBytes },
+  );
 }
 
 export class Admission<Key, Item, Output> {
@@ -22,10 +55,10 @@ export class Admission<Key, Item, Output> {
   items = 0;
   /** Their bytes. */
   bytes = 0;
-  readonly #limits: AdmissionLimits;
+  readonly #limits: RoomLimits;
   readonly #dispatcher: Dispatcher<Key, Item, Output>;
 
-  constructor(limits: AdmissionLimits, dispatcher: Dispatcher<Key, Item, Output>) {
+  constructor(limits: RoomLimits, dispatcher: Dispatcher<Key, Item, Output>) {
     this.#limits = limits;
     this.#dispatcher = dispatcher;
   }

@@ -6,15 +6,14 @@
  * batches start. The rules in words: docs/reference/batcher.md.
  */
 import { AbortRegistry } from "./abort-registry.ts";
-import { Admission } from "./admission.ts";
+import { Admission, sizeOf } from "./admission.ts";
 import { settleItems } from "./batch.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Drain } from "./drain.ts";
-import type { BatcherError } from "./errors.ts";
+import { type BatcherError, closedError, drainTimeoutError, fullError } from "./errors.ts";
 import { UserCallbacks } from "./hooks.ts";
 import { KeyQueue, PendingItem, type Slot } from "./key-queue.ts";
 import { type BatcherOptions, delayMs, type Settings, settingsOf } from "./options.ts";
-import { closedError, drainTimeoutError, fullError, sizeOf } from "./refusals.ts";
 import { runSlot, type SlotAccounts } from "./run-slot.ts";
 
 export interface AddOptions {

@@ -1,8 +1,8 @@
 /**
- * What can go wrong in a batcher: one class, told apart by `code`.
+ * The errors of a batcher: one class, distinguished by `code`.
  *
- * The message says what happened and what it means for the item; the error underneath is always in
- * `cause` and never pasted into the text, so that logging both does not say it twice.
+ * The message says what happened and what it means for the item. The original error is always in
+ * `cause` and never repeated in the text, so that a log of both has it once.
  */
 
 /**
@@ -12,7 +12,7 @@
  * - `ERR_BATCHER_BATCH_FAILED`: `process` threw or rejected (`key`, `batchId`, `cause`).
  * - `ERR_BATCHER_ACQUIRE_FAILED`: `acquire` threw or rejected; the item was never processed.
  * - `ERR_BATCHER_OUTPUT_COUNT`: `process` did not return one output per item (`expected`, `actual`).
- * - `ERR_BATCHER_DRAIN_TIMEOUT`: `close({ timeoutMs })` ran out of time (`queued`, `inFlight`).
+ * - `ERR_BATCHER_DRAIN_TIMEOUT`: not drained within the time of `close({ timeoutMs })` (`queued`, `inFlight`).
  * - `ERR_BATCHER_BAD_OPTION`: an option of the constructor, of `close` or of a preset is invalid.
  * - `ERR_BATCHER_BAD_SIZE`: `sizeOf` threw, or returned something other than a finite number ≥ 0.
  */
@@ -30,7 +30,7 @@ export type BatcherErrorCode =
 /** Which limit refused an item: `maxItems`, `maxItemsPerKey` or `maxBytes`. */
 export type FullScope = "items" | "key" | "bytes";
 
-/** The facts an error may carry; which of them are set depends on its code. */
+/** The facts of an error; its code decides which of them are set. */
 export interface BatcherErrorFacts {
   readonly cause?: unknown;
   readonly scope?: FullScope;
@@ -57,9 +57,9 @@ export class BatcherError extends Error {
   readonly batchId: number | undefined;
   /** How many outputs were due (`ERR_BATCHER_OUTPUT_COUNT`). */
   readonly expected: number | undefined;
-  /** How many came, or `undefined` if `process` returned no array at all. */
+  /** How many `process` returned, or `undefined` if it returned no array. */
   readonly actual: number | undefined;
-  /** How many items were still queued, and now are rejected (`ERR_BATCHER_DRAIN_TIMEOUT`). */
+  /** How many items were still queued and are now rejected (`ERR_BATCHER_DRAIN_TIMEOUT`). */
   readonly queued: number | undefined;
   /** How many items are still being processed (`ERR_BATCHER_DRAIN_TIMEOUT`). */
   readonly inFlight: number | undefined;
@@ -76,4 +76,46 @@ export class BatcherError extends Error {
     this.queued = facts.queued;
     this.inFlight = facts.inFlight;
   }
+}
+
+interface FullLimits {
+  readonly name: string;
+  readonly maxItems: number;
+  readonly maxItemsPerKey: number;
+  readonly maxBytes: number;
+}
+
+export function fullError(limits: FullLimits, key: unknown, scope: FullScope): BatcherError {
+  const names = { items: "maxItems", key: "maxItemsPerKey", bytes: "maxBytes" } as const;
+  const limit = limits[names[scope]];
+  return new BatcherError(
+    "ERR_BATCHER_FULL",
+    `${limits.name} is full: ${names[scope]} is ${limit}; the item was not accepted; try again later`,
+    { scope, limit, key },
+  );
+}
+
+export function closedError(name: string, key: unknown): BatcherError {
+  return new BatcherError("ERR_BATCHER_CLOSED", `${name} is closed; the item was not processed`, {
+    key,
+  });
+}
+
+export function drainTimeoutError(
+  name: string,
+  timeoutMs: number,
+  queued: number,
+  inFlight: number,
+): BatcherError {
+  return new BatcherError(
+    "ERR_BATCHER_DRAIN_TIMEOUT",
+    `${name} did not drain within ${timeoutMs} ms; ${queued} queued items are dropped, ` +
+      `${inFlight} items in flight still settle`,
+    { queued, inFlight },
+  );
+}
+
+/** Asserts what the batcher's own code guarantees. Here, because this room imports no other. */
+export function invariant(condition: unknown, text: string): asserts condition {
+  if (!condition) throw new Error(`invariant of the batcher does not hold: ${text}`);
 }

@@ -3,7 +3,7 @@
  * batch. These are records with their own arithmetic; they decide nothing and call no user code.
  */
 import type { KeyView, Trigger } from "./decide.ts";
-import { invariant } from "./invariant.ts";
+import { invariant } from "./errors.ts";
 import { type Linked, List } from "./list.ts";
 
 /**

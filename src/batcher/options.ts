@@ -1,7 +1,7 @@
 /**
  * The options of a batcher: what each means, its default, and the check at the door.
  *
- * A value that makes no sense is refused with the value in the message; nothing is clamped.
+ * An invalid value is refused with the value in the message; no value is clamped.
  */
 import type { Batch, Failure } from "./batch.ts";
 import { type BatcherClock, realClock } from "./clock.ts";
@@ -9,55 +9,57 @@ import type { StartLimits } from "./decide.ts";
 import { BatcherError } from "./errors.ts";
 import type { BatcherHooks } from "./hooks.ts";
 
-/** The longest delay a Node timer can hold; a longer one would fire at once. */
-const longestDelayMs = 2 ** 31 - 1;
+/** The maximum delay of a timer, in Node and in browsers; with a longer one it would fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
 
 export interface BatcherOptions<Key, Item, Output, Resource = void> {
   /**
-   * Does the work of one batch. Returns one output per item, in the order of the items;
-   * an output made by `fail(reason)` rejects that item alone. A throw, a rejection or a wrong number
-   * of outputs rejects every item of the batch and no other.
+   * Processes one batch. Returns one output per item, in the order of the items; an output made by
+   * `fail(reason)` rejects that item alone. A throw, a rejection or a wrong number of outputs rejects
+   * every item of the batch and no other.
    *
    * It must not await `add` on its own key: with `keyConcurrency` 1 that never ends.
    */
   readonly process: (
     batch: Batch<Key, Item, Resource>,
   ) => PromiseLike<readonly (Output | Failure)[]> | readonly (Output | Failure)[];
-  /** Gets what a batch needs *before* its items are fixed, so that they keep gathering meanwhile. */
-  readonly acquire?: (key: Key, signal: AbortSignal) => PromiseLike<Resource> | Resource;
-  /** Gives it back, exactly once per successful `acquire`, whatever became of the batch. */
-  readonly release?: (resource: Resource, key: Key) => unknown;
+  /** Acquires a resource for a batch *before* its items are fixed; meanwhile further items gather. */
+  readonly acquire?:
+    | ((key: Key, signal: AbortSignal) => PromiseLike<Resource> | Resource)
+    | undefined;
+  /** Releases the resource, once per successful `acquire`, whether the batch succeeded or failed. */
+  readonly release?: ((resource: Resource, key: Key) => unknown) | undefined;
   /** Items per batch. @defaultValue 100 */
-  readonly maxBatchItems?: number;
+  readonly maxBatchItems?: number | undefined;
   /** Bytes per batch; one larger item goes alone. Needs `sizeOf`. @defaultValue Infinity */
-  readonly maxBatchBytes?: number;
-  /** Bytes of an item, asked once per `add`: a finite number ≥ 0. */
-  readonly sizeOf?: (item: Item) => number;
+  readonly maxBatchBytes?: number | undefined;
+  /** Returns the bytes of an item, a finite number ≥ 0; called once per `add`. */
+  readonly sizeOf?: ((item: Item) => number) | undefined;
   /** Batches of one key at a time, acquire and release included. @defaultValue 1 */
-  readonly keyConcurrency?: number;
+  readonly keyConcurrency?: number | undefined;
   /** Batches of all keys at a time. @defaultValue 16 */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Items that justify an *additional* slot for a key that already has one. @defaultValue 1 */
-  readonly minBatchItems?: number;
-  /** How old the oldest queued item gets before a batch with room in it starts. @defaultValue 0 */
-  readonly lingerMs?: number;
-  /** A batch with room starts only by `lingerMs` (if > 0), `flush` or `close`. @defaultValue false */
-  readonly holdUntilFull?: boolean;
+  readonly minBatchItems?: number | undefined;
+  /** Age of the oldest queued item, in ms, at which a partial batch starts. @defaultValue 0 */
+  readonly lingerMs?: number | undefined;
+  /** Starts a partial batch only by `lingerMs` (if > 0), `flush` or `close`. @defaultValue false */
+  readonly holdUntilFull?: boolean | undefined;
   /** Items accepted and not yet settled, over all keys. @defaultValue 10,000 */
-  readonly maxItems?: number;
+  readonly maxItems?: number | undefined;
   /** The same for one key. @defaultValue maxItems */
-  readonly maxItemsPerKey?: number;
+  readonly maxItemsPerKey?: number | undefined;
   /** Bytes accepted and not yet settled. Needs `sizeOf`. @defaultValue Infinity */
-  readonly maxBytes?: number;
-  /** Past a limit: refuse with `ERR_BATCHER_FULL`, or wait in order of arrival. @defaultValue "reject" */
-  readonly onFull?: "reject" | "wait";
-  /** Called in `add`, in the caller's context; what it returns is in `batch.contexts`. */
-  readonly captureContext?: () => unknown;
-  readonly hooks?: BatcherHooks<Key>;
+  readonly maxBytes?: number | undefined;
+  /** Past a limit: reject with `ERR_BATCHER_FULL`, or wait in order of arrival. @defaultValue "reject" */
+  readonly onFull?: "reject" | "wait" | undefined;
+  /** Called in `add`, in the caller's async context; `batch.contexts` has the values it returned. */
+  readonly captureContext?: (() => unknown) | undefined;
+  readonly hooks?: BatcherHooks<Key> | undefined;
   /** @defaultValue the machine's clock */
-  readonly clock?: BatcherClock;
+  readonly clock?: BatcherClock | undefined;
   /** Names this batcher in messages. @defaultValue "batcher" */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /** The options after the check, with every default filled in. */
@@ -75,7 +77,7 @@ export interface Settings<Key, Item, Output, Resource> extends StartLimits {
   readonly hooks: BatcherHooks<Key>;
   readonly clock: BatcherClock;
   readonly name: string;
-  /** Whether anyone asks how long things take; if not, the clock is left alone. */
+  /** Whether durations are needed; if not, the clock is not read. */
   readonly isTimed: boolean;
 }
 
@@ -177,8 +179,8 @@ function bytes(name: string, value: number | undefined): number {
 
 /** Checks a delay; throws `ERR_BATCHER_BAD_OPTION`. */
 export function delayMs(name: string, value: number): number {
-  if (typeof value === "number" && value >= 0 && value <= longestDelayMs) return value;
-  throw badOption(name, value, `a number of milliseconds from 0 to ${longestDelayMs}`);
+  if (typeof value === "number" && value >= 0 && value <= maxTimerMs) return value;
+  throw badOption(name, value, `a number of milliseconds from 0 to ${maxTimerMs}`);
 }
 
 function ordered(lowName: string, low: number, highName: string, high: number): void {

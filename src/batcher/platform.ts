@@ -36,6 +36,7 @@ export type RunInContext = <Arguments extends unknown[], Result>(
 ) => Result;
 
 const platform: Platform = globalThis;
+const { process } = platform;
 
 const asyncHooks = builtin<{ AsyncLocalStorage: { snapshot(): RunInContext } }>("node:async_hooks");
 
@@ -48,17 +49,17 @@ export function captureOwnContext(): RunInContext {
 export const inNextTurn: (callback: Callback) => unknown = chooseNextTurn();
 
 /** Runs `callback` behind the promise reactions that are due now and those they cause. */
-export const afterReactions: (callback: Callback) => unknown = platform.process?.nextTick
-  ? (callback) => platform.process?.nextTick?.(callback)
+export const afterReactions: (callback: Callback) => unknown = process?.nextTick
+  ? (callback) => process.nextTick?.(callback)
   : inNextTurn;
 
 export function emitWarning(warning: Error): void {
-  if (platform.process?.emitWarning) platform.process.emitWarning(warning);
+  if (process?.emitWarning) process.emitWarning(warning);
   else console.warn(warning);
 }
 
 function builtin<Module>(name: string): Module | undefined {
-  return platform.process?.getBuiltinModule?.(name) as Module | undefined;
+  return process?.getBuiltinModule?.(name) as Module | undefined;
 }
 
 /** Timers come last: browsers clamp nested ones to 4 ms, and to a second in a background tab. */

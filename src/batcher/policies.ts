@@ -1,8 +1,8 @@
 /**
  * The four classic batching policies, as plain option objects to spread into the options.
  *
- * A batcher has one policy with numbers in it; these are the settings of those numbers that go by a
- * name. Without any, it batches naturally: an idle key starts at once, a busy one gathers.
+ * A batcher has one policy with parameters; these are the parameter sets that have a name. Without any
+ * it batches naturally: an idle key starts at once, a busy key gathers.
  */
 import type { BatcherOptions } from "./options.ts";
 
@@ -20,22 +20,29 @@ export type PolicyOptions = Pick<
 
 export const policies = {
   /** Starts a batch whenever a slot of the key is free: least delay, smallest batches. */
-  immediate({ keyConcurrency = 10 }: { readonly keyConcurrency?: number } = {}): PolicyOptions {
+  immediate({
+    keyConcurrency = 10,
+  }: {
+    readonly keyConcurrency?: number | undefined;
+  } = {}): PolicyOptions {
     return { keyConcurrency };
   },
 
   /**
-   * Starts a batch when `items` are together. A partial batch waits for `lingerMs` (off if left out),
-   * for `flush`, for `close`, or until the batcher has no room for others.
+   * Starts a batch when `items` are queued. A partial batch waits for `lingerMs` (off if left out), for
+   * `flush`, for `close`, or until the batcher has no room for another item.
    */
-  size(items: number, { lingerMs }: { readonly lingerMs?: number } = {}): PolicyOptions {
+  size(
+    items: number,
+    { lingerMs }: { readonly lingerMs?: number | undefined } = {},
+  ): PolicyOptions {
     return { maxBatchItems: items, holdUntilFull: true, lingerMs: lingerMs ?? 0 };
   },
 
   /**
    * Starts a batch `ms` milliseconds after its first item, or when it is full. With `"reject"` a key
-   * takes no more than one batch of `maxBatchItems` (100) at a time: further items are refused until
-   * that batch is settled. With `"process"` they gather for the next one.
+   * takes one batch of `maxBatchItems` (100) at a time: further items are refused until that batch is
+   * settled. With `"process"` they gather for the next batch.
    */
   duration(
     ms: number,
@@ -50,13 +57,13 @@ export const policies = {
   /** Starts at once on an idle key, and an additional batch only for `minItems` or more. */
   balanced(
     minItems: number,
-    { keyConcurrency = 10 }: { readonly keyConcurrency?: number } = {},
+    { keyConcurrency = 10 }: { readonly keyConcurrency?: number | undefined } = {},
   ): PolicyOptions {
     return { minBatchItems: minItems, keyConcurrency };
   },
 };
 
 export interface DurationOptions {
-  readonly onFull?: "process" | "reject";
-  readonly maxBatchItems?: number;
+  readonly onFull?: "process" | "reject" | undefined;
+  readonly maxBatchItems?: number | undefined;
 }

@@ -293,7 +293,10 @@ test("a hundred thousand items added and aborted on a busy key leave no memory b
   // What items leave behind is there in every round; compiled code and caches grow in some.
   const growth = heap.slice(1).map((bytes, index) => bytes - heap[index]!);
   const [least = Number.NaN] = growth.toSorted((a, b) => a - b);
-  assert.ok(least / items < 8, `bytes an item leaves behind, by round: ${growth.join()} / ${items}`);
+  assert.ok(
+    least / items < 8,
+    `bytes an item leaves behind, by round: ${growth.join()} / ${items}`,
+  );
   assert.equal(queued, "0");
 });
 

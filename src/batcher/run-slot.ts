@@ -30,9 +30,6 @@ interface Thrown {
   readonly cause: unknown;
 }
 
-/** How `process` ended. */
-type Result = { readonly outputs: unknown } | Thrown;
-
 /** Runs a slot to its end. Never rejects. */
 export async function runSlot<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
@@ -61,13 +58,14 @@ export async function runSlot<Key, Item, Output, Resource>(
     const batch = new SealedBatch(slot, resource, settings.captureContext !== undefined);
     const start = reportStart(slot, tools);
     const startedAtMs = start ? settings.clock.now() : 0;
-    let result: Result;
+    let outputs: unknown;
+    let failure: Thrown | undefined;
     try {
-      result = { outputs: await settings.process(batch) };
+      outputs = await settings.process(batch);
     } catch (cause) {
-      result = { cause };
+      failure = { cause };
     }
-    const verdict = settle(slot, result, tools);
+    const verdict = failure ? settleFailed(slot, failure, tools) : settle(slot, outputs, tools);
     if (start) {
       const processMs = settings.clock.now() - startedAtMs;
       callbacks.call("onBatchEnd", settings.hooks.onBatchEnd, { ...start, ...verdict, processMs });
@@ -99,20 +97,23 @@ type Verdict = Pick<BatchEnd<unknown>, "outcome" | "failedItems">;
 
 function settle<Key, Item, Output, Resource>(
   slot: Slot<Key, Item, Output>,
-  result: Result,
+  outputs: unknown,
   { settings, accounts }: SlotTools<Key, Item, Output, Resource>,
 ): Verdict {
-  const failedItems = slot.items.length;
-  if ("cause" in result) {
-    accounts.fail(slot, () => batchFailedError(slot, settings.name, result.cause));
-    return { outcome: "batch-failed", failedItems };
-  }
-  const { outputs } = result;
   if (!Array.isArray(outputs) || outputs.length !== slot.items.length) {
     accounts.fail(slot, () => outputCountError(slot, settings.name, outputs));
-    return { outcome: "batch-failed", failedItems };
+    return { outcome: "batch-failed", failedItems: slot.items.length };
   }
   return { outcome: "ok", failedItems: accounts.succeed(slot, outputs) };
+}
+
+function settleFailed<Key, Item, Output, Resource>(
+  slot: Slot<Key, Item, Output>,
+  { cause }: Thrown,
+  { settings, accounts }: SlotTools<Key, Item, Output, Resource>,
+): Verdict {
+  accounts.fail(slot, () => batchFailedError(slot, settings.name, cause));
+  return { outcome: "batch-failed", failedItems: slot.items.length };
 }
 
 /** Fails the items that this batch would have had now, and no others. */
