@@ -1,10 +1,10 @@
 /**
- * What was promised to whom, and whether the disk keeps it.
+ * The promises made to senders and readers, checked against a simulated disk.
  *
- * D1: acknowledged is in its place, once, with exactly its bytes, or in `orphans/`, or a reader removed
- * it. D2: whatever is visible is whole, at any instant. D3: nothing is there that was not sent, or
- * twice, and what a reader did is not undone: after a kill nothing of it, after a cut nothing of what it
- * had flushed, nor of what the cut itself had let through.
+ * D1: an acknowledged message is in its mailbox, once, with exactly its bytes; or in `orphans/`; or
+ * a reader removed it. D2: every visible message is whole, at any instant. D3: no message is there
+ * that was not sent, or twice; and no action of a reader is undone: none after a kill, and after a
+ * cut none that the reader had flushed or that the cut itself let through.
  */
 import assert from "node:assert/strict";
 import type { Delivery } from "../../src/maildir/index.ts";
@@ -19,14 +19,14 @@ interface Sent {
   readonly modifiedMs: number | undefined;
 }
 
-/** What a reader did to one message. */
-export interface Deed {
+/** An action of a reader on one message. */
+export interface ReaderAction {
   readonly kind: "moved" | "deleted";
   readonly path: string;
   isDurable: boolean;
 }
 
-interface NotedDeed extends Deed {
+interface NotedAction extends ReaderAction {
   /** Done between the rename that made the message visible and the flush of staging behind it. */
   isEarly?: boolean;
 }
@@ -37,29 +37,29 @@ interface Found {
   readonly inode: Inode;
 }
 
-/** Where mail may be on a disk. */
+/** Where mail may lie on a disk. */
 export interface Places {
   readonly mailboxes: readonly string[];
   /** Staging directories; none without a journal. */
   readonly staging?: readonly string[];
 }
 
-export class MailLedger {
-  /** By the number every body begins with. */
+export class MailExpectations {
+  /** By the number at the start of the body. */
   readonly #sent = new Map<string, Sent>();
   readonly #sentBy = new Map<Delivery, Sent>();
   /** By message id. */
   readonly #acknowledged = new Map<string, Sent>();
   readonly #settled = new Set<string>();
   readonly #orphaned = new Set<string>();
-  readonly #deeds = new Map<string, NotedDeed[]>();
-  /** A cut left both names of a reader's own rename: from then on there are two messages for it. */
+  readonly #actions = new Map<string, NotedAction[]>();
+  /** A cut left both names of a reader's own rename: from then on there may be two messages. */
   readonly #doubledByReader = new Set<string>();
-  /** A cut left the name in staging beside one in the mailbox; recovery has not removed it yet. */
+  /** A cut left the name in staging and one in the mailbox; recovery has not removed it yet. */
   readonly #namedTwice = new Set<string>();
   readonly #places: (disk: SimDisk) => Places;
   refused = 0;
-  /** Files held against the ledger so far. */
+  /** Files checked so far. */
   filesChecked = 0;
   /** A reader's deletes that a cut undid in the one window in which btrfs may. */
   deletesUndone = 0;
@@ -76,12 +76,12 @@ export class MailLedger {
     return this.#orphaned.size;
   }
 
-  /** Messages that are said to be in their mailboxes for good. */
+  /** Messages reported as published. */
   get settledCount(): number {
     return this.#settled.size;
   }
 
-  /** A body that says which one it is, at its start and throughout, of a length that crosses sectors. */
+  /** A body that repeats its number throughout, of a length that may cross sectors. */
   nextText(random: SeededRandom): Uint8Array<ArrayBuffer> {
     const number = `${this.#sent.size + 1}`;
     const length = [20, 600, 1500, 3000][random.below(4)]!;
@@ -120,20 +120,20 @@ export class MailLedger {
     this.#checkWhole(path, bytes);
   }
 
-  readerDid(id: string, deed: Deed): void {
+  readerActed(id: string, action: ReaderAction): void {
     // The reader marks its own object durable later.
-    const noted = Object.assign(deed, { isEarly: !this.#settled.has(id) });
-    this.#deeds.set(id, [...(this.#deeds.get(id) ?? []), noted]);
+    const noted = Object.assign(action, { isEarly: !this.#settled.has(id) });
+    this.#actions.set(id, [...(this.#actions.get(id) ?? []), noted]);
   }
 
-  deedsBefore(id: string, deed: Deed): readonly Deed[] {
-    const deeds = this.#deeds.get(id) ?? [];
-    return deeds.slice(0, Math.max(0, deeds.indexOf(deed)));
+  actionsBefore(id: string, action: ReaderAction): readonly ReaderAction[] {
+    const actions = this.#actions.get(id) ?? [];
+    return actions.slice(0, Math.max(0, actions.indexOf(action)));
   }
 
   /**
-   * The power is back, and nobody has recovered yet: what the reader had not flushed has either happened
-   * or never did, and the disk shows which. From now on that stands.
+   * To be called after a cut, before recovery: an action that the reader had not flushed has either
+   * happened or not, and the disk shows which. From now on that result is expected.
    */
   afterCut(disk: SimDisk): void {
     const { staging = [] } = this.#places(disk);
@@ -147,31 +147,31 @@ export class MailLedger {
       assert.equal(disk.root.mount.order, "any", `${id} in staging as well: renames are atomic`);
       this.#namedTwice.add(id);
     }
-    for (const [id, deeds] of this.#deeds) {
+    for (const [id, actions] of this.#actions) {
       const copies = byId.get(id) ?? [];
       const isStaged = isInStaging(id);
-      // What came before the last durable deed cannot be undone any more.
-      const last = deeds.findLastIndex(({ isDurable }) => isDurable);
-      const open = deeds.slice(Math.max(0, last));
+      // Actions before the last durable one cannot be undone any more.
+      const last = actions.findLastIndex(({ isDurable }) => isDurable);
+      const open = actions.slice(Math.max(0, last));
       if (copies.length > 1) this.#noteDoubled(disk, id, open);
       else if (copies.length === 1) this.#standsAt(id, copies[0]!.path, open, last >= 0);
       else if (isStaged) this.#startsAgain(disk, id, open, last >= 0);
       else if (open.some(({ kind }) => kind === "deleted")) {
-        this.#deeds.set(id, [{ kind: "deleted", path: deeds.at(-1)!.path, isDurable: true }]);
+        this.#actions.set(id, [{ kind: "deleted", path: actions.at(-1)!.path, isDurable: true }]);
       } else if (!this.#acknowledged.has(id)) {
-        // Its mailbox may not have been durable, whatever the reader flushed in there.
-        this.#deeds.delete(id);
+        // Its mailbox may not have been durable, although the reader flushed in it.
+        this.#actions.delete(id);
       }
     }
   }
 
-  /** Holds what programs see, once recovery has done its work, against every promise made so far. */
+  /** Checks the visible mail against every promise made so far; to be called after recovery. */
   check(disk: SimDisk): void {
     const { mailboxes, staging = [] } = this.#places(disk);
     const found = this.#visible(disk);
     this.#checkVisible(found);
     const byId = Map.groupBy(found, ({ id }) => id);
-    for (const [id, deeds] of this.#deeds) this.#checkTouched(id, byId.get(id) ?? [], deeds);
+    for (const [id, actions] of this.#actions) this.#checkTouched(id, byId.get(id) ?? [], actions);
     this.#namedTwice.clear();
     const orphans = staging.flatMap((directory) => messagesIn(disk, `${directory}/orphans`));
     const drafts = new Set(mailboxes.flatMap((mailbox) => namesIn(disk, `${mailbox}/tmp`)));
@@ -181,27 +181,29 @@ export class MailLedger {
       const orphan = orphans.find((one) => one.id === id);
       if (orphan && copies.length === 0) {
         assert.ok(Buffer.from(orphan.inode.bytes).equals(sent.bytes), `D2: orphan ${id}`);
-      } else if (!this.#deeds.has(id)) this.#checkUntouched(id, sent, copies);
+      } else if (!this.#actions.has(id)) this.#checkUntouched(id, sent, copies);
     }
   }
 
-  #noteDoubled(disk: SimDisk, id: string, open: readonly NotedDeed[]): void {
+  #noteDoubled(disk: SimDisk, id: string, open: readonly NotedAction[]): void {
     assert.equal(disk.root.mount.order, "any", `D3: two names of ${id}, where renames are atomic`);
     const isOwn = open.some(({ kind, isDurable }) => kind === "moved" && !isDurable);
     assert.ok(isOwn, `D3: two names of ${id}, and no reader was renaming it`);
     this.#doubledByReader.add(id);
   }
 
-  #standsAt(id: string, path: string, open: readonly NotedDeed[], isDurable: boolean): void {
-    const moved = open.findLast((deed) => deed.kind === "moved" && deed.path === path);
+  #standsAt(id: string, path: string, open: readonly NotedAction[], isDurable: boolean): void {
+    const moved = open.findLast((action) => action.kind === "moved" && action.path === path);
     if (!moved && this.#mayComeBack(id, open)) return;
-    assert.ok(moved || !isDurable, `D3: what a reader did durably is undone: ${path}`);
-    if (moved) this.#deeds.set(id, [{ kind: "moved", path, isDurable: true }]);
-    else this.#deeds.delete(id);
+    assert.ok(moved || !isDurable, `D3: a durable action of a reader is undone: ${path}`);
+    if (moved) this.#actions.set(id, [{ kind: "moved", path, isDurable: true }]);
+    else this.#actions.delete(id);
   }
 
-  /** It is in staging and in no mailbox: as if it had never been visible. Recovery will publish it. */
-  #startsAgain(disk: SimDisk, id: string, open: readonly NotedDeed[], isDurable: boolean): void {
+  /**
+   * The message is in staging and in no mailbox, as before it was visible. Recovery publishes it.
+   */
+  #startsAgain(disk: SimDisk, id: string, open: readonly NotedAction[], isDurable: boolean): void {
     const isInWindow = open.every(({ isEarly }) => isEarly);
     assert.ok(
       isInWindow,
@@ -210,17 +212,17 @@ export class MailLedger {
     if (isDurable) {
       const isDeleted = open.some(({ kind }) => kind === "deleted");
       const mayBe = disk.root.mount.order === "any" && isDeleted;
-      assert.ok(mayBe, `D3: ${id} is back in staging, and a reader's deed is durable`);
+      assert.ok(mayBe, `D3: ${id} is back in staging, and a reader's action is durable`);
       this.deletesUndone += 1;
     }
-    this.#deeds.delete(id);
+    this.#actions.delete(id);
   }
 
   /** The same window: deleted before recovery has looked, it leaves the name in staging alone. */
-  #mayComeBack(id: string, deeds: readonly NotedDeed[]): boolean {
-    if (deeds.at(-1)?.kind !== "deleted" || !this.#namedTwice.has(id)) return false;
+  #mayComeBack(id: string, actions: readonly NotedAction[]): boolean {
+    if (actions.at(-1)?.kind !== "deleted" || !this.#namedTwice.has(id)) return false;
     this.deletesUndone += 1;
-    this.#deeds.delete(id);
+    this.#actions.delete(id);
     return true;
   }
 
@@ -246,24 +248,31 @@ export class MailLedger {
       "D1: an acknowledged message is in its place, once",
     );
     if (sent.modifiedMs === undefined) return;
-    assert.equal(copies[0]!.inode.modifiedMs, sent.modifiedMs, "D1: the received date is kept");
+    assert.equal(
+      copies[0]!.inode.modifiedMs,
+      sent.modifiedMs,
+      "D1: the received date is the modification time",
+    );
   }
 
-  #checkTouched(id: string, copies: readonly Found[], deeds: readonly Deed[]): void {
+  #checkTouched(id: string, copies: readonly Found[], actions: readonly ReaderAction[]): void {
     if (this.#doubledByReader.has(id)) return;
-    if (copies.length > 0 && this.#mayComeBack(id, deeds)) return;
-    const last = deeds.at(-1)!;
+    if (copies.length > 0 && this.#mayComeBack(id, actions)) return;
+    const last = actions.at(-1)!;
     assert.deepEqual(
       copies.map(({ path }) => path),
       last.kind === "deleted" ? [] : [last.path],
-      `D3: what the reader ${last.kind} stays so: ${id}`,
+      `D3: the reader ${last.kind} ${id}, and it stays so`,
     );
   }
 
   #checkWhole(path: string, bytes: Uint8Array): void {
     const sent = this.#sent.get(numberOf(bytes));
-    assert.ok(sent, `D2: ${path} holds ${bytes.length} octets that nobody sent`);
-    assert.ok(Buffer.from(bytes).equals(sent.bytes), `D2: ${path} is not what was sent`);
+    assert.ok(sent, `D2: ${path} holds ${bytes.length} bytes that were not sent`);
+    assert.ok(
+      Buffer.from(bytes).equals(sent.bytes),
+      `D2: ${path} has not the bytes that were sent`,
+    );
     assert.ok(path.startsWith(`${sent.maildir}/`), `D3: ${path} is in the wrong mailbox`);
     assert.match(path, new RegExp(`,S=${bytes.length}(,|:|$)`), "D2: the size in the name");
   }

@@ -1,43 +1,43 @@
 /**
- * A mail reader at work while mail comes in: it reads what it sees, moves it to `cur/`, sets flags,
- * deletes, and sometimes flushes what it did.
+ * A mail reader that works while mail is delivered: it reads messages, moves them to `cur/`, sets
+ * flags, deletes, and sometimes flushes its changes.
  */
 import type { Descriptor } from "../../src/system/index.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import type { SimDisk } from "../support/sim-disk/disk.ts";
 import type { SimProcess } from "../support/sim-disk/process.ts";
-import type { Deed } from "./mail-expectations.ts";
+import type { ReaderAction } from "./mail-expectations.ts";
 
-/** Where a reader notes what it saw and did. */
-export interface ReaderNotes {
+/** Takes the observations and actions of a reader. */
+export interface ReaderLog {
   seen(path: string, bytes: Uint8Array): void;
-  readerDid(id: string, deed: Deed): void;
-  /** What it did to the same message before. */
-  deedsBefore(id: string, deed: Deed): readonly Deed[];
+  readerActed(id: string, action: ReaderAction): void;
+  /** The reader's earlier actions on the same message. */
+  actionsBefore(id: string, action: ReaderAction): readonly ReaderAction[];
 }
 
 export class Reader {
   readonly #process: SimProcess;
   readonly #disk: SimDisk;
-  readonly #ledger: ReaderNotes;
+  readonly #expectations: ReaderLog;
   readonly #mailboxes: readonly string[];
   readonly #random: SeededRandom;
   readonly #flushing = new Set<Promise<void>>();
 
   constructor(
     disk: SimDisk,
-    ledger: ReaderNotes,
+    expectations: ReaderLog,
     mailboxes: readonly string[],
     random: SeededRandom,
   ) {
     this.#disk = disk;
     this.#process = disk.start();
-    this.#ledger = ledger;
+    this.#expectations = expectations;
     this.#mailboxes = mailboxes;
     this.#random = random;
   }
 
-  /** Does one thing, or nothing. A message it saw whole once must stay what it was. */
+  /** Does one action, or none. A message that it read must not change afterwards. */
   turn(): void {
     if (this.#random.below(3) !== 0) return;
     const mailbox = this.#mailboxes[this.#random.below(this.#mailboxes.length)]!;
@@ -49,30 +49,30 @@ export class Reader {
       const name = names[this.#random.below(names.length)];
       if (name !== undefined) this.#act(mailbox, subdirectory, name);
     } catch (error) {
-      // The mailbox may not be there yet, and the disk or this reader not any more.
+      // The mailbox may not exist yet; the disk may be off, or this reader have ended.
       if (!["ENOENT", undefined].includes((error as NodeJS.ErrnoException).code)) throw error;
     } finally {
       this.#disk.faults = faults;
     }
   }
 
-  /** Waits until nothing it flushes is under way. */
+  /** Waits until its flushes have ended. */
   async rest(): Promise<void> {
     await Promise.all(this.#flushing);
   }
 
   #act(mailbox: string, subdirectory: "new" | "cur", name: string): void {
     const path = `${mailbox}/${subdirectory}/${name}`;
-    this.#ledger.seen(path, this.#read(path));
+    this.#expectations.seen(path, this.#read(path));
     const id = name.split(":")[0]!;
-    // As our own code does, it opens what it will flush before it changes anything.
+    // Like our own code, it opens the directories that it will flush before it changes anything.
     const directories = this.#random.below(2) === 0 ? this.#open(mailbox) : [];
-    const deed = this.#deed(mailbox, id, path);
-    if (deed) this.#ledger.readerDid(id, deed);
-    if (directories.length > 0) this.#flush(directories, id, deed);
+    const action = this.#action(mailbox, id, path);
+    if (action) this.#expectations.readerActed(id, action);
+    if (directories.length > 0) this.#flush(directories, id, action);
   }
 
-  #deed(mailbox: string, id: string, path: string): Deed | undefined {
+  #action(mailbox: string, id: string, path: string): ReaderAction | undefined {
     const what = this.#random.below(4);
     if (what === 0) {
       this.#process.unlink(path);
@@ -97,16 +97,19 @@ export class Reader {
     return ["cur", "new"].map((name) => this.#process.openDirectory(`${mailbox}/${name}`));
   }
 
-  #flush(directories: readonly Descriptor[], id: string, deed: Deed | undefined): void {
+  #flush(directories: readonly Descriptor[], id: string, action: ReaderAction | undefined): void {
     const flushing = (async () => {
       try {
         for (const directory of directories) {
           await this.#process.sync(directory);
           this.#process.close(directory);
         }
-        // What it did before without a flush may have been lost before these were opened.
-        if (deed && this.#ledger.deedsBefore(id, deed).every(({ isDurable }) => isDurable)) {
-          deed.isDurable = true;
+        // An earlier action without a flush may have been lost before these were opened.
+        if (
+          action &&
+          this.#expectations.actionsBefore(id, action).every(({ isDurable }) => isDurable)
+        ) {
+          action.isDurable = true;
         }
       } catch {
         // Not durable then.

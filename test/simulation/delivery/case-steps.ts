@@ -1,60 +1,60 @@
-/** What the single schedules of delivery through the journal are written in. */
+/** The steps of the single schedules of delivery through the journal. */
 import assert from "node:assert/strict";
 import type { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
 import type { FileSystem } from "../../../src/system/index.ts";
 import type { Operation } from "../../support/sim-disk/disk.ts";
-import type { World } from "./harness.ts";
+import type { DeliveryHarness } from "./harness.ts";
 
-/** Opens the post office, does something, and ends as if killed, or in good order. */
-export async function life(
-  world: World,
-  work: (disk: JournalCommitter) => Promise<void>,
+/** Runs one process: opens a committer, does `work`, and closes it or is killed. */
+export async function runProcess(
+  harness: DeliveryHarness,
+  work: (committer: JournalCommitter) => Promise<void>,
   end: "close" | "kill" = "close",
 ): Promise<void> {
-  const process = world.disk.start();
-  await world.untilEnd(process, async () => {
-    const disk = await world.open(process, true);
-    await work(disk!);
-    if (end === "close") await disk!.close();
+  const process = harness.disk.start();
+  await harness.untilEnd(process, async () => {
+    const committer = await harness.open(process, true);
+    await work(committer!);
+    if (end === "close") await committer!.close();
   });
   process.kill();
 }
 
-/** Delivers messages, notes what is acknowledged, and answers the errno of those that were not. */
+/** Commits one message for each Maildir; resolves with the errno of each refusal. */
 export async function send(
-  world: World,
-  disk: JournalCommitter,
+  harness: DeliveryHarness,
+  committer: JournalCommitter,
   maildirs: readonly string[],
 ): Promise<(string | undefined)[]> {
-  const deliveries = maildirs.map((maildir) => world.delivery(maildir));
-  const results = await disk.commit(deliveries);
+  const deliveries = maildirs.map((maildir) => harness.delivery(maildir));
+  const results = await committer.commit(deliveries);
   return results.map((result, position) => {
-    world.ledger.answered(deliveries[position]!, result.ok ? result.id : undefined);
+    harness.expectations.answered(deliveries[position]!, result.ok ? result.id : undefined);
     return result.ok ? undefined : result.error.errno;
   });
 }
 
-export async function until(holds: () => boolean): Promise<void> {
-  for (let turn = 0; !holds(); turn += 1) {
-    assert.ok(turn < 20_000, "it never came about");
+export async function until(isTrue: () => boolean): Promise<void> {
+  for (let turn = 0; !isTrue(); turn += 1) {
+    assert.ok(turn < 20_000, "the condition did not come true");
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
-/** Says of a call whether it renames into a mailbox. */
+/** Matches renames into a mailbox. */
 export function intoMailbox(mailbox: string) {
   return ({ name, path }: Operation) => name === "rename" && path.includes(`-> ${mailbox}/new/`);
 }
 
-/** Lets no staged file reach the disk: what is acknowledged stays in the log. */
-export function holdBack(world: World): void {
+/** Fails every flush of a staged file, so that acknowledged messages stay in the log. */
+export function failStaging(harness: DeliveryHarness): void {
   const matches = ({ name, path }: Operation) => name === "fdatasync" && path.includes(".postbag-");
-  world.disk.faults = [{ errno: "EIO", matches }];
+  harness.disk.faults = [{ errno: "EIO", matches }];
 }
 
 export type Stall = (key: keyof FileSystem, path: string) => boolean;
 
-/** A file system of which some flushes never return, until told otherwise. */
+/** A file system whose flushes never return as long as `stalls.now` matches. */
 export function stalling(stalls: { now: Stall | undefined }) {
   const never = () => new Promise<void>(() => {});
   return (fileSystem: FileSystem) => {

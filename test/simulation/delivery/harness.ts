@@ -1,9 +1,8 @@
 /**
- * A post office with a journal on a simulated disk: two senders, a reader who moves, flags and
- * deletes, and somewhere the power is cut, the process killed, or a call fails. Every life begins
- * with recovery.
+ * Delivery through the journal on a simulated disk: two senders, a reader that moves, flags and
+ * deletes, and somewhere the power is cut, the process killed, or a call fails. Every process
+ * begins with recovery.
  */
-
 import {
   JournalCommitter,
   type JournalCommitterTools,
@@ -18,7 +17,7 @@ import type { Clock, FileSystem, FileSystemSync } from "../../../src/system/inde
 import { SeededRandom } from "../../support/seeded-random.ts";
 import type { SimDisk } from "../../support/sim-disk/disk.ts";
 import type { SimProcess } from "../../support/sim-disk/process.ts";
-import { MailLedger } from "../mail-expectations.ts";
+import { MailExpectations } from "../mail-expectations.ts";
 import { Reader } from "../mail-reader.ts";
 import {
   draw,
@@ -26,60 +25,62 @@ import {
   mailboxes,
   mailDisk,
   mailRoot,
-  secondHome,
+  secondVolume,
 } from "../mail-setup.ts";
 
 const journalDirectory = "/var/journal";
 
-export interface WorldOptions extends MailDiskOptions {
+export interface HarnessOptions extends MailDiskOptions {
   readonly seed: number;
-  /** Whether a helper that flushes whole file systems is to be had. */
+  /** Whether whole file systems can be flushed. */
   readonly bulk?: boolean;
-  /** Lets calls fail now and then. */
+  /** Makes some calls fail. */
   readonly faulty?: boolean;
   readonly maxSegments?: number;
   readonly maxBacklogBytes?: number;
   /** Whether a failed flush of a directory loses its changes. */
   readonly directoriesForget?: boolean;
-  /** Leaves a guard out, to see the sweep fail. */
-  readonly spoil?: (fileSystem: FileSystem, disk: SimDisk) => FileSystem;
-  readonly spoilSync?: (sync: FileSystemSync) => FileSystemSync;
+  /** Changes the file system, for one schedule or to remove a guard. */
+  readonly withoutGuard?: (fileSystem: FileSystem, disk: SimDisk) => FileSystem;
+  readonly withoutSyncGuard?: (sync: FileSystemSync) => FileSystemSync;
 }
 
-export class World {
-  readonly ledger = new MailLedger((disk) => ({ mailboxes, staging: stagingOn(disk) }));
+export class DeliveryHarness {
+  readonly expectations = new MailExpectations((disk) => ({ mailboxes, staging: stagingOn(disk) }));
   readonly random: SeededRandom;
   disk: SimDisk;
-  readonly counted = { lives: 0, notOpened: 0, restored: 0, finished: 0, skipped: 0 };
+  readonly counted = { processes: 0, notOpened: 0, restored: 0, finished: 0, skipped: 0 };
   readonly events: CommitterEvent[] = [];
   readonly leftOpen: string[] = [];
-  readonly #options: WorldOptions;
+  readonly #options: HarnessOptions;
 
-  constructor(options: WorldOptions) {
+  constructor(options: HarnessOptions) {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
     this.disk = mailDisk(this.random, options);
     this.disk.directoriesForget = options.directoriesForget ?? false;
   }
 
-  /** One process recovers, delivers, and ends: its work done, killed, or with the power. */
-  async live(batches: number, manner: "close" | "drop" = "close"): Promise<void> {
+  /**
+   * Runs one process: it recovers, delivers, and ends when done, when killed, or with the power.
+   */
+  async runRandomProcess(batches: number, manner: "close" | "drop" = "close"): Promise<void> {
     const process = this.disk.start();
-    const reader = new Reader(this.disk, this.ledger, mailboxes, this.random);
+    const reader = new Reader(this.disk, this.expectations, mailboxes, this.random);
     this.disk.onTurn = () => {
       if (!process.hasEnded) reader.turn();
       if (this.#options.faulty && this.random.below(60) === 0) this.disk.failWriteBack();
     };
-    if (this.#options.faulty) this.#breakSomething();
+    if (this.#options.faulty) this.#failSomeCalls();
     await this.untilEnd(process, async () => {
-      const disk = await this.open(process);
-      if (!disk) return;
+      const committer = await this.open(process);
+      if (!committer) return;
       const share = Math.ceil(batches / 2);
       await Promise.all([
-        this.send(disk, share, process),
-        this.send(disk, batches - share, process),
+        this.send(committer, share, process),
+        this.send(committer, batches - share, process),
       ]);
-      if (manner === "close") await disk.close();
+      if (manner === "close") await committer.close();
       if (manner === "close" && !process.hasEnded) this.leftOpen.push(...process.openFiles);
     });
     if (!this.disk.isOff) await reader.rest();
@@ -88,39 +89,39 @@ export class World {
     if (!process.isDead && !this.disk.isOff) process.kill();
   }
 
-  /** A life in which nothing goes wrong and nothing is sent: only recovery. */
+  /** Runs a process that only recovers, on a disk without faults. */
   async recover(): Promise<void> {
     this.disk.faults = [];
     this.disk.cutAt = undefined;
     this.disk.killAt = undefined;
     const process = this.disk.start();
     try {
-      const disk = await this.open(process, true);
-      const { unavailable, damage } = disk!.recovered;
+      const committer = await this.open(process, true);
+      const { unavailable, damage } = committer!.recovered;
       if (unavailable.length + damage.length > 0) {
         throw new Error(`recovery on a good disk: ${JSON.stringify({ unavailable, damage })}`);
       }
-      await disk!.close();
+      await committer!.close();
     } finally {
       process.kill();
     }
   }
 
-  /** Cuts the power, and goes on with one of the disks that a machine may find afterwards. */
-  loseLife(): void {
+  /** Cuts the power, and goes on with one of the disks that the cut may have left. */
+  cutPower(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
-    this.ledger.afterCut(this.disk);
+    this.expectations.afterCut(this.disk);
   }
 
   check(): void {
-    this.ledger.check(this.disk);
+    this.expectations.check(this.disk);
   }
 
   async open(process: SimProcess, mustOpen = false): Promise<JournalCommitter | undefined> {
-    this.counted.lives += 1;
+    this.counted.processes += 1;
     try {
-      const disk = await JournalCommitter.open(
+      const committer = await JournalCommitter.open(
         {
           directory: journalDirectory,
           publishWithinMs: 20,
@@ -131,11 +132,11 @@ export class World {
         },
         this.#tools(process),
       );
-      const { restored, finished, skipped } = disk.recovered;
+      const { restored, finished, skipped } = committer.recovered;
       this.counted.restored += restored;
       this.counted.finished += finished;
       this.counted.skipped += skipped;
-      return disk;
+      return committer;
     } catch (error) {
       if (process.hasEnded) return undefined;
       if (mustOpen || !this.#options.faulty) throw error;
@@ -145,24 +146,28 @@ export class World {
   }
 
   #tools(process: SimProcess): JournalCommitterTools {
-    const { spoil = (same) => same, spoilSync = (same) => same, bulk } = this.#options;
+    const {
+      withoutGuard = (same) => same,
+      withoutSyncGuard = (same) => same,
+      bulk,
+    } = this.#options;
     const clock = this.#clock(process);
     const random = Buffer.alloc(8);
     random.writeUInt32BE(this.#options.seed >>> 0);
-    random.writeUInt32BE(this.counted.lives, 4);
+    random.writeUInt32BE(this.counted.processes, 4);
     return {
-      fileSystem: spoil(process, this.disk),
+      fileSystem: withoutGuard(process, this.disk),
       clock,
       names: createNameSource({ clock, host: "post.example", random }),
       known: createKnownMailboxes(),
       root: mailRoot,
       openFileSystemSync: async (directory) =>
-        bulk ? spoilSync(this.#helper(process, directory)) : undefined,
+        bulk ? withoutSyncGuard(this.#helper(process, directory)) : undefined,
       onEvent: (event) => {
         this.events.push(event);
         if (process.hasEnded) return;
-        if (event.kind === "published") this.ledger.settled(event.ids);
-        if (event.kind === "orphaned") this.ledger.orphans(event.ids);
+        if (event.kind === "published") this.expectations.settled(event.ids);
+        if (event.kind === "orphaned") this.expectations.orphans(event.ids);
       },
     };
   }
@@ -186,24 +191,24 @@ export class World {
     };
   }
 
-  async send(disk: JournalCommitter, batches: number, process: SimProcess): Promise<void> {
+  async send(committer: JournalCommitter, batches: number, process: SimProcess): Promise<void> {
     for (let batch = 0; batch < batches; batch += 1) {
-      const most = this.random.below(4) === 0 ? 12 : 4;
-      const deliveries = Array.from({ length: 1 + this.random.below(most) }, () => this.delivery());
-      const results = await disk.commit(deliveries);
+      const max = this.random.below(4) === 0 ? 12 : 4;
+      const deliveries = Array.from({ length: 1 + this.random.below(max) }, () => this.delivery());
+      const results = await committer.commit(deliveries);
       if (process.hasEnded) return;
       for (const [index, result] of results.entries()) {
-        this.ledger.answered(deliveries[index]!, result.ok ? result.id : undefined);
+        this.expectations.answered(deliveries[index]!, result.ok ? result.id : undefined);
       }
       for (let rest = this.random.below(12); rest > 0; rest -= 1) await oneTurn();
     }
   }
 
   delivery(chosen?: string): Delivery {
-    return draw(this.ledger, this.random, chosen);
+    return draw(this.expectations, this.random, chosen);
   }
 
-  /** Runs what a process does, until it is done or the process has ended. */
+  /** Waits until the work is done or the process has ended. */
   async untilEnd(process: SimProcess, work: () => Promise<void>): Promise<void> {
     let isDone = false;
     const working = work().then(
@@ -221,7 +226,7 @@ export class World {
     if (isDone) await working;
   }
 
-  /** Time goes on by itself, a little each turn of the event loop; not for the dead. */
+  /** A clock that advances with each turn of the event loop, until the process has ended. */
   #clock(process: SimProcess): Clock {
     const timers = new Set<{ readonly dueMs: number; readonly callback: () => void }>();
     let nowMs = 0;
@@ -257,7 +262,7 @@ export class World {
     };
   }
 
-  #breakSomething(): void {
+  #failSomeCalls(): void {
     const errno = ["EIO", "ENOSPC", "EACCES", "EXDEV", "EDQUOT"][this.random.below(5)]!;
     const first = this.disk.operations + this.random.below(200);
     const last = first + [0, 0, 1, 3, 10, 1000][this.random.below(6)]!;
@@ -276,12 +281,12 @@ export class World {
   }
 }
 
-/** The staging directories that are there, on whichever file system. */
+/** All staging directories on the disk. */
 export function stagingOn(disk: SimDisk): string[] {
-  return [mailRoot, secondHome].flatMap((home) =>
-    [...(disk.inodeAt(home)?.names.keys() ?? [])]
+  return [mailRoot, secondVolume].flatMap((directory) =>
+    [...(disk.inodeAt(directory)?.names.keys() ?? [])]
       .filter((name) => name.startsWith(".postbag-"))
-      .map((name) => `${home}/${name}`),
+      .map((name) => `${directory}/${name}`),
   );
 }
 

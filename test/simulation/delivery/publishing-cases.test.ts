@@ -1,314 +1,320 @@
 /**
- * Single schedules of delivery through the journal, each of which would lose, double or revive mail
- * without one particular guard, or leave a fault of the disk standing when it has passed.
+ * Single schedules of publishing. Without one particular guard each of them would lose, double or
+ * revive mail, or leave publishing stopped after the disk works again.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Operation } from "../../support/sim-disk/disk.ts";
 import { mailboxes } from "../mail-setup.ts";
-import { intoMailbox, life, send, until } from "./case-steps.ts";
-import { stagingOn, World } from "./harness.ts";
+import { intoMailbox, runProcess, send, until } from "./case-steps.ts";
+import { DeliveryHarness, stagingOn } from "./harness.ts";
 
 const [ann, bob, cid] = mailboxes as [string, string, string];
 
-const orphanEvents = (world: World) => world.events.filter(({ kind }) => kind === "orphaned");
-/** Whether the last word about publishing was a good one. */
-const isPublishing = (world: World) =>
-  world.events.findLast((event) => event.kind === "publishing")?.reason === undefined;
+const orphanEvents = (harness: DeliveryHarness) =>
+  harness.events.filter(({ kind }) => kind === "orphaned");
+/** Whether the last event about publishing reports no failure. */
+const isPublishing = (harness: DeliveryHarness) =>
+  harness.events.findLast((event) => event.kind === "publishing")?.reason === undefined;
 
 for (const bulk of [false, true]) {
-  test(`staged data lost in the write-back is staged again, ${bulk ? "bulk" : "each"}`, async () => {
+  test(`staged data lost in write-back is staged again, ${bulk ? "bulk" : "file"} flushes`, async () => {
     for (let seed = 1; seed <= 40; seed += 1) {
-      const world = new World({ seed, bulk });
-      const { disk } = world;
-      await life(world, async (office) => {
-        // The kernel writes one of them back by itself as soon as so many are written, and fails.
+      const harness = new DeliveryHarness({ seed, bulk });
+      const { disk } = harness;
+      await runProcess(harness, async (committer) => {
+        // After so many files the kernel writes one back by itself, and fails.
         let closed = 0;
-        const failAfter = 1 + world.random.below(12);
+        const failAfter = 1 + harness.random.below(12);
         const isStaged = ({ name, path }: Operation) => name === "close" && path.includes(",S=");
         const matches = (operation: Operation) => {
           if (isStaged(operation) && ++closed === failAfter) disk.failWriteBack();
           return false;
         };
         disk.faults = [{ errno: "EIO", matches }];
-        await send(world, office, Array(12).fill(ann));
-        await until(() => office.pending === 0);
+        await send(harness, committer, Array(12).fill(ann));
+        await until(() => committer.pending === 0);
         disk.faults = [];
       });
-      world.loseLife();
-      await world.recover();
-      world.check();
+      harness.cutPower();
+      await harness.recover();
+      harness.check();
     }
   });
 }
 
 for (const errno of ["EXDEV", "EACCES", "EDQUOT", "EROFS", "ENOSPC"]) {
-  test(`${errno} when publishing: the rest goes on, and it is published when that is over`, async () => {
+  test(`${errno} on rename delays mail of that mailbox only, until the error ends`, async () => {
     for (let seed = 1; seed <= 10; seed += 1) {
-      const world = new World({ seed });
-      await life(world, async (office) => {
+      const harness = new DeliveryHarness({ seed });
+      await runProcess(harness, async (committer) => {
         const refused = { errno, matches: intoMailbox(bob) };
-        world.disk.faults = [refused];
-        assert.deepEqual(await send(world, office, [ann, bob, ann, bob]), Array(4).fill(undefined));
-        await until(() => world.ledger.settledCount === 2);
-        assert.deepEqual(await send(world, office, [ann]), [undefined]);
-        await until(() => world.ledger.settledCount === 3);
-        world.disk.faults = [];
-        await until(() => world.ledger.settledCount === 5);
+        harness.disk.faults = [refused];
+        assert.deepEqual(
+          await send(harness, committer, [ann, bob, ann, bob]),
+          Array(4).fill(undefined),
+        );
+        await until(() => harness.expectations.settledCount === 2);
+        assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
+        await until(() => harness.expectations.settledCount === 3);
+        harness.disk.faults = [];
+        await until(() => harness.expectations.settledCount === 5);
       });
-      assert.deepEqual(orphanEvents(world), []);
-      world.check();
-      world.loseLife();
-      await world.recover();
-      world.check();
+      assert.deepEqual(orphanEvents(harness), []);
+      harness.check();
+      harness.cutPower();
+      await harness.recover();
+      harness.check();
     }
   });
 
-  test(`${errno} for ever: kept in orphans/ in the end, through kills and cuts`, async () => {
-    const world = new World({ seed: 5 });
-    await life(world, async (office) => {
-      world.disk.faults = [{ errno, matches: intoMailbox(bob) }];
-      await send(world, office, [ann, bob]);
-      await until(() => world.ledger.orphaned === 1);
-      world.disk.faults = [];
+  test(`${errno} on every retry moves a message to orphans/, where it survives a cut`, async () => {
+    const harness = new DeliveryHarness({ seed: 5 });
+    await runProcess(harness, async (committer) => {
+      harness.disk.faults = [{ errno, matches: intoMailbox(bob) }];
+      await send(harness, committer, [ann, bob]);
+      await until(() => harness.expectations.orphaned === 1);
+      harness.disk.faults = [];
     });
-    assert.equal(orphanEvents(world).length, 1);
-    world.loseLife();
-    await world.recover();
-    world.check();
+    assert.equal(orphanEvents(harness).length, 1);
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   });
 }
 
 test("messages logged again survive a kill and a cut at any later instant", async () => {
   for (let instant = 1; instant <= 120; instant += 1) {
-    const world = new World({ seed: instant });
-    await life(
-      world,
-      async (office) => {
-        world.disk.faults = [{ errno: "EACCES", matches: intoMailbox(bob) }];
-        await send(world, office, [ann, bob]);
+    const harness = new DeliveryHarness({ seed: instant });
+    await runProcess(
+      harness,
+      async (committer) => {
+        harness.disk.faults = [{ errno: "EACCES", matches: intoMailbox(bob) }];
+        await send(harness, committer, [ann, bob]);
         if (instant % 4 < 2) {
-          // Later mail is published meanwhile, and the marks go on.
-          await until(() => world.ledger.settledCount === 1);
-          await send(world, office, [ann]);
+          // Later mail is published meanwhile, and the marks rise.
+          await until(() => harness.expectations.settledCount === 1);
+          await send(harness, committer, [ann]);
         }
-        if (instant % 2) world.disk.killAt = world.disk.instants + instant;
-        else world.disk.cutAt = world.disk.instants + instant;
+        if (instant % 2) harness.disk.killAt = harness.disk.instants + instant;
+        else harness.disk.cutAt = harness.disk.instants + instant;
         for (let turn = 0; turn < 400; turn += 1) await new Promise((go) => setImmediate(go));
       },
       "kill",
     );
-    world.disk.faults = [];
-    if (instant % 2 === 0 || instant % 3 === 0) world.loseLife();
-    await world.recover();
-    world.check();
-    world.loseLife();
-    await world.recover();
-    world.check();
+    harness.disk.faults = [];
+    if (instant % 2 === 0 || instant % 3 === 0) harness.cutPower();
+    await harness.recover();
+    harness.check();
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   }
 });
 
-test("a mailbox that is gone is not made again: its mail is kept in orphans/ at once", async () => {
-  const world = new World({ seed: 1 });
-  await life(world, async (office) => {
-    await send(world, office, [bob]);
-    await until(() => world.ledger.settledCount === 1);
-    world.disk.faults = [
+test("a removed mailbox is not created again; its mail goes to orphans/ at once", async () => {
+  const harness = new DeliveryHarness({ seed: 1 });
+  await runProcess(harness, async (committer) => {
+    await send(harness, committer, [bob]);
+    await until(() => harness.expectations.settledCount === 1);
+    harness.disk.faults = [
       { errno: "ENOENT", matches: ({ name, path }) => name === "open" && path === `${bob}/new` },
     ];
-    await send(world, office, [ann]);
-    await until(() => world.ledger.settledCount === 2);
+    await send(harness, committer, [ann]);
+    await until(() => harness.expectations.settledCount === 2);
   });
-  const other = new World({ seed: 2 });
-  await life(other, async (office) => {
-    const sent = send(other, office, [bob]);
+  const other = new DeliveryHarness({ seed: 2 });
+  await runProcess(other, async (committer) => {
+    const sent = send(other, committer, [bob]);
     const removed = other.disk.root.names.get("mail")!;
     await sent;
     removed.names.get("a.example")!.names.delete("bob");
-    await until(() => other.ledger.orphaned === 1);
+    await until(() => other.expectations.orphaned === 1);
     assert.equal(removed.names.get("a.example")!.names.has("bob"), false);
   });
 });
 
-test("names the disk did not keep are published again from the log", async () => {
+test("names whose flush failed are published again from the log", async () => {
   for (let seed = 1; seed <= 30; seed += 1) {
-    const world = new World({ seed, directoriesForget: true });
-    await life(world, async (office) => {
-      await send(world, office, [ann]);
-      await until(() => world.ledger.settledCount === 1);
+    const harness = new DeliveryHarness({ seed, directoriesForget: true });
+    await runProcess(harness, async (committer) => {
+      await send(harness, committer, [ann]);
+      await until(() => harness.expectations.settledCount === 1);
       let failures = 0;
-      world.disk.faults = [
+      harness.disk.faults = [
         {
           errno: "EIO",
           matches: ({ name, path }) =>
             name === "fsync" && path === `${bob}/new` && ++failures === 2,
         },
       ];
-      await send(world, office, [bob, bob, ann]);
-      await until(() => world.ledger.settledCount === 4);
+      await send(harness, committer, [bob, bob, ann]);
+      await until(() => harness.expectations.settledCount === 4);
     });
-    world.loseLife();
-    await world.recover();
-    world.check();
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   }
 });
 
-test("a disk that is full while staging refuses new mail with ENOSPC, and serves again by itself", async () => {
-  const world = new World({ seed: 3 });
-  await life(world, async (office) => {
-    await send(world, office, [ann]);
-    await until(() => world.ledger.settledCount === 1);
-    world.disk.faults = [
+test("a disk full during staging refuses new mail with ENOSPC until it has room", async () => {
+  const harness = new DeliveryHarness({ seed: 3 });
+  await runProcess(harness, async (committer) => {
+    await send(harness, committer, [ann]);
+    await until(() => harness.expectations.settledCount === 1);
+    harness.disk.faults = [
       {
         errno: "ENOSPC",
         matches: ({ name, path }) => name === "write" && path.includes(".postbag-"),
       },
     ];
-    assert.deepEqual(await send(world, office, [ann]), [undefined]);
-    await until(() => world.events.some(({ kind }) => kind === "publishing"));
-    assert.deepEqual(await send(world, office, [ann]), ["ENOSPC"]);
-    world.disk.faults = [];
-    await until(() => world.ledger.settledCount === 2 && isPublishing(world));
-    assert.deepEqual(await send(world, office, [ann]), [undefined]);
+    assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
+    await until(() => harness.events.some(({ kind }) => kind === "publishing"));
+    assert.deepEqual(await send(harness, committer, [ann]), ["ENOSPC"]);
+    harness.disk.faults = [];
+    await until(() => harness.expectations.settledCount === 2 && isPublishing(harness));
+    assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
   });
-  world.check();
+  harness.check();
 });
 
-test("no free blocks, or no free inodes, refuse before the log has the message", async () => {
-  const world = new World({ seed: 4 });
-  await life(world, async (office) => {
-    world.disk.space = { bytes: 1024 * 1024, files: 1000 };
-    assert.deepEqual(await send(world, office, [ann]), ["ENOSPC"]);
-    world.disk.space = { bytes: 2 ** 40, files: 3 };
-    assert.deepEqual(await send(world, office, [ann]), ["ENOSPC"]);
-    world.disk.space = { bytes: 2 ** 40, files: undefined };
-    assert.deepEqual(await send(world, office, [ann]), [undefined]);
+test("without free blocks or inodes mail is refused before it is in the log", async () => {
+  const harness = new DeliveryHarness({ seed: 4 });
+  await runProcess(harness, async (committer) => {
+    harness.disk.space = { bytes: 1024 * 1024, files: 1000 };
+    assert.deepEqual(await send(harness, committer, [ann]), ["ENOSPC"]);
+    harness.disk.space = { bytes: 2 ** 40, files: 3 };
+    assert.deepEqual(await send(harness, committer, [ann]), ["ENOSPC"]);
+    harness.disk.space = { bytes: 2 ** 40, files: undefined };
+    assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
   });
-  world.check();
+  harness.check();
 });
 
-test("a backlog that does not get smaller refuses new mail before memory runs out", async () => {
-  const world = new World({ seed: 6 });
-  await life(world, async (office) => {
-    world.disk.faults = [{ errno: "EACCES", matches: intoMailbox(bob) }];
+test("a backlog at its bound refuses new mail with ENOSPC", async () => {
+  const harness = new DeliveryHarness({ seed: 6 });
+  await runProcess(harness, async (committer) => {
+    harness.disk.faults = [{ errno: "EACCES", matches: intoMailbox(bob) }];
     const answers: (string | undefined)[] = [];
     for (let batch = 0; batch < 12; batch += 1) {
-      answers.push(...(await send(world, office, [bob, bob, bob])));
+      answers.push(...(await send(harness, committer, [bob, bob, bob])));
     }
     assert.ok(answers.includes("ENOSPC"));
     assert.ok(answers.includes(undefined));
-    world.disk.faults = [];
-    await until(() => office.pending === 0);
+    harness.disk.faults = [];
+    await until(() => committer.pending === 0);
   });
-  world.check();
+  harness.check();
 });
 
-test("a log whose disk refuses writes refuses mail with EIO and says so, until it works again", async () => {
-  const world = new World({ seed: 8 });
-  await life(world, async (office) => {
-    assert.deepEqual(await send(world, office, [ann]), [undefined]);
-    world.disk.faults = [{ errno: "EIO", matches: ({ name }) => name === "pwrite" }];
-    assert.deepEqual(await send(world, office, [bob]), ["EIO"]);
-    assert.equal(office.accepting, false);
-    world.disk.faults = [];
-    await until(() => office.accepting);
-    assert.deepEqual(await send(world, office, [bob]), [undefined]);
+test("while journal writes fail mail is refused with EIO and accepting is false", async () => {
+  const harness = new DeliveryHarness({ seed: 8 });
+  await runProcess(harness, async (committer) => {
+    assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
+    harness.disk.faults = [{ errno: "EIO", matches: ({ name }) => name === "pwrite" }];
+    assert.deepEqual(await send(harness, committer, [bob]), ["EIO"]);
+    assert.equal(committer.accepting, false);
+    harness.disk.faults = [];
+    await until(() => committer.accepting);
+    assert.deepEqual(await send(harness, committer, [bob]), [undefined]);
   });
-  world.check();
-  world.loseLife();
-  await world.recover();
-  world.check();
+  harness.check();
+  harness.cutPower();
+  await harness.recover();
+  harness.check();
 });
 
-test("a mailbox on another file system by now: EXDEV holds up nobody, and its mail waits for it", async () => {
+test("a mailbox moved to another file system delays no other; its mail waits for it", async () => {
   for (const comesBack of [true, false]) {
-    const world = new World({ seed: 11 });
-    const own = () => world.disk.inodeAt(bob)!;
+    const harness = new DeliveryHarness({ seed: 11 });
+    const own = () => harness.disk.inodeAt(bob)!;
     let mailbox: ReturnType<typeof own> | undefined;
-    await life(world, async (office) => {
-      await send(world, office, [bob]);
-      await until(() => world.ledger.settledCount === 1);
+    await runProcess(harness, async (committer) => {
+      await send(harness, committer, [bob]);
+      await until(() => harness.expectations.settledCount === 1);
       const matches = ({ name, path }: Operation) => {
         if (mailbox || name !== "open" || path !== `${bob}/new`) return false;
         mailbox = own();
-        world.disk.furnish(bob, 2);
-        for (const part of ["new", "cur", "tmp"]) world.disk.furnish(`${bob}/${part}`);
+        harness.disk.furnish(bob, 2);
+        for (const part of ["new", "cur", "tmp"]) harness.disk.furnish(`${bob}/${part}`);
         return false;
       };
-      world.disk.faults = [{ errno: "EIO", matches }];
-      assert.deepEqual(await send(world, office, [bob, ann]), [undefined, undefined]);
-      await until(() => world.ledger.settledCount === 2);
+      harness.disk.faults = [{ errno: "EIO", matches }];
+      assert.deepEqual(await send(harness, committer, [bob, ann]), [undefined, undefined]);
+      await until(() => harness.expectations.settledCount === 2);
       assert.equal(own().names.get("new")!.names.size, 0, "no file was copied across");
-      if (comesBack) world.disk.mountAt(bob, mailbox!);
-      await until(() => world.ledger.settledCount === 3 || world.ledger.orphaned === 1);
+      if (comesBack) harness.disk.mountAt(bob, mailbox!);
+      await until(
+        () => harness.expectations.settledCount === 3 || harness.expectations.orphaned === 1,
+      );
     });
-    world.disk.mountAt(bob, mailbox!);
-    assert.equal(world.ledger.orphaned, comesBack ? 0 : 1);
-    world.check();
-    world.loseLife();
-    await world.recover();
-    world.check();
+    harness.disk.mountAt(bob, mailbox!);
+    assert.equal(harness.expectations.orphaned, comesBack ? 0 : 1);
+    harness.check();
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   }
 });
 
-test("a mailbox in a quota tree of its own, on the same device, has its mail when it is acknowledged", async () => {
-  const world = new World({ seed: 12 });
-  world.disk.furnish("/mail/a.example");
-  world.disk.furnish(bob).tree = 7;
-  await life(world, async (office) => {
-    assert.deepEqual(await send(world, office, [bob, ann, bob]), Array(3).fill(undefined));
-    assert.equal(world.disk.inodeAt(`${bob}/new`)!.names.size, 2);
-    await until(() => office.pending === 0);
+test("a mailbox in its own quota tree has its mail when the mail is acknowledged", async () => {
+  const harness = new DeliveryHarness({ seed: 12 });
+  harness.disk.furnish("/mail/a.example");
+  harness.disk.furnish(bob).tree = 7;
+  await runProcess(harness, async (committer) => {
+    assert.deepEqual(await send(harness, committer, [bob, ann, bob]), Array(3).fill(undefined));
+    assert.equal(harness.disk.inodeAt(`${bob}/new`)!.names.size, 2);
+    await until(() => committer.pending === 0);
   });
-  assert.deepEqual(orphanEvents(world), []);
-  world.loseLife();
-  await world.recover();
-  world.check();
+  assert.deepEqual(orphanEvents(harness), []);
+  harness.cutPower();
+  await harness.recover();
+  harness.check();
 });
 
-test("two mail file systems: one that cannot be flushed stops nothing on the other", async () => {
+test("a volume that cannot be flushed delays nothing on another volume", async () => {
   for (const bulk of [false, true]) {
-    const world = new World({ seed: 13, bulk, secondFileSystem: true });
-    await life(world, async (office) => {
-      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, undefined]);
-      await until(() => world.ledger.settledCount === 2);
-      assert.equal(stagingOn(world.disk).length, 2);
+    const harness = new DeliveryHarness({ seed: 13, bulk, secondFileSystem: true });
+    await runProcess(harness, async (committer) => {
+      assert.deepEqual(await send(harness, committer, [ann, cid]), [undefined, undefined]);
+      await until(() => harness.expectations.settledCount === 2);
+      assert.equal(stagingOn(harness.disk).length, 2);
       const matches = ({ name, path }: Operation) =>
         name.endsWith("sync") && path.startsWith("/mail/b.example/.postbag-");
-      world.disk.faults = [{ errno: "EIO", matches }];
-      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, undefined]);
-      await until(() => world.ledger.settledCount === 3 && !isPublishing(world));
-      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, "EIO"]);
-      await until(() => world.ledger.settledCount === 4);
-      world.disk.faults = [];
-      await until(() => world.ledger.settledCount === 5 && isPublishing(world));
-      assert.deepEqual(await send(world, office, [cid]), [undefined]);
+      harness.disk.faults = [{ errno: "EIO", matches }];
+      assert.deepEqual(await send(harness, committer, [ann, cid]), [undefined, undefined]);
+      await until(() => harness.expectations.settledCount === 3 && !isPublishing(harness));
+      assert.deepEqual(await send(harness, committer, [ann, cid]), [undefined, "EIO"]);
+      await until(() => harness.expectations.settledCount === 4);
+      harness.disk.faults = [];
+      await until(() => harness.expectations.settledCount === 5 && isPublishing(harness));
+      assert.deepEqual(await send(harness, committer, [cid]), [undefined]);
     });
-    world.loseLife();
-    await world.recover();
-    world.check();
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   }
 });
 
-test("every mailbox gets its mail in the order of the log, also from recovery", async () => {
+test("every mailbox gets its mail in the order of the log, from recovery too", async () => {
   for (let seed = 1; seed <= 10; seed += 1) {
-    const world = new World({ seed });
+    const harness = new DeliveryHarness({ seed });
     const isRename = /^\d+ rename .* -> (\/mail\/.*)\/(?:new|cur)\/.*Q(\d+)\./;
-    await life(
-      world,
-      async (office) => {
-        const batches = [1, 2, 3].map(() => send(world, office, [ann, bob, ann]));
+    await runProcess(
+      harness,
+      async (committer) => {
+        const batches = [1, 2, 3].map(() => send(harness, committer, [ann, bob, ann]));
         if (seed % 2) await Promise.all(batches);
-        else await until(() => world.ledger.acknowledged > 3);
+        else await until(() => harness.expectations.acknowledged > 3);
       },
       "kill",
     );
-    await world.recover();
-    const renames = world.disk.trace.flatMap((line) => {
+    await harness.recover();
+    const renames = harness.disk.trace.flatMap((line) => {
       const [, mailbox, counter] = isRename.exec(line) ?? [];
       return mailbox ? [{ mailbox, counter: Number(counter) }] : [];
     });
-    assert.ok(renames.length >= world.ledger.acknowledged);
+    assert.ok(renames.length >= harness.expectations.acknowledged);
     for (const [mailbox, own] of Map.groupBy(renames, (one) => one.mailbox)) {
       const counters = own.map(({ counter }) => counter);
       assert.deepEqual(
@@ -320,11 +326,11 @@ test("every mailbox gets its mail in the order of the log, also from recovery", 
   }
 });
 
-test("a helper that dies while it flushes vouches for nothing: all of it is staged again", async () => {
-  const world = new World({
+test("after the sync helper dies during a flush all its files are staged again", async () => {
+  const harness = new DeliveryHarness({
     seed: 14,
     bulk: true,
-    spoilSync: (helper) => {
+    withoutSyncGuard: (helper) => {
       let isDead = false;
       return {
         sync: async () => {
@@ -338,12 +344,15 @@ test("a helper that dies while it flushes vouches for nothing: all of it is stag
       };
     },
   });
-  await life(world, async (office) => {
-    assert.deepEqual(await send(world, office, Array(12).fill(ann)), Array(12).fill(undefined));
-    await until(() => office.pending === 0);
+  await runProcess(harness, async (committer) => {
+    assert.deepEqual(
+      await send(harness, committer, Array(12).fill(ann)),
+      Array(12).fill(undefined),
+    );
+    await until(() => committer.pending === 0);
   });
-  assert.equal(world.ledger.settledCount, 12);
-  world.loseLife();
-  await world.recover();
-  world.check();
+  assert.equal(harness.expectations.settledCount, 12);
+  harness.cutPower();
+  await harness.recover();
+  harness.check();
 });

@@ -1,36 +1,38 @@
 /**
- * What recovery may find besides what it expects: another mail file system in the place of the
- * right one, an older one, a staging directory that somebody else has locked, a log with a hole.
- * Nothing is interpreted then, nothing is lost, and the other file systems serve.
+ * Recovery on unexpected volumes: another one, an older one, none, a staging directory that another
+ * process has locked, a log with a hole. Then no missing file counts as published, no mail is lost,
+ * and the other volumes are recovered.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mailboxes, mailRoot, secondHome } from "../mail-setup.ts";
-import { holdBack, life, type Stall, send, stalling, until } from "./case-steps.ts";
-import { stagingOn, World, type WorldOptions } from "./harness.ts";
+import { mailboxes, mailRoot, secondVolume } from "../mail-setup.ts";
+import { failStaging, runProcess, type Stall, send, stalling, until } from "./case-steps.ts";
+import { DeliveryHarness, type HarnessOptions, stagingOn } from "./harness.ts";
 
 const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const nothing = () => {};
 
 /**
- * A world whose log owes three messages, because staging was stalled, and its staging directory.
+ * A harness whose log owes three messages, because staging was stalled, and its staging directory.
  */
-async function inDebt(options: WorldOptions): Promise<{ world: World; staging: string }> {
+async function withUnpublished(
+  options: HarnessOptions,
+): Promise<{ harness: DeliveryHarness; staging: string }> {
   const stalls: { now: Stall | undefined } = { now: (key) => key === "syncData" };
-  const world = new World({ ...options, spoil: stalling(stalls) });
-  await life(
-    world,
-    async (office) => {
+  const harness = new DeliveryHarness({ ...options, withoutGuard: stalling(stalls) });
+  await runProcess(
+    harness,
+    async (committer) => {
       for (const mailbox of [ann, bob, ann]) {
-        assert.deepEqual(await send(world, office, [mailbox]), [undefined]);
+        assert.deepEqual(await send(harness, committer, [mailbox]), [undefined]);
       }
     },
     "kill",
   );
   stalls.now = undefined;
-  const [staging] = stagingOn(world.disk);
-  return { world, staging: staging! };
+  const [staging] = stagingOn(harness.disk);
+  return { harness, staging: staging! };
 }
 
 interface Identity {
@@ -41,99 +43,99 @@ interface Identity {
 
 const identities: Record<string, (identity: Identity) => string> = {
   "of another journal": (own) => JSON.stringify({ ...own, journal: "0".repeat(32) }),
-  "of another file system": (own) => JSON.stringify({ ...own, fileSystem: "0".repeat(16) }),
-  "of a later start than the log": (own) => JSON.stringify({ ...own, starts: "99" }),
-  "of an earlier start than the frames": (own) => JSON.stringify({ ...own, starts: "0" }),
+  "of another volume": (own) => JSON.stringify({ ...own, fileSystem: "0".repeat(16) }),
+  "newer than the log": (own) => JSON.stringify({ ...own, starts: "99" }),
+  "older than the frames": (own) => JSON.stringify({ ...own, starts: "0" }),
   "that cannot be read": () => "{",
   "that is empty": () => "",
 };
 
 for (const [what, write] of Object.entries(identities)) {
-  test(`an identity ${what}: nothing is interpreted, the log keeps what it owes`, async () => {
-    const { world, staging } = await inDebt({ seed: 31 });
-    const file = world.disk.inodeAt(`${staging}/identity`)!;
+  test(`an identity ${what} is not recognised; its mail stays in the log`, async () => {
+    const { harness, staging } = await withUnpublished({ seed: 31 });
+    const file = harness.disk.inodeAt(`${staging}/identity`)!;
     const right = file.bytes;
     const put = (text: Uint8Array<ArrayBuffer>) => {
       file.bytes = text;
       file.durableBytes = text;
     };
     put(new Uint8Array(Buffer.from(write(JSON.parse(Buffer.from(right).toString())))));
-    await life(world, async (office) => {
-      assert.equal(office.recovered.unavailable.length, 1);
-      assert.equal(office.recovered.restored, 0);
-      assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
+    await runProcess(harness, async (committer) => {
+      assert.equal(committer.recovered.unavailable.length, 1);
+      assert.equal(committer.recovered.restored, 0);
+      assert.deepEqual(await send(harness, committer, [ann]), ["ENODEV"]);
       put(right);
-      await until(() => office.recovered.unavailable.length === 0);
-      assert.equal(office.recovered.restored, 3);
-      assert.deepEqual(await send(world, office, [ann]), [undefined]);
+      await until(() => committer.recovered.unavailable.length === 0);
+      assert.equal(committer.recovered.restored, 3);
+      assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
     });
-    world.check();
+    harness.check();
   });
 }
 
-test("a staging directory that another process has locked is left alone until it is free", async () => {
-  const { world, staging } = await inDebt({ seed: 32 });
-  const unlock = world.disk.start().lock(`${staging}/lock`);
-  await life(world, async (office) => {
+test("a staging directory locked by another process is recovered once it is unlocked", async () => {
+  const { harness, staging } = await withUnpublished({ seed: 32 });
+  const unlock = harness.disk.start().lock(`${staging}/lock`);
+  await runProcess(harness, async (committer) => {
     assert.deepEqual(
-      office.recovered.unavailable.map(({ directory }) => directory),
+      committer.recovered.unavailable.map(({ directory }) => directory),
       [mailRoot],
     );
-    assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
-    assert.equal(world.disk.inodeAt(`${ann}/new`)!.names.size, 0);
+    assert.deepEqual(await send(harness, committer, [ann]), ["ENODEV"]);
+    assert.equal(harness.disk.inodeAt(`${ann}/new`)!.names.size, 0);
     unlock();
-    await until(() => office.recovered.unavailable.length === 0);
-    assert.deepEqual(await send(world, office, [ann]), [undefined]);
+    await until(() => committer.recovered.unavailable.length === 0);
+    assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
   });
-  world.check();
+  harness.check();
 });
 
-test("of two mail file systems one is missing: the other is recovered and serves", async () => {
-  const world = new World({ seed: 33, secondFileSystem: true });
-  await life(
-    world,
-    async (office) => {
-      holdBack(world);
-      assert.deepEqual(await send(world, office, [ann, cid]), [undefined, undefined]);
+test("when one of two volumes is missing, the other is recovered and takes mail", async () => {
+  const harness = new DeliveryHarness({ seed: 33, secondFileSystem: true });
+  await runProcess(
+    harness,
+    async (committer) => {
+      failStaging(harness);
+      assert.deepEqual(await send(harness, committer, [ann, cid]), [undefined, undefined]);
     },
     "kill",
   );
-  world.loseLife();
-  const second = world.disk.inodeAt(secondHome)!;
-  world.disk.furnish(secondHome, 9);
-  await life(world, async (office) => {
+  harness.cutPower();
+  const second = harness.disk.inodeAt(secondVolume)!;
+  harness.disk.furnish(secondVolume, 9);
+  await runProcess(harness, async (committer) => {
     assert.deepEqual(
-      office.recovered.unavailable.map(({ directory }) => directory),
-      [secondHome],
+      committer.recovered.unavailable.map(({ directory }) => directory),
+      [secondVolume],
     );
-    assert.equal(world.ledger.settledCount, 1);
-    assert.deepEqual(await send(world, office, [ann, cid]), [undefined, "ENODEV"]);
-    await until(() => world.ledger.settledCount === 2);
-    world.disk.mountAt(secondHome, second);
-    await until(() => office.recovered.unavailable.length === 0);
-    assert.deepEqual(await send(world, office, [cid]), [undefined]);
+    assert.equal(harness.expectations.settledCount, 1);
+    assert.deepEqual(await send(harness, committer, [ann, cid]), [undefined, "ENODEV"]);
+    await until(() => harness.expectations.settledCount === 2);
+    harness.disk.mountAt(secondVolume, second);
+    await until(() => committer.recovered.unavailable.length === 0);
+    assert.deepEqual(await send(harness, committer, [cid]), [undefined]);
   });
-  world.check();
-  world.loseLife();
-  await world.recover();
-  world.check();
+  harness.check();
+  harness.cutPower();
+  await harness.recover();
+  harness.check();
 });
 
-test("what staging holds and the log does not speak of is swept", async () => {
-  const { world, staging } = await inDebt({ seed: 34 });
-  world.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
-  await life(world, async ({ recovered }) => {
+test("a file in staging that the log does not mention is removed", async () => {
+  const { harness, staging } = await withUnpublished({ seed: 34 });
+  harness.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
+  await runProcess(harness, async ({ recovered }) => {
     assert.deepEqual(recovered.damage, []);
     assert.ok(recovered.swept > 0);
   });
-  assert.equal(world.disk.inodeAt(`${staging}/stray`), undefined);
-  world.check();
+  assert.equal(harness.disk.inodeAt(`${staging}/stray`), undefined);
+  harness.check();
 });
 
-test("damage in the middle of the log: the rest is recovered, nothing is swept, segments stay", async () => {
-  const { world, staging } = await inDebt({ seed: 35 });
-  world.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
-  const segments = world.disk.inodeAt("/var/journal")!.names;
+test("with a damaged log the rest is recovered, strays are set aside, segments stay", async () => {
+  const { harness, staging } = await withUnpublished({ seed: 35 });
+  harness.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
+  const segments = harness.disk.inodeAt("/var/journal")!.names;
   const [name, segment] = [...segments].find(([, { bytes }]) =>
     Buffer.from(bytes).includes("message 2 and"),
   )!;
@@ -142,62 +144,66 @@ test("damage in the middle of the log: the rest is recovered, nothing is swept, 
   segment.bytes[at] = 77;
   segment.durableBytes = segment.bytes;
   for (const restored of [2, 0]) {
-    await life(world, async (office) => {
-      assert.match(office.recovered.damage.join(), /lacks record/);
-      assert.equal(office.recovered.restored, restored);
-      assert.deepEqual(await send(world, office, [bob]), [undefined]);
+    await runProcess(harness, async (committer) => {
+      assert.match(committer.recovered.damage.join(), /lacks record/);
+      assert.equal(committer.recovered.restored, restored);
+      assert.deepEqual(await send(harness, committer, [bob]), [undefined]);
     });
-    assert.ok(world.disk.inodeAt(`${staging}/aside/stray`), "set aside, not swept");
+    assert.ok(harness.disk.inodeAt(`${staging}/aside/stray`), "set aside, not swept");
     assert.ok(segments.has(name), "its segment stays");
   }
-  assert.equal(world.disk.inodeAt(`${ann}/new`)!.names.size, 2);
-  assert.equal(world.disk.inodeAt(`${bob}/new`)!.names.size, 2);
+  assert.equal(harness.disk.inodeAt(`${ann}/new`)!.names.size, 2);
+  assert.equal(harness.disk.inodeAt(`${bob}/new`)!.names.size, 2);
 });
 
-test("a mail file system that is missing at recovery keeps its mail, and nothing is revived", async () => {
+test("mail of a missing volume stays in the log, and deleted mail does not come back", async () => {
   for (let seed = 1; seed <= 30; seed += 1) {
-    const world = new World({ seed });
-    await world.live(3, "drop");
-    const mail = world.disk.inodeAt(mailRoot)!;
-    const elsewhere = world.disk.furnish(mailRoot, 9);
-    await life(world, async (office) => {
-      if (office.recovered.unavailable.length === 0) return; // Nothing was owed.
+    const harness = new DeliveryHarness({ seed });
+    await harness.runRandomProcess(3, "drop");
+    const mail = harness.disk.inodeAt(mailRoot)!;
+    const elsewhere = harness.disk.furnish(mailRoot, 9);
+    await runProcess(harness, async (committer) => {
+      if (committer.recovered.unavailable.length === 0) return; // The log held no mail.
       assert.deepEqual(
-        office.recovered.unavailable.map(({ directory }) => directory),
+        committer.recovered.unavailable.map(({ directory }) => directory),
         [mailRoot],
       );
-      assert.deepEqual(await send(world, office, [ann]), ["ENODEV"]);
-      assert.equal(elsewhere.names.size, 0, "nothing is made in the wrong place");
-      if (world.random.below(2)) return; // It stays away until the next start.
-      world.disk.mountAt(mailRoot, mail);
-      await until(() => office.recovered.unavailable.length === 0);
-      assert.deepEqual(await send(world, office, [ann]), [undefined]);
+      assert.deepEqual(await send(harness, committer, [ann]), ["ENODEV"]);
+      assert.equal(elsewhere.names.size, 0, "no file is created in the wrong place");
+      if (harness.random.below(2)) return; // The volume stays away until the next start.
+      harness.disk.mountAt(mailRoot, mail);
+      await until(() => committer.recovered.unavailable.length === 0);
+      assert.deepEqual(await send(harness, committer, [ann]), [undefined]);
     });
-    world.disk.mountAt(mailRoot, mail);
-    await world.recover();
-    world.check();
-    world.loseLife();
-    await world.recover();
-    world.check();
+    harness.disk.mountAt(mailRoot, mail);
+    await harness.recover();
+    harness.check();
+    harness.cutPower();
+    await harness.recover();
+    harness.check();
   }
 });
 
-test("an older copy of the mail file system is not taken for one that readers have emptied", async () => {
-  const world = new World({ seed: 9 });
-  await life(world, async (office) => {
-    await send(world, office, [ann]);
+test("an older copy of a volume is not taken for one that readers have emptied", async () => {
+  const harness = new DeliveryHarness({ seed: 9 });
+  await runProcess(harness, async (committer) => {
+    await send(harness, committer, [ann]);
   });
-  world.loseLife();
-  const older = world.disk.afterCut().root.names.get("mail")!;
-  await life(world, (office) => send(world, office, [ann, bob]).then(nothing), "kill");
-  world.loseLife();
-  const current = world.disk.root.names.get("mail")!;
-  world.disk.mountAt(mailRoot, older);
-  await life(world, async (office) => {
-    assert.equal(office.recovered.unavailable.length, 1);
-    assert.match(office.recovered.unavailable[0]!.reason, /restored from a copy/);
+  harness.cutPower();
+  const older = harness.disk.afterCut().root.names.get("mail")!;
+  await runProcess(
+    harness,
+    (committer) => send(harness, committer, [ann, bob]).then(nothing),
+    "kill",
+  );
+  harness.cutPower();
+  const current = harness.disk.root.names.get("mail")!;
+  harness.disk.mountAt(mailRoot, older);
+  await runProcess(harness, async (committer) => {
+    assert.equal(committer.recovered.unavailable.length, 1);
+    assert.match(committer.recovered.unavailable[0]!.reason, /restored from a copy/);
   });
-  world.disk.mountAt(mailRoot, current);
-  await world.recover();
-  world.check();
+  harness.disk.mountAt(mailRoot, current);
+  await harness.recover();
+  harness.check();
 });

@@ -2,7 +2,7 @@
  * A small post office on a simulated disk: two senders deliver batches at the same time, a reader
  * moves, flags and deletes what it sees, and somewhere the power is cut or the process killed.
  *
- * It keeps a ledger of what was sent, acknowledged and done by the reader, which is held against what is
+ * It keeps a expectations of what was sent, acknowledged and done by the reader, which is held against what is
  * found on the disk afterwards (mail-ledger.ts).
  */
 import {
@@ -16,7 +16,7 @@ import { SeededRandom } from "../../support/seeded-random.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 import type { SimDisk } from "../../support/sim-disk/disk.ts";
 import type { SimProcess } from "../../support/sim-disk/process.ts";
-import { MailLedger } from "../mail-expectations.ts";
+import { MailExpectations } from "../mail-expectations.ts";
 import { Reader } from "../mail-reader.ts";
 import { draw, type MailDiskOptions, mailboxes, mailDisk, mailRoot } from "../mail-setup.ts";
 
@@ -34,7 +34,7 @@ export interface WorldOptions extends MailDiskOptions {
 }
 
 export class World {
-  readonly ledger = new MailLedger(() => ({ mailboxes }));
+  readonly expectations = new MailExpectations(() => ({ mailboxes }));
   /** Descriptors a process forgot to close. */
   readonly leftOpen: string[] = [];
   readonly random: SeededRandom;
@@ -52,7 +52,7 @@ export class World {
   async live(batches: number): Promise<void> {
     const process = this.disk.start();
     const tools = this.#tools(process);
-    const reader = new Reader(this.disk, this.ledger, mailboxes, this.random);
+    const reader = new Reader(this.disk, this.expectations, mailboxes, this.random);
     this.disk.onTurn = () => {
       reader.turn();
       if (this.#options.faulty && this.random.below(40) === 0) this.disk.failWriteBack();
@@ -74,19 +74,19 @@ export class World {
   loseLife(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
-    this.ledger.afterCut(this.disk);
+    this.expectations.afterCut(this.disk);
   }
 
   async #send(batches: number, tools: DeliverTools, process: SimProcess): Promise<void> {
     for (let batch = 0; batch < batches; batch += 1) {
       const deliveries = Array.from({ length: 1 + this.random.below(4) }, () =>
-        draw(this.ledger, this.random),
+        draw(this.expectations, this.random),
       );
       const results = await deliverAll(deliveries, tools);
       if (this.disk.isOff || process.isDead) return;
       for (const [index, result] of results.entries()) {
-        this.ledger.answered(deliveries[index]!, result.ok ? result.id : undefined);
-        if (result.ok) this.ledger.settled([result.id]);
+        this.expectations.answered(deliveries[index]!, result.ok ? result.id : undefined);
+        if (result.ok) this.expectations.settled([result.id]);
       }
     }
   }

@@ -35,7 +35,7 @@ async function play(options: WorldOptions, ending: Ending, batches = 6): Promise
     world.disk.killAt = undefined;
     if (ending.killAt !== undefined) {
       counted.kills += 1;
-      world.ledger.check(world.disk);
+      world.expectations.check(world.disk);
       // Another process takes over the very same disk, and the power goes while it works.
       world.disk.cutAt = world.disk.instants + 1 + world.random.below(120);
       await world.live(1);
@@ -43,16 +43,16 @@ async function play(options: WorldOptions, ending: Ending, batches = 6): Promise
     }
     counted.cuts += 1;
     world.loseLife();
-    world.ledger.check(world.disk);
+    world.expectations.check(world.disk);
     // Work goes on after the cut, and the power goes again.
     world.disk.cutAt = 1 + world.random.below(150);
     await world.live(1);
     counted.cuts += 1;
     world.loseLife();
-    world.ledger.check(world.disk);
-    counted.acknowledged += world.ledger.acknowledged;
-    counted.refused += world.ledger.refused;
-    counted.files += world.ledger.filesChecked;
+    world.expectations.check(world.disk);
+    counted.acknowledged += world.expectations.acknowledged;
+    counted.refused += world.expectations.refused;
+    counted.files += world.expectations.filesChecked;
     return instants;
   } catch (error) {
     const last = world.disk.trace.slice(-12).join("\n  ");

@@ -4,13 +4,13 @@
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 const sweep = "delivery/power-cuts.test.ts";
-const eachCut = "^each file flushed, names any: a cut";
-const eachKill = "^each file flushed, names any: a kill";
-const bulkCut = "^whole file systems flushed, names any: a cut";
+const eachCut = "^file flushes, names any: no cut";
+const eachKill = "^file flushes, names any: no kill";
+const bulkCut = "^bulk flushes, names any: no cut";
 const cases = "publishing-cases.test.ts";
 const recovery = "recovery-cases.test.ts";
 const strangers = "wrong-volumes.test.ts";
-const lostBulk = "^staged data lost in the write-back is staged again, bulk";
+const lostBulk = "^staged data lost in write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
   {
@@ -23,7 +23,7 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: strangers,
-    only: "^a mail file system that is missing",
+    only: "^mail of a missing volume",
   },
   {
     guard: "an older copy of a mail file system is known by its start counter",
@@ -98,7 +98,7 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: cases,
-    only: "^names the disk did not keep",
+    only: "^names whose flush failed",
   },
   {
     guard: "the data of staged files is flushed before DURABLE",
@@ -193,7 +193,7 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: recovery,
-    only: "^names any: recovery killed",
+    only: "^names any: recovery interrupted",
   },
   {
     guard: "PUBLISHED does not pass what is not published",
@@ -205,7 +205,7 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: cases,
-    only: "^messages logged again|when publishing",
+    only: "^messages logged again|on rename delays",
   },
   {
     guard: "staging is swept after the log was read, not before",
@@ -267,19 +267,19 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: recovery,
-    only: "^a large body outlives",
+    only: "^a large body survives",
   },
   {
     guard: "a log older than the mail file system is known by the start counter",
     edits: [["volumes/identity.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
     test: strangers,
-    only: "^an identity of a later start",
+    only: "^an identity newer than the log",
   },
   {
     guard: "the identity of a file system is compared",
     edits: [["volumes/identity.ts", "    found.volume === expected.volume &&\n", ""]],
     test: strangers,
-    only: "^an identity of another file system",
+    only: "^an identity of another volume",
   },
   {
     guard: "a staging directory is locked",
@@ -291,13 +291,13 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: strangers,
-    only: "^a staging directory that another process",
+    only: "^a staging directory locked by another",
   },
   {
     guard: "staging is swept only after a log without an anomaly",
     edits: [["recovery/recovery.ts", "damage.length === 0", "damage.length >= 0"]],
     test: strangers,
-    only: "^damage in the middle",
+    only: "^with a damaged log",
   },
   {
     guard: "a probe is renamed into the mailbox before it may use the journal",
@@ -305,13 +305,13 @@ const mutations: readonly Mutation[] = [
       ["volumes.ts", "probe(volume.staging, mailbox, this.#tools.fileSystem)", "(probe, true)"],
     ],
     test: cases,
-    only: "^a mailbox in a quota tree",
+    only: "^a mailbox in its own quota tree",
   },
   {
     guard: "staging is flushed before PUBLISHED",
     edits: [["publish-round.ts", "    await staging.syncNames();\n", ""]],
     test: sweep,
-    only: "^each file flushed, names any: a (cut|kill)",
+    only: "^file flushes, names any: no (cut|kill)",
   },
 ];
 
