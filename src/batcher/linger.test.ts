@@ -73,7 +73,7 @@ test("cancelling the item a timer was armed for does not arm another", async () 
   await harness.advance(5);
   harness.add("a", 2);
   controller.abort();
-  assert.equal(harness.clock.nextTimerAt, 10, "the second may start early, never late");
+  assert.equal(harness.clock.nextTimerAtMs, 10, "the second may start early, never late");
   await harness.advance(5);
   assert.deepEqual(harness.sealed, [[2]]);
 });
@@ -85,7 +85,7 @@ test("cancelling the last item clears the timer and forgets the key", async () =
   controller.abort();
   assert.deepEqual([harness.clock.pendingTimers, harness.batcher.stats().keys], [0, 0]);
   harness.add("a", 2);
-  assert.equal(harness.clock.nextTimerAt, 10, "a new item lingers from its own beginning");
+  assert.equal(harness.clock.nextTimerAtMs, 10, "a new item lingers from its own beginning");
   await harness.run();
   assert.deepEqual(harness.sealed, [[2]]);
 });
@@ -100,7 +100,7 @@ test("while acquire runs, what it will not take lingers by its own age", async (
   harness.addMany("a", [1, 2]);
   await harness.advance(4);
   harness.add("a", 3);
-  assert.equal(harness.clock.nextTimerAt, 14);
+  assert.equal(harness.clock.nextTimerAtMs, 14);
   await harness.advance(10);
   assert.equal(harness.batcher.stats().acquiring, 2);
 });

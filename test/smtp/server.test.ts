@@ -519,7 +519,7 @@ const baseOptions = {
   checkRecipient: () => undefined,
 };
 
-/** Makes a socket file that nobody listens on. */
+/** Makes a socket file without a listener. */
 async function leaveStaleSocket(path: string): Promise<void> {
   const folder = `${path}.folder`;
   await mkdir(folder);

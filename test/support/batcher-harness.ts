@@ -82,10 +82,10 @@ export class BatcherHarness {
   async advance(byMs: number): Promise<void> {
     const until = this.clock.now() + byMs;
     await this.#turns();
-    for (let at = this.clock.nextTimerAt; at !== undefined && at <= until; ) {
+    for (let at = this.clock.nextTimerAtMs; at !== undefined && at <= until; ) {
       this.clock.fireNextTimer();
       await this.#turns();
-      at = this.clock.nextTimerAt;
+      at = this.clock.nextTimerAtMs;
     }
     this.clock.advance(until - this.clock.now());
   }

@@ -1,4 +1,4 @@
-/** Certificates for tests, good and bad, made by openssl when they are asked for. */
+/** Certificates for tests, valid and invalid, made by openssl when a test needs them. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,20 +10,20 @@ export interface Certificate {
 }
 
 export interface CertificateOptions {
-  /** As openssl writes it: `IP:127.0.0.1`, `DNS:mx.example`. */
+  /** In the form of openssl: `IP:127.0.0.1`, `DNS:mx.example`. */
   readonly subjectAltName: string;
-  /** Days it is valid from now; less than none for one that has expired. @defaultValue 2 */
+  /** Days of validity from now; negative for an expired one. @defaultValue 2 */
   readonly days?: number;
-  /** Signs itself instead of being signed by the authority. @defaultValue false */
+  /** Signed by itself instead of by the authority. @defaultValue false */
   readonly selfSigned?: boolean;
 }
 
-/** Why none can be made here, or `undefined` when they can. */
+/** Why this machine can make no certificates, or `undefined` if it can. */
 export function whyNoCertificates(): string | undefined {
   return spawnSync("openssl", ["version"]).status === 0 ? undefined : "needs openssl";
 }
 
-/** An authority of its own, in a folder of its own until `remove`. */
+/** Makes a certificate authority in a temporary folder, until `remove`. */
 export function certificateAuthority() {
   const folder = mkdtempSync(join(tmpdir(), "postbag-certificates-"));
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];

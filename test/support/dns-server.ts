@@ -1,5 +1,6 @@
 /**
- * A name server for tests: one zone, over UDP on loopback. It knows nothing of the programs it tests.
+ * A name server for tests: one zone, over UDP on loopback. It shares no code with the programs it
+ * tests.
  *
  * @see RFC 1035 §4 (messages), §3.3 (records); RFC 3596 (AAAA)
  */
@@ -7,25 +8,25 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { isIPv4 } from "node:net";
 
-/** What is known of a name. A name without an entry does not exist (NXDOMAIN). */
-export interface DnsEntry {
+/** The records of a name. A name without any does not exist (NXDOMAIN). */
+export interface DnsRecords {
   /** Preference and host; `""` is the root, as in a null MX. */
   readonly mx?: readonly (readonly [number, string])[];
   /** IPv4 and IPv6 addresses. */
   readonly addresses?: readonly string[];
   readonly txt?: readonly string[];
-  /** The name is another one's alias. */
+  /** The name is an alias of this one. */
   readonly cname?: string;
-  /** Says that it cannot find out. */
+  /** The lookup fails with SERVFAIL. */
   readonly fails?: true;
 }
 
-export type DnsZone = Readonly<Record<string, DnsEntry>>;
+export type DnsZone = Readonly<Record<string, DnsRecords>>;
 
 export interface DnsServer extends AsyncDisposable {
   /** With its port. */
   readonly address: string;
-  /** What was asked, such as `MX x.example`, in order. */
+  /** Questions received, such as `MX x.example`, in order. */
   readonly questions: readonly string[];
   /** Answers from another zone from now on. */
   use(zone: DnsZone): void;
@@ -71,7 +72,7 @@ export async function startDnsServer(first: DnsZone): Promise<DnsServer> {
 interface Question {
   readonly name: string;
   readonly type: number;
-  /** Where it ends in the query. */
+  /** Its end in the query. */
   readonly end: number;
 }
 
@@ -91,17 +92,17 @@ interface Answers {
 }
 
 function answersFor(zone: DnsZone, name: string, type: number): Answers {
-  const entry = zone[name];
-  if (entry === undefined) return { code: NXDOMAIN, records: [] };
-  if (entry.fails) return { code: SERVFAIL, records: [] };
-  if (entry.cname !== undefined) {
-    const { code, records } = answersFor(zone, entry.cname, type);
-    return { code, records: [record(name, "CNAME", nameBytes(entry.cname)), ...records] };
+  const found = zone[name];
+  if (found === undefined) return { code: NXDOMAIN, records: [] };
+  if (found.fails) return { code: SERVFAIL, records: [] };
+  if (found.cname !== undefined) {
+    const { code, records } = answersFor(zone, found.cname, type);
+    return { code, records: [record(name, "CNAME", nameBytes(found.cname)), ...records] };
   }
-  return { code: NOERROR, records: recordsOf(name, entry, type) };
+  return { code: NOERROR, records: recordsOf(name, found, type) };
 }
 
-function recordsOf(name: string, { mx, addresses = [], txt }: DnsEntry, type: number): Buffer[] {
+function recordsOf(name: string, { mx, addresses = [], txt }: DnsRecords, type: number): Buffer[] {
   switch (types[type]) {
     case "MX":
       return (mx ?? []).map(([preference, host]) =>
@@ -124,7 +125,7 @@ function recordsOf(name: string, { mx, addresses = [], txt }: DnsEntry, type: nu
   }
 }
 
-/** The question again, and the records; not to be remembered. */
+/** The question and the records, with a time to live of 0. */
 function replyTo(query: Buffer, end: number, { code, records }: Answers): Buffer {
   const flags = 0x8580 | code;
   const head = [query.readUInt16BE(0), flags, 1, records.length, 0, 0].map(uint16);

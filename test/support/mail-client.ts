@@ -1,6 +1,6 @@
 /**
- * A mail server for tests with a few mailboxes that behave in known ways, and a client that speaks to it
- * line by line, octet by octet.
+ * A mail server for tests with a few mailboxes of known behaviour, and a client that sends it bytes
+ * and reads its replies line by line.
  */
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -36,16 +36,16 @@ export interface TestServer extends AsyncDisposable {
   readonly deliveries: Delivery[];
   readonly spoolDirectory: string;
   connect(): Client;
-  /** Waits until an event of this kind has come. */
+  /** Waits for the first event of this kind. */
   event<Kind extends SmtpEvent["kind"]>(kind: Kind): Promise<Extract<SmtpEvent, { kind: Kind }>>;
 }
 
-/** Mailboxes of example.com by what they do. */
-const behaviour: Readonly<Record<string, Reply>> = {
+/** Mailboxes of example.com that refuse mail after DATA, each with its reply. */
+const refusals: Readonly<Record<string, Reply>> = {
   full: reply(452, "4.2.2", "Mailbox is full"),
   gone: reply(550, "5.2.1", "Mailbox is disabled"),
 };
-const residents = [
+const mailboxes = [
   "alice",
   "bob",
   "carol",
@@ -53,15 +53,15 @@ const residents = [
   "postmaster",
   "用户",
   "a b",
-  ...Object.keys(behaviour),
+  ...Object.keys(refusals),
 ];
 
-/** Accepts the residents of example.com, and says no to the rest as a final host must. */
-export function checkResident(recipient: Address): Reply | undefined {
+/** Accepts the mailboxes of example.com and refuses the rest, as a final host must. */
+export function checkMailbox(recipient: Address): Reply | undefined {
   const parts = addressParts(recipient);
   if (parts?.localPart === "oops") throw new Error("the directory is down");
   if (parts?.domain !== "example.com") return reply(550, "5.7.1", "Relaying denied", "rcpt");
-  if (residents.includes(parts.localPart)) return undefined;
+  if (mailboxes.includes(parts.localPart)) return undefined;
   return reply(550, "5.1.1", "No such mailbox", "rcpt");
 }
 
@@ -73,27 +73,31 @@ export async function startTestServer(
   const events: SmtpEvent[] = [];
   const deliveries: Delivery[] = [];
   const waiting = new Set<() => void>();
-  const keep: Deliver = async (envelope, message) => {
+  const store: Deliver = async (envelope, message) => {
     deliveries.push({ envelope, content: Buffer.from(await message.bytes()).toString("latin1") });
     return envelope.recipients.map((recipient) => {
       const name = addressParts(recipient)?.localPart ?? "";
-      if (name === "crash") throw new Error("the disk is on fire");
-      const refusal = behaviour[name];
+      if (name === "crash") throw new Error("the disk failed");
+      const refusal = refusals[name];
       return refusal ? refused(refusal) : delivered(reply(250, "2.0.0", `Saved for ${name}`));
     });
   };
-  const server = await startMailServer({
+  const starting = startMailServer({
     protocol: "smtp",
     listen: { host: "127.0.0.1", port: 0 },
     hostname: "mx.example.com",
-    checkRecipient: checkResident,
-    deliver: keep,
+    checkRecipient: checkMailbox,
+    deliver: store,
     ...options,
     spoolDirectory,
     onEvent: (event) => {
       events.push(event);
       for (const wake of waiting) wake();
     },
+  });
+  const server = await starting.catch(async (error) => {
+    if (!options.spoolDirectory) await rm(spoolDirectory, { recursive: true, force: true });
+    throw error;
   });
   return {
     server,
@@ -121,7 +125,7 @@ export async function startTestServer(
   };
 }
 
-/** Speaks to a mail server; `undefined` for a line says that the server has closed. */
+/** A client of a mail server. A line is `undefined` when the server has closed. */
 export class Client {
   readonly socket: Socket;
   #received = "";
@@ -142,8 +146,8 @@ export class Client {
     this.socket.on("end", end).on("close", end).on("error", end);
   }
 
-  send(octets: string | Uint8Array): void {
-    this.socket.write(octets);
+  send(bytes: string | Uint8Array): void {
+    this.socket.write(bytes);
   }
 
   /** The next line without its CRLF. */
@@ -177,7 +181,7 @@ export class Client {
     return this.reply();
   }
 
-  /** Greets, names the envelope and asks for `354`; every command must be accepted. */
+  /** Sends the commands of a transaction up to DATA; every reply must be positive. */
   async begin(hello: string, recipients: readonly string[], parameters = ""): Promise<void> {
     const commands = [
       hello,
@@ -192,7 +196,7 @@ export class Client {
     }
   }
 
-  /** Closes the sending side and returns the lines still to come. */
+  /** Closes the sending side and returns the remaining lines. */
   async rest(): Promise<string[]> {
     this.socket.end();
     const lines: string[] = [];
@@ -208,11 +212,11 @@ export class Client {
   }
 }
 
-/** Turns the event loop until a condition holds; after 10 s it fails instead of turning for ever. */
+/** Turns the event loop until a condition holds; fails after 10 s. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const patience = AbortSignal.timeout(10_000);
+  const timeout = AbortSignal.timeout(10_000);
   while (!(await condition())) {
-    patience.throwIfAborted();
+    timeout.throwIfAborted();
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Chance from a seed: the same seed gives the same numbers, so that a failing run can be run again.
- * The generator is mulberry32, quick and good enough to choose with; it keeps no secrets.
+ * Random numbers from a seed: the same seed gives the same numbers, so that a failing run can be
+ * repeated. The generator is mulberry32: fast, good enough for choices, not for secrets.
  */
 export class SeededRandom {
   #state: number;
@@ -22,7 +22,7 @@ export class SeededRandom {
     return Math.floor(this.next() * end);
   }
 
-  /** A waiting time of a Poisson process with this mean. */
+  /** A wait of a Poisson process with this mean. */
   exponential(mean: number): number {
     return -mean * Math.log(1 - this.next());
   }

@@ -1,24 +1,24 @@
 /**
  * A clock that stands still until a test moves it.
  *
- * What is due at the same instant runs in an order drawn from a seed, because code that is only right
- * in one order is wrong; immediates keep their order, as Node promises. Nothing here waits: a test that
- * steps this clock takes no time.
+ * Timers that are due at the same instant fire in an order from a seed, because code must be right
+ * in any order; immediates keep their order, as Node guarantees. Moving the clock takes no real
+ * time.
  */
 import type { Clock } from "../../src/system/index.ts";
 import { SeededRandom } from "./seeded-random.ts";
 
 interface Timer {
-  readonly dueAt: number;
-  /** Breaks the tie between timers of one instant. */
-  readonly lot: number;
+  readonly dueAtMs: number;
+  /** Orders the timers of one instant. */
+  readonly order: number;
   readonly callback: () => void;
 }
 
 export interface SimClockOptions {
-  /** Chooses the order of timers that are due together. @defaultValue 1 */
+  /** Seed of the order of timers that are due together. @defaultValue 1 */
   readonly seed?: number;
-  /** What the wall clock shows at the start. @defaultValue 2026-01-01 UTC */
+  /** The wall clock at the start. @defaultValue 2026-01-01 UTC */
   readonly wallTimeMs?: number;
 }
 
@@ -43,8 +43,8 @@ export class SimClock implements Clock {
   }
 
   setTimeout(callback: () => void, delayMs: number): Timer {
-    const dueAt = this.#now + Math.max(0, delayMs);
-    const timer = { dueAt, lot: this.#random.next(), callback };
+    const dueAtMs = this.#now + Math.max(0, delayMs);
+    const timer = { dueAtMs, order: this.#random.next(), callback };
     this.#timers.add(timer);
     return timer;
   }
@@ -65,17 +65,17 @@ export class SimClock implements Clock {
     return this.#immediates.length;
   }
 
-  /** When the next timer is due, if any is armed. */
-  get nextTimerAt(): number | undefined {
-    return this.#nextTimer()?.dueAt;
+  /** The instant of the next timer, if any is set. */
+  get nextTimerAtMs(): number | undefined {
+    return this.#nextTimer()?.dueAtMs;
   }
 
-  /** Steps the wall clock, in either direction; `now` does not notice. */
+  /** Moves the wall clock in either direction; `now` is not affected. */
   stepWallTime(byMs: number): void {
     this.#wallOffsetMs += byMs;
   }
 
-  /** Runs the immediates that are pending now: one turn of the event loop. */
+  /** Runs the pending immediates: one turn of the event loop. */
   runImmediates(): void {
     const turn = this.#immediates;
     this.#immediates = [];
@@ -83,33 +83,33 @@ export class SimClock implements Clock {
   }
 
   /**
-   * Fires the next timer, moving time to it; with `earlyMs`, up to so much before it is due, as Node
-   * does.
+   * Moves the clock to the next timer and fires it; with `earlyMs` that much before it is due, as
+   * Node may do.
    *
-   * @returns false if none is armed.
+   * @returns false if none is set.
    */
   fireNextTimer(earlyMs = 0): boolean {
     const timer = this.#nextTimer();
     if (!timer) return false;
     this.#timers.delete(timer);
-    this.#now = Math.max(this.#now, timer.dueAt - earlyMs);
+    this.#now = Math.max(this.#now, timer.dueAtMs - earlyMs);
     timer.callback();
     return true;
   }
 
-  /** Moves time on, and fires on the way whatever falls due. */
+  /** Moves the clock and fires the timers that become due. */
   advance(byMs: number): void {
     const until = this.#now + byMs;
-    for (let dueAt = this.nextTimerAt; dueAt !== undefined && dueAt <= until; ) {
+    for (let dueAtMs = this.nextTimerAtMs; dueAtMs !== undefined && dueAtMs <= until; ) {
       this.fireNextTimer();
-      dueAt = this.nextTimerAt;
+      dueAtMs = this.nextTimerAtMs;
     }
     this.#now = until;
   }
 
   /**
-   * Does the next thing that is to happen: a turn of immediates if any is pending, else the next timer;
-   * then lets every promise reaction run.
+   * Runs the pending immediates, or fires the next timer if there are none; then runs all promise
+   * reactions.
    *
    * @returns false if nothing is pending.
    */
@@ -120,7 +120,7 @@ export class SimClock implements Clock {
     return true;
   }
 
-  /** Steps until nothing is pending, or `until` says so. */
+  /** Steps until nothing is pending, or `until` returns true. */
   async run(until: () => boolean = () => false): Promise<void> {
     while (!until() && (await this.step()));
   }
@@ -128,14 +128,14 @@ export class SimClock implements Clock {
   #nextTimer(): Timer | undefined {
     let next: Timer | undefined;
     for (const timer of this.#timers) {
-      const earlier = next === undefined || timer.dueAt < next.dueAt;
-      if (earlier || (timer.dueAt === next?.dueAt && timer.lot < next.lot)) next = timer;
+      const earlier = next === undefined || timer.dueAtMs < next.dueAtMs;
+      if (earlier || (timer.dueAtMs === next?.dueAtMs && timer.order < next.order)) next = timer;
     }
     return next;
   }
 }
 
-/** Resolves when every promise reaction that could run has run. */
+/** Resolves when all promise reactions have run. */
 export function reactions(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

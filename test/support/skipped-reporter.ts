@@ -1,6 +1,6 @@
 /**
- * A test reporter that says, at the very end, which tests could not run here and why.
- * A skipped test is a claim nobody checked, so it is named rather than counted.
+ * A test reporter that lists, at the end, the tests that could not run on this machine, and why.
+ * A skipped test is an unchecked claim, so it is named, not only counted.
  */
 import type { TestEvent } from "node:test/reporters";
 

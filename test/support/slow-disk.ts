@@ -1,13 +1,13 @@
 /**
- * A file system on a disk whose flush takes a set time, for benches and for trying things by hand.
+ * A file system on a disk whose flush takes a set time, for benches and experiments.
  *
  *   node test/support/slow-disk.ts up DIR [--fs ext4] [--flush-ms 5] [--size-mb 512]
- *   node test/support/slow-disk.ts stat DIR     flushes, writes and octets since it was made
+ *   node test/support/slow-disk.ts stat DIR     flushes, writes and bytes since it was made
  *   node test/support/slow-disk.ts down DIR     unmounts it and forgets everything on it
  *
- * DIR must not exist yet; the file system is mounted at DIR/mnt. The disk is held in memory, by a
- * process that shares the machine's cores with what is measured; so compare, do not quote. In code
- * use `RecordedDisk.up({ fileSystem, flushMs })`, which also goes away with the process.
+ * DIR must not exist yet; the file system is mounted at DIR/mnt. A process holds the disk in memory
+ * and shares the machine's cores with the measured program: figures can be compared, not quoted. In
+ * code use `RecordedDisk.up({ fileSystem, flushMs })`, which also ends with the process.
  */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -35,9 +35,10 @@ const { values, positionals } = parseArgs({
 
 async function up(directory: string): Promise<void> {
   const fileSystem = values.fs as FileSystemName;
-  if (!fileSystems.includes(fileSystem)) throw new Error(`no such file system here: ${values.fs}`);
-  const lack = missing(fileSystem);
-  if (lack !== undefined) throw new Error(lack);
+  if (!fileSystems.includes(fileSystem))
+    throw new Error(`the file system ${values.fs} is not supported`);
+  const reason = missing(fileSystem);
+  if (reason !== undefined) throw new Error(reason);
   const disk = await RecordedDisk.up({
     fileSystem,
     directory,

@@ -1,12 +1,12 @@
 /**
- * An SMTP server for tests that behaves as well or as badly as it is told to, and writes down what it
- * took responsibility for. It knows nothing of the programs it tests.
+ * An SMTP server for tests whose every reply a test can change, and which records the messages that
+ * it received and those that it accepted. It shares no code with the programs it tests.
  */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 
-/** What is asked of the sink: one command line, or the message after its final dot. */
+/** One step of a session: a command line, or the message at its final dot. */
 export interface SinkStep {
   /** `connect`, `EHLO`, `MAIL`, `RCPT`, `DATA`, `dot`, `QUIT`, … */
   readonly verb: string;
@@ -17,8 +17,9 @@ export interface SinkStep {
 }
 
 /**
- * The answer: a reply, with CRLF added; `drop` ends the connection, after the reply when there is one;
- * `hang` says nothing, ever; `byteMs` says it octet by octet; `undefined` is the ordinary reply.
+ * The answer to a step: a reply, to which CRLF is added. `drop` ends the connection, after the
+ * reply if there is one; `hang` never replies; `byteMs` sends the reply byte by byte; `undefined`
+ * is the usual reply.
  */
 export type SinkAnswer =
   | string
@@ -37,15 +38,15 @@ export interface SunkMail {
   readonly recipients: readonly string[];
   /** Without dot-stuffing. */
   readonly data: string;
-  /** Whether the sink said 250. */
+  /** Whether the sink replied 250. */
   readonly accepted: boolean;
-  /** How many command lines had come before its final dot, over all connections. */
+  /** Command lines before its final dot, over all connections. */
   readonly linesBefore: number;
 }
 
 export interface SmtpSink extends AsyncDisposable {
   readonly port: number;
-  /** Every message whose final dot came, in order. */
+  /** Every message whose final dot arrived, in order. */
   readonly mails: readonly SunkMail[];
   readonly lines: readonly string[];
   readonly sessions: number;
@@ -57,7 +58,7 @@ export interface SinkOptions {
   readonly port?: number;
   /** @defaultValue 127.0.0.1 */
   readonly address?: string;
-  /** With these it can encrypt, after STARTTLS or from the first octet; asked for anew each time. */
+  /** Key and certificate, for STARTTLS or from the first byte; called for each connection. */
   readonly tls?: () => { readonly key: string; readonly cert: string; readonly implicit?: boolean };
 }
 
@@ -68,7 +69,7 @@ interface SinkState {
   sessions: number;
 }
 
-const ordinary: Record<string, string> = {
+const usualReplies: Record<string, string> = {
   connect: "220 sink ESMTP",
   HELO: "250 sink",
   MAIL: "250 2.1.0 Sender ok",
@@ -134,7 +135,7 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
         ? ["sink", ...extensions]
             .map((text, at) => `250${at === extensions.length ? " " : "-"}${text}`)
             .join("\r\n")
-        : (outOfOrder(verb) ?? ordinary[verb] ?? "500 5.5.1 What?");
+        : (outOfOrder(verb) ?? usualReplies[verb] ?? "500 5.5.1 What?");
     const given = options.answer?.({ verb, line, nth, session }) ?? usual;
     const { reply, drop, hang, afterMs, byteMs } =
       typeof given === "string"
@@ -142,9 +143,9 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
         : given;
     if (afterMs !== undefined) await new Promise((resolve) => setTimeout(resolve, afterMs));
     if (hang) return new Promise(() => {});
-    for (const octet of byteMs !== undefined && reply !== undefined ? `${reply}\r\n` : "") {
+    for (const byte of byteMs !== undefined && reply !== undefined ? `${reply}\r\n` : "") {
       await new Promise((resolve) => setTimeout(resolve, byteMs));
-      socket.write(octet);
+      socket.write(byte);
     }
     if (reply !== undefined && byteMs === undefined) socket.write(`${reply}\r\n`);
     if (drop) socket.destroy();
@@ -161,7 +162,7 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
     if (verb === "RSET") recipients = [];
     if (verb === "RSET") reversePath = undefined;
     if (verb === "DATA") inData = ok;
-    // Without a certificate it agrees when told to, and breaks off at the handshake.
+    // Without a certificate it may agree to STARTTLS, and then disconnects at the handshake.
     if (verb === "STARTTLS" && ok && !options.tls) socket.once("data", () => socket.destroy());
     else if (verb === "STARTTLS" && ok) encrypt();
     if (verb === "QUIT") socket.end();
@@ -178,7 +179,7 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
     if (reply?.startsWith("250")) state.mails[at] = { ...mail, accepted: true };
   }
 
-  async function work(): Promise<void> {
+  async function process(): Promise<void> {
     for (;;) {
       if (inData) {
         const end = `\r\n${pending}`.indexOf("\r\n.\r\n");
@@ -199,7 +200,7 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
   function listen(): void {
     socket.on("data", (chunk) => {
       pending += chunk.toString("latin1");
-      busy = busy.then(work);
+      busy = busy.then(process);
     });
   }
 

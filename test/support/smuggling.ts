@@ -1,32 +1,32 @@
 /**
- * The smuggling corpus: ends of message that are none.
+ * The smuggling corpus: false ends of a message.
  *
  * Only CRLF.CRLF ends a message (RFC 5321 §4.1.1.4). Two hosts that disagree about it see different
- * messages in the same octets, and what one takes for text the other runs as commands in the first one's
- * name. Each case is such a false end; behind it follow commands that must never be run.
+ * messages in the same bytes: the text of one host is a command for the other, in the first host's
+ * name. Each case is a false end with commands after it, which must never run.
  */
 export interface SmugglingCase {
-  /** The false end, readable. */
+  /** The false end in readable form. */
   readonly name: string;
-  /** The false end, as octets. */
+  /** The false end, a character for each byte. */
   readonly ending: string;
 }
 
 const before = ["\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\r\r", "\0\r\n", "\r\n\0", " ", ""];
 const after = ["\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\r\r", "\0\r\n", " \r\n", "", "\x85"];
 
-/** Every false end of the corpus; the true one is not among them. */
+/** Every false end of the corpus; the true one is not in it. */
 export const smugglingCorpus: readonly SmugglingCase[] = before
   .flatMap((left) => after.map((right) => `${left}.${right}`))
   .filter((ending) => !ending.includes("\r\n.\r\n"))
   .map((ending) => ({ name: readable(ending), ending }));
 
-/** The reverse-path that shows up when a smuggled transaction was run. */
+/** The reverse-path of a smuggled transaction that a host has run. */
 export const forgedSender = "forged@client.example";
 
 /**
- * What a client sends after `354`: an innocent beginning, the false end, a whole smuggled transaction,
- * and the true end. A host that is right sees one message.
+ * The bytes after `354`: an innocent beginning, the false end, a whole smuggled transaction, and
+ * the true end. A correct host sees one message.
  */
 export function smuggledMessage({ ending }: SmugglingCase, recipient: string): string {
   const commands = [
@@ -42,6 +42,6 @@ export function smuggledMessage({ ending }: SmugglingCase, recipient: string): s
   return `Subject: innocent\r\n\r\nfirst${ending}${commands.join("\r\n")}`;
 }
 
-function readable(octets: string): string {
-  return JSON.stringify(octets).replaceAll("\\u0000", "\\0");
+function readable(bytes: string): string {
+  return JSON.stringify(bytes).replaceAll("\\u0000", "\\0");
 }

@@ -1,6 +1,6 @@
 /**
- * A TCP connection between two parties that can be made bad: cut, delayed, closed on one side, or dead
- * without a word. A test decides, chunk by chunk.
+ * A TCP proxy that fails on request: it resets, delays, closes one side, or silently loses data. A
+ * test decides for each chunk.
  */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
@@ -8,10 +8,16 @@ import { connect, createServer, type Socket } from "node:net";
 export type ProxyDirection = "to server" | "to client";
 
 /**
- * `drop` resets both sides; `half-close` ends towards the receiver of this chunk, and lets the other
- * way be; `blackhole` loses this chunk and all that follows, both ways, on a connection that stays open.
+ * `drop` resets both sides. `half-close` ends the direction of this chunk; the other one stays
+ * open. `blackhole` loses this chunk and all later ones in both directions; the connection stays
+ * open.
  */
-export type ProxyDeed = "pass" | "drop" | "half-close" | "blackhole" | { readonly delayMs: number };
+export type ProxyAction =
+  | "pass"
+  | "drop"
+  | "half-close"
+  | "blackhole"
+  | { readonly delayMs: number };
 
 export interface ProxyChunk {
   readonly direction: ProxyDirection;
@@ -28,7 +34,7 @@ export interface TcpProxy extends AsyncDisposable {
 /** Starts a proxy on loopback to a port on loopback, or to a UNIX socket. */
 export async function startTcpProxy(
   target: number | string,
-  deed: (chunk: ProxyChunk) => ProxyDeed,
+  actionFor: (chunk: ProxyChunk) => ProxyAction,
 ): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   let connections = 0;
@@ -44,12 +50,12 @@ export async function startTcpProxy(
       socket.on("error", () => {});
       socket.on("close", () => {
         sockets.delete(socket);
-        // A connection that is dead says nothing of the other side's end either.
+        // A dead connection does not pass on the end of the other side either.
         if (!pair.isDead) for (const one of [client, upstream]) one.destroy();
       });
     }
-    carry(client, upstream, "to server", pair, deed);
-    carry(upstream, client, "to client", pair, deed);
+    forward(client, upstream, "to server", pair, actionFor);
+    forward(upstream, client, "to client", pair, actionFor);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -66,19 +72,23 @@ export async function startTcpProxy(
   };
 }
 
-function carry(
+function forward(
   from: Socket,
   to: Socket,
   direction: ProxyDirection,
   pair: { isDead: boolean; readonly connection: number },
-  deed: (chunk: ProxyChunk) => ProxyDeed,
+  actionFor: (chunk: ProxyChunk) => ProxyAction,
 ): void {
-  /** One chunk after the other, so that a delay delays what comes behind it. */
+  /** One chunk after the other, so that a delay also delays the later ones. */
   let last = Promise.resolve();
   async function pass(chunk: Buffer): Promise<void> {
     if (pair.isDead) return;
-    const todo = deed({ direction, text: chunk.toString("latin1"), connection: pair.connection });
-    switch (todo) {
+    const action = actionFor({
+      direction,
+      text: chunk.toString("latin1"),
+      connection: pair.connection,
+    });
+    switch (action) {
       case "pass":
         to.write(chunk);
         return;
@@ -92,7 +102,7 @@ function carry(
         pair.isDead = true;
         return;
       default:
-        await new Promise((resolve) => setTimeout(resolve, todo.delayMs));
+        await new Promise((resolve) => setTimeout(resolve, action.delayMs));
         to.write(chunk);
     }
   }
@@ -106,7 +116,7 @@ function carry(
   });
 }
 
-/** A UNIX socket knows no reset. */
+/** A UNIX socket has no reset. */
 function reset(socket: Socket): void {
   if (socket.remoteFamily === undefined) socket.destroy();
   else socket.resetAndDestroy();

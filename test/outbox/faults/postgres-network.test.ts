@@ -7,8 +7,8 @@ import { type TestContext, test } from "node:test";
 import { type OutboxStore, openPostgresStore } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
 import {
+  type ProxyAction,
   type ProxyChunk,
-  type ProxyDeed,
   type ProxyDirection,
   startTcpProxy,
 } from "../../support/tcp-proxy.ts";
@@ -23,7 +23,7 @@ const timeoutMs = 700;
 onPostgres(({ newPlace }, server) => {
   /** The same database behind a network that a test makes bad. */
   async function networkTo(t: TestContext, place: Place) {
-    const network: { deed: (chunk: ProxyChunk) => ProxyDeed; store?: OutboxStore } = {
+    const network: { deed: (chunk: ProxyChunk) => ProxyAction; store?: OutboxStore } = {
       deed: () => "pass",
     };
     const proxy = await startTcpProxy(`${server().folder}/.s.PGSQL.5432`, (chunk) =>

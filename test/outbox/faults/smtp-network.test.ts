@@ -4,7 +4,7 @@ import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
 import type { SinkOptions } from "../../support/smtp-sink.ts";
-import { type ProxyChunk, type ProxyDeed, startTcpProxy } from "../../support/tcp-proxy.ts";
+import { type ProxyAction, type ProxyChunk, startTcpProxy } from "../../support/tcp-proxy.ts";
 import { carryAll, faultLab, MovedClock } from "./support/fault-harness.ts";
 import { letter } from "./support/outbox-expectations.ts";
 
@@ -20,7 +20,7 @@ const timeouts = {
 async function through(
   t: TestContext,
   doubt: DoubtPolicy,
-  deed: (chunk: ProxyChunk) => ProxyDeed,
+  deed: (chunk: ProxyChunk) => ProxyAction,
   sink: SinkOptions = {},
 ) {
   const clock = new MovedClock();
@@ -34,9 +34,9 @@ async function through(
 }
 
 /** Does it to the first chunk that fits. */
-function firstTime(fits: (chunk: ProxyChunk) => boolean, deed: ProxyDeed) {
+function firstTime(fits: (chunk: ProxyChunk) => boolean, deed: ProxyAction) {
   let isDone = false;
-  return (chunk: ProxyChunk): ProxyDeed => {
+  return (chunk: ProxyChunk): ProxyAction => {
     if (isDone || !fits(chunk)) return "pass";
     isDone = true;
     return deed;

@@ -1,4 +1,4 @@
-/** Dovecot reading, moving and deleting what we write, while we write it. */
+/** Dovecot reads, moves and deletes mail while Postbag delivers it. */
 import assert from "node:assert/strict";
 import { chownSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -12,8 +12,8 @@ import { type Mail, mailNumber, sendAll } from "../../support/peers/smtp-sender.
 
 const domain = "example.test";
 const messages = 1_000;
-/** Dovecot reads mail for no root. */
-const nobody = 65_534;
+/** The user nobody; Dovecot does not read mail as root. */
+const nobodyUid = 65_534;
 
 interface Fetched {
   readonly uid: number;
@@ -22,7 +22,7 @@ interface Fetched {
   readonly text: string;
 }
 
-/** Everything in the selected folder from a UID on, whole. */
+/** The messages of the selected folder from a UID on, with their text. */
 async function fetchFrom(uid: number, imap: ImapClient): Promise<Fetched[]> {
   const replies = await imap.ask(`UID FETCH ${uid}:* (UID RFC822.SIZE INTERNALDATE BODY.PEEK[])`);
   // The last message is in every range that ends in a star (RFC 3501 §6.4.8).
@@ -44,10 +44,10 @@ function parseFetch(reply: string): Fetched {
   };
 }
 
-/** The id of a message, once its body was found to be the one that was sent. */
+/** The id of a message; fails unless its body is the one that was sent. */
 function idOf({ text }: Fetched, mails: ReadonlyMap<string, Mail>): string {
   const id = fieldOf(text.replaceAll("\r\n", "\n"), "X-Test-Id") ?? "";
-  const sent = mails.get(id)?.text ?? assert.fail(`nobody sent ${id}`);
+  const sent = mails.get(id)?.text ?? assert.fail(`${id} was not sent`);
   const bodyOf = (message: string) => message.slice(message.indexOf("\r\n\r\n"));
   assert.equal(sha256(bodyOf(text)), sha256(bodyOf(sent)), id);
   return id;
@@ -61,14 +61,14 @@ test("Dovecot shows 1,000 messages as stored while a client moves, flags and del
   const directory = temporaryDirectory("dovecot-imap");
   t.after(directory.remove);
   const data = join(directory.path, "data");
-  chownSync(directory.path, nobody, nobody);
-  await using postbag = await Postbag.start({ data, domain, owner: nobody });
-  await using dovecot = await Dovecot.start({ mailRoot: join(data, "mail"), owner: nobody });
+  chownSync(directory.path, nobodyUid, nobodyUid);
+  await using postbag = await Postbag.start({ data, domain, owner: nobodyUid });
+  await using dovecot = await Dovecot.start({ mailRoot: join(data, "mail"), owner: nobodyUid });
   const all = Array.from({ length: messages }, (_, index) =>
     mailNumber(`m${index}`, `sender@${domain}`, [`you@${domain}`]),
   );
   const mails = new Map(all.map((mail, index) => [`m${index}`, mail]));
-  // The mailbox is there before its reader is.
+  // The mailbox must exist before its reader starts.
   await sendAll(postbag.smtpPort, all.slice(0, 1), 1);
   const imap = await ImapClient.login(dovecot.imapPort, `you@${domain}`);
   await imap.ask("CREATE Archive");
@@ -102,7 +102,10 @@ test("Dovecot shows 1,000 messages as stored while a client moves, flags and del
   }
   assert.equal((await sent).length, messages - 1);
   await postbag.published();
-  assert.ok(rounds > 1 && deleted.size > 0 && flagged.size > 0, "the reader was at work meanwhile");
+  assert.ok(
+    rounds > 1 && deleted.size > 0 && flagged.size > 0,
+    "the reader worked during the delivery",
+  );
 
   await imap.ask("NOOP");
   const inbox = await fetchFrom(1, imap);
@@ -111,9 +114,9 @@ test("Dovecot shows 1,000 messages as stored while a client moves, flags and del
   await imap.ask("SELECT Archive");
   const archive = await fetchFrom(1, imap);
   await imap.logout();
-  const kept = [...inbox, ...archive].map((message) => idOf(message, mails));
-  assert.equal(kept.length, messages - deleted.size);
-  assert.deepEqual(new Set([...kept, ...deleted]), new Set(mails.keys()));
+  const remaining = [...inbox, ...archive].map((message) => idOf(message, mails));
+  assert.equal(remaining.length, messages - deleted.size);
+  assert.deepEqual(new Set([...remaining, ...deleted]), new Set(mails.keys()));
 
   const mailbox = postbag.mailbox("you");
   const files = [mailbox, join(mailbox, ".Archive")].flatMap((folder) => mailIn(folder));

@@ -1,6 +1,8 @@
 /**
- * IMAP clients of a real Dovecot move, flag and delete mail while Postbag delivers through its journal,
- * is killed with -9 under load and started again, 20 times; POSTBAG_KILL_CYCLES=200 makes it longer.
+ * IMAP clients of a real Dovecot move, flag and delete mail while Postbag delivers through its
+ * journal and is killed with -9 under load and restarted, 20 times.
+ *
+ * Environment: POSTBAG_KILL_CYCLES=200 sets the number of kills.
  */
 import assert from "node:assert/strict";
 import { chownSync } from "node:fs";
@@ -18,28 +20,30 @@ const cycles = Number(process.env.POSTBAG_KILL_CYCLES ?? 20);
 const messagesPerCycle = 40;
 const senders = 6;
 const domain = "example.test";
-const people = ["ann", "bob", "cid"];
-/** Dovecot reads mail for no root. */
-const nobody = 65_534;
+const users = ["ann", "bob", "cid"];
+/** The user nobody; Dovecot does not read mail as root. */
+const nobodyUid = 65_534;
 
-/** What became of each message, by the id it carries. */
-class Account {
+/** The expectations: what happened to each message, by the id in its header. */
+class Expectations {
   offered = 0;
   readonly acknowledged = new Set<string>();
   readonly deleted = new Set<string>();
   readonly #arrived = new Set<string>();
 
-  /** A message is new in an INBOX. */
+  /** Records a message that is new in an INBOX. */
   arrived(id: string): void {
-    assert.ok(!this.#arrived.has(id), `${id} was delivered twice, or came back`);
+    assert.ok(!this.#arrived.has(id), `${id} was delivered twice or reappeared`);
     this.#arrived.add(id);
   }
 }
 
-/** Reads one person's mail: some stays, some is flagged, moved, moved back, or deleted. */
+/**
+ * Reads one user's mail: some stays, some is flagged, moved, copied or deleted. Returns the ids.
+ */
 async function readMail(
   imap: ImapClient,
-  account: Account,
+  expectations: Expectations,
   isOver: () => boolean,
 ): Promise<Set<string>> {
   let nextUid = 1;
@@ -49,28 +53,28 @@ async function readMail(
     const arrived = await idsFrom(nextUid, imap);
     for (const [uid, id] of arrived) {
       nextUid = uid + 1;
-      account.arrived(id);
-      await dealWith(uid, id, imap, account);
+      expectations.arrived(id);
+      await handle(uid, id, imap, expectations);
     }
     if (arrived.length > 0) continue;
     if (wasOver) break;
     await pause(50);
   }
-  const kept = new Set<string>();
+  const remaining = new Set<string>();
   for (const folder of ["INBOX", "Archive"]) {
     await imap.ask(`SELECT ${folder}`);
     for (const [, id] of await idsFrom(1, imap)) {
-      assert.ok(!kept.has(id), `${id} is there twice`);
-      kept.add(id);
+      assert.ok(!remaining.has(id), `${id} exists twice`);
+      remaining.add(id);
     }
   }
-  return kept;
+  return remaining;
 }
 
-async function dealWith(uid: number, id: string, imap: ImapClient, account: Account) {
+async function handle(uid: number, id: string, imap: ImapClient, expectations: Expectations) {
   switch (Number(id.slice(1)) % 6) {
     case 0:
-      account.deleted.add(id);
+      expectations.deleted.add(id);
       await imap.ask(`UID STORE ${uid} +FLAGS (\\Deleted)`);
       await imap.ask(`UID EXPUNGE ${uid}`);
       return;
@@ -85,7 +89,7 @@ async function dealWith(uid: number, id: string, imap: ImapClient, account: Acco
       await imap.ask(`UID MOVE ${uid} Archive`);
       return;
     case 4: {
-      // Copied to the archive, and the original removed, as older clients move mail.
+      // Copied to the archive and the original removed, as older clients move mail.
       await imap.ask(`UID COPY ${uid} Archive`);
       await imap.ask(`UID STORE ${uid} +FLAGS.SILENT (\\Deleted)`);
       await imap.ask(`UID EXPUNGE ${uid}`);
@@ -107,20 +111,20 @@ async function idsFrom(uid: number, imap: ImapClient): Promise<[number, string][
     .filter(([found]) => found >= uid);
 }
 
-/** Sends numbered mail until told to stop; a connection that is lost leaves one message unanswered. */
-async function keepSending(postbag: Postbag, account: Account, isOver: () => boolean) {
+/** Sends numbered mail until `isOver`; a lost connection leaves one message without a reply. */
+async function sendUntil(postbag: Postbag, expectations: Expectations, isOver: () => boolean) {
   while (!isOver()) {
     try {
       using sender = await SmtpSender.connect(postbag.smtpPort);
       while (!isOver()) {
-        const number = account.offered++;
+        const number = expectations.offered++;
         const id = `m${number}`;
-        const to = `${people[number % people.length]}@${domain}`;
+        const to = `${users[number % users.length]}@${domain}`;
         const replies = await sender.send(mailNumber(id, `sender@${domain}`, [to]));
-        if (replies.every((reply) => reply.startsWith("250"))) account.acknowledged.add(id);
+        if (replies.every((reply) => reply.startsWith("250"))) expectations.acknowledged.add(id);
       }
     } catch {
-      await pause(20); // Killed, and not yet started again.
+      await pause(20); // Killed and not yet restarted.
     }
   }
 }
@@ -133,34 +137,40 @@ test(`${cycles} kills while Dovecot's clients work: each acknowledged message ex
   const directory = temporaryDirectory("dovecot-kills");
   t.after(directory.remove);
   const data = join(directory.path, "data");
-  chownSync(directory.path, nobody, nobody);
+  chownSync(directory.path, nobodyUid, nobodyUid);
   await using postbag = await Postbag.start({
-    ...{ data, domain, owner: nobody },
+    ...{ data, domain, owner: nobodyUid },
     arguments: ["--journal-segment-bytes", "1MiB"],
   });
-  await using dovecot = await Dovecot.start({ mailRoot: join(data, "mail"), owner: nobody });
-  const account = new Account();
+  await using dovecot = await Dovecot.start({ mailRoot: join(data, "mail"), owner: nobodyUid });
+  const expectations = new Expectations();
 
   let isSending = true;
   let isReading = true;
   const sending = Array.from({ length: senders }, () =>
-    keepSending(postbag, account, () => !isSending),
+    sendUntil(postbag, expectations, () => !isSending),
   );
-  // A mailbox is there before its reader is.
-  await until("the first mail", () => account.acknowledged.size >= 20);
+  // A mailbox must exist before its reader starts.
+  await until("the first mail", () => expectations.acknowledged.size >= 20);
   const readers = await Promise.all(
-    people.map(async (person) => {
-      const imap = await ImapClient.login(dovecot.imapPort, `${person}@${domain}`);
+    users.map(async (user) => {
+      const imap = await ImapClient.login(dovecot.imapPort, `${user}@${domain}`);
       await imap.ask("CREATE Archive");
       await imap.ask("SELECT INBOX");
       return imap;
     }),
   );
-  const reading = Promise.all(readers.map((imap) => readMail(imap, account, () => !isReading)));
+  const reading = Promise.all(
+    readers.map((imap) => readMail(imap, expectations, () => !isReading)),
+  );
 
   for (let cycle = 0; cycle < cycles; cycle++) {
-    const wanted = account.acknowledged.size + messagesPerCycle;
-    const served = until("mail to be accepted", () => account.acknowledged.size >= wanted, 180_000);
+    const wanted = expectations.acknowledged.size + messagesPerCycle;
+    const served = until(
+      "mail to be accepted",
+      () => expectations.acknowledged.size >= wanted,
+      180_000,
+    );
     await Promise.race([served, reading]);
     await postbag.kill();
     await postbag.start();
@@ -169,38 +179,38 @@ test(`${cycles} kills while Dovecot's clients work: each acknowledged message ex
   await Promise.all(sending);
   assert.equal(await postbag.stop(), 0);
   isReading = false;
-  const kept = await reading;
+  const remaining = await reading;
   for (const imap of readers) await imap.logout();
 
-  const found = new Set(kept.flatMap((ids) => [...ids]));
+  const found = new Set(remaining.flatMap((ids) => [...ids]));
   assert.equal(
     found.size,
-    kept.reduce((sum, { size }) => sum + size, 0),
-    "in one mailbox only",
+    remaining.reduce((sum, { size }) => sum + size, 0),
+    "each message is in one mailbox only",
   );
-  const lost = [...account.acknowledged].filter((id) => !found.has(id) && !account.deleted.has(id));
+  const lost = [...expectations.acknowledged].filter(
+    (id) => !found.has(id) && !expectations.deleted.has(id),
+  );
   assert.deepEqual(lost, []);
   assert.deepEqual(
-    [...account.deleted].filter((id) => found.has(id)),
+    [...expectations.deleted].filter((id) => found.has(id)),
     [],
   );
-  for (const person of people) {
-    const mailbox = postbag.mailbox(person);
+  for (const user of users) {
+    const mailbox = postbag.mailbox(user);
     for (const file of [mailbox, join(mailbox, ".Archive")].flatMap((folder) => mailIn(folder))) {
       const text = textOf(file);
       const id = fieldOf(text, "X-Test-Id") ?? assert.fail(`${file.path} is not whole`);
-      const sent = mailNumber(id, `sender@${domain}`, [`${person}@${domain}`]);
+      const sent = mailNumber(id, `sender@${domain}`, [`${user}@${domain}`]);
       assert.ok(found.has(id), id);
       assert.equal(bodyOf(text), storedBody(sent), id);
     }
-    await dovecot.doveadm("force-resync", "-u", `${person}@${domain}`, "*");
+    await dovecot.doveadm("force-resync", "-u", `${user}@${domain}`, "*");
   }
   assert.deepEqual(dovecot.complaints(), []);
-  const restored = [
-    ...postbag.log().matchAll(/recovered: (\d+) messages restored from it, (\d+) finished/g),
-  ];
+  const restored = [...postbag.log().matchAll(/\brestored"?[:=](\d+),? ?"?finished"?[:=](\d+)/g)];
   const sum = (group: number) => restored.reduce((total, match) => total + Number(match[group]), 0);
   t.diagnostic(
-    `${account.acknowledged.size} acknowledged, ${account.deleted.size} deleted by clients, ${found.size} kept; recovery restored ${sum(1)} and finished ${sum(2)}`,
+    `${expectations.acknowledged.size} acknowledged, ${expectations.deleted.size} deleted by clients, ${found.size} remaining; recovery restored ${sum(1)} and finished ${sum(2)}`,
   );
 });

@@ -1,4 +1,4 @@
-/** Postfix as the LMTP client in front of us: many recipients, mixed replies, our death between them. */
+/** Postfix as the LMTP client of Postbag: many recipients, mixed replies, kills between the two. */
 import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,13 +8,13 @@ import { temporaryDirectory, until } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, sizesOf, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { postfixDomain as domain, missingPostfix, Postfix } from "../../support/peers/postfix.ts";
+import { ReplyDroppingProxy } from "../../support/peers/reply-dropping-proxy.ts";
 import { mailNumber, sendAll, storedBody } from "../../support/peers/smtp-sender.ts";
-import { SwallowingProxy } from "../../support/peers/swallowing-proxy.ts";
 
 const sender = `sender@${domain}`;
 const lack = missingPostfix();
 
-/** Postbag with Postfix in front of its LMTP listener; both go with the test. */
+/** Postbag with Postfix before its LMTP listener; both end with the test. */
 async function pair(t: TestContext, ...postbagArguments: string[]) {
   const directory = temporaryDirectory("peers");
   const postbag = await Postbag.start({
@@ -22,7 +22,7 @@ async function pair(t: TestContext, ...postbagArguments: string[]) {
     domain,
     arguments: postbagArguments,
   });
-  const proxy = await SwallowingProxy.start(postbag.lmtpPort);
+  const proxy = await ReplyDroppingProxy.start(postbag.lmtpPort);
   const transport = `lmtp:inet:127.0.0.1:${proxy.port}`;
   const postfix = await Postfix.start({ main: { virtual_transport: transport } });
   t.after(async () => {
@@ -76,15 +76,15 @@ test("Postfix bounces an unknown recipient, retries a failing one, sends the res
   if (lack) return t.skip(lack);
   const { postbag, postfix } = await pair(t, "--mailboxes", "existing");
   for (const user of ["alice", "bob", "carol", "sender"]) makeMailbox(postbag.mailbox(user));
-  const obstacle = join(postbag.mailbox("bob"), "tmp");
-  rmSync(obstacle, { recursive: true });
-  writeFileSync(obstacle, "in the way");
+  const blocker = join(postbag.mailbox("bob"), "tmp");
+  rmSync(blocker, { recursive: true });
+  writeFileSync(blocker, "a file in place of tmp/");
 
   const to = ["alice", "nobody", "bob", "carol"].map((user) => `${user}@${domain}`);
   const mail = mailNumber("mixed", sender, to);
   assert.equal((await sendAll(postfix.port, [mail])).length, 1);
 
-  await until("a first verdict on each", () => postfix.count("deferred") > 0);
+  await until("a first reply to each", () => postfix.count("deferred") > 0);
   await until("only the failing recipient in the queue", async () => {
     const queued = await postfix.queued();
     return queued.length === 1 && queued[0] === `bob@${domain}`;
@@ -93,7 +93,7 @@ test("Postfix bounces an unknown recipient, retries a failing one, sends the res
   assert.equal(mailIn(postbag.mailbox("alice")).length, 1);
   assert.equal(mailIn(postbag.mailbox("carol")).length, 1);
 
-  rmSync(obstacle);
+  rmSync(blocker);
   await postfix.drained();
   await postbag.published();
   for (const user of ["alice", "bob", "carol"]) {
@@ -141,12 +141,12 @@ test("kill -9 under load loses nothing, and Postfix's log announces each extra c
       assert.ok(copies.length >= 1, `${id} for ${address} is lost`);
       for (const copy of copies) assert.equal(bodyOf(copy), storedBody(mail));
       const queueId = /\(Postfix\) with ESMTP id ([0-9A-Za-z]+)/.exec(copies[0]!)?.[1];
-      const foretold = log.filter(
+      const announced = log.filter(
         (line) =>
           line.includes(` ${queueId}: to=<${address}>`) &&
           line.includes("may be sent more than once"),
       );
-      assert.ok(copies.length <= 1 + foretold.length, `${id} for ${address}: ${copies.length}`);
+      assert.ok(copies.length <= 1 + announced.length, `${id} for ${address}: ${copies.length}`);
       extra += copies.length - 1;
     }
   }
@@ -158,15 +158,15 @@ test("a crash between message and reply makes Postfix resend: two durable copies
 }, async (t) => {
   if (lack) return t.skip(lack);
   const { postbag, postfix, proxy } = await pair(t);
-  const mail = mailNumber("swallowed", sender, [`user@${domain}`]);
-  const { promise: swallowed, resolve } = Promise.withResolvers<void>();
-  proxy.swallowNextVerdict(() => resolve());
+  const mail = mailNumber("unanswered", sender, [`user@${domain}`]);
+  const { promise: dropped, resolve } = Promise.withResolvers<void>();
+  proxy.dropNextReply(() => resolve());
 
   assert.equal((await sendAll(postfix.port, [mail])).length, 1);
-  await swallowed;
+  await dropped;
   await postbag.published();
   await postbag.kill();
-  proxy.drop();
+  proxy.disconnect();
   assert.equal(mailIn(postbag.mailbox("user")).length, 1);
   await postbag.start();
   await postfix.drained();

@@ -1,4 +1,4 @@
-/** mutt and Python's mailbox at work in a Maildir while we deliver into it. */
+/** mutt and Python's mailbox module work in a Maildir while Postbag delivers into it. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { utimesSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ function mailsTo(user: string, count: number, first = 0): Mail[] {
   );
 }
 
-/** Ids of the messages in a mailbox, each found whole. */
+/** Ids of the messages in a mailbox; fails unless each is whole. */
 function idsIn(mailbox: string, mails: readonly Mail[]): string[] {
   return mailIn(mailbox).map((file) => {
     const text = textOf(file);
@@ -113,7 +113,7 @@ test("Python's mailbox parses every message, and its clean() removes none of our
   await sendAll(postbag.smtpPort, mails.slice(0, 1));
   const read = async () => JSON.parse(await run("python3", "-c", python, mailbox));
 
-  // What is under way in tmp/ is younger than 36 hours; a leftover of that age is the reader's to clean.
+  // Files in tmp/ that a delivery writes are younger than 36 hours; clean() removes older ones.
   const leftover = join(mailbox, "tmp", "1.leftover.host");
   writeFileSync(leftover, "");
   utimesSync(leftover, 1, 1);

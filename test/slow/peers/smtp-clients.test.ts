@@ -1,9 +1,9 @@
-/** Clients of other makes: Postfix's smtp-source in bulk, swaks for what one message can hold. */
+/** Other SMTP clients: Postfix's smtp-source for many messages, swaks for single unusual ones. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { before, suite, type TestContext, test } from "node:test";
+import { suite, type TestContext, test } from "node:test";
 import { missing, run, temporaryDirectory } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, sizesOf, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
@@ -69,7 +69,7 @@ test("50 recipients in one transaction of smtp-source get the message once each"
       ...["-s", "2", "-r", "50", "-m", "4", "-t", `${user}@${domain}`],
       `inet:127.0.0.1:${port}`,
     );
-    // It puts a number in front of the recipient it was given, except for the first.
+    // smtp-source puts a number in front of each recipient except the first.
     const others = Array.from({ length: 49 }, (_, index) => `${index + 2}${user}`);
     await postbag.published();
     for (const box of [user, ...others]) assert.equal(mailIn(postbag.mailbox(box)).length, 4, box);
@@ -78,9 +78,7 @@ test("50 recipients in one transaction of smtp-source get the message once each"
 
 suite("swaks", { timeout: 60_000 }, () => {
   const lack = missing({ programs: ["swaks"] });
-  let said = "";
-
-  /** Runs swaks to its end, whatever that is, and keeps the transcript. */
+  /** Runs swaks to its end and returns the transcript, also when swaks fails. */
   async function swaks(port: number, ...args: string[]): Promise<string> {
     const standard = [
       "--server",
@@ -91,22 +89,17 @@ suite("swaks", { timeout: 60_000 }, () => {
       `me@${domain}`,
       "--suppress-data",
     ];
-    said = await new Promise((resolve) => {
+    return await new Promise((resolve) => {
       execFile("swaks", [...standard, ...args], (_failure, out, err) => resolve(out + err));
     });
-    return said;
   }
-
-  before(() => {
-    said = "";
-  });
 
   test("an 8-bit message with lines of dots arrives unchanged by SMTP and LMTP", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag, directory } = await startPostbag(t);
     const body = ".\n..\n.hidden\nGrüße, Ångström, 日本\n\n.\nend\n";
     const file = join(directory, "message");
-    // It adds the last line end itself.
+    // swaks adds the last line end itself.
     writeFileSync(file, `Subject: dots\n\n${body.trimEnd()}`);
     const args = ["--to", `you@${domain}`, "--data", `@${file}`];
     assert.match(await swaks(postbag.smtpPort, ...args), /^<- +250 2\.0\.0/m);

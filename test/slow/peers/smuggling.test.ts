@@ -1,6 +1,6 @@
 /**
- * False ends of message, with Postfix before and behind us: each host must see in the octets it gets
- * the messages the other one meant, and never a second one.
+ * False ends of a message, with Postfix before and after Postbag: in the bytes that it receives
+ * each host must see the messages that the other one sent, and never a second one.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -32,7 +32,7 @@ async function startPostbag(t: TestContext, ...postbagArguments: string[]): Prom
   return postbag;
 }
 
-/** Sends one case, true end included, and waits for the host to answer it and hang up. */
+/** Sends one case with the true end, and waits until the host has answered and closed. */
 async function smuggle(port: number, smuggling: SmugglingCase): Promise<string> {
   using client = await LineClient.connect(port);
   await client.reply();
@@ -54,8 +54,8 @@ for (const bareNewlines of ["reject", "normalise"]) {
     const postbag = await startPostbag(t, "--bare-newlines", bareNewlines);
     const refused: string[] = [];
     for (const smuggling of smugglingCorpus) {
-      const verdict = await smuggle(postbag.smtpPort, smuggling);
-      if (!verdict.startsWith("250 ")) refused.push(`${smuggling.name}: ${verdict}`);
+      const reply = await smuggle(postbag.smtpPort, smuggling);
+      if (!reply.startsWith("250 ")) refused.push(`${smuggling.name}: ${reply}`);
     }
     await postbag.published();
     const stored = mailIn(postbag.mailbox("you")).map(textOf);
@@ -84,10 +84,10 @@ test("of each false end from Postfix as many messages are stored as Postfix sent
   const postfix = await Postfix.start({
     main: {
       virtual_transport: `lmtp:inet:127.0.0.1:${postbag.lmtpPort}`,
-      // What it takes for an end of message itself is not ours to judge; it is asked to take only CRLF.CRLF.
+      // How Postfix itself reads a false end is not tested: it is set to accept only CRLF.CRLF.
       smtpd_forbid_bare_newline: "yes",
       smtpd_forbid_bare_newline_exclusions: "",
-      // The later commands of a case are unauthorised pipelining, which it would answer with a pause.
+      // Postfix would answer the later commands of a case, unauthorised pipelining, with a pause.
       smtpd_error_sleep_time: "0",
     },
   });
@@ -101,6 +101,6 @@ test("of each false end from Postfix as many messages are stored as Postfix sent
   const forgedHere = stored.filter((text) => text.includes(`Return-Path: <${forgedSender}>`));
   assert.equal(forgedHere.length, forgedByPostfix);
   t.diagnostic(
-    `${stored.length} messages of Postfix, ${forgedByPostfix} of them its own misreading`,
+    `${stored.length} messages of Postfix, ${forgedByPostfix} of them misread by Postfix itself`,
   );
 });

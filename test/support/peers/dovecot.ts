@@ -2,8 +2,8 @@
  * A private Dovecot 2.3 over a tree of Maildirs `<root>/<domain>/<local part>`: IMAP and LMTP on
  * 127.0.0.1, any password, its own run, state and log directories.
  *
- * It reads as the owner of the files, who must not be root: Dovecot reads mail for no root. Every oddity
- * it meets in a Maildir is in its log: {@link Dovecot.complaints}.
+ * It reads as the owner of the files, who must not be root: Dovecot does not read mail as root. Its
+ * log names every irregularity of a Maildir: {@link Dovecot.complaints}.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -22,11 +22,11 @@ import {
 export interface DovecotOptions {
   /** Holds `<domain>/<local part>/{new,cur,tmp}`. */
   readonly mailRoot: string;
-  /** User and group id of the mail. @defaultValue 65534, nobody */
+  /** User and group id of the mail. @defaultValue 65534, the user nobody */
   readonly owner?: number;
-  /** More lines of dovecot.conf. */
+  /** Additional lines of dovecot.conf. */
   readonly config?: string;
-  /** Where everything but the mail lies. @defaultValue a new temporary directory, removed at the end */
+  /** Directory of everything but the mail. @defaultValue a temporary one, removed at the end */
   readonly directory?: string;
 }
 
@@ -80,7 +80,7 @@ export class Dovecot {
     return existsSync(file) ? readFileSync(file, "utf8") : "";
   }
 
-  /** What Dovecot found wrong; empty after a run without fault. */
+  /** The lines of the log about errors and irregularities; empty after a good run. */
   complaints(): string[] {
     return this.log()
       .split("\n")

@@ -1,6 +1,6 @@
 /**
- * As much of an IMAP client as a check of a mailbox needs: commands with tags, their untagged replies,
- * literals kept whole (RFC 3501).
+ * A small IMAP client for checks of a mailbox: commands with tags, their untagged replies, and
+ * whole literals (RFC 3501).
  */
 import { LineClient } from "./line-client.ts";
 
@@ -19,7 +19,10 @@ export class ImapClient {
     return client;
   }
 
-  /** The untagged replies to a command, each with its literals in place; rejects unless it ends in OK. */
+  /**
+   * Sends a command; returns its untagged replies with their literals. Rejects unless it ends in
+   * OK.
+   */
   async ask(command: string): Promise<string[]> {
     this.#commands += 1;
     const tag = `t${this.#commands}`;
@@ -38,7 +41,7 @@ export class ImapClient {
     for (;;) {
       const literal = /\{(\d+)\}$/.exec(whole);
       if (literal === null) return whole;
-      whole += `\n${await this.#lines.octets(Number(literal[1]))}`;
+      whole += `\n${await this.#lines.bytes(Number(literal[1]))}`;
       whole += await this.#lines.line();
     }
   }

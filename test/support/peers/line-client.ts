@@ -1,11 +1,11 @@
-/** A raw socket that speaks in lines, for dialogues no mail library would hold. */
+/** A raw socket that sends text and reads lines, for dialogues that no mail library allows. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
 export class LineClient {
   readonly #socket: Socket;
   #received = "";
-  #ended = false;
+  #hasEnded = false;
   #wake: () => void = () => {};
 
   private constructor(socket: Socket) {
@@ -17,7 +17,7 @@ export class LineClient {
     });
     socket.on("error", () => {});
     socket.on("close", () => {
-      this.#ended = true;
+      this.#hasEnded = true;
       this.#wake();
     });
   }
@@ -28,12 +28,12 @@ export class LineClient {
     return new LineClient(socket);
   }
 
-  /** Sends octets as they are. */
+  /** Sends bytes as they are. */
   send(text: string): void {
     this.#socket.write(text, "latin1");
   }
 
-  /** The next line, without its end; rejects when the other side closed. */
+  /** The next line, without its end; rejects when the other side has closed. */
   async line(): Promise<string> {
     const end = await this.#waitFor(() => this.#received.indexOf("\n"));
     const line = this.#received.slice(0, end).replace(/\r$/, "");
@@ -41,12 +41,12 @@ export class LineClient {
     return line;
   }
 
-  /** The next `count` octets, as an IMAP literal has them. */
-  async octets(count: number): Promise<string> {
+  /** The next `count` bytes, such as an IMAP literal. */
+  async bytes(count: number): Promise<string> {
     await this.#waitFor(() => (this.#received.length >= count ? count : -1));
-    const octets = this.#received.slice(0, count);
+    const bytes = this.#received.slice(0, count);
     this.#received = this.#received.slice(count);
-    return octets;
+    return bytes;
   }
 
   /** One SMTP reply: all its lines, joined. */
@@ -63,9 +63,9 @@ export class LineClient {
     return this.reply();
   }
 
-  /** What is still to come until the other side closes. */
+  /** All input until the other side closes. */
   async rest(): Promise<string> {
-    while (!this.#ended) await this.#news();
+    while (!this.#hasEnded) await this.#change();
     return this.#received;
   }
 
@@ -79,13 +79,13 @@ export class LineClient {
 
   async #waitFor(position: () => number): Promise<number> {
     while (position() < 0) {
-      if (this.#ended) throw new Error(`closed by the other side after ${this.#received}`);
-      await this.#news();
+      if (this.#hasEnded) throw new Error(`closed by the other side after ${this.#received}`);
+      await this.#change();
     }
     return position();
   }
 
-  #news(): Promise<void> {
+  #change(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
     });

@@ -1,8 +1,8 @@
 /**
- * What the launchers of real mail programs ask of the machine: programs, free ports, a directory of
- * their own, and child processes that never outlive the test.
+ * Tools for the launchers of real mail programs: installed programs, free ports, temporary
+ * directories, and child processes that never outlive the test.
  *
- * A peer is always a private instance: its configuration, queue and state lie in a temporary
+ * A peer is always a private instance: its configuration, queue and state are in a temporary
  * directory, it listens on 127.0.0.1, and it is stopped by its process id.
  */
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
@@ -16,7 +16,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 
-/** Daemons are installed beside the programs for everybody, and not in the path of every user. */
+/** Daemons are installed in sbin, which is not in the path of every user. */
 const path = [process.env.PATH ?? "", "/usr/sbin", "/sbin"].join(delimiter);
 
 /** The full path of an installed program. */
@@ -34,7 +34,7 @@ export function find(program: string): string | undefined {
     });
 }
 
-/** Says what this machine lacks, worded for `t.skip`; undefined when it lacks nothing. */
+/** The first thing that this machine lacks, as a text for `t.skip`; undefined if nothing. */
 export function missing(needs: {
   root?: boolean;
   programs?: readonly string[];
@@ -44,20 +44,20 @@ export function missing(needs: {
   return absent === undefined ? undefined : `needs the program ${absent}`;
 }
 
-/** Runs a program to its end; rejects with what it said. */
+/** Runs a program to its end; rejects with its output. */
 export async function run(program: string, ...args: string[]): Promise<string> {
   const { stdout } = await execute(find(program) ?? program, args, { maxBuffer: 64 * 1024 * 1024 });
   return stdout;
 }
 
-/** Makes a directory that every user can look into, as a daemon with its own user has to. */
+/** Makes a directory that every user can read, for daemons that run as their own user. */
 export function temporaryDirectory(name: string): { path: string; remove: () => void } {
   const directory = mkdtempSync(join(tmpdir(), `postbag-${name}-`));
   chmodSync(directory, 0o755);
   return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
-/** A TCP port of 127.0.0.1 that was free a moment ago. */
+/** A TCP port of 127.0.0.1 that was free just now. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -69,7 +69,7 @@ export async function freePort(): Promise<number> {
 }
 
 export interface StartOptions extends SpawnOptions {
-  /** User and group to run as; root only. Such a program can still read a checkout of root's. */
+  /** User and group to run as; for root only. The program can still read files of root. */
   readonly owner?: number | undefined;
 }
 
@@ -98,8 +98,8 @@ export function hasEnded(child: ChildProcess): boolean {
 }
 
 /**
- * Ends a child and, when it was started `detached`, its children; waits for them, and kills what is
- * left after ten seconds. Safe to call twice.
+ * Ends a child and, when it was started `detached`, its children; waits for them, and kills those
+ * that remain after ten seconds. Safe to call twice.
  */
 export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM") {
   if (hasEnded(child)) return;
@@ -114,7 +114,7 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTER
   );
 }
 
-/** Says whether there was anybody to signal. */
+/** Signals a process group; returns whether it had a process. */
 function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(-group, signal);
@@ -123,7 +123,7 @@ function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Waits until `condition` holds; looks again every few milliseconds, as other programs tell nobody. */
+/** Polls until `condition` holds, because other programs give no event for it. */
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
@@ -141,7 +141,7 @@ export async function until<T>(
 /** Waits until a port of 127.0.0.1 accepts a connection, while `child` is alive. */
 export async function listening(port: number, child: ChildProcess, log: () => string) {
   await until(`port ${port}`, async () => {
-    if (hasEnded(child)) throw new Error(`it ended instead of listening:\n${log()}`);
+    if (hasEnded(child)) throw new Error(`the program ended instead of listening:\n${log()}`);
     const socket = connect(port, "127.0.0.1");
     try {
       await once(socket, "connect");

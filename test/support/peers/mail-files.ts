@@ -1,4 +1,4 @@
-/** Looks at Maildirs as a test does: whole listings and whole files, by plain file calls. */
+/** Reads Maildirs for tests: whole listings and whole files, by plain file calls. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ export interface MailFile {
   readonly path: string;
 }
 
-/** The messages of a mailbox; none when there is no mailbox. A file may move while this looks. */
+/** The messages of a mailbox; none without a mailbox. Files may move meanwhile. */
 export function mailIn(
   mailbox: string,
   folders: readonly MailFile["folder"][] = ["new", "cur"],
@@ -38,7 +38,7 @@ export function fieldOf(message: string, name: string): string | undefined {
   return new RegExp(`^${name}: *(.*)$`, "im").exec(header)?.[1]?.trim();
 }
 
-/** What follows the header. */
+/** The text after the header. */
 export function bodyOf(message: string): string {
   return message.slice(message.indexOf("\n\n") + 2);
 }
@@ -47,7 +47,7 @@ export function sha256(text: string): string {
   return createHash("sha256").update(text, "latin1").digest("hex");
 }
 
-/** The `,S=` and `,W=` of a name. */
+/** The sizes in a file name: `,S=` and `,W=`. */
 export function sizesOf(name: string): { disk: number; wire: number } {
   return {
     disk: Number(/,S=(\d+)/.exec(name)?.[1]),

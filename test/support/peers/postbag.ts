@@ -1,25 +1,25 @@
-/** The real Postbag server as a child process: ports of its own, killed and started again at will. */
+/** The real Postbag server as a child process on its own ports; a test kills and restarts it. */
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { freePort, hasEnded, start, stop, until } from "./machine.ts";
 
 export interface PostbagOptions {
-  /** The data directory; mail lies in `mail/<domain>/<local part>/` below it. */
+  /** The data directory; mail is in `mail/<domain>/<local part>/` below it. */
   readonly data: string;
   readonly domain: string;
-  /** More arguments of `serve`. */
+  /** Additional arguments of `serve`. */
   readonly arguments?: readonly string[];
   /** Arguments of Node itself, such as `--cpu-prof`. */
   readonly nodeArguments?: readonly string[];
-  /** User and group to run as; root only. @defaultValue this process's */
+  /** User and group to run as; for root only. @defaultValue this process's */
   readonly owner?: number;
 }
 
-/** Long, because many of these tests may share a machine with others. */
+/** Long, because other programs may use the machine. */
 const startTimeoutMs = 180_000;
 const root = join(import.meta.dirname, "../../..");
 const main = join(root, "src/cli/main.ts");
-/** As `npm start` has it: what Node made of the sources before, so that no thread makes it again. */
+/** The compile cache of `npm start`, so that no thread compiles the sources again. */
 const compileCache = join(root, "node_modules/.cache/node");
 
 export class Postbag {
@@ -87,7 +87,7 @@ export class Postbag {
     return this.#process?.pid ?? Number.NaN;
   }
 
-  /** What it wrote to standard error so far, over all its starts. */
+  /** Its standard error so far, over all starts. */
   log(): string {
     return this.#log;
   }
@@ -111,7 +111,7 @@ export class Postbag {
     return this.#process?.exitCode ?? null;
   }
 
-  /** SIGKILL: no handler runs, nothing is flushed. */
+  /** SIGKILL: no handler runs, nothing is synced. */
   async kill(): Promise<void> {
     if (this.#process !== undefined) await stop(this.#process, "SIGKILL");
   }

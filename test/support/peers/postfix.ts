@@ -1,6 +1,6 @@
 /**
- * A private Postfix: its own configuration, queue and state, no chroot, no name service, retries after
- * one second. The machine's own Postfix is neither touched nor needed to be configured.
+ * A private Postfix: its own configuration, queue and state, no chroot, no name service, retries
+ * after one second. The machine's own Postfix is not touched and needs no configuration.
  *
  * Source: postconf(5), master(5) of Postfix 3.7.
  */
@@ -20,13 +20,13 @@ import {
 } from "./machine.ts";
 
 export interface PostfixOptions {
-  /** Settings of main.cf, over the launcher's own. */
+  /** Settings of main.cf; they override the launcher's. */
   readonly main?: Readonly<Record<string, string>>;
-  /** Where everything lies. @defaultValue a new temporary directory, removed at the end */
+  /** Its directory. @defaultValue a temporary one, removed at the end */
   readonly directory?: string;
 }
 
-/** The domain whose mail this Postfix takes for local delivery. */
+/** The domain that this Postfix delivers locally. */
 export const postfixDomain = "example.test";
 
 export function missingPostfix(): string | undefined {
@@ -72,12 +72,12 @@ export class Postfix {
     return existsSync(file) ? readFileSync(file, "utf8") : "";
   }
 
-  /** How many recipients the log reports with a status: `sent`, `deferred` or `bounced`. */
+  /** Number of recipients with a status in the log. */
   count(status: "sent" | "deferred" | "bounced"): number {
     return this.log().split(`status=${status} `).length - 1;
   }
 
-  /** Recipients that wait in the queue, one for each message and address. */
+  /** Recipients in the queue, one for each message and address. */
   async queued(): Promise<string[]> {
     const lines = await run("postqueue", "-c", join(this.#directory, "etc"), "-j");
     return lines
@@ -87,7 +87,7 @@ export class Postfix {
       .map(({ address }) => address);
   }
 
-  /** Waits until nothing is left to deliver, while it keeps trying. */
+  /** Waits until its queue is empty. */
   async drained(timeoutMs?: number): Promise<void> {
     await until("an empty queue", async () => (await this.queued()).length === 0, timeoutMs);
   }
@@ -161,7 +161,7 @@ function defaults(directory: string): Record<string, string> {
   };
 }
 
-/** The services a relay needs, none in a chroot. */
+/** The services that a relay needs, none in a chroot. */
 function services(port: number): string {
   const rows = [
     [`127.0.0.1:${port}`, "inet", "n", "-", "n", "-", "-", "smtpd"],

@@ -1,4 +1,4 @@
-/** A plain SMTP and LMTP sender over raw sockets: one transaction at a time, every reply kept. */
+/** An SMTP and LMTP sender over raw sockets: one transaction at a time, all replies returned. */
 import { LineClient } from "./line-client.ts";
 
 export interface Mail {
@@ -53,7 +53,7 @@ export class SmtpSender {
   }
 }
 
-/** Sends all mails over a few connections at once; returns those that were accepted whole. */
+/** Sends all mails over several connections; returns those whose replies were all 250. */
 export async function sendAll(port: number, mails: readonly Mail[], connections = 8) {
   const waiting = [...mails];
   const accepted: Mail[] = [];
@@ -69,9 +69,9 @@ export async function sendAll(port: number, mails: readonly Mail[], connections 
   return accepted;
 }
 
-/** A message of its own: `id` stands in a field and in the body, which varies in length. */
+/** Makes a message with `id` in a field and in the body; the length of the body depends on it. */
 export function mailNumber(id: string, from: string, to: readonly string[]): Mail {
-  const seed = [...id].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7);
+  const seed = [...id].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) >>> 0, 7);
   const lines = Array.from(
     { length: 3 + (seed % 40) },
     (_, line) =>
@@ -88,7 +88,7 @@ export function mailNumber(id: string, from: string, to: readonly string[]): Mai
   return { from, to, text: `${[...header, "", ...lines].join("\r\n")}\r\n` };
 }
 
-/** The body as it lies on disk with LF line ends. */
+/** The body as stored, with LF line ends. */
 export function storedBody({ text }: Mail): string {
   return text.slice(text.indexOf("\r\n\r\n") + 4).replaceAll("\r\n", "\n");
 }

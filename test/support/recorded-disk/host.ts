@@ -1,8 +1,9 @@
 /**
- * What the rig asks of the machine: loop devices, FUSE, mkfs and mount, and letting go of all of them.
+ * Machine resources of the rig: loop devices, FUSE, mkfs and mount, and the release of all of
+ * them.
  *
- * Everything the rig attaches lies under one directory, so that whatever a crashed run left behind is
- * found by its path and released, and nothing else is ever touched.
+ * Everything that the rig attaches is under one directory. So the remains of a crashed run are
+ * found by their path and released, and nothing else is ever touched.
  */
 import { execFile } from "node:child_process";
 import {
@@ -24,26 +25,27 @@ export const fileSystems = ["ext4", "xfs", "btrfs"] as const;
 export type FileSystemName = (typeof fileSystems)[number];
 
 export const defaultSizeMb = 320;
-/** Below this mkfs refuses, or keeps no journal. */
-export const leastSizeMb: Record<FileSystemName, number> = { ext4: 32, xfs: 301, btrfs: 110 };
+/** Below this size mkfs refuses, or makes no journal. */
+export const minSizeMb: Record<FileSystemName, number> = { ext4: 32, xfs: 301, btrfs: 110 };
 
 const directoryPrefix = "postbag-disk-";
 const mkfs: Record<FileSystemName, readonly string[]> = {
-  // Lazy initialisation would go on writing in the background and blur what the load wrote.
-  // And a disk this small would get blocks of 1024 bytes, unlike those that hold mail.
+  // Lazy initialisation would continue to write in the background, between the writes of the load.
+  // And a disk this small would get blocks of 1024 bytes, unlike disks for mail.
   ext4: ["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"],
   xfs: ["-q", "-f", "-K"],
   btrfs: ["-q", "-f", "-K"],
 };
 
 /**
- * The blocks of 4096 bytes each file system assumes to be written whole or not at all. A disk with
- * physical sectors of that size does not tear them; what tears them here no program could mend.
+ * The blocks of 4096 bytes that each file system assumes to be written whole or not at all. A disk
+ * with physical sectors of that size does not tear them, and no program could repair them if torn.
  *
- * btrfs cannot be mounted with a torn superblock, and its copy (at 64 MiB) is not rewritten at every
- * sync. ext4 writes its superblock past its journal, and refuses one whose checksum does not fit. XFS
- * takes a block whose first sector bears the newest sequence number for new, does not replay its log
- * over it, and then meets the old rest (xlog_recover_buf_commit_pass2 in the kernel).
+ * btrfs cannot be mounted with a torn superblock, and its copy (at 64 MiB) is not rewritten at
+ * every sync. ext4 writes its superblock outside its journal, and refuses one whose checksum is
+ * wrong. XFS takes a block whose first sector has the newest sequence number as new, does not
+ * replay its log over it, and then reads the old rest (xlog_recover_buf_commit_pass2 in the
+ * kernel).
  */
 export const untornBlocks: Record<FileSystemName, IsUntorn> = {
   ext4: (offset) => offset === 0,
@@ -60,12 +62,12 @@ function textOf(bytes: Uint8Array, from: number, to: number): string {
 
 const execute = promisify(execFile);
 
-/** Runs a program to its end; rejects with what it said. */
+/** Runs a program to its end; rejects with its output. */
 export async function run(program: string, ...args: string[]): Promise<string> {
   return (await execute(program, args)).stdout.trim();
 }
 
-/** Says what this machine lacks to run the rig; undefined when it lacks nothing. */
+/** The first thing that this machine lacks to run the rig; undefined if nothing. */
 export function missing(fileSystem: FileSystemName): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
   for (const device of ["/dev/fuse", "/dev/loop-control"]) {
@@ -92,24 +94,24 @@ export async function makeFileSystem(name: FileSystemName, device: string): Prom
   await run(`mkfs.${name}`, ...mkfs[name], device);
 }
 
-/** Mounts a disk image that was left by a power cut; the file system replays its own journal. */
+/** Mounts the disk image after a power cut; the file system replays its own journal. */
 export async function mountImage(name: FileSystemName, image: string, at: string): Promise<void> {
   await run("mount", "-t", name, "-o", name === "xfs" ? "loop,nouuid" : "loop", image, at);
 }
 
 /**
- * Unmounts, waiting a while for a process that is just ending to let go; does nothing where nothing
- * is mounted, because a sweep and a dying owner may both be at it.
+ * Unmounts; waits up to two seconds for a process that is just ending. Does nothing where nothing
+ * is mounted, because a sweep and an ending owner may both unmount.
  */
 export async function unmount(at: string): Promise<void> {
   for (let attempt = 0; attempt < 100 && mountPoints().includes(at); attempt++) {
     await run("umount", at).catch(() => pause(20));
   }
-  // One that stays busy goes as soon as whoever holds it does.
+  // A busy one is unmounted as soon as its last user ends.
   if (mountPoints().includes(at)) await run("umount", "--lazy", at);
 }
 
-/** Lets go of every mount and loop device under a directory, last mounted first. */
+/** Releases every mount and loop device under a directory, last mounted first. */
 export async function release(directory: string): Promise<void> {
   const mounted = mountPoints().filter((path) => path.startsWith(`${directory}/`));
   const fuse = mounted.filter((path) => path.endsWith("/disk"));
@@ -140,12 +142,12 @@ function loopDevices(directory: string): string[] {
   });
 }
 
-/** Makes a new directory for a rig, which names the process it belongs to. */
+/** Makes a directory for a rig; its name has the process id of the owner. */
 export function newDirectory(): string {
   return mkdtempSync(join(tmpdir(), `${directoryPrefix}${process.pid}-`));
 }
 
-/** Releases and removes what rigs of dead processes left behind. */
+/** Releases and removes the remains of rigs whose owner has ended. */
 export async function sweep(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     const owner =

@@ -1,10 +1,11 @@
 /**
- * A mounted file system on a disk with a volatile write cache, whose every write and flush is recorded.
+ * A mounted file system on a disk with a volatile write cache, whose every write and flush is
+ * recorded.
  *
- * The chain: file system → loop device → FUSE file (nbdfuse) → our own NBD server, in a process of its
- * own. It shows what a copied image or a file-system shutdown cannot: a missing device flush, a torn
- * write, writes that overtake each other. With `flushMs` it is also the slow disk of the benches: one
- * whose flush costs the same on every machine. Needs root; ask {@link missing} first.
+ * The chain: file system → loop device → FUSE file (nbdfuse) → our own NBD server, in a process of
+ * its own. It shows faults that a copied image or a file-system shutdown cannot: a missing device
+ * flush, a torn write, reordered writes. With `flushMs` it is also the slow disk of the benches:
+ * its flush costs the same on every machine. Needs root; call {@link missing} first.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -16,7 +17,7 @@ import { deserialize } from "node:v8";
 import {
   defaultSizeMb,
   type FileSystemName,
-  leastSizeMb,
+  minSizeMb,
   newDirectory,
   release,
   sweep,
@@ -52,19 +53,23 @@ export interface DiskOptions {
   readonly fileSystem: FileSystemName;
   /** @defaultValue 320; at least 32 for ext4, 301 for XFS, 110 for btrfs */
   readonly sizeMb?: number;
-  /** How long each flush takes once the file system is mounted. @defaultValue 0 */
+  /** Time of each flush once the file system is mounted, in milliseconds. @defaultValue 0 */
   readonly flushMs?: number;
-  /** Keeps every write in memory for {@link RecordedDisk.recording}. @defaultValue false */
+  /** Records every write in memory for {@link RecordedDisk.recording}. @defaultValue false */
   readonly record?: boolean;
-  /** Image of a disk of `sizeMb` to begin with, all of it durable. @defaultValue a new file system */
+  /**
+   * Image of a disk of `sizeMb` to begin with, all of it durable.
+   *
+   * @defaultValue a new file system
+   */
   readonly image?: string;
-  /** Holds the sockets and the mount point; must not exist. @defaultValue a new temporary one */
+  /** Directory of sockets and mount point; must not exist. @defaultValue a temporary one */
   readonly directory?: string;
   /** Takes the disk down when this process ends, however it ends. @defaultValue true */
   readonly owned?: boolean;
 }
 
-/** Spares each of many short processes the same compilation. */
+/** The environment of child processes: a compile cache saves each the compilation. */
 export const childEnvironment: NodeJS.ProcessEnv = {
   ...process.env,
   NODE_COMPILE_CACHE: join(import.meta.dirname, "../../../node_modules/.cache/postbag-tests"),
@@ -85,11 +90,11 @@ export class RecordedDisk {
     this.mountPoint = join(directory, "mnt");
   }
 
-  /** Makes a new disk, unless there is an image a file system on it, and mounts it; rejects with what went wrong. */
+  /** Makes a disk with a file system, or from an image, and mounts it; rejects with the reason. */
   static async up(options: DiskOptions): Promise<RecordedDisk> {
     const { fileSystem, sizeMb = defaultSizeMb } = options;
-    if (sizeMb < leastSizeMb[fileSystem]) {
-      throw new Error(`${fileSystem} needs ${leastSizeMb[fileSystem]} MB or more; got ${sizeMb}`);
+    if (sizeMb < minSizeMb[fileSystem]) {
+      throw new Error(`${fileSystem} needs ${minSizeMb[fileSystem]} MB or more; got ${sizeMb}`);
     }
     await sweep();
     if (options.directory !== undefined) mkdirSync(options.directory, { mode: 0o700 });
@@ -100,7 +105,7 @@ export class RecordedDisk {
       sizeBytes: sizeMb * 1024 * 1024,
       settings: { flushMs: options.flushMs ?? 0, flushes: "work", writes: "work" },
       record: options.record ?? false,
-      ...(options.image !== undefined && { image: options.image }),
+      image: options.image,
       owned,
     };
     const child = spawn(
@@ -109,7 +114,7 @@ export class RecordedDisk {
       {
         detached: true,
         env: childEnvironment,
-        // A disk that outlives its owner must not hold on to the owner's terminal or pipe.
+        // A disk that outlives its owner must not hold the owner's terminal or pipe open.
         stdio: [owned ? "pipe" : "ignore", "pipe", owned ? "inherit" : "ignore"],
       },
     );
@@ -127,17 +132,17 @@ export class RecordedDisk {
     return ask(this.#directory, { ask: "counters" });
   }
 
-  /** Changes the time of a flush, or makes flushes or writes fail or stall, from now on. */
+  /** Changes the time of a flush, or makes flushes or writes fail or stall. */
   async configure(change: Partial<DiskSettings>): Promise<void> {
     await ask(this.#directory, { ask: "configure", change });
   }
 
-  /** Everything that reached the disk since it was new. */
+  /** All writes and flushes since the disk was new. */
   recording(): Promise<Recording> {
     return ask(this.#directory, { ask: "recording" });
   }
 
-  /** Unmounts, detaches and forgets the disk; safe to call twice. */
+  /** Unmounts, detaches and removes the disk; safe to call twice. */
   async down(): Promise<void> {
     if (this.#process.exitCode === null) {
       this.#process.ref();
@@ -152,7 +157,7 @@ export class RecordedDisk {
   }
 }
 
-/** Takes down the disk in a directory, whether or not its process still lives, and removes it. */
+/** Takes down the disk in a directory, also if its process has ended, and removes it. */
 export async function takeDown(directory: string): Promise<void> {
   const control = join(directory, controlName);
   if (!existsSync(control)) throw new Error(`there is no disk in ${directory}`);
@@ -160,7 +165,7 @@ export async function takeDown(directory: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** Asks the process of the disk in a directory. */
+/** Sends a request to the process of the disk in a directory. */
 export async function ask<T>(directory: string, request: DiskRequest): Promise<T> {
   const socket = connect(join(directory, controlName));
   socket.end(`${JSON.stringify(request)}\n`);

@@ -26,8 +26,8 @@ test("the greeting offers the fixed newstyle handshake", () => {
 test("a request that arrives byte by byte is decoded at its last byte", () => {
   const whole = requestBytes(nbd.command.write, 1, 4096, Buffer.from("x".repeat(512)));
   const all = new nbd.Received();
-  for (const octet of whole.subarray(0, -1)) {
-    all.push(Buffer.from([octet]));
+  for (const byte of whole.subarray(0, -1)) {
+    all.push(Buffer.from([byte]));
     assert.equal(nbd.decodeRequest(all), undefined);
   }
   all.push(whole.subarray(-1));

@@ -1,8 +1,8 @@
 /**
- * The wire format of the NBD protocol, as far as a disk under test needs it: bytes to values and back.
+ * The part of the NBD wire format that a disk under test needs: bytes to values and back. Pure.
  *
- * Fixed newstyle handshake, simple replies, READ, WRITE and WRITE_ZEROES (with FUA), FLUSH and DISC.
- * Nothing here waits, keeps state or touches a disk; the server does. All numbers are big-endian.
+ * Fixed newstyle handshake, simple replies, READ, WRITE and WRITE_ZEROES (with FUA), FLUSH and
+ * DISC. All numbers are big-endian.
  *
  * Source: the NBD protocol, https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
  */
@@ -32,15 +32,15 @@ export interface OptionRequest {
 export interface Request {
   readonly command: number;
   readonly fua: boolean;
-  /** Chosen by the client; its reply carries the same. */
+  /** Chosen by the client; the reply has the same. */
   readonly cookie: bigint;
   readonly offset: number;
   readonly length: number;
-  /** The octets of a WRITE, else empty. */
+  /** The bytes of a WRITE, else empty. */
   readonly data: Buffer;
 }
 
-/** Octets that arrived and were not yet understood. */
+/** Bytes that arrived and are not yet decoded. */
 export class Received {
   #chunks: Buffer[] = [];
   #length = 0;
@@ -50,7 +50,7 @@ export class Received {
     this.#length += chunk.length;
   }
 
-  /** Shows the first `count` octets and leaves them; undefined while fewer are there. */
+  /** The first `count` bytes, which stay; undefined while there are fewer. */
   peek(count: number): Buffer | undefined {
     if (this.#length < count) return undefined;
     const first = this.#chunks[0];
@@ -60,7 +60,7 @@ export class Received {
     return whole.subarray(0, count);
   }
 
-  /** Hands out the first `count` octets; undefined while fewer are there. */
+  /** Takes the first `count` bytes; undefined while there are fewer. */
   take(count: number): Buffer | undefined {
     const taken = this.peek(count);
     if (taken === undefined || count === 0) return taken;
@@ -72,7 +72,7 @@ export class Received {
   }
 }
 
-/** The server's first words. */
+/** The greeting of the server. */
 export function encodeGreeting(): Buffer {
   const bytes = Buffer.alloc(18);
   bytes.writeBigUInt64BE(serverMagic, 0);
@@ -81,13 +81,13 @@ export function encodeGreeting(): Buffer {
   return bytes;
 }
 
-/** The client's answer to the greeting: whether it wants 124 zero octets after an export name. */
+/** The client's answer to the greeting: whether it wants 124 zero bytes after an export name. */
 export function decodeClientFlags(received: Received): { padding: boolean } | undefined {
   const bytes = received.take(4);
   return bytes && { padding: (bytes.readUInt32BE(0) & noZeroes) === 0 };
 }
 
-/** One option of the handshake; what it asks about is thrown away, there is only one export. */
+/** One option of the handshake; its data is ignored, because there is only one export. */
 export function decodeOption(received: Received): OptionRequest | undefined {
   const header = received.peek(16);
   if (header === undefined) return undefined;
@@ -109,7 +109,7 @@ export function encodeOptionReply(
   return Buffer.concat([bytes, data]);
 }
 
-/** The answer to EXPORT_NAME, which ends the handshake in the old way. */
+/** The answer to EXPORT_NAME, which ends the handshake of the old protocol. */
 export function encodeExport(sizeBytes: number, padding: boolean): Buffer {
   return Buffer.concat([encodeExportInfo(sizeBytes).subarray(2), Buffer.alloc(padding ? 124 : 0)]);
 }

@@ -1,8 +1,8 @@
 /**
- * The process a disk lives in: it serves the disk, mounts it, and takes everything down at the end.
+ * The process of a disk: it serves the disk, mounts it, and takes everything down at the end.
  *
- * A process of its own, because one that served a disk its own threads wait for could not even be
- * killed. And it outlives whoever started it just long enough to unmount: when owned, the end of
+ * It is a process of its own, because a process that serves a disk on which its own threads wait
+ * cannot even be killed. It outlives its owner just long enough to unmount: when owned, the end of
  * standard input, which the kernel closes even after `kill -9`, takes everything down.
  *
  * Arguments: directory, settings as JSON. Prints `up` when the file system is mounted. Then answers
@@ -27,7 +27,7 @@ let broughtUp: Promise<void> | undefined;
 let ending: Promise<void> | undefined;
 let nbdfuseEnded: Promise<unknown> | undefined;
 
-/** Unmounts and detaches; the disk goes on serving until nobody needs it any more. */
+/** Unmounts and detaches; the disk serves until nbdfuse has ended. */
 function takeDown(): Promise<void> {
   ending ??= (async () => {
     await broughtUp?.catch(() => {});
@@ -62,7 +62,7 @@ async function bringUp(): Promise<void> {
     await pause(10);
   }
   if (options.image === undefined) await makeFileSystem(options.fileSystem, image);
-  // Direct, so that no page cache of the file lies between the file system and the disk.
+  // Direct I/O: no page cache of the file between the file system and the disk.
   const device = await run("losetup", "--find", "--show", "--direct-io=on", image);
   await run("mount", "-t", options.fileSystem, device, mountPoint);
   disk.configure(options.settings);
@@ -88,7 +88,7 @@ const control = createServer({ allowHalfOpen: true }, (socket) => {
   });
   socket.on("error", () => socket.destroy());
   socket.once("end", async () => {
-    // A client that died half way asks for nothing.
+    // A client that ended in the middle of its request gets no answer.
     if (!line.endsWith("\n")) {
       socket.destroy();
       return;
@@ -106,7 +106,7 @@ process.once("uncaughtException", (cause) => {
   console.error(cause);
   void end(1);
 });
-// Whoever presses Ctrl-C ends the owner, and so this; it must not end half way through unmounting.
+// Ctrl-C ends the owner, and so this process, which must not end in the middle of unmounting.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => void end(0));
 

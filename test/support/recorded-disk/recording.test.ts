@@ -7,14 +7,14 @@ import { SparseBytes } from "./sparse-bytes.ts";
 const sector = 512;
 const sectors = 8;
 
-/** One step of a disk's life: a write of some sectors with one letter, or a flush. */
-type Step = { first: number; count: number; letter: number } | "flush";
+/** One step: a write of some sectors, filled with one value, or a flush. */
+type Step = { first: number; count: number; value: number } | "flush";
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({
     first: fc.nat(sectors - 3),
     count: fc.integer({ min: 1, max: 3 }),
-    letter: fc.integer({ min: 1, max: 255 }),
+    value: fc.integer({ min: 1, max: 255 }),
   }),
   fc.constant("flush" as const),
 );
@@ -28,23 +28,23 @@ function recordingOf(steps: readonly Step[]): Recording {
     if (taken === "flush") {
       flushes.push({ startedNs: atNs, completedNs: atNs + 5, first: 0, end: writes.length });
     } else {
-      const bytes = Buffer.alloc(taken.count * sector, taken.letter);
+      const bytes = Buffer.alloc(taken.count * sector, taken.value);
       writes.push({ atNs, offset: taken.first * sector, bytes });
     }
   }
   return { sizeBytes: sectors * sector, writes, flushes };
 }
 
-/** The letter in each sector of the image after a cut; a sector of two letters fails. */
-function lettersAfter(recording: Recording, cut: Cut): number[] {
+/** The value in each sector of the image after a cut; fails for a sector with two values. */
+function valuesAfter(recording: Recording, cut: Cut): number[] {
   const disk = new SparseBytes();
   for (const { extents } of imagesAfter(recording, [cut])) {
     for (const { offset, bytes } of extents) disk.write(offset, bytes);
   }
   return Array.from({ length: sectors }, (_, index) => {
-    const [letter, ...others] = new Set(disk.read(index * sector, sector));
+    const [value, ...others] = new Set(disk.read(index * sector, sector));
     assert.deepEqual(others, [], `sector ${index} is torn inside`);
-    return letter!;
+    return value!;
   });
 }
 
@@ -71,29 +71,29 @@ test("after a cut each sector has its last flushed or a later write", () => {
           if (taken === "flush") continue;
           for (let at = taken.first; at < taken.first + taken.count; at++) {
             if (index < lastFlush) possible[at]!.clear();
-            possible[at]!.add(taken.letter);
+            possible[at]!.add(taken.value);
           }
         }
-        const letters = lettersAfter(recordingOf(steps), { atNs, keep, seed });
-        for (const [at, letter] of letters.entries()) assert.ok(possible[at]!.has(letter));
+        const values = valuesAfter(recordingOf(steps), { atNs, keep, seed });
+        for (const [at, value] of values.entries()) assert.ok(possible[at]!.has(value));
       },
     ),
   );
 });
 
-const write = (first: number, letter: number): Step => ({ first, count: 1, letter });
+const write = (first: number, value: number): Step => ({ first, count: 1, value });
 
 test("a cut that keeps nothing leaves the writes before the last completed flush", () => {
   const steps = [write(0, 1), "flush", write(0, 2), write(1, 3)] as const;
-  assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "none")).slice(0, 2), [1, 0]);
-  assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "all")).slice(0, 2), [2, 3]);
+  assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "none")).slice(0, 2), [1, 0]);
+  assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "all")).slice(0, 2), [2, 3]);
 });
 
 test("a flush in progress at the cut covers nothing", () => {
   const steps = [write(0, 1), "flush"] as const;
   const duringFlush: Cut = { atNs: 12, keep: "none", seed: 1 };
-  assert.deepEqual(lettersAfter(recordingOf(steps), duringFlush)[0], 0);
-  assert.deepEqual(lettersAfter(recordingOf(steps), { ...duringFlush, atNs: 15 })[0], 1);
+  assert.deepEqual(valuesAfter(recordingOf(steps), duringFlush)[0], 0);
+  assert.deepEqual(valuesAfter(recordingOf(steps), { ...duringFlush, atNs: 15 })[0], 1);
 });
 
 test("a write during a flush is not covered by it", () => {
@@ -103,26 +103,26 @@ test("a write during a flush is not covered by it", () => {
   ];
   const flushes = [{ startedNs: 10, completedNs: 30, first: 0, end: 1 }];
   const recording = { sizeBytes: sectors * sector, writes, flushes };
-  const letters = lettersAfter(recording, { atNs: 40, keep: "none", seed: 1 });
-  assert.deepEqual(letters.slice(0, 2), [1, 0]);
+  const values = valuesAfter(recording, { atNs: 40, keep: "none", seed: 1 });
+  assert.deepEqual(values.slice(0, 2), [1, 0]);
 });
 
 test("a forced write survives alone, over earlier writes", () => {
-  const writes = [1, 2, 3].map((letter, index) => {
-    return { atNs: index, offset: 0, bytes: Buffer.alloc(sector, letter) };
+  const writes = [1, 2, 3].map((value, index) => {
+    return { atNs: index, offset: 0, bytes: Buffer.alloc(sector, value) };
   });
   const flushes = [{ startedNs: 1, completedNs: 5, first: 1, end: 2 }];
   const recording = { sizeBytes: sectors * sector, writes, flushes };
-  assert.equal(lettersAfter(recording, { atNs: 9, keep: "none", seed: 1 })[0], 2);
-  assert.equal(lettersAfter(recording, { atNs: 9, keep: "all", seed: 1 })[0], 3);
+  assert.equal(valuesAfter(recording, { atNs: 9, keep: "none", seed: 1 })[0], 2);
+  assert.equal(valuesAfter(recording, { atNs: 9, keep: "all", seed: 1 })[0], 3);
 });
 
 test("some seed reorders writes and some seed tears one", () => {
-  const steps = [{ first: 0, count: 2, letter: 1 }, write(3, 2)] as const;
+  const steps = [{ first: 0, count: 2, value: 1 }, write(3, 2)] as const;
   const outcomes = (keep: Cut["keep"]) =>
     new Set(
       Array.from({ length: 50 }, (_, seed) =>
-        lettersAfter(recordingOf(steps), cutOf(steps, keep, seed))
+        valuesAfter(recordingOf(steps), cutOf(steps, keep, seed))
           .slice(0, 4)
           .join(""),
       ),
@@ -148,8 +148,8 @@ test("an untorn block survives whole or not at all", () => {
 
 test("the same seed gives the same image", () => {
   const steps = Array.from({ length: 20 }, (_, index) => write(index % sectors, index + 1));
-  const once = lettersAfter(recordingOf(steps), cutOf(steps, "sectors", 7));
-  assert.deepEqual(lettersAfter(recordingOf(steps), cutOf(steps, "sectors", 7)), once);
+  const once = valuesAfter(recordingOf(steps), cutOf(steps, "sectors", 7));
+  assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "sectors", 7)), once);
 });
 
 test("images are made earliest cut first, each from the whole recording before it", () => {
@@ -171,5 +171,5 @@ test("images are made earliest cut first, each from the whole recording before i
 test("on a disk that ignores flushes a cut loses flushed writes", () => {
   const steps = [write(0, 1), "flush", write(1, 2), "flush"] as const;
   const lying = ignoringFlushes(recordingOf(steps), 20);
-  assert.deepEqual(lettersAfter(lying, cutOf(steps, "none")).slice(0, 2), [1, 0]);
+  assert.deepEqual(valuesAfter(lying, cutOf(steps, "none")).slice(0, 2), [1, 0]);
 });

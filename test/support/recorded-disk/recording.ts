@@ -1,10 +1,10 @@
 /**
- * What a disk may hold after its power was cut, worked out from a recording of its writes and flushes.
+ * The possible contents of a disk after a power cut, from a recording of its writes and flushes.
  *
- * The invariant: everything a completed flush covered is there. Of what was written since, any subset of
- * the 512-byte sectors may be, in any order, because a write cache owes no order and a write in flight
- * may tear between sectors but not inside one. A seed decides which. Only a block of which the file
- * system itself assumes that it is written whole or not at all stays whole.
+ * Invariant: everything that a completed flush covers is there. Of the later writes any subset of
+ * the 512-byte sectors may be there, in any order: a write cache guarantees no order, and a write
+ * in progress may tear between sectors, not inside one. A seed decides. Only a block that the file
+ * system itself assumes to be written whole or not at all stays whole.
  */
 import { SeededRandom } from "../seeded-random.ts";
 import { SparseBytes } from "./sparse-bytes.ts";
@@ -13,7 +13,7 @@ const sectorBytes = 512;
 const blockBytes = 4096;
 
 export interface Write {
-  /** When it arrived, on the machine's monotonic clock in nanoseconds. */
+  /** Its arrival, on the machine's monotonic clock in nanoseconds. */
   readonly atNs: number;
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -22,12 +22,12 @@ export interface Write {
 export interface Flush {
   readonly startedNs: number;
   readonly completedNs: number;
-  /** It made the writes numbered `first` up to but not including `end` durable. */
+  /** It made the writes from number `first` up to but not including `end` durable. */
   readonly first: number;
   readonly end: number;
 }
 
-/** The life of a disk since it was new and all zeros, in order of arrival. */
+/** All writes and flushes since the disk was new and all zeros, in order of arrival. */
 export interface Recording {
   readonly sizeBytes: number;
   readonly writes: readonly Write[];
@@ -35,8 +35,8 @@ export interface Recording {
 }
 
 /**
- * What is kept of the writes no flush covered: nothing, all of it, all up to some write that tears,
- * some whole writes out of order, or some sectors.
+ * The part of the writes without a flush that survives: nothing, all, all up to some write that
+ * tears, some whole writes out of order, or some sectors.
  */
 export const keeps = ["none", "all", "prefix", "writes", "sectors"] as const;
 export type Keep = (typeof keeps)[number];
@@ -52,12 +52,12 @@ export interface Extent {
   readonly bytes: Uint8Array;
 }
 
-/** Whether a block of 4096 bytes that begins here, with these bytes, is never torn. */
+/** Whether a block of 4096 bytes at this offset, with these bytes, is never torn. */
 export type IsUntorn = (offset: number, bytes: Uint8Array) => boolean;
 
 /**
- * Works out the disk after each cut, earliest first: extents in the order in which they apply, to be
- * read before the next cut is asked for.
+ * Makes the disk after each cut, earliest first: extents in the order in which they apply. They
+ * must be read before the next cut is requested.
  */
 export function* imagesAfter(
   recording: Recording,
@@ -79,9 +79,9 @@ export function* imagesAfter(
 interface State {
   /** Writes received before the instant. */
   readonly received: number;
-  /** Of these, the first so many were covered by a flush completed before it. */
+  /** Number of them that a flush completed before the instant covers. */
   readonly flushed: number;
-  /** Later ones that were forced through on their own. */
+  /** Later writes that were forced through singly. */
   readonly forced: ReadonlySet<number>;
 }
 
@@ -95,7 +95,7 @@ function stateAt({ writes, flushes }: Recording, atNs: number): State {
   };
 }
 
-/** What is left of the writes that no completed flush covers. */
+/** The surviving parts of the writes that no completed flush covers. */
 function* survivors(
   { writes }: Recording,
   state: State,
@@ -134,7 +134,7 @@ function* inTurn<T>(...parts: readonly Iterable<T>[]): Iterable<T> {
   for (const part of parts) yield* part;
 }
 
-/** The same recording by a disk that, from an instant on, answered flushes without doing them. */
+/** The recording of a disk that, from an instant on, acknowledges flushes without doing them. */
 export function ignoringFlushes(recording: Recording, fromNs: number): Recording {
   return {
     ...recording,

@@ -1,18 +1,18 @@
-/** What the process of a disk is started with, and what it can be asked. */
+/** The options and requests of the process of a disk. */
 import type { FileSystemName } from "./host.ts";
 import type { DiskSettings } from "./server.ts";
 
-/** The socket in the disk's directory on which its process answers. */
+/** The socket in the disk's directory on which its process answers requests. */
 export const controlName = "control";
 
 export interface DiskProcessOptions {
   readonly fileSystem: FileSystemName;
   readonly sizeBytes: number;
-  /** How the disk behaves once the file system is mounted. */
+  /** The settings of the disk once the file system is mounted. */
   readonly settings: DiskSettings;
   readonly record: boolean;
-  /** A disk image to begin with, instead of making a file system. */
-  readonly image?: string;
+  /** A disk image instead of a new file system. */
+  readonly image?: string | undefined;
   /** Whether the end of standard input takes the disk down. */
   readonly owned: boolean;
 }

@@ -1,4 +1,4 @@
-/** The disk as its client sees it, over a socket: no root, no kernel. */
+/** The disk over its socket, without root and without the kernel. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ interface Disk {
   readonly server: DiskServer;
   /** Sends a request, resolves with the error code of its reply. */
   readonly ask: (type: number, offset?: number, data?: Buffer | number, flags?: number) => Answer;
-  /** Resolves with the next octets that come after the replies read so far. */
+  /** Resolves with the next bytes after the replies read so far. */
   readonly next: (count: number) => Promise<Buffer>;
 }
 type Answer = Promise<number>;
@@ -69,25 +69,25 @@ function reader(socket: Socket): (count: number) => Promise<Buffer> {
   };
 }
 
-const letter = (value: number, sectors = 1) => Buffer.alloc(sectors * sector, value);
+const filled = (value: number, sectors = 1) => Buffer.alloc(sectors * sector, value);
 
 test("written bytes are read back, the rest is zeros", async (t) => {
   const { ask, next } = await diskFor(t);
-  assert.equal(await ask(command.write, sector, letter(7)), error.none);
+  assert.equal(await ask(command.write, sector, filled(7)), error.none);
   assert.equal(await ask(command.read, 0, 3 * sector), error.none);
-  assert.deepEqual(await next(3 * sector), Buffer.concat([letter(0), letter(7), letter(0)]));
+  assert.deepEqual(await next(3 * sector), Buffer.concat([filled(0), filled(7), filled(0)]));
   assert.equal(await ask(command.writeZeroes, sector, sector), error.none);
   await ask(command.read, sector, sector);
-  assert.deepEqual(await next(sector), letter(0));
+  assert.deepEqual(await next(sector), filled(0));
 });
 
 test("a flush covers the writes before it, a forced write itself alone", async (t) => {
   const { ask, server } = await diskFor(t);
-  await ask(command.write, 0, letter(1));
-  await ask(command.write, sector, letter(2));
+  await ask(command.write, 0, filled(1));
+  await ask(command.write, sector, filled(2));
   await ask(command.flush);
-  await ask(command.write, 0, letter(3));
-  await ask(command.write, 0, letter(4), 1);
+  await ask(command.write, 0, filled(3));
+  await ask(command.write, 0, filled(4), 1);
   const { writes, flushes } = server.recording;
   assert.equal(writes.length, 4);
   const covered = flushes.map(({ first, end }) => [first, end]);
@@ -106,13 +106,13 @@ test("a flush covers the writes before it, a forced write itself alone", async (
 
 test("a failed flush is EIO and covers nothing, a failed write changes nothing", async (t) => {
   const { ask, server, next } = await diskFor(t);
-  await ask(command.write, 0, letter(1));
+  await ask(command.write, 0, filled(1));
   server.configure({ flushes: "fail", writes: "fail" });
   assert.equal(await ask(command.flush), error.io);
-  assert.equal(await ask(command.write, 0, letter(2)), error.io);
+  assert.equal(await ask(command.write, 0, filled(2)), error.io);
   assert.deepEqual([server.recording.writes.length, server.recording.flushes.length], [1, 0]);
   await ask(command.read, 0, sector);
-  assert.deepEqual(await next(sector), letter(1));
+  assert.deepEqual(await next(sector), filled(1));
 });
 
 test("a stalled flush is answered when flushes work again", async (t) => {
@@ -127,8 +127,8 @@ test("a stalled flush is answered when flushes work again", async (t) => {
 test("requests beyond the disk, in part of a sector or unknown are refused", async (t) => {
   const { ask } = await diskFor(t);
   assert.equal(await ask(command.read, sizeBytes, sector), error.invalid);
-  assert.equal(await ask(command.write, 100, letter(1)), error.invalid);
-  assert.equal(await ask(command.write, sizeBytes - sector, letter(1, 2)), error.invalid);
+  assert.equal(await ask(command.write, 100, filled(1)), error.invalid);
+  assert.equal(await ask(command.write, sizeBytes - sector, filled(1, 2)), error.invalid);
   assert.equal(await ask(99), error.invalid);
 });
 

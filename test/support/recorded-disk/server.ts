@@ -1,13 +1,13 @@
 /**
  * A disk with a volatile write cache, served by NBD on a UNIX socket.
  *
- * It holds the disk in memory, writes down every write and every flush in the order of their arrival,
- * can make each flush take a set time, and can fail or stall either on request. A flush covers
- * the writes received before it *arrived*, never those that came while it ran.
+ * It holds the disk in memory, records every write and flush in the order of their arrival, can
+ * make each flush take a set time, and can fail or stall either on request. A flush covers the
+ * writes received before it *arrived*, never those that arrive while it runs.
  *
- * A completion is stamped before its reply is sent, so whoever acts on the reply acts later: with
- * `process.hrtime`, which is one clock for the whole machine, an acknowledgement logged at some
- * instant always finds the flush it relied on completed before that instant.
+ * A completion is stamped before its reply is sent, so every action after the reply is later. The
+ * clock is `process.hrtime`, one for the whole machine: a logged acknowledgement always finds the
+ * flush on which it relied completed before it.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -15,11 +15,11 @@ import * as nbd from "./nbd.ts";
 import type { Flush, Recording, Write } from "./recording.ts";
 import { isZero, SparseBytes } from "./sparse-bytes.ts";
 
-/** What a flush or a write does: its work, answers with an I/O error, or waits for `configure`. */
+/** Whether a flush or write works, fails with an I/O error, or waits for `configure`. */
 export type Behaviour = "work" | "fail" | "stall";
 
 export interface DiskSettings {
-  /** How long every flush takes, in milliseconds; timers may end up to 1 ms early. */
+  /** Time of every flush, in milliseconds; timers may end up to 1 ms early. */
   readonly flushMs: number;
   readonly flushes: Behaviour;
   readonly writes: Behaviour;
@@ -35,7 +35,7 @@ export interface DiskCounters {
 
 const loadBytes = 64 * 1024;
 
-/** Nanoseconds of the monotonic clock that all processes of this machine share. */
+/** Nanoseconds of the monotonic clock that all processes of the machine share. */
 export function nowNs(): number {
   return Number(process.hrtime.bigint());
 }
@@ -72,12 +72,12 @@ export class DiskServer {
     return { ...this.#counters, stalled: this.#stalled.length };
   }
 
-  /** Everything that happened so far; empty unless the disk was told to record. */
+  /** All writes and flushes so far; empty unless the disk records. */
   get recording(): Recording {
     return { sizeBytes: this.#sizeBytes, writes: this.#writes, flushes: this.#flushes };
   }
 
-  /** Begins with what an image holds, as durable as if it had always been there. */
+  /** Loads an image; its content is durable from the start. */
   load(image: string): void {
     const file = openSync(image, "r");
     const atNs = nowNs();
@@ -93,7 +93,7 @@ export class DiskServer {
     if (this.#record) this.#flushes.push({ startedNs: atNs, completedNs: atNs, first: 0, end });
   }
 
-  /** Changes how the disk behaves from now on, and carries out what was stalled. */
+  /** Changes the settings, and runs the stalled requests. */
   configure(change: Partial<DiskSettings>): void {
     this.#settings = { ...this.#settings, ...change };
     for (const work of this.#stalled.splice(0)) work();
@@ -130,7 +130,7 @@ export class DiskServer {
     socket.on("error", () => socket.destroy());
   }
 
-  /** Answers one option of the handshake; true when it was the last. */
+  /** Answers one option of the handshake; returns whether it was the last. */
   #answerOption(socket: Socket, asked: number, padding: boolean): boolean {
     const { ack, info, unsupported } = nbd.optionReplyType;
     switch (asked) {
@@ -181,7 +181,7 @@ export class DiskServer {
     }
   }
 
-  /** Whether a request keeps to whole sectors of this disk. */
+  /** Whether a request covers whole sectors of this disk. */
   #inside({ offset, length }: nbd.Request): boolean {
     return offset % 512 === 0 && length % 512 === 0 && offset + length <= this.#sizeBytes;
   }
@@ -210,7 +210,7 @@ export class DiskServer {
     else this.#stalled.push(work);
   }
 
-  /** Makes the writes from `first` up to but not including `end` durable, after the disk's own time. */
+  /** Makes the writes from `first` up to `end`, exclusive, durable, after the time of a flush. */
   #complete(first: number, end: number, reply: (code: number) => void): void {
     const startedNs = nowNs();
     const done = (): void => {

@@ -8,15 +8,15 @@ test("reads return the written bytes across page borders, and zeros elsewhere", 
   const piece = fc.record({
     offset: fc.nat(sizeBytes - 100_000),
     length: fc.nat(100_000),
-    letter: fc.nat(255),
+    value: fc.nat(255),
   });
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 8 }), piece, (written, asked) => {
       const sparse = new SparseBytes();
       const plain = Buffer.alloc(sizeBytes);
-      for (const { offset, length, letter } of written) {
-        sparse.write(offset, Buffer.alloc(length, letter));
-        plain.fill(letter, offset, offset + length);
+      for (const { offset, length, value } of written) {
+        sparse.write(offset, Buffer.alloc(length, value));
+        plain.fill(value, offset, offset + length);
       }
       const end = asked.offset + asked.length;
       assert.ok(sparse.read(asked.offset, asked.length).equals(plain.subarray(asked.offset, end)));

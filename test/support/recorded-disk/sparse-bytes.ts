@@ -1,6 +1,6 @@
 /**
- * A disk's worth of bytes, of which only what was ever written takes up memory. The rest reads as
- * zeros, and so file systems that write zeros all over a new disk cost nothing.
+ * The bytes of a disk. Only pages with bytes other than zero take memory; the rest reads as zeros.
+ * So a file system that writes zeros over a whole new disk costs nothing.
  */
 const pageBytes = 64 * 1024;
 
@@ -29,7 +29,7 @@ export class SparseBytes {
     return bytes;
   }
 
-  /** Every stretch that may hold more than zeros, with its offset. */
+  /** Every range that may hold bytes other than zero, with its offset. */
   *extents(): Iterable<{ readonly offset: number; readonly bytes: Buffer }> {
     for (const [page, bytes] of this.#pages) yield { offset: page * pageBytes, bytes };
   }
@@ -37,12 +37,12 @@ export class SparseBytes {
 
 const zeros = Buffer.alloc(pageBytes);
 
-/** Says whether a stretch of at most 64 KiB holds nothing but zeros. */
+/** Whether a range of at most 64 KiB holds only zeros. */
 export function isZero(bytes: Uint8Array): boolean {
   return zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 
-/** Cuts a stretch at page borders: page number, place in the page, begin and end in the stretch. */
+/** Splits a range at page borders: page number, offset in the page, start and end in the range. */
 function* pieces(offset: number, length: number): Iterable<[number, number, number, number]> {
   for (let from = 0; from < length; ) {
     const at = (offset + from) % pageBytes;
