@@ -21,6 +21,7 @@ export {
   type FileSystemSyncOptions,
   openFileSystemSync,
 } from "./file-system-sync.ts";
+export { guarded } from "./guarded.ts";
 export type { Helper } from "./helper-line.ts";
 export { isLoopbackHost } from "./loopback.ts";
 export { nodeFileSystem } from "./node-file-system.ts";

@@ -35,3 +35,7 @@ export class OutboxError extends Error {
     this.id = facts.id;
   }
 }
+
+export function storeClosed(): OutboxError {
+  return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
+}

@@ -7,7 +7,7 @@
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { systemClock } from "../../system/index.ts";
-import { OutboxError } from "../model/errors.ts";
+import { OutboxError, storeClosed } from "../model/errors.ts";
 import type { Completion, CompletionResult, NewMessage } from "../model/rows.ts";
 import type { OutboxStore, TransactionHandle } from "../model/store.ts";
 import { body, claim, nextDue, release, renew } from "./claim.ts";
@@ -158,7 +158,7 @@ export class PostgresStore implements OutboxStore {
   }
 
   async #direct<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw storeClosed();
     const working = work();
     this.#underWay.add(working);
     try {
@@ -170,7 +170,7 @@ export class PostgresStore implements OutboxStore {
 
   /** Lets a call share a statement with others of its kind. */
   async #share<Answer>(kind: Kind, items: Call): Promise<readonly Answer[]> {
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw storeClosed();
     if (items.length === 0) return [];
     return (await this.#shared.add(kind, items)) as readonly Answer[];
   }
@@ -255,8 +255,4 @@ function sizeOfCall(call: Call): number {
   let bytes = CALL_BYTES;
   for (const item of call) bytes += (item as Partial<NewMessage>).bytes?.length ?? 0;
   return bytes;
-}
-
-function closedError(): OutboxError {
-  return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
 }

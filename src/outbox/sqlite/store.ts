@@ -9,7 +9,7 @@ import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts"
 import { type Clock, systemClock } from "../../system/index.ts";
 import { AfterCommit } from "../model/after-commit.ts";
 import { refusal, wholeNumber } from "../model/checks.ts";
-import { OutboxError } from "../model/errors.ts";
+import { OutboxError, storeClosed } from "../model/errors.ts";
 import type { NewMessage } from "../model/rows.ts";
 import type { DueListener, OutboxStore, TransactionHandle } from "../model/store.ts";
 import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
@@ -180,7 +180,7 @@ class SqliteStore implements OutboxStore {
     name: Name,
     argument: Argument<Name>,
   ): Promise<Answer<Name>> {
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw storeClosed();
     return (await this.#calls.add(accessOf(name), packCall(name, argument))) as Answer<Name>;
   }
 
@@ -198,7 +198,7 @@ class SqliteStore implements OutboxStore {
   }
 
   async #schema(kind: "migrate" | "checkVersion"): Promise<unknown> {
-    if (this.#closed !== undefined) throw closedError();
+    if (this.#closed !== undefined) throw storeClosed();
     const result = (await this.#thread.schema(kind)) as CallResult;
     if (result.ok) return result.value;
     throw unpackError(result.error);
@@ -237,8 +237,4 @@ function accessOf(name: OperationName): Access {
 
 function sizeOfCall({ bodies }: PackedCall): number {
   return bodies.reduce((bytes, { length }) => bytes + length, CALL_BYTES);
-}
-
-function closedError(): OutboxError {
-  return new OutboxError("ERR_OUTBOX_CLOSED", "The outbox store was closed.");
 }

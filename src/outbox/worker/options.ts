@@ -4,7 +4,7 @@
  */
 import { hostname } from "node:os";
 import type { Deliver } from "../../mail/index.ts";
-import { type Clock, maxTimerMs, systemClock } from "../../system/index.ts";
+import { type Clock, guarded, maxTimerMs, systemClock } from "../../system/index.ts";
 import { oneOf, refusal, wholeNumber } from "../model/checks.ts";
 import type { Notify } from "../model/delivery-state.ts";
 import { mtaRetry, type Random, type RetryPolicy, referenceRetry } from "../model/retry.ts";
@@ -123,23 +123,12 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     inlineBytes: options.inlineBytes ?? 65_536,
     bodyMemoryBytes: options.bodyMemoryBytes ?? 33_554_432,
     notify: options.notify ?? notifiedByDefault,
-    onEvent: guarded(options.onEvent ?? (() => {})),
+    onEvent: guarded(options.onEvent),
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
   };
   check(settings);
   return settings;
-}
-
-/** Keeps an error of the listener away from the worker. */
-function guarded(onEvent: (event: WorkerEvent) => void): (event: WorkerEvent) => void {
-  return (event) => {
-    try {
-      onEvent(event);
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error));
-    }
-  };
 }
 
 function check(settings: WorkerSettings): void {

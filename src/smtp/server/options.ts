@@ -1,6 +1,6 @@
 /** The options of a mail server: meaning, defaults and checks. */
 import { type Address, type Deliver, normaliseDomain, type Reply } from "../../mail/index.ts";
-import { type Clock, systemClock } from "../../system/index.ts";
+import { type Clock, guarded, systemClock } from "../../system/index.ts";
 import { oneOf, refusal, wholeNumber } from "../errors.ts";
 import type { SessionInfo, SmtpEvent } from "./events.ts";
 import { defaultLimits, type SmtpLimits } from "./limits.ts";
@@ -88,6 +88,7 @@ export function checkedOptions(options: MailServerOptions): Settings {
     storedLineEndings: storedLineEndings ?? "lf",
     postmasterDomain: options.postmasterDomain ?? hostname,
     clock: options.clock ?? systemClock,
+    // An error of the operator's log must not cost the client its reply.
     onEvent: guarded(options.onEvent),
   };
 }
@@ -110,17 +111,6 @@ export function greetingDelayFor(
   isLocal: boolean,
 ): number {
   return settings.greetingDelayMs ?? (isTrusted(settings, isLocal) ? 0 : 100);
-}
-
-/** An error of the operator's log must not cost the client its reply. */
-function guarded(onEvent: MailServerOptions["onEvent"] = () => {}): (event: SmtpEvent) => void {
-  return (event) => {
-    try {
-      onEvent(event);
-    } catch (error) {
-      process.emitWarning(error instanceof Error ? error : String(error));
-    }
-  };
 }
 
 function checkedLimits(given: NonNullable<MailServerOptions["limits"]>): SmtpLimits {
