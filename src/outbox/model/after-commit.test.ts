@@ -9,27 +9,32 @@ const bulk = mail(["b@x.example"], { lane: "bulk" });
 
 test("mail is announced three times with all its lanes, then no more", () => {
   const clock = new SimClock();
-  const told: string[] = [];
+  const announced: string[] = [];
   const soon = new AfterCommit(clock, (lanes) =>
-    told.push(`${clock.now()} ${lanes.map(({ lane }) => lane)}`),
+    announced.push(`${clock.now()} ${lanes.map(({ lane }) => lane)}`),
   );
   soon.expect([normal, bulk]);
   clock.advance(10_000);
   soon.expect([normal]);
   clock.advance(5);
   soon.close();
-  assert.deepEqual(told, ["5 normal,bulk", "55 normal,bulk", "305 normal,bulk", "10005 normal"]);
+  assert.deepEqual(announced, [
+    "5 normal,bulk",
+    "55 normal,bulk",
+    "305 normal,bulk",
+    "10005 normal",
+  ]);
   assert.equal(clock.pendingTimers, 0);
 });
 
 test("a fast series of transactions does not postpone the announcement", () => {
   const clock = new SimClock();
-  let told = 0;
-  const soon = new AfterCommit(clock, () => (told += 1));
+  let count = 0;
+  const soon = new AfterCommit(clock, () => (count += 1));
   for (let ms = 0; ms < 100; ms += 1) {
     soon.expect([normal]);
     clock.advance(1);
   }
-  assert.ok(told >= 15 && told <= 20, `told ${told} times`);
+  assert.ok(count >= 15 && count <= 20, `${count} announcements`);
   soon.close();
 });

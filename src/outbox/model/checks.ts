@@ -1,4 +1,6 @@
-/** Checks at the door of the outbox: nothing is clamped, each refusal names the value received. */
+/**
+ * Checks of options and mails. No value is clamped, and each refusal names the value received.
+ */
 import { optionChecks } from "../../system/index.ts";
 import { OutboxError } from "./errors.ts";
 
@@ -6,12 +8,14 @@ export const { wholeNumber, oneOf, refusal } = optionChecks(
   (text) => new OutboxError("ERR_OUTBOX_OPTION", text),
 );
 
+/** @throws {OutboxError} ERR_OUTBOX_MAIL for a mail with more than `limit` of something. */
 export function atMost(what: string, received: number, limit: number): void {
   if (received <= limit) return;
-  const text = `The mail has ${received} ${what}, more than the ${limit} allowed.`;
+  const text = `The mail has ${received} ${what}, more than the ${limit} allowed; nothing was enqueued.`;
   throw new OutboxError("ERR_OUTBOX_MAIL", text);
 }
 
+/** Milliseconds since 1970 UTC of a `Date`. */
 export function instant(name: string, value: Date): number {
   const time = value instanceof Date ? value.getTime() : Number.NaN;
   if (Number.isFinite(time)) return time;
@@ -23,7 +27,7 @@ export function checkedKey(key: string): string {
   throw refusal("idempotencyKey", "a text of 1 to 256 characters", key);
 }
 
-/** Labels of an application: text by name, and nothing that a database could not keep. */
+/** Labels of an application: texts by name, because both databases can store those. */
 export function checkedTags(tags: Readonly<Record<string, string>>): typeof tags {
   const isRecord = typeof tags === "object" && tags !== null && !Array.isArray(tags);
   if (!isRecord) throw refusal("tags", "texts by their names", tags);

@@ -1,10 +1,10 @@
 /**
- * The states of a delivery as plain functions: what to do with one that was leased, and what becomes
- * of it and of its recipients after an attempt. No clock, no chance and no database in here.
+ * The states of a delivery as pure functions: what to do with a leased delivery, and what follows
+ * from an attempt for the delivery and its recipients. No clock, no randomness, no database.
  *
- * Invariants: a recipient that was delivered or refused for good is never sent to again; what says
- * nothing about the message (a route's failure) spends no attempt; a delivery is over exactly when no
- * recipient is `pending` or `deferred`, and it is `done` only if none has failed.
+ * Invariants: a delivered or refused recipient is never sent to again. A failure of the route
+ * spends no attempt. A delivery ends exactly when no recipient is `pending` or `deferred`; it is
+ * `done` only if no recipient has failed.
  */
 import type { RecipientOutcome, Reply } from "../../mail/index.ts";
 import { type Random, type RetryPolicy, retryDelayMs } from "./retry.ts";
@@ -14,52 +14,52 @@ import type {
   DeliveryState,
   EventType,
   KeptReply,
+  Lease,
   NewAttempt,
   NewEvent,
+  Next,
   RecipientChange,
   RecipientRow,
   RecipientStatus,
   Release,
 } from "./rows.ts";
 
-/** From so many vanished workers in a row a delivery is leased alone. */
+/** After this many crashed workers in a row a delivery is leased alone. */
 export const QUARANTINE_CRASHES = 3;
-/** From so many it is dead. */
+/** After this many crashed workers in a row it is dead. */
 export const POISON_CRASHES = 5;
 
-/** What every dead letter of a permanent refusal starts with. */
+/** Prefix of the reason of a delivery that was refused for good. */
 export const PERMANENT_PREFIX = "permanent: ";
 
-/** What one starts with whose next attempt would come too late. */
+/** Prefix of the reason of a delivery whose next attempt would start after its expiry. */
 const EXPIRED_PREFIX = "expired: ";
 
 const NO_REPLY_TO_DOT = "its final dot may have been sent, and no reply was recorded";
 
-/** Which events hooks are to hear of. */
+/** Tells whether hooks receive events of a type. */
 export type Notify = (type: EventType) => boolean;
 
-/** What to do with a delivery that was just leased. */
+/** The decision about a delivery that was just leased. */
 export type Plan =
   | { readonly kind: "send"; readonly recipients: readonly RecipientRow[] }
   | { readonly kind: "release"; readonly release: Release }
   | { readonly kind: "complete"; readonly completion: Completion; readonly reason: string };
 
-/** Decides from the lease alone: poison, quarantine, doubt and expiry come before any attempt. */
+/** Decides before any attempt, from the lease alone: doubt, poison, expiry, quarantine. */
 export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   const recipients = claimed.recipients.filter(isUndecided);
   if (claimed.inDoubt && claimed.doubtPolicy === "hold") {
-    return close(claimed, { kind: "in_doubt" }, "delivery.in_doubt", NO_REPLY_TO_DOT, notify);
+    return closeAs({ kind: "in_doubt" }, NO_REPLY_TO_DOT, claimed, notify);
   }
-  const because = deadBefore(claimed);
-  if (because !== undefined) {
-    return close(claimed, { kind: "dead", reason: because }, "delivery.dead", because, notify);
+  const deadReason = reasonToGiveUp(claimed);
+  if (deadReason !== undefined) {
+    return closeAs({ kind: "dead", reason: deadReason }, deadReason, claimed, notify);
   }
   if (recipients.length === 0) {
     const failed = claimed.recipients.find(({ status }) => status === "failed");
     const reason = failed ? PERMANENT_PREFIX + errorOf(failed.reply) : "every recipient is decided";
-    return failed
-      ? close(claimed, { kind: "dead", reason }, "delivery.dead", reason, notify)
-      : close(claimed, { kind: "done" }, "delivery.done", reason, notify);
+    return closeAs(failed ? { kind: "dead", reason } : { kind: "done" }, reason, claimed, notify);
   }
   if (claimed.crashes >= QUARANTINE_CRASHES && claimed.lane !== "quarantine") {
     return { kind: "release", release: { ...leaseOf(claimed), delayMs: 0, lane: "quarantine" } };
@@ -67,10 +67,11 @@ export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   return { kind: "send", recipients };
 }
 
-function deadBefore(claimed: ClaimedDelivery): string | undefined {
+/** Why a delivery is dead without another attempt, if it is. */
+function reasonToGiveUp(claimed: ClaimedDelivery): string | undefined {
   const { crashes, expiresInMs, inDoubt, lastReply, recipients } = claimed;
   if (crashes >= POISON_CRASHES) {
-    return `poison: ${crashes} workers in a row ended while they had it`;
+    return `poison: ${crashes} workers in a row ended while they held its lease`;
   }
   if (expiresInMs > 0) return undefined;
   if (inDoubt) return EXPIRED_PREFIX + NO_REPLY_TO_DOT;
@@ -79,40 +80,40 @@ function deadBefore(claimed: ClaimedDelivery): string | undefined {
   return EXPIRED_PREFIX + (last ? replyLine(last) : "it was never tried");
 }
 
-function close(
-  claimed: ClaimedDelivery,
-  next: Completion["next"],
-  type: EventType,
+function closeAs(
+  next: Exclude<Next, { kind: "retry" }>,
   reason: string,
+  claimed: ClaimedDelivery,
   notify: Notify,
 ): Plan {
+  const data = { ...subjectOf(claimed), reason, error: reason };
   const completion: Completion = {
     ...leaseOf(claimed),
     recipients: [],
     next,
-    ...(claimed.inDoubt ? { closesDoubt: true } : {}),
-    events: [event(type, notify, { ...subjectOf(claimed), reason, error: reason })],
+    closesDoubt: claimed.inDoubt,
+    events: [event(`delivery.${next.kind}`, notify, data)],
   };
   return { kind: "complete", completion, reason };
 }
 
-/** What an attempt is judged by. */
+/** What the judgement of an attempt depends on, beside the delivery and the outcomes. */
 export interface Judgement {
   readonly policy: RetryPolicy;
-  /** Attempts per cycle; without it only age ends the tries. */
+  /** Most attempts of a cycle; without it only the expiry ends the retries. */
   readonly maxAttempts?: number | undefined;
   readonly random: Random;
   readonly notify: Notify;
   readonly worker: string;
-  /** From the claim to the start of the attempt's end, as expiry counts it. */
+  /** Time from the claim to the end of the attempt, by which the expiry is checked. */
   readonly sinceClaimMs: number;
   /** Duration of the attempt. */
   readonly elapsedMs: number;
 }
 
-/** What became of it, for the store and for the log. */
+/** The result of an attempt, for the store and for the log. */
 export type Verdict =
-  /** The route failed and nothing was decided: give it back, block the route, spend nothing. */
+  /** The route failed and decided nothing: release the lease, block the route, spend no attempt. */
   | { readonly kind: "route"; readonly release: Release; readonly reply: KeptReply }
   | { readonly kind: "sent"; readonly completion: Completion; readonly cycleAttempt: number }
   | {
@@ -121,10 +122,10 @@ export type Verdict =
       readonly cycleAttempt: number;
       readonly delayMs: number;
       readonly error: string;
-      /** Why the route is to be blocked, if part of the recipients failed because of it. */
-      readonly routeReply?: KeptReply;
+      /** The reply to block the route for, if it failed for some of the recipients. */
+      readonly routeReply?: KeptReply | undefined;
     }
-  /** The reply to the final dot was lost, and it is not to be sent twice. */
+  /** The reply to the final dot was lost, and the policy forbids a second copy. */
   | {
       readonly kind: "held";
       readonly completion: Completion;
@@ -136,17 +137,17 @@ export type Verdict =
       readonly completion: Completion;
       readonly cycleAttempt: number;
       readonly permanent: boolean;
-      /** The last reply in words. */
+      /** The last reply as text. */
       readonly error: string;
-      /** The same with its prefix: what the dead letter says. */
+      /** The same with its prefix, as the dead letter shows it. */
       readonly reason: string;
     };
 
 /**
  * Judges an attempt by its outcomes, one for each recipient of the plan, in order.
  *
- * Failed for good are recipients with a `failed` outcome that is not the route's; exhausted is a
- * delivery whose attempts are spent, or whose next attempt would start after it has expired.
+ * A recipient is refused for good by a `failed` outcome that is not the route's. A delivery is
+ * exhausted when its attempts are spent, or when its next attempt would start after its expiry.
  */
 export function judge(
   claimed: ClaimedDelivery,
@@ -163,89 +164,103 @@ export function judge(
   const after = withChanges(claimed.recipients, changes);
   const open = after.filter(isUndecided);
   const spends = open.length === 0 || changes.some(({ status }) => status !== "delivered");
-  const cycleAttempt = claimed.cycleAttempts + (spends ? 1 : 0);
   const doubt = outcomes.find((outcome) => outcome.kind !== "delivered" && outcome.inDoubt);
-  const attempt = attemptOf(changes, open, spends, judgement);
   const via = outcomes.find((outcome) => outcome.via !== undefined)?.via;
-  const recorded: NewAttempt = {
-    ...attempt,
+  const attempt: NewAttempt = {
+    ...attemptOf(changes, open, spends, judgement),
     ...(doubt && { outcome: "in_doubt" }),
-    ...(via !== undefined && { via: keptText(via, 200) }),
+    via: via === undefined ? undefined : keptText(via, 200),
   };
-  const base = completionOf(claimed, changes, recorded);
-  const { notify } = judgement;
-  const subject = { ...subjectOf(claimed), cycleAttempt };
-
-  if (doubt && claimed.doubtPolicy === "hold") {
-    const error = replyLine(keptReply(doubt.reply));
-    const events = [event("delivery.in_doubt", notify, { ...subject, reason: error, error })];
-    const completion: Completion = { ...base, next: { kind: "in_doubt" }, events };
-    return { kind: "held", completion, cycleAttempt, error };
-  }
-
-  const { maxAttempts } = judgement;
-  const spent = spends && maxAttempts !== undefined && cycleAttempt >= maxAttempts;
-  if (open.length > 0) {
-    const reply = open.findLast(({ status }) => status === "deferred")?.reply;
-    const delayMs = retryDelayMs(judgement.policy, cycleAttempt, judgement.random, reply);
-    const error = errorOf(reply);
-    const outlived = judgement.sinceClaimMs + delayMs >= claimed.expiresInMs;
-    if (!spent && !outlived) {
-      const events = [event("delivery.deferred", notify, { ...subject, error, delayMs })];
-      return {
-        kind: "retry",
-        completion: { ...base, next: { kind: "retry", delayMs }, events },
-        cycleAttempt,
-        delayMs,
-        error,
-        ...(routeReply ? { routeReply: keptReply(routeReply) } : {}),
-      };
-    }
-  }
-
-  return endOf(after, { base, subject, notify, isExhausted: spent });
+  const cycleAttempt = claimed.cycleAttempts + (spends ? 1 : 0);
+  const judged: Judged = {
+    claimed,
+    after,
+    open,
+    spends,
+    cycleAttempt,
+    base: completionOf(claimed, changes, attempt),
+    subject: { ...subjectOf(claimed), cycleAttempt },
+  };
+  if (doubt && claimed.doubtPolicy === "hold") return heldFor(doubt.reply, judged, judgement);
+  return (
+    retryOf(judged, judgement, routeReply && keptReply(routeReply)) ?? endOf(judged, judgement)
+  );
 }
 
-/** The end of a delivery: sent if no recipient has failed or is left undecided, dead otherwise. */
-function endOf(
-  recipients: readonly RecipientRow[],
-  { base, subject, notify, isExhausted }: Ending,
-): Verdict {
-  const { cycleAttempt } = subject;
-  const open = recipients.findLast(isUndecided);
-  const failed = open ?? recipients.findLast(({ status }) => status === "failed");
+/** What the parts of a judgement share. */
+interface Judged {
+  readonly claimed: ClaimedDelivery;
+  /** All recipients, as they are after the attempt. */
+  readonly after: readonly RecipientRow[];
+  /** Those of them that are undecided. */
+  readonly open: readonly RecipientRow[];
+  readonly spends: boolean;
+  readonly cycleAttempt: number;
+  /** The completion without its end. */
+  readonly base: Omit<Completion, "next" | "events">;
+  /** What each event of the attempt says about the delivery. */
+  readonly subject: NewEvent["data"];
+}
+
+function heldFor(lost: Reply, judged: Judged, { notify }: Judgement): Verdict {
+  const { base, subject, cycleAttempt } = judged;
+  const error = replyLine(keptReply(lost));
+  const events = [event("delivery.in_doubt", notify, { ...subject, reason: error, error })];
+  const completion: Completion = { ...base, next: { kind: "in_doubt" }, events };
+  return { kind: "held", completion, cycleAttempt, error };
+}
+
+/** The retry of an undecided delivery; `undefined` if it has none left. */
+function retryOf(
+  judged: Judged,
+  judgement: Judgement,
+  routeReply: KeptReply | undefined,
+): Verdict | undefined {
+  const { claimed, open, base, subject, cycleAttempt } = judged;
+  if (open.length === 0 || isSpent(judged, judgement)) return undefined;
+  const reply = open.findLast(({ status }) => status === "deferred")?.reply;
+  const delayMs = retryDelayMs(judgement.policy, cycleAttempt, judgement.random, reply);
+  if (judgement.sinceClaimMs + delayMs >= claimed.expiresInMs) return undefined;
+  const error = errorOf(reply);
+  const events = [event("delivery.deferred", judgement.notify, { ...subject, error, delayMs })];
+  const completion: Completion = { ...base, next: { kind: "retry", delayMs }, events };
+  return { kind: "retry", completion, cycleAttempt, delayMs, error, routeReply };
+}
+
+/** The end of a delivery without a retry: sent, or dead if a recipient failed or is undecided. */
+function endOf(judged: Judged, judgement: Judgement): Verdict {
+  const { after, open, base, subject, cycleAttempt } = judged;
+  const { notify } = judgement;
+  const failed = open.at(-1) ?? after.findLast(({ status }) => status === "failed");
   if (failed === undefined) {
-    const facts = { ...subject, recipients: results(recipients) };
-    const events = [event("delivery.done", notify, facts)];
-    return { kind: "sent", completion: { ...base, next: { kind: "done" }, events }, cycleAttempt };
+    const events = [event("delivery.done", notify, { ...subject, recipients: results(after) })];
+    const completion: Completion = { ...base, next: { kind: "done" }, events };
+    return { kind: "sent", completion, cycleAttempt };
   }
-  const permanent = open === undefined;
-  const prefix = permanent ? PERMANENT_PREFIX : isExhausted ? "" : EXPIRED_PREFIX;
+  const permanent = open.length === 0;
+  const exhausted = isSpent(judged, judgement) ? "" : EXPIRED_PREFIX;
   const error = errorOf(failed.reply);
-  const reason = prefix + error;
-  const facts = { ...subject, error, reason, permanent, recipients: results(recipients) };
-  const completion: Completion = {
-    ...base,
-    next: { kind: "dead", reason },
-    events: [event("delivery.dead", notify, facts)],
-  };
+  const reason = (permanent ? PERMANENT_PREFIX : exhausted) + error;
+  const facts = { ...subject, error, reason, permanent, recipients: results(after) };
+  const events = [event("delivery.dead", notify, facts)];
+  const completion: Completion = { ...base, next: { kind: "dead", reason }, events };
   return { kind: "dead", completion, cycleAttempt, permanent, error, reason };
 }
 
-interface Ending {
-  readonly base: Omit<Completion, "next" | "events">;
-  readonly subject: NewEvent["data"] & { readonly cycleAttempt: number };
-  readonly notify: Notify;
-  /** The attempts of the cycle are spent. */
-  readonly isExhausted: boolean;
+/** Whether the attempt was the last that the cycle allows. */
+function isSpent({ spends, cycleAttempt }: Judged, { maxAttempts }: Judgement): boolean {
+  return spends && maxAttempts !== undefined && cycleAttempt >= maxAttempts;
 }
 
-/** Tells whether a recipient is still to be sent to. */
+/** Tells whether a recipient has no final outcome yet. */
 export function isUndecided({ status }: Pick<RecipientRow, "status">): boolean {
   return status === "pending" || status === "deferred";
 }
 
-/** What a delivery is once a late success is recorded; `undefined` if that does not end or change it. */
+/**
+ * The state of a delivery after a late success was recorded, and the event of that change;
+ * `undefined` if it neither ends nor changes the delivery.
+ */
 export function endByFacts(
   statuses: ReadonlySet<RecipientStatus>,
   before: DeliveryState,
@@ -253,24 +268,23 @@ export function endByFacts(
   const undecided = statuses.has("pending") || statuses.has("deferred");
   const state = statuses.has("failed") ? "dead" : "done";
   if (undecided || state === before) return undefined;
-  const open = before === "pending" || before === "in_doubt";
-  if (!open) return state === "done" ? { state, event: "delivery.late" } : undefined;
+  const hadEnded = before !== "pending" && before !== "in_doubt";
+  if (hadEnded) return state === "done" ? { state, event: "delivery.late" } : undefined;
   return { state, event: `delivery.${state}` };
 }
 
-/** Cuts a reply to what is kept: no control characters, well-formed, 500 characters. */
+/** Makes a reply fit for storage: no control characters, well-formed, at most 500 characters. */
 export function keptReply({ code, enhanced, text, phase }: Reply): KeptReply {
-  const cut = keptText(text, 500);
-  return { code, ...(enhanced === undefined ? {} : { enhanced }), text: cut, phase };
+  return { code, enhanced, text: keptText(text, 500), phase };
 }
 
-function keptText(text: string, most: number): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: a database or a terminal chokes on them.
+function keptText(text: string, maxLength: number): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: databases and terminals fail on them.
   const plain = text.toWellFormed().replace(/[\x00-\x1f\x7f]+/g, " ");
-  return plain.slice(0, most).toWellFormed();
+  return plain.slice(0, maxLength).toWellFormed();
 }
 
-/** A reply in one line: `550 5.1.1 No such user`. */
+/** A reply as one line: `550 5.1.1 No such user`. */
 export function replyLine({ code, enhanced, text }: KeptReply): string {
   return [code, enhanced, text].filter((part) => part !== undefined && part !== "").join(" ");
 }
@@ -279,7 +293,7 @@ function errorOf(reply: KeptReply | undefined): string {
   return reply ? replyLine(reply) : "the route failed";
 }
 
-/** What may have been taken is the message's business, whatever broke. */
+/** A reply that may have been lost counts for the message, even if its route broke. */
 function isRouteFault(outcome: RecipientOutcome): outcome is RecipientOutcome & { scope: "route" } {
   return outcome.kind !== "delivered" && outcome.scope === "route" && !outcome.inDoubt;
 }
@@ -320,7 +334,7 @@ function attemptOf(
     elapsedMs,
     outcome,
     spends,
-    ...(deciding ? { reply: deciding.reply } : {}),
+    reply: deciding?.reply,
   };
 }
 
@@ -330,28 +344,22 @@ function completionOf(
   attempt: NewAttempt,
 ): Omit<Completion, "next" | "events"> {
   const lease = leaseOf(claimed);
-  return { ...lease, attempt, recipients, ...(claimed.inDoubt ? { closesDoubt: true } : {}) };
+  return { ...lease, attempt, recipients, closesDoubt: claimed.inDoubt };
 }
 
-function leaseOf({ delivery, token }: ClaimedDelivery): { delivery: number; token: number } {
+function leaseOf({ delivery, token }: ClaimedDelivery): Lease {
   return { delivery, token };
 }
 
 function subjectOf({ id, messageId, template, route, cycle }: ClaimedDelivery) {
-  return {
-    deliveryId: id,
-    messageId,
-    ...(template === undefined ? {} : { template }),
-    route,
-    cycle,
-  };
+  return { deliveryId: id, messageId, template, route, cycle };
 }
 
 function results(recipients: readonly RecipientRow[]): Readonly<Record<string, unknown>>[] {
   return recipients.map(({ address, status, reply }) => ({
     address,
     status,
-    ...(reply ? { reply: replyLine(reply) } : {}),
+    reply: reply && replyLine(reply),
   }));
 }
 

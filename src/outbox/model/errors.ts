@@ -1,20 +1,20 @@
-/** The one error class of this room. What a remote server answers is an outcome, never an error. */
+/** The one error class of this room. A reply of a remote server is an outcome, never an error. */
 export type OutboxErrorCode =
-  /** An option or an argument has a value it cannot have. */
+  /** An option or an argument has an invalid value. */
   | "ERR_OUTBOX_OPTION"
   /** The mail cannot be sent as it is: no recipient, no sender, a malformed address or header. */
   | "ERR_OUTBOX_MAIL"
   /** The idempotency key was used before, for other content; nothing was enqueued. */
   | "ERR_OUTBOX_IDEMPOTENCY_CONFLICT"
-  /** The handle given as `tx` is of a kind this store cannot write through. */
+  /** The handle given as `tx` is of a kind that this store cannot write through. */
   | "ERR_OUTBOX_TRANSACTION"
-  /** The database refused or could not be reached; `cause` says why. Nothing was acknowledged. */
+  /** The database refused the call or was not reached; `cause` says why. Nothing was changed. */
   | "ERR_OUTBOX_STORE"
-  /** The store ended while a write was with it: it may or may not be durable. */
+  /** The database was lost during a write: it may or may not be durable. */
   | "ERR_OUTBOX_IN_DOUBT"
   /** The schema in the database is older or newer than this program understands. */
   | "ERR_OUTBOX_SCHEMA_VERSION"
-  /** The outbox or its store was closed; nothing was taken. */
+  /** The outbox or its store was closed; nothing was accepted. */
   | "ERR_OUTBOX_CLOSED"
   /** No message or delivery has this id. */
   | "ERR_OUTBOX_NOT_FOUND";
@@ -22,13 +22,13 @@ export type OutboxErrorCode =
 export class OutboxError extends Error {
   override readonly name = "OutboxError";
   readonly code: OutboxErrorCode;
-  /** The message an idempotency key belongs to, or the id that was asked for. */
+  /** The message of an idempotency key, or the id that was asked for. */
   readonly id: string | undefined;
 
   constructor(
     code: OutboxErrorCode,
     message: string,
-    facts: { readonly id?: string; readonly cause?: unknown } = {},
+    facts: { readonly id?: string | undefined; readonly cause?: unknown } = {},
   ) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.code = code;

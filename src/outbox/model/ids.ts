@@ -1,9 +1,12 @@
-/** Public ids and row keys of either store, back and forth. A delivery's key is made of that of its message. */
+/**
+ * Public ids and row keys, the same in both stores. The row key of a delivery is computed from that
+ * of its message, so that no index is needed to get from one to the other.
+ */
 
-/** A delivery's key is message × this + ordinal, the ordinal from 1. */
+/** The key of a delivery is message × this + ordinal; the ordinal starts at 1. */
 export const DELIVERIES_PER_MESSAGE = 1024;
 
-/** A public id as it came in: of a message, or with an ordinal of one of its deliveries. */
+/** A parsed public id: of a message, or with an ordinal of one of its deliveries. */
 export interface PublicId {
   readonly message: string;
   readonly ordinal: number | undefined;
@@ -11,16 +14,17 @@ export interface PublicId {
 
 const pattern = /^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\.(\d{1,4}))?$/;
 
-/** Reads a public id; `undefined` for what is none. */
+/** Parses a public id; `undefined` for any other text. */
 export function readId(id: string): PublicId | undefined {
   const found = pattern.exec(id);
   if (!found) return undefined;
   const ordinal = found[2] === undefined ? undefined : Number(found[2]);
   if (ordinal !== undefined && (ordinal < 1 || ordinal >= DELIVERIES_PER_MESSAGE)) return undefined;
-  return { message: found[1] as string, ordinal };
+  const [, message = ""] = found;
+  return { message, ordinal };
 }
 
-/** The public id of a delivery. */
+/** Makes the public id of a delivery. */
 export function deliveryId(messageId: unknown, delivery: number): string {
   return `${messageId}.${delivery % DELIVERIES_PER_MESSAGE}`;
 }
@@ -29,7 +33,7 @@ export function messageOf(delivery: number): number {
   return Math.floor(delivery / DELIVERIES_PER_MESSAGE);
 }
 
-/** The keys of the deliveries a public id means, the first and the last: of one, or all a message can have. */
+/** The range of delivery keys of a public id: one delivery, or all that a message can have. */
 export function deliveryKeys(message: number, ordinal?: number): [first: number, last: number] {
   const first = message * DELIVERIES_PER_MESSAGE;
   if (ordinal !== undefined) return [first + ordinal, first + ordinal];

@@ -1,16 +1,17 @@
 /**
- * When to try again: policies as data, and what a reply itself says about it.
+ * Delays before retries: policies as data, and hints in the text of a reply.
  *
- * A delay is drawn from a range, never from a point: mail that failed together must not come back
- * together. Chance is a parameter, so that both ends of every range can be tested.
+ * A delay is drawn from a range, never from a point: mail that failed together must not be retried
+ * together. The random source is a parameter, so that tests can reach both ends of every range.
  *
  * @see RFC 5321 §4.5.4.1 (retry strategy), RFC 6647 §4 (greylisting).
  */
+import { invariant } from "../../system/index.ts";
 import type { KeptReply } from "./rows.ts";
 
 /** Delays after the n-th attempt of a cycle, n from 1. */
 export type RetryPolicy =
-  /** min(base × 2^(n−1), max), then jitter both ways, then at least base: the maximum is exceeded. */
+  /** min(base × 2^(n−1), max) ± jitter, then at least base; the jitter may exceed the maximum. */
   | {
       readonly kind: "exponential";
       readonly baseMs: number;
@@ -18,7 +19,7 @@ export type RetryPolicy =
       /** 0.25 draws from 75 % to 125 %. */
       readonly jitter: number;
     }
-  /** The n-th step, and the last for all further; drawn around it, but within the two bounds. */
+  /** The n-th step ± jitter, the last step for all further attempts; within the two bounds. */
   | {
       readonly kind: "steps";
       readonly stepsMs: readonly number[];
@@ -27,14 +28,14 @@ export type RetryPolicy =
       readonly maxMs: number;
     };
 
-/** A number from 0 up to, but not including, 1. */
+/** Returns a number from 0 up to, but not including, 1. */
 export type Random = () => number;
 
 const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** For relays and mail that is soon worthless: seconds first, then at most about an hour. */
+/** For relays and short-lived mail: seconds at first, about an hour at most. */
 export const referenceRetry: RetryPolicy = {
   kind: "exponential",
   baseMs: 5 * second,
@@ -42,7 +43,7 @@ export const referenceRetry: RetryPolicy = {
   jitter: 0.25,
 };
 
-/** For other people's servers: five minutes first, three hours in the end. */
+/** For foreign servers: five minutes at first, three hours in the end. */
 export const mtaRetry: RetryPolicy = {
   kind: "steps",
   stepsMs: [5 * minute, 10 * minute, 20 * minute, 40 * minute, 1.5 * hour, 3 * hour],
@@ -51,21 +52,20 @@ export const mtaRetry: RetryPolicy = {
   maxMs: 3.6 * hour,
 };
 
-/** A greylisting server refuses whoever comes back sooner. */
+/** A greylisting server refuses a retry that comes sooner. */
 export const GREYLIST_MIN_MS = 5 * minute;
 
-/** A hint beyond this is not obeyed, but cut. */
+/** A longer hint is cut to this. */
 const MAX_HINT_MS = 24 * hour;
 
-/** One below this neither, unless the policy itself comes back sooner: a server must not keep us busy. */
+/** A shorter hint is raised to this, or to the policy's minimum: no server may keep us busy. */
 const MIN_HINT_MS = minute;
 
 /**
  * Draws the delay after the `attempt`-th attempt of a cycle, in milliseconds.
  *
- * @param reply - What was answered: a time it names is never undercut, and takes the place of the
- *   policy; one of seconds is made a minute, or the least that the policy knows. Greylisting is given
- *   at least five minutes.
+ * @param reply - A delay named in its text replaces the policy's and is never undercut; a hint of
+ *   seconds is raised to a minute or the policy's minimum. Greylisting waits at least five minutes.
  */
 export function retryDelayMs(
   policy: RetryPolicy,
@@ -77,16 +77,16 @@ export function retryDelayMs(
   const delay =
     hint === undefined
       ? policyDelayMs(policy, attempt, random)
-      : Math.max(hint, leastHintMs(policy)) * (1 + 0.1 * random());
-  const least = reply && isGreylisting(reply) ? GREYLIST_MIN_MS * (1 + 0.1 * random()) : 0;
-  return Math.round(Math.max(delay, least));
+      : Math.max(hint, minHintMs(policy)) * (1 + 0.1 * random());
+  const minMs = reply && isGreylisting(reply) ? GREYLIST_MIN_MS * (1 + 0.1 * random()) : 0;
+  return Math.round(Math.max(delay, minMs));
 }
 
-function leastHintMs(policy: RetryPolicy): number {
+function minHintMs(policy: RetryPolicy): number {
   return Math.min(MIN_HINT_MS, policy.kind === "exponential" ? policy.baseMs : policy.minMs);
 }
 
-/** Draws the delay a policy asks for after the `attempt`-th attempt. */
+/** Draws the delay of a policy after the `attempt`-th attempt. */
 export function policyDelayMs(policy: RetryPolicy, attempt: number, random: Random): number {
   const { jitter } = policy;
   switch (policy.kind) {
@@ -97,22 +97,23 @@ export function policyDelayMs(policy: RetryPolicy, attempt: number, random: Rand
     case "steps": {
       const { stepsMs, minMs, maxMs } = policy;
       const index = Math.min(Math.max(attempt, 1), stepsMs.length) - 1;
-      const step = stepsMs[index] as number;
+      const stepMs = stepsMs[index];
+      invariant(stepMs !== undefined, "a policy of steps has at least one step");
       // The range is cut before the draw, so that no delay is more likely than another.
-      const least = within(step * (1 - jitter), minMs, maxMs);
-      const most = within(step * (1 + jitter), minMs, maxMs);
-      return least + (most - least) * random();
+      const fromMs = within(stepMs * (1 - jitter), minMs, maxMs);
+      const toMs = within(stepMs * (1 + jitter), minMs, maxMs);
+      return fromMs + (toMs - fromMs) * random();
     }
   }
 }
 
-function within(value: number, least: number, most: number): number {
-  return Math.min(Math.max(value, least), most);
+function within(value: number, min: number, max: number): number {
+  return Math.min(Math.max(value, min), max);
 }
 
 const units: Record<string, number> = { s: second, m: minute, h: hour };
 
-/** The time a reply asks to wait, as in `try again in 300 seconds` or `retry=300`. */
+/** Reads the wait that a reply asks for, as in `try again in 300 seconds` or `retry=300`. */
 export function hintMs(text: string): number | undefined {
   const tag = /\bretry=(\d{1,6})\b/i.exec(text);
   const words =
@@ -125,7 +126,7 @@ export function hintMs(text: string): number | undefined {
   return ms > 0 ? Math.min(ms, MAX_HINT_MS) : undefined;
 }
 
-/** Tells whether a temporary refusal is greylisting, by the words such servers use. */
+/** Tells whether a temporary refusal is greylisting, by the words that such servers use. */
 export function isGreylisting({ code, text }: KeptReply): boolean {
   return code >= 400 && code < 500 && /gr[ae]y[- ]?list/i.test(text);
 }

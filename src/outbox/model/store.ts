@@ -1,15 +1,14 @@
 /**
- * The one interface both stores implement. Everything a worker or an application may rely on is said
- * here, and test/outbox/contract/contract.ts holds each store to it.
+ * The one interface of both stores, with everything that a worker or an application may rely on;
+ * test/outbox/contract/contract.ts holds each store to it. Rules for every call:
  *
- * Rules that hold for every call:
- * - What a call has answered is durable. A call that rejects with ERR_OUTBOX_STORE has changed
- *   nothing; ERR_OUTBOX_IN_DOUBT says that nobody knows, and every call may then be repeated.
+ * - A write is durable when its call resolves. A call that rejects with ERR_OUTBOX_STORE changed
+ *   nothing. After ERR_OUTBOX_IN_DOUBT the result is unknown; every call may then be repeated.
  * - Lists are answered in order, one answer per item; one item never fails another.
- * - Concurrent calls may share a commit; a caller need not gather to be fast.
+ * - Concurrent calls may share a commit; a caller need not gather calls to be fast.
  * - Only the clock of the store counts. Delays are durations, to which it adds its own `now`.
- * - Whoever changes a delivery under a lease shows its token. A lease that ran out and was taken by
- *   nobody else is still valid; one that was taken, cancelled or released is not.
+ * - A change under a lease names its token. An expired lease is valid until another claim takes it;
+ *   a lease that was taken, cancelled or released is not.
  * - No call holds a database transaction open for longer than itself.
  */
 import type {
@@ -39,31 +38,32 @@ import type {
 } from "./views.ts";
 
 export interface OutboxStore {
-  /** Brings the schema up to date, under a lock, one numbered step after the other. */
+  /** Migrates the schema to the newest version, under a lock, by numbered steps. */
   migrate(): Promise<{ readonly from: number; readonly to: number }>;
 
   /**
-   * Checks that the schema in the database is one this program understands.
+   * Checks that this program understands the schema in the database.
    *
-   * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION, naming both versions and what to do.
+   * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION with both versions and what to do.
    */
   checkVersion(): Promise<void>;
 
-  /** Milliseconds since 1970 UTC on the clock that decides. */
+  /** Milliseconds since 1970 UTC on the clock of the store. */
   now(): Promise<number>;
 
   /**
-   * Stores messages with their deliveries and recipients, each message whole or not at all. An
-   * idempotency key that is known yields `duplicate` or `conflict`, also while another call with the
-   * same key is still under way, and also within one call.
+   * Stores messages with their deliveries and recipients, each message whole or not at all. A known
+   * idempotency key gives `duplicate` or `conflict`, also while another call with the same key is
+   * under way, and also within one call.
    */
   enqueue(messages: readonly NewMessage[]): Promise<readonly EnqueueResult[]>;
 
   /**
-   * The same inside a transaction of the caller's: durable, and visible to workers, when the caller
-   * commits; gone when it rolls back. Who listens by `onDue` is told a moment later, several times.
+   * Does the same inside a transaction of the caller: durable and visible to workers when the
+   * caller commits, gone when it rolls back. Listeners of `onDue` are called a moment later,
+   * several times.
    *
-   * @throws {OutboxError} ERR_OUTBOX_TRANSACTION when the handle is of no kind this store knows.
+   * @throws {OutboxError} ERR_OUTBOX_TRANSACTION for a handle of a kind that this store cannot use.
    */
   enqueueWithin(
     transaction: TransactionHandle,
@@ -72,32 +72,33 @@ export interface OutboxStore {
 
   /**
    * Leases due deliveries, oldest due first: each is invisible to other claims for `leaseMs`, and a
-   * row whose lease ran out is due again. Looks at most at `look` due rows; of these, until `limit`
-   * are leased,
+   * row whose lease expired is due again. Reads at most `maxRows` due rows. Until `limit`
+   * deliveries are leased,
    *
-   * - what has expired is leased to be closed, also while its route is blocked, and never as a probe;
-   * - those of `exceptRoutes` go to the lane `local`, where they are as due as before;
-   * - those of a blocked route are put off until `blockedUntilMs`; once that is past, one is leased as
-   *   `probe`, the route counts as blocked for `leaseMs` more, and the others are put off until then;
-   * - those beyond the room of their route are put off for `putOffMs`;
-   * - the rest is leased. Where a former lease was still set, `crashes` goes up by one, and `inDoubt`
-   *   says whether an attempt is open: an intent without a completion, or a lease without intents.
+   * - expired deliveries are leased, to be closed, also on a blocked route, and never as a probe;
+   * - deliveries of `exceptRoutes` move to lane `local`; due time unchanged;
+   * - deliveries of a blocked route are put off until `blockedUntilMs`. After it one is leased with
+   *   `isProbe`, the route is blocked for `leaseMs` more, and the others are put off until then;
+   * - deliveries beyond the room of their route are put off for `putOffMs`;
+   * - all others are leased. If a former lease was still set, `crashes` goes up by one, and
+   *   `inDoubt` tells whether an attempt is open: an intent without a completion, or a lease
+   *   without intents.
    *
-   * Policy is the caller's: what has expired, crashed too often or is in doubt is leased like
-   * anything else and comes back through `complete` or `release`.
+   * The caller decides the policy: a delivery that has expired, crashed too often or is in doubt is
+   * leased like any other, and ends through `complete` or `release`.
    */
   claim(request: ClaimRequest): Promise<Claim>;
 
-  /** The bytes of a message; `undefined` if they were purged. */
+  /** Reads the bytes of a message; `undefined` if they were purged. */
   body(message: number): Promise<Uint8Array | undefined>;
 
-  /** Extends leases to `leaseMs` from now. False for each that is not valid any more: abort its send. */
+  /** Extends leases to `leaseMs` from now. False for each invalid lease: abort its send. */
   renew(leases: readonly Lease[], leaseMs: number): Promise<readonly boolean[]>;
 
   /**
-   * Writes, before the final dot, that it is about to be sent: an attempt without an outcome. False
-   * for each lease that is not valid any more: nothing was written and the dot must not be sent.
-   * Repeating it for the same lease changes nothing and answers the same.
+   * Writes an intent before the final dot: an attempt without an outcome. False for each invalid
+   * lease: nothing was written, and the dot must not be sent. A repetition for the same lease
+   * changes nothing and gets the same answer.
    */
   intend(
     intents: readonly (Lease & { readonly worker: string; readonly elapsedMs: number })[],
@@ -106,39 +107,41 @@ export interface OutboxStore {
   /**
    * Writes outcomes and ends their leases: recipients, attempt, state, queue and events together.
    *
-   * `done`, `dead` and `in_doubt` take the delivery out of the queue; `retry` makes it due after
-   * `delayMs` in its own lane. All reset `crashes`. An attempt takes the number of its intent, or the
-   * next one; if it `spends`, `cycleAttempts` goes up by one. Only recipients that are `pending` or
-   * `deferred` change. `dead` makes `failed` of those that are left.
+   * `done`, `dead` and `in_doubt` remove the delivery from the queue; `retry` makes it due after
+   * `delayMs` in its own lane. All reset `crashes`. An attempt gets the number of its intent, or
+   * the next one; if it `spends`, `cycleAttempts` goes up by one. Only recipients that are
+   * `pending` or `deferred` change; `dead` changes the remaining ones to `failed`.
    *
-   * Of a lease that is not valid any more only success counts, see {@link CompletionResult}. That
-   * holds in every state: what turns out delivered is not `in_doubt`, `dead` or `cancelled` any more
-   * if that was its last undelivered recipient. Repeating a completion adds nothing, and is answered
-   * as the first time if there was an attempt: who did not hear the answer may ask again.
+   * Under an invalid lease only success is recorded, see {@link CompletionResult}. This holds in
+   * every state: a delivery that is `in_doubt`, `dead` or `cancelled` changes if its last
+   * undelivered recipient turns out delivered. A repeated completion adds nothing; if it has an
+   * attempt, it gets the first answer again, so a caller that lost the answer may repeat the call.
    */
   complete(completions: readonly Completion[]): Promise<readonly CompletionResult[]>;
 
   /**
-   * Gives leases back unspent, due after `delayMs`; `crashes` and a doubt stay. An intent that was
-   * written is closed as `deferred`: its dot was not sent. False where not valid any more.
+   * Releases leases without spending an attempt, due after `delayMs`; `crashes` and a doubt stay.
+   * A written intent is closed as `deferred`: its dot was not sent. False for each invalid lease.
    */
   release(releases: readonly Release[]): Promise<readonly boolean[]>;
 
-  /** Milliseconds until something in the lane is due, zero if something is; `undefined` if it is empty. */
+  /**
+   * Milliseconds until a delivery of the lane is due, zero if one is; `undefined` if none exists.
+   */
   nextDue(lane: Lane): Promise<number | undefined>;
 
   /**
-   * Calls `listener` whenever something may have become due earlier than `nextDue` said: enqueued by
-   * this process, or made known by another. It is told the lane, or nothing when it may be any of
-   * them. May be called too often, and from another process late or never: who waits must poll all
-   * the same. Returns how to stop it.
+   * Calls `listener` when a delivery may be due earlier than `nextDue` answered: one that this
+   * process enqueued, or of which another process notified it. The argument is the lane; without
+   * one it may be any lane. The call may come too often, and for another process late or never:
+   * waiters must also poll. Returns a function that removes the listener.
    */
   onDue(listener: DueListener): () => void;
 
   /**
-   * Blocks a route that failed, for `delaysMs[k]` after its k-th failure in a row (the last one for
-   * all further), and writes `route.blocked`. A failure while it is blocked, unless by its probe,
-   * counts nothing: many deliveries fail together.
+   * Blocks a failed route for the k-th of `delaysMs` after its k-th failure in a row, for the last
+   * of them after all further ones, and writes `route.blocked`. Many deliveries fail together, so a
+   * failure during the block does not count, unless it is that of the probe.
    */
   blockRoute(request: {
     readonly route: string;
@@ -149,9 +152,9 @@ export interface OutboxStore {
   }): Promise<RouteRow>;
 
   /**
-   * Opens a route that works again, and makes due what was put off because of it, at most `limit`
-   * rows a call; writes `route.restored` if it was blocked. Returns the rows made due: call again
-   * while it is `limit`.
+   * Opens a route that works again and makes its blocked deliveries due, at most `limit` a call;
+   * writes `route.restored` if it was blocked. Returns the number made due: repeat while it is
+   * `limit`.
    */
   restoreRoute(request: {
     readonly route: string;
@@ -160,10 +163,10 @@ export interface OutboxStore {
   }): Promise<number>;
 
   /**
-   * Cancels one delivery, or all of a message, by public id. A leased delivery is cancelled exactly
-   * too, as long as no intent is written: its worker will be refused the intent. Writes
-   * `delivery.cancelled`. Empty if the id is unknown. An attempt that somebody else closed, or nobody,
-   * makes the answer `unknown` in whichever state.
+   * Cancels one delivery, or all of a message, by public id. A leased delivery is cancelled too as
+   * long as it has no intent: its worker is then refused the intent. Writes `delivery.cancelled`.
+   * Empty if the id is unknown. An attempt that is open, or that another holder closed, makes the
+   * answer `unknown` in every state.
    */
   cancel(
     id: string,
@@ -171,8 +174,8 @@ export interface OutboxStore {
   ): Promise<readonly { readonly id: string; readonly answer: CancelAnswer }[]>;
 
   /**
-   * Starts a new cycle for one ended delivery, or all of a message: due now, its own attempts from
-   * none, attempt numbers going on, history kept. Empty if the id is unknown.
+   * Starts a new cycle for one ended delivery, or all of a message: due now, with a full budget of
+   * attempts; the attempt numbers and the history continue. Empty if the id is unknown.
    */
   redrive(
     id: string,
@@ -180,9 +183,9 @@ export interface OutboxStore {
   ): Promise<readonly { readonly id: string; readonly answer: RedriveAnswer }[]>;
 
   /**
-   * Ends the doubt about a delivery that is held: `sent` makes `delivered` of its undecided
-   * recipients and writes the event of its end; `resend` makes it due now, in the same cycle, and
-   * to expire no sooner than `RESEND_GRACE_MS` from now.
+   * Ends the doubt about a held delivery. `sent` changes its undecided recipients to `delivered`
+   * and writes the event of its end; `resend` makes it due now, in the same cycle, with an expiry
+   * no sooner than `RESEND_GRACE_MS` from now.
    */
   resolveDoubt(
     id: string,
@@ -190,45 +193,49 @@ export interface OutboxStore {
     options: { readonly notify: boolean },
   ): Promise<"resolved" | "not_in_doubt" | "not_found">;
 
-  /** One message with its deliveries and recipients, by its public id or that of a delivery. */
+  /** Reads a message with its deliveries and recipients, by its public id or that of a delivery. */
   get(id: string): Promise<MessageRow | undefined>;
 
-  /** Deliveries, newest first. @throws {OutboxError} ERR_OUTBOX_OPTION for a cursor it did not make. */
+  /**
+   * Lists deliveries, newest first. @throws {OutboxError} ERR_OUTBOX_OPTION for an unknown cursor.
+   */
   list(filter: ListFilter): Promise<Page>;
 
-  /** The attempts of a delivery, in order; empty if there are none, or the id is unknown. */
+  /** Lists the attempts of a delivery, in order; empty without any, or if the id is unknown. */
   attempts(deliveryId: string): Promise<readonly AttemptRow[]>;
 
-  /** Leases the oldest events that hooks have not heard of, for `leaseMs`. */
+  /** Leases the oldest events that wait for hooks, for `leaseMs`. */
   claimEvents(request: {
     readonly limit: number;
     readonly leaseMs: number;
   }): Promise<readonly EventRow[]>;
 
-  /** Says that hooks have heard of these events; they stay as history until they are purged. */
+  /**
+   * Ends the wait of these events, because hooks received them; they stay as history until purged.
+   */
   acknowledgeEvents(seqs: readonly number[]): Promise<void>;
 
   /** Makes leased events due again after `delayMs`, because a hook failed. */
   deferEvents(seqs: readonly number[], delayMs: number): Promise<void>;
 
-  /** Removes what is old enough; never what is undecided, and no key before its time. */
+  /** Removes old rows; never of undecided deliveries, and no idempotency key before its time. */
   purge(request: PurgeRequest): Promise<PurgeResult>;
 
   stats(): Promise<StoreStats>;
 
-  /** Waits for the calls under way and closes. Idempotent. */
+  /** Waits for the pending calls and closes. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Hears that a lane may have something due; without a lane, that any of them may. */
+/** Called when a delivery of the lane may be due; without a lane, one of any lane. */
 export type DueListener = (lane?: Lane) => void;
 
 /**
- * A transaction of the caller's.
+ * A transaction of the caller.
  *
  * `query` is the documented way for every library: it runs one statement with positional parameters
- * (`$1` on PostgreSQL, `?` on SQLite) and gives the rows as objects. `prepare` is a `DatabaseSync` of
- * node:sqlite or a `Database` of better-sqlite3 that has the file of the store open.
+ * (`$1` on PostgreSQL, `?` on SQLite) and resolves with the rows as objects. `prepare` belongs to a
+ * `DatabaseSync` of node:sqlite or a `Database` of better-sqlite3 on the file of the store.
  */
 export type TransactionHandle = QueryHandle | PrepareHandle;
 

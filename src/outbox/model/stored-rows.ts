@@ -1,25 +1,36 @@
-/** What both stores read from their rows in the same way. */
+/** Reads the columns that both stores have in common. */
+import { invariant } from "../../system/index.ts";
+import { refusal } from "./checks.ts";
 import { OutboxError } from "./errors.ts";
 import { type KeptReply, type Lane, laneNumbers, type RouteRow } from "./rows.ts";
 import type { AttemptRow } from "./views.ts";
 
-/** A row as the database's library gives it. */
+/** A row as the driver of the database returns it. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** The lanes by their numbers in the database. */
+/** The lanes, each at the index that is its number in the database. */
 export const laneNames = Object.keys(laneNumbers) as readonly Lane[];
 
-/** A reply as it is kept, which is as JSON. */
-export function replyOf(json: unknown): KeptReply {
-  return JSON.parse(String(json)) as KeptReply;
+/** The lane of a number in the database. */
+export function laneOf(number: unknown): Lane {
+  const lane = laneNames[Number(number)];
+  invariant(lane !== undefined, "each lane number in the database is one of laneNumbers");
+  return lane;
 }
 
-/** A column that may be null, as a property that may be absent. */
-export function optional<Name extends string>(
-  name: Name,
-  value: unknown,
-): { [name in Name]?: string } {
-  return (value === null ? {} : { [name]: String(value) }) as { [name in Name]?: string };
+/** A reply, stored as JSON; `undefined` for null. */
+export function replyOf(json: unknown): KeptReply | undefined {
+  return json == null ? undefined : (JSON.parse(String(json)) as KeptReply);
+}
+
+/** A text; `undefined` for null. */
+export function textOf(value: unknown): string | undefined {
+  return value == null ? undefined : String(value);
+}
+
+/** A number, which a driver may return as text; `undefined` for null. */
+export function numberOf(value: unknown): number | undefined {
+  return value == null ? undefined : Number(value);
 }
 
 export function attemptRow(row: Row): AttemptRow {
@@ -29,10 +40,10 @@ export function attemptRow(row: Row): AttemptRow {
     cycleAttempt: Number(row.cycle_attempt),
     worker: String(row.worker),
     startedAtMs: Number(row.started_at),
-    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
-    ...(row.outcome === null ? {} : { outcome: row.outcome as AttemptRow["outcome"] & string }),
-    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
-    ...optional("via", row.via),
+    finishedAtMs: numberOf(row.finished_at),
+    outcome: (row.outcome ?? undefined) as AttemptRow["outcome"],
+    reply: replyOf(row.reply),
+    via: textOf(row.via),
   };
 }
 
@@ -40,28 +51,28 @@ export function routeRow(row: Row): RouteRow {
   return {
     route: String(row.route),
     failures: Number(row.failures),
-    ...(row.blocked_until == null ? {} : { blockedUntilMs: Number(row.blocked_until) }),
-    ...(row.reason == null ? {} : { reason: String(row.reason) }),
+    blockedUntilMs: numberOf(row.blocked_until),
+    reason: textOf(row.reason),
   };
 }
 
-/** The cursor behind a page: the key of its last delivery. */
+/** Makes the cursor behind a page from the key of its last delivery. */
 export function cursorAfter(key: number): string {
   return `d${key.toString(36)}`;
 }
 
-/** @throws {OutboxError} ERR_OUTBOX_OPTION for a cursor that no page gave. */
+/** @throws {OutboxError} ERR_OUTBOX_OPTION for a cursor that no page returned. */
 export function readCursor(cursor: string): number {
   const key = /^d[0-9a-z]{1,11}$/.test(cursor) ? Number.parseInt(cursor.slice(1), 36) : Number.NaN;
   if (Number.isSafeInteger(key)) return key;
-  const text = `cursor is ${JSON.stringify(cursor)}, which no page gave`;
-  throw new OutboxError("ERR_OUTBOX_OPTION", text);
+  throw refusal("cursor", "one that a page returned", cursor);
 }
 
 /**
- * Checks that a program which understands these versions understands the one it found.
+ * Checks that a program that understands the versions from `oldest` to `newest` understands this
+ * one.
  *
- * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION, naming both and what to do.
+ * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION with both versions and what to do.
  */
 export function checkSchemaVersion(version: number, oldest: number, newest: number): void {
   if (version >= oldest && version <= newest) return;

@@ -1,10 +1,10 @@
-/** Public ids: UUIDs of version 7, which sort by the time they were made (RFC 9562 §5.7). */
+/** Public ids: UUIDs of version 7, which sort by the time of their creation (RFC 9562 §5.7). */
 import { randomFillSync } from "node:crypto";
 
 const pool = Buffer.alloc(1600);
 let used = pool.length;
 
-/** Makes one; random octets are drawn in bulk, because a message needs one each. */
+/** Makes a UUID; random bytes are drawn in bulk, because each message needs ten. */
 export function uuidv7(wallTimeMs: number): string {
   if (used === pool.length) {
     randomFillSync(pool);

@@ -1,6 +1,6 @@
 /**
- * What the outbox shows to people: messages, deliveries and attempts as they stand, lists, figures;
- * and the answers to those who cancel, redrive or purge. Instants as in rows.ts.
+ * What the outbox shows to operators: messages, deliveries, attempts, lists and figures, and the
+ * answers to cancel, redrive and purge. Instants are as in rows.ts.
  */
 import type { Address } from "../../mail/index.ts";
 import type {
@@ -16,9 +16,10 @@ export interface MessageRow {
   readonly id: string;
   readonly reversePath: Address;
   readonly messageIdHeader: string;
-  readonly subject?: string;
-  readonly template?: string;
-  readonly tags?: Readonly<Record<string, string>>;
+  readonly subject?: string | undefined;
+  readonly template?: string | undefined;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+  /** Bytes of the message. */
   readonly size: number;
   /** False once the bytes were purged. */
   readonly hasBytes: boolean;
@@ -34,118 +35,122 @@ export interface DeliveryRow {
   readonly state: DeliveryState;
   readonly cycle: number;
   readonly cycleAttempts: number;
-  /** Attempts over its whole life. */
+  /** Number of attempts in all cycles. */
   readonly attempts: number;
-  readonly template?: string;
-  readonly subject?: string;
+  readonly template?: string | undefined;
+  readonly subject?: string | undefined;
   /** Why it is dead. */
-  readonly reason?: string;
-  readonly lastReply?: KeptReply;
-  /** Who answered the last attempt; see {@link AttemptRow.via}. */
-  readonly lastVia?: string;
+  readonly reason?: string | undefined;
+  readonly lastReply?: KeptReply | undefined;
+  /** The host that answered the last attempt; see {@link AttemptRow.via}. */
+  readonly lastVia?: string | undefined;
   readonly createdAtMs: number;
   /** While `pending`. */
-  readonly dueAtMs?: number;
-  /** While `pending`: a worker holds a lease on it. */
-  readonly isLeased?: boolean;
+  readonly dueAtMs?: number | undefined;
+  /** While `pending`: whether a worker has a lease on it. */
+  readonly isLeased?: boolean | undefined;
   readonly expiresAtMs: number;
-  readonly finishedAtMs?: number;
+  readonly finishedAtMs?: number | undefined;
   readonly recipients: readonly RecipientRow[];
 }
 
 export interface AttemptRow {
-  /** From 1, without gaps, over the whole life of the delivery. */
+  /** From 1, without gaps, over all cycles of the delivery. */
   readonly attemptNo: number;
   readonly cycle: number;
   /**
-   * Number within the cycle; an attempt that spends nothing has that of the one before it, and one of
-   * which nobody told the outcome that of the next.
+   * The number within the cycle. An attempt that spends nothing has the number of the one before
+   * it; an attempt without a reported outcome has that of the next one.
    */
   readonly cycleAttempt: number;
   readonly worker: string;
   readonly startedAtMs: number;
-  readonly finishedAtMs?: number;
-  /** Absent while the final dot is on its way: the intent was written and no reply was recorded. */
-  readonly outcome?: AttemptOutcome;
-  readonly reply?: KeptReply;
-  /** Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`; absent where nobody did. */
-  readonly via?: string;
+  readonly finishedAtMs?: number | undefined;
+  /** Absent while the final dot is on its way: the intent is written and no reply is recorded. */
+  readonly outcome?: AttemptOutcome | undefined;
+  readonly reply?: KeptReply | undefined;
+  /**
+   * The host that answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`; absent if none did.
+   */
+  readonly via?: string | undefined;
 }
 
 export interface ListFilter {
-  readonly state?: DeliveryState;
-  readonly route?: string;
-  readonly template?: string;
-  /** Any recipient has exactly this address. */
-  readonly recipient?: Address;
-  /** At most this many; from 1 to 1,000. */
+  readonly state?: DeliveryState | undefined;
+  readonly route?: string | undefined;
+  readonly template?: string | undefined;
+  /** Deliveries with a recipient of exactly this address. */
+  readonly recipient?: Address | undefined;
+  /** Most deliveries of the page, from 1 to 1,000. */
   readonly limit: number;
-  /** What the page before returned as `next`. */
-  readonly cursor?: string;
+  /** `next` of the page before. */
+  readonly cursor?: string | undefined;
 }
 
 export interface Page {
   /** Newest first. */
   readonly deliveries: readonly DeliveryRow[];
   /** Opaque; absent on the last page. */
-  readonly next?: string;
+  readonly next?: string | undefined;
 }
 
 /**
- * - `cancelled`: nothing of it will be sent from now on.
- * - `too_late`: it had come to an end before.
- * - `unknown`: its final dot may be on its way. A delivery that is being sent goes on, and one that is held
- *   in doubt stays so; what waited to be sent again after a doubt is cancelled, but whoever vanished with
- *   it may only be stopped, and send it yet.
+ * - `cancelled`: it will not be sent from now on.
+ * - `too_late`: it had ended before.
+ * - `unknown`: its final dot may be on its way. A delivery that is being sent goes on, and one that
+ *   is held in doubt stays so. A delivery that waits for a resend after a doubt is cancelled, but a
+ *   worker that crashed with it may be merely stopped, and may still send it.
  */
 export type CancelAnswer = "cancelled" | "too_late" | "unknown";
 
 export interface RedriveOptions {
-  /** `undelivered`: who was not reached. `all`: also who has it already. */
+  /** `undelivered`: recipients without the mail. `all`: also those that have it. */
   readonly recipients: "undelivered" | "all";
   readonly expireAfterMs: number;
-  /** Takes the place of the Message-ID in the bytes from now on. */
-  readonly messageIdHeader?: string;
+  /** Replaces the Message-ID in the bytes from now on. */
+  readonly messageIdHeader?: string | undefined;
 }
 
-/** Refused: still `pending`, `in_doubt`, the bytes were purged, or nobody is left to reach. */
+/**
+ * `redriven`, or why it was not: still `pending` or `in_doubt`, its bytes `purged`, or `delivered`
+ * to every recipient.
+ */
 export type RedriveAnswer = "redriven" | "pending" | "in_doubt" | "purged" | "delivered";
 
 export interface LaneStats {
   readonly lane: Lane;
-  /** Undecided deliveries. */
+  /** Pending deliveries. */
   readonly queued: number;
-  /** Of those, due and not leased. */
+  /** Those of them that are due and not leased. */
   readonly due: number;
   readonly leased: number;
-  /** How long the oldest due one has been due. */
-  readonly oldestDueMs?: number;
+  /** How long the oldest due delivery has been due. */
+  readonly oldestDueMs?: number | undefined;
 }
 
 export interface StoreStats {
-  /** Lanes that hold anything. */
+  /** Lanes with pending deliveries. */
   readonly lanes: readonly LaneStats[];
   readonly dead: number;
   readonly inDoubt: number;
   readonly blockedRoutes: readonly RouteRow[];
-  /** Events hooks have not heard of yet. */
+  /** Events that wait for hooks. */
   readonly eventsWaiting: number;
 }
 
-/** What may go, by age. One call removes at most `limit` rows of each kind. */
+/** Ages at which a purge removes rows. One call removes at most `limit` rows of each kind. */
 export interface PurgeRequest {
-  /** Bytes of messages whose last delivery ended so long ago. */
+  /** Age of a message's bytes, since its last delivery ended. */
   readonly bytesAfterMs: number;
   /**
-   * Messages with all their history, unless one of their deliveries is dead, or hooks have yet to hear
-   * of an event of theirs.
+   * Age of a message with all its history, unless a delivery is dead or an event waits for hooks.
    */
   readonly rowsAfterMs: number;
-  /** Messages with a dead delivery, as far as hooks have heard of it. */
+  /** Age of a message with a dead delivery, unless an event waits for hooks. */
   readonly deadAfterMs: number;
   /**
-   * Events that hooks have heard of, or were not to hear of. Those that no hook ever asked for go after
-   * this or `deadAfterMs`, whichever is longer.
+   * Age of events, once hooks received them or if no hook was to receive them. An event that waits
+   * for a hook is removed after this or `deadAfterMs`, whichever is longer.
    */
   readonly eventsAfterMs: number;
   readonly limit: number;

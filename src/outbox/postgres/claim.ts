@@ -107,7 +107,7 @@ left join postbag.outbox_message m on ${isOne("m.id", "l.delivery_id / 1024")}`;
 /** See `OutboxStore.claim`. */
 export async function claim(query: Query, request: ClaimRequest): Promise<Claim> {
   const { lane, limit, leaseMs, inlineBytes, intents, routeRoom, busyRoutes, putOffMs } = request;
-  const { look = limit, exceptRoutes = [] } = request;
+  const { maxRows = limit, exceptRoutes = [] } = request;
   const rows = await query(CLAIM, [
     laneNumbers[lane],
     limit,
@@ -117,7 +117,7 @@ export async function claim(query: Query, request: ClaimRequest): Promise<Claim>
     Math.round(putOffMs),
     intents,
     inlineBytes,
-    look,
+    maxRows,
     exceptRoutes,
   ]);
   const deliveries = rows

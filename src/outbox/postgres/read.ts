@@ -1,14 +1,15 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
 import { deliveryId, readId } from "../model/ids.ts";
-import type { DeliveryState, Lane } from "../model/rows.ts";
+import type { DeliveryState } from "../model/rows.ts";
 import {
   attemptRow,
   cursorAfter,
-  laneNames,
-  optional,
+  laneOf,
+  numberOf,
   readCursor,
   replyOf,
   routeRow,
+  textOf,
 } from "../model/stored-rows.ts";
 import type {
   AttemptRow,
@@ -49,9 +50,9 @@ export async function get(query: Query, id: string): Promise<MessageRow | undefi
     id: String(message.public_id),
     reversePath: String(message.reverse_path),
     messageIdHeader: String(message.message_id_header),
-    ...optional("subject", message.subject),
-    ...optional("template", message.template),
-    ...(message.tags === null ? {} : { tags: message.tags as Record<string, string> }),
+    subject: textOf(message.subject),
+    template: textOf(message.template),
+    tags: (message.tags ?? undefined) as MessageRow["tags"],
     size: Number(message.size),
     hasBytes: message.has_bytes === true,
     createdAtMs: Number(message.created_at),
@@ -70,20 +71,21 @@ function deliveryRow(row: Row): DeliveryRow {
     id: deliveryId(row.public_id, Number(row.id)),
     messageId: String(row.public_id),
     route: String(row.route),
-    lane: laneNames[Number(row.queue_lane ?? row.lane)] as Lane,
+    lane: laneOf(row.queue_lane ?? row.lane),
     state: row.state as DeliveryState,
     cycle: Number(row.cycle),
     cycleAttempts: Number(row.cycle_attempts),
     attempts: Number(row.attempts),
-    ...optional("template", row.template),
-    ...optional("subject", row.subject),
-    ...optional("reason", row.reason),
-    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
-    ...optional("lastVia", row.last_via),
+    template: textOf(row.template),
+    subject: textOf(row.subject),
+    reason: textOf(row.reason),
+    lastReply: replyOf(row.last_reply),
+    lastVia: textOf(row.last_via),
     createdAtMs: Number(row.created_at),
-    ...(row.due_at === null ? {} : { dueAtMs: Number(row.due_at), isLeased: row.leased === true }),
+    dueAtMs: numberOf(row.due_at),
+    isLeased: row.due_at === null ? undefined : row.leased === true,
     expiresAtMs: Number(row.expires_at),
-    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
+    finishedAtMs: numberOf(row.finished_at),
     recipients: recipientsOf(row.recipients),
   };
 }
@@ -142,11 +144,11 @@ const EVENTS_WAITING = `select count(*) as count from postbag.outbox_event
 export async function stats(query: Query): Promise<StoreStats> {
   const lanes = (await query(LANES)).map(
     (row): LaneStats => ({
-      lane: laneNames[Number(row.lane)] as Lane,
+      lane: laneOf(row.lane),
       queued: Number(row.queued),
       due: Number(row.due),
       leased: Number(row.leased),
-      ...(row.oldest === null ? {} : { oldestDueMs: Number(row.oldest) }),
+      oldestDueMs: numberOf(row.oldest),
     }),
   );
   const [trouble] = await query(TROUBLE);

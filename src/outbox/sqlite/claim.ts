@@ -66,7 +66,7 @@ type Sent = readonly [
 
 /** See `OutboxStore.claim`. */
 export function claim(db: Statements, now: number, request: ClaimRequest): Claim {
-  const due = db.tuples<Due>(DUE, laneNumbers[request.lane], now, request.look ?? request.limit);
+  const due = db.tuples<Due>(DUE, laneNumbers[request.lane], now, request.maxRows ?? request.limit);
   if (due.length === 0) return { deliveries: [], putOff: 0 };
   const blockedUntilMs = new Map(
     db.all(TROUBLED_ROUTES).map((row) => [row.route, Number(row.blocked_until ?? 0)]),

@@ -1,20 +1,15 @@
 /** What is shown: messages, deliveries, attempts, lists, figures. */
 import { deliveryId, deliveryKeys, messageOf, readId } from "../model/ids.ts";
-import type {
-  DeliveryState,
-  Lane,
-  RecipientKind,
-  RecipientRow,
-  RecipientStatus,
-} from "../model/rows.ts";
+import type { DeliveryState, RecipientKind, RecipientRow, RecipientStatus } from "../model/rows.ts";
 import {
   attemptRow,
   cursorAfter,
-  laneNames,
-  optional,
+  laneOf,
+  numberOf,
   readCursor,
   replyOf,
   routeRow,
+  textOf,
 } from "../model/stored-rows.ts";
 import type {
   AttemptRow,
@@ -57,7 +52,7 @@ export function readRecipients(db: Statements, delivery: number): RecipientRow[]
     address: String(row.address),
     kind: row.kind as RecipientKind,
     status: row.status as RecipientStatus,
-    ...(row.reply === null ? {} : { reply: replyOf(row.reply) }),
+    reply: replyOf(row.reply),
   }));
 }
 
@@ -70,9 +65,9 @@ export function get(db: Statements, _now: number, id: string): MessageRow | unde
     id: uuidText(message.public_id),
     reversePath: String(message.reverse_path),
     messageIdHeader: String(message.message_id_header),
-    ...optional("subject", message.subject),
-    ...optional("template", message.template),
-    ...(message.tags === null ? {} : { tags: JSON.parse(String(message.tags)) }),
+    subject: textOf(message.subject),
+    template: textOf(message.template),
+    tags: message.tags === null ? undefined : JSON.parse(String(message.tags)),
     size: Number(message.size),
     hasBytes: message.has_bytes === 1,
     createdAtMs: Number(message.created_at),
@@ -100,20 +95,21 @@ function deliveryRow(db: Statements, row: Row, message: Row): DeliveryRow {
     id: deliveryId(uuidText(message.public_id), delivery),
     messageId: uuidText(message.public_id),
     route: String(row.route),
-    lane: laneNames[Number(row.queue_lane ?? row.lane)] as Lane,
+    lane: laneOf(row.queue_lane ?? row.lane),
     state: row.state as DeliveryState,
     cycle: Number(row.cycle),
     cycleAttempts: Number(row.cycle_attempts),
     attempts: Number(last?.no ?? 0),
-    ...optional("template", message.template),
-    ...optional("subject", message.subject),
-    ...optional("reason", row.reason),
-    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
-    ...optional("lastVia", last?.via ?? null),
+    template: textOf(message.template),
+    subject: textOf(message.subject),
+    reason: textOf(row.reason),
+    lastReply: replyOf(row.last_reply),
+    lastVia: textOf(last?.via),
     createdAtMs: Number(message.created_at),
-    ...(row.due_at === null ? {} : { dueAtMs: Number(row.due_at), isLeased: row.token !== null }),
+    dueAtMs: numberOf(row.due_at),
+    isLeased: row.due_at === null ? undefined : row.token !== null,
     expiresAtMs: Number(row.expires_at),
-    ...(row.finished_at === null ? {} : { finishedAtMs: Number(row.finished_at) }),
+    finishedAtMs: numberOf(row.finished_at),
     recipients: readRecipients(db, delivery),
   };
 }
@@ -161,11 +157,11 @@ export function stats(db: Statements, now: number): StoreStats {
     const number = Number(row.queue_lane);
     const due = db.get(DUE, number, now);
     return {
-      lane: laneNames[number] as Lane,
+      lane: laneOf(number),
       queued: Number(row.queued),
       due: Number(due?.due),
       leased: Number(db.get(LEASED, number, now)?.leased),
-      ...(due?.oldest == null ? {} : { oldestDueMs: now - Number(due.oldest) }),
+      oldestDueMs: due?.oldest == null ? undefined : now - Number(due.oldest),
     };
   });
   const ended = new Map(db.all(ENDED).map(({ state, count }) => [state, Number(count)]));

@@ -142,7 +142,7 @@ export class Claims {
     return store.claim({
       lane,
       limit,
-      look,
+      maxRows: look,
       leaseMs,
       worker: name,
       inlineBytes,

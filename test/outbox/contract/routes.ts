@@ -140,13 +140,13 @@ export function routeSuite(open: OpenStore): void {
       await block(store);
       const near = await claim(store, { limit: 2 });
       assert.deepEqual([near.deliveries.length, near.putOff], [0, 2]);
-      const far = await claim(store, { limit: 2, look: 100 });
+      const far = await claim(store, { limit: 2, maxRows: 100 });
       assert.deepEqual(
         far.deliveries.map(({ route }) => route),
         ["relay", "relay"],
       );
       assert.equal(far.putOff, 18);
-      assert.equal((await claim(store, { limit: 2, look: 100 })).deliveries.length, 1);
+      assert.equal((await claim(store, { limit: 2, maxRows: 100 })).deliveries.length, 1);
     });
 
     test("an expired delivery is leased although its route is blocked, never as probe", async (t) => {

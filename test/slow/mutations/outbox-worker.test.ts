@@ -272,7 +272,7 @@ const judged: readonly Case[] = [
     "^a delivery in doubt is held first",
     [
       entry,
-      "attempt, recipients, ...(claimed.inDoubt ? { closesDoubt: true } : {}) }",
+      "attempt, recipients, closesDoubt: claimed.inDoubt }",
       "attempt, recipients }",
     ],
   ],
