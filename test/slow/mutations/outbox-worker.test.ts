@@ -270,11 +270,7 @@ const judged: readonly Case[] = [
     "what is resent closes the doubt",
     states,
     "^a delivery in doubt is held first",
-    [
-      entry,
-      "attempt, recipients, closesDoubt: claimed.inDoubt }",
-      "attempt, recipients }",
-    ],
+    [entry, "attempt, recipients, closesDoubt: claimed.inDoubt }", "attempt, recipients }"],
   ],
   [
     "three crashes lead to quarantine",
