@@ -1,35 +1,38 @@
 /**
- * kill -9 at every named point of delivery through the journal: a real process that ends itself
+ * kill -9 at every named point of delivery through the journal: a real process that kills itself
  * between two system calls, or in the middle of one, on the machine's own file system.
  *
- * Each point is tried the first time it is reached and at later times, with POSTBAG_CRASH_TIMES=all
- * at more of them. A point that is never reached is a failure.
+ * Each point is tried the first time it is reached and at later times. A point that is never
+ * reached is a failure. Environment: POSTBAG_CRASH_TIMES=all tries more of the times.
  */
 import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
 import { describe, test } from "node:test";
-import { CrashLedger, type Life } from "./support/expectations.ts";
-import { deeds } from "./support/named-points.ts";
+import { CrashExpectations, type CrashRun } from "./support/expectations.ts";
+import { actions } from "./support/named-points.ts";
 
 interface Point {
   readonly point: string;
-  /** Which times the point is reached are tried. */
+  /** Which arrivals at the point are tried. */
   readonly times?: readonly number[];
-  /** Lives before this one, which leave something to recover. */
-  readonly after?: readonly Life[];
-  readonly life?: Partial<Life>;
+  /** Runs before this one, which leave mail to recover. */
+  readonly after?: readonly CrashRun[];
+  readonly run?: Partial<CrashRun>;
 }
 
 const isLong = process.env.POSTBAG_CRASH_TIMES === "all";
 
-/** Ends with much in the log that is not even staged. */
-const logFull: Life = { point: "after answer", occurrence: 9, publishWithinMs: 1_000_000 };
+/** Ends with much mail in the log that is not staged. */
+const logFull: CrashRun = { point: "after answer", occurrence: 9, publishWithinMs: 1_000_000 };
 /** Ends in the middle of a large round: durable in staging, part of it renamed. */
-const halfPublished: Life = {
-  ...{ point: "after publish", occurrence: 25, publishWithinMs: 1_000_000, batches: 12 },
+const halfPublished: CrashRun = {
+  point: "after publish",
+  occurrence: 25,
+  publishWithinMs: 1_000_000,
+  batches: 12,
 };
-/** Ends with a large body in staging of which no frame speaks. */
-const strayBody: Life = { point: "after flush a large body's name", occurrence: 3 };
+/** Ends with a large body in staging that no frame refers to. */
+const strayBody: CrashRun = { point: "after flush a large body's name", occurrence: 3 };
 const blocked = { isBlocked: true } as const;
 const oneByOne = { hasBulkSync: false } as const;
 
@@ -60,10 +63,10 @@ const publishing: readonly Point[] = [
   { point: "before make a staged file" },
   { point: "before write a staged file" },
   { point: "after write a staged file" },
-  { point: "before flush a staged file", life: oneByOne },
-  { point: "after flush a staged file", life: oneByOne },
-  { point: "before flush staged names", life: oneByOne },
-  { point: "after flush staged names", life: oneByOne },
+  { point: "before flush a staged file", run: oneByOne },
+  { point: "after flush a staged file", run: oneByOne },
+  { point: "before flush staged names", run: oneByOne },
+  { point: "after flush staged names", run: oneByOne },
   { point: "before flush staged files together", times: [1] },
   { point: "after flush staged files together", times: [1] },
   { point: "before write DURABLE" },
@@ -73,8 +76,8 @@ const publishing: readonly Point[] = [
   { point: "after publish", times: [1, 2, 5, 12, 23, 40] },
   { point: "before flush mailboxes together", times: [1] },
   { point: "after flush mailboxes together", times: [1] },
-  { point: "before flush a mailbox", life: oneByOne },
-  { point: "after flush a mailbox", life: oneByOne },
+  { point: "before flush a mailbox", run: oneByOne },
+  { point: "after flush a mailbox", run: oneByOne },
   { point: "after flush staging" },
   { point: "before write PUBLISHED" },
   { point: "during write PUBLISHED" },
@@ -86,10 +89,10 @@ const publishing: readonly Point[] = [
   { point: "after reuse a segment" },
 ];
 
-const trouble: readonly Point[] = [
-  { point: "before append again", life: blocked },
-  { point: "during append again", life: blocked },
-  { point: "after append again", life: blocked },
+const failures: readonly Point[] = [
+  { point: "before append again", run: blocked },
+  { point: "during append again", run: blocked },
+  { point: "after append again", run: blocked },
   { point: "before move to orphans", times: [1, 2, 4] },
   { point: "after move to orphans", times: [1, 2, 4] },
   { point: "after flush orphans", times: [1, 2, 4] },
@@ -126,27 +129,27 @@ function times(point: Point): readonly number[] {
   return isLong ? [1, 2, 3, 5, 8] : [3];
 }
 
-const parts = { commit, publishing, trouble, recovery };
+const parts = { commit, publishing, failures, recovery };
 
 for (const [part, points] of Object.entries(parts)) {
   describe(`kill -9 during ${part}`, { concurrency: availableParallelism() }, () => {
     for (const point of points) {
-      const from = point.after ? ", of what was left " : "";
-      const left = (point.after ?? []).map((life) => life.point).join(" and ");
-      test(`${point.point}${from}${left}: nothing is lost, damaged or doubled`, async (t) => {
+      const before = point.after?.map((run) => run.point).join(" and ");
+      const left = before ? `, recovering from ${before}` : "";
+      test(`${point.point}${left}: no mail is lost, damaged or doubled`, async (t) => {
         for (const occurrence of times(point)) {
-          const ledger = new CrashLedger(t);
-          for (const earlier of point.after ?? []) await ledger.liveUntil(earlier);
-          await ledger.liveUntil({ ...point.life, point: point.point, occurrence });
-          await ledger.settle(`${point.point}, time ${occurrence}`);
+          const expectations = new CrashExpectations(t);
+          for (const earlier of point.after ?? []) await expectations.runUntilKilled(earlier);
+          await expectations.runUntilKilled({ ...point.run, point: point.point, occurrence });
+          await expectations.recoverAndCheck(`${point.point}, time ${occurrence}`);
         }
       });
     }
   });
 }
 
-test("every deed of a journalled delivery is the scene of a kill", () => {
-  const scenes = Object.values(parts).flatMap((points) => points.map(({ point }) => point));
-  const spared = deeds.filter((deed) => !scenes.some((scene) => scene.endsWith(` ${deed}`)));
-  assert.deepEqual(spared, []);
+test("every action of delivery through the journal is a point of a kill", () => {
+  const points = Object.values(parts).flatMap((part) => part.map(({ point }) => point));
+  const missing = actions.filter((action) => !points.some((point) => point.endsWith(` ${action}`)));
+  assert.deepEqual(missing, []);
 });

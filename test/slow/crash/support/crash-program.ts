@@ -1,11 +1,11 @@
 /**
  * A program that delivers numbered mail through a journal and kills itself at a named point.
  *
- *   node test/slow/crash/support/crash-program.ts '{"directory": …, "point": "after append", "occurrence": 3}'
+ *   node crash-program.ts '{"directory": …, "point": "after append", "occurrence": 3}'
  *
- * It recovers first. What must be remembered outside is a line on standard output, written before
- * anything else happens: `acknowledged N`, `deleted N` for what its reader deleted, and `killed`.
- * Without a kill it ends in good order.
+ * It recovers first. Facts for the parent process are lines on standard output, printed before the
+ * program goes on: `acknowledged N`, `deleted N` for a message its reader deleted, and `killed`.
+ * Without a kill it closes the committer and ends.
  */
 import {
   mkdirSync,
@@ -26,7 +26,7 @@ import {
 } from "../../../../src/maildir/index.ts";
 import { type FileSystem, openFileSystemSync, systemClock } from "../../../../src/system/index.ts";
 import { blocked, gone, mailNumber, numberOf } from "./messages.ts";
-import { Witness } from "./named-points.ts";
+import { ActionNames } from "./named-points.ts";
 import {
   type Moment,
   type Operation,
@@ -34,87 +34,87 @@ import {
   watchedSync,
 } from "./watched-file-system.ts";
 
-export interface OfficeOrders {
+export interface CrashProgramOptions {
   /** Holds `mail/`, `journal/` and `spool/`. */
   readonly directory: string;
-  /** A moment and a deed, such as `after append`; none lets it live. */
+  /** A moment and an action, such as `after append`; `undefined` for no kill. */
   readonly point: string | undefined;
-  /** The how-many-eth time the point is reached. */
+  /** At which arrival at the point it is killed, from 1. */
   readonly occurrence: number;
   readonly firstNumber: number;
   readonly batches: number;
   /** As the executor's option; a long time leaves much to publish. */
   readonly publishWithinMs: number;
-  /** Whether one mailbox refuses every new name, so that its mail goes into the log again. */
+  /** Whether one mailbox refuses every new name, so that its mail is logged again. */
   readonly isBlocked: boolean;
-  /** Whether a helper that flushes whole file systems is to be had. */
+  /** Whether whole file systems can be flushed. */
   readonly hasBulkSync: boolean;
 }
 
-const orders = JSON.parse(process.argv[2] ?? "") as OfficeOrders;
-const mailRoot = join(orders.directory, "mail");
-const spool = join(orders.directory, "spool");
-const witness = new Witness(mailRoot);
-const deeds = new Map<Operation, readonly string[]>();
-let left = orders.occurrence;
+const options = JSON.parse(process.argv[2] ?? "") as CrashProgramOptions;
+const mailRoot = join(options.directory, "mail");
+const spool = join(options.directory, "spool");
+const actionNames = new ActionNames(mailRoot);
+const actions = new Map<Operation, readonly string[]>();
+let arrivalsLeft = options.occurrence;
 
-function say(line: string): void {
+function print(line: string): void {
   writeSync(1, `${line}\n`);
 }
 
-function onlooker(operation: Operation, moment: Moment): void {
-  // Asked once for each operation, before it is done.
-  const ofOperation = deeds.get(operation) ?? witness.deedsOf(operation);
-  deeds.set(operation, ofOperation);
-  if (moment === "after") deeds.delete(operation);
-  for (const deed of ofOperation) killAt(`${moment} ${deed}`);
-  if (moment === "after") followUp(operation, ofOperation);
+function observer(operation: Operation, moment: Moment): void {
+  // The actions are determined once for each operation, before it is done.
+  const ofOperation = actions.get(operation) ?? actionNames.actionsOf(operation);
+  actions.set(operation, ofOperation);
+  if (moment === "after") actions.delete(operation);
+  for (const action of ofOperation) killAt(`${moment} ${action}`);
+  if (moment === "after") actAsOthers(operation, ofOperation);
 }
 
 function killAt(point: string): void {
-  if (point !== orders.point) return;
-  left -= 1;
-  if (left > 0) return;
-  say("killed");
+  if (point !== options.point) return;
+  arrivalsLeft -= 1;
+  if (arrivalsLeft > 0) return;
+  print("killed");
   process.kill(process.pid, "SIGKILL");
 }
 
-/** What others do meanwhile: a reader reads, and one mailbox is deleted over and over again. */
-function followUp({ to = "" }: Operation, ofOperation: readonly string[]): void {
-  if (ofOperation.includes("publish")) read(to);
+/** Other programs: a reader, and an operator who deletes one mailbox over and over again. */
+function actAsOthers({ to = "" }: Operation, ofOperation: readonly string[]): void {
+  if (ofOperation.includes("publish")) readAsReader(to);
   if (ofOperation.includes("append")) {
     const account = join(mailRoot, gone);
-    for (const folder of ["new", "cur"]) deletedIn(join(account, folder));
+    for (const folder of ["new", "cur"]) printDeleted(join(account, folder));
     rmSync(account, { recursive: true, force: true });
   }
 }
 
-function read(path: string): void {
+function readAsReader(path: string): void {
   const number = numberOf(readFileSync(path));
   if (number === undefined) throw new Error(`${path} is visible and not whole`);
   if (number % 7 === 0) {
     unlinkSync(path);
-    say(`deleted ${number}`);
+    print(`deleted ${number}`);
   } else if (number % 3 === 0 && path.includes("/new/")) {
     renameSync(path, join(dirname(dirname(path)), "cur", `${basename(path)}:2,S`));
   }
 }
 
-function deletedIn(folder: string): void {
+function printDeleted(folder: string): void {
   let names: string[] = [];
   try {
     names = readdirSync(folder);
   } catch {
-    return; // Nobody has made it yet.
+    return; // The mailbox does not exist yet.
   }
-  for (const name of names) say(`deleted ${numberOf(readFileSync(join(folder, name)))}`);
+  for (const name of names) print(`deleted ${numberOf(readFileSync(join(folder, name)))}`);
 }
 
 function withBlockedMailbox(fileSystem: FileSystem): FileSystem {
   return {
     ...fileSystem,
     renameInto: (from, directory, name) => {
-      if (orders.isBlocked && fileSystem.pathOf(directory).includes(`/${blocked}/`)) {
+      if (options.isBlocked && fileSystem.pathOf(directory).includes(`/${blocked}/`)) {
         throw Object.assign(new Error("EACCES: blocked"), { code: "EACCES", syscall: "rename" });
       }
       fileSystem.renameInto(from, directory, name);
@@ -131,57 +131,57 @@ function deliveryOf(number: number): Delivery {
   return { ...common, body: { head: bytes.subarray(0, 100), file, size: bytes.length } };
 }
 
-async function session(office: JournalCommitter, numbers: readonly (readonly number[])[]) {
+async function session(committer: JournalCommitter, numbers: readonly (readonly number[])[]) {
   for (const batch of numbers) {
-    const results = await office.commit(batch.map(deliveryOf));
+    const results = await committer.commit(batch.map(deliveryOf));
     for (const [position, { ok }] of results.entries()) {
-      if (ok) say(`acknowledged ${batch[position]}`);
+      if (ok) print(`acknowledged ${batch[position]}`);
     }
     killAt("after answer");
   }
 }
 
-/** The numbers of each batch: the first is large enough to be flushed together. */
+/** The numbers of each batch; the first batch is large enough for a bulk flush. */
 function plan(): number[][] {
-  let next = orders.firstNumber;
-  return Array.from({ length: orders.batches }, (_, batch) =>
+  let next = options.firstNumber;
+  return Array.from({ length: options.batches }, (_, batch) =>
     Array.from({ length: batch === 0 ? 14 : 1 + ((batch * 5) % 8) }, () => next++),
   );
 }
 
 mkdirSync(spool, { recursive: true });
 mkdirSync(mailRoot, { recursive: true });
-const office = await JournalCommitter.open(
+const committer = await JournalCommitter.open(
   {
-    directory: join(orders.directory, "journal"),
-    publishWithinMs: orders.publishWithinMs,
+    directory: join(options.directory, "journal"),
+    publishWithinMs: options.publishWithinMs,
     maxBacklogBytes: 2 ** 30,
     maxBacklogWaitMs: 60_000,
     segmentBytes: 64 * 1024,
-    maxSegments: orders.isBlocked || orders.publishWithinMs > 1000 ? 64 : 5,
+    maxSegments: options.isBlocked || options.publishWithinMs > 1000 ? 64 : 5,
   },
   {
-    fileSystem: withBlockedMailbox(watchedFileSystem(onlooker)),
+    fileSystem: withBlockedMailbox(watchedFileSystem(observer)),
     clock: systemClock,
     names: createNameSource({ clock: systemClock }),
     known: createKnownMailboxes(),
     root: mailRoot,
     openFileSystemSync: async (directory) => {
-      if (!orders.hasBulkSync) return undefined;
+      if (!options.hasBulkSync) return undefined;
       const sync = await openFileSystemSync(directory);
-      return sync && watchedSync(sync, directory, onlooker);
+      return sync && watchedSync(sync, directory, observer);
     },
     onEvent: () => {},
   },
 );
 const batches = plan();
-await session(office, batches.slice(0, 1));
+await session(committer, batches.slice(0, 1));
 await Promise.all(
   [0, 1].map((half) =>
     session(
-      office,
+      committer,
       batches.slice(1).filter((_, at) => at % 2 === half),
     ),
   ),
 );
-await office.close();
+await committer.close();

@@ -1,9 +1,9 @@
 /**
- * Runs the office until it kills itself, and holds what it said against what lies on the disk.
+ * Runs the crash program until it kills itself, and checks its output against the files on disk.
  *
  * The claims: a visible message is whole at every instant; after a restart each acknowledged
- * message is there exactly once, unless a reader deleted it; one that was not acknowledged at most
- * once; and nothing is left in staging.
+ * message is there exactly once, unless a reader deleted it; an unacknowledged one at most once;
+ * and no file is left in staging.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -14,20 +14,19 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 import { DeliveryExecutor, type RecoveryReport } from "../../../../src/delivery/index.ts";
-import type { OfficeOrders } from "./crash-program.ts";
+import type { CrashProgramOptions } from "./crash-program.ts";
 import { blocked, gone, mailboxes, mailNumber, numberOf } from "./messages.ts";
 
 const program = join(import.meta.dirname, "crash-program.ts");
-/** Spares each of many short processes the same compilation. */
+/** Saves each of many short processes the same compilation. */
 const compileCache = join(import.meta.dirname, "../../../../node_modules/.cache/postbag-tests");
 const everyMailbox = [...mailboxes, blocked, gone];
 
-/**
- * What an office is told; without the rest 60 batches, published every 10 ms, and nothing amiss.
- */
-export type Life = Partial<OfficeOrders> & Pick<OfficeOrders, "occurrence"> & { point: string };
+/** Options of one run; by default 60 batches, published every 20 ms, with bulk flushes. */
+export type CrashRun = Partial<CrashProgramOptions> &
+  Pick<CrashProgramOptions, "occurrence"> & { point: string };
 
-export class CrashLedger {
+export class CrashExpectations {
   readonly directory: string;
   readonly acknowledged = new Set<number>();
   readonly deleted = new Set<number>();
@@ -38,41 +37,41 @@ export class CrashLedger {
     t.after(() => rmSync(this.directory, { recursive: true }));
   }
 
-  /** Lets an office work until it kills itself at a point, and looks at what is visible then. */
-  async liveUntil(life: Life): Promise<void> {
-    const orders: OfficeOrders = {
+  /** Runs the program until it kills itself at a point, and checks the visible messages. */
+  async runUntilKilled(run: CrashRun): Promise<void> {
+    const options: CrashProgramOptions = {
       batches: 60,
       publishWithinMs: 20,
       isBlocked: false,
       hasBulkSync: true,
-      ...life,
+      ...run,
       directory: this.directory,
       firstNumber: this.#nextNumber,
     };
-    // More than all its batches can hold, so that no number is used twice.
-    this.#nextNumber += 14 + 8 * orders.batches;
-    const child = spawn(process.execPath, [program, JSON.stringify(orders)], {
+    // At least as many as the batches hold, so that no number is used twice.
+    this.#nextNumber += 14 + 8 * options.batches;
+    const child = spawn(process.execPath, [program, JSON.stringify(options)], {
       env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const [said, complaint, [code, signal]] = await Promise.all([
+    const [output, errors, [code, signal]] = await Promise.all([
       text(child.stdout),
       text(child.stderr),
       once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
     ]);
-    for (const line of said.split("\n")) {
+    for (const line of output.split("\n")) {
       const [what, number] = line.split(" ");
       if (what === "acknowledged") this.acknowledged.add(Number(number));
       if (what === "deleted") this.deleted.add(Number(number));
     }
-    const which = `${life.point}, time ${life.occurrence}`;
-    assert.ok(said.endsWith("killed\n"), `${which}: never reached (exit ${code}) ${complaint}`);
+    const which = `${run.point}, time ${run.occurrence}`;
+    assert.ok(output.endsWith("killed\n"), `${which}: never reached (exit ${code}) ${errors}`);
     assert.equal(signal, "SIGKILL");
-    this.#look(which);
+    this.#countMessages(which);
   }
 
-  /** Restarts delivery as a server would, sends one message more, and settles the account. */
-  async settle(which: string): Promise<void> {
+  /** Restarts delivery as a server would, sends one more message, and checks every claim. */
+  async recoverAndCheck(which: string): Promise<void> {
     const reports: RecoveryReport[] = [];
     const executor = await DeliveryExecutor.open({
       onEvent: (event) => void (event.kind === "recovered" && reports.push(event.report)),
@@ -80,7 +79,7 @@ export class CrashLedger {
       commit: { journal: join(this.directory, "journal"), segmentBytes: 64 * 1024 },
       publishWithinMs: 2,
     });
-    const { damage, unavailable } = reports[0] ?? assert.fail("nothing is told of recovery");
+    const { damage, unavailable } = reports[0] ?? assert.fail("no event reports recovery");
     assert.deepEqual([...damage, ...unavailable], [], which);
     const number = this.#nextNumber++;
     const { mailbox, bytes } = mailNumber(number);
@@ -89,11 +88,11 @@ export class CrashLedger {
     await executor.published(id);
     await executor.close();
 
-    const counts = this.#look(which);
+    const counts = this.#countMessages(which);
     for (const acknowledged of this.acknowledged) {
-      const wanted = this.deleted.has(acknowledged) ? 0 : 1;
+      const expected = this.deleted.has(acknowledged) ? 0 : 1;
       const found = counts.get(acknowledged) ?? 0;
-      assert.equal(found, wanted, `${which}: acknowledged message ${acknowledged}`);
+      assert.equal(found, expected, `${which}: acknowledged message ${acknowledged}`);
     }
     for (const [number, count] of counts) {
       assert.ok(count === 1 && !this.deleted.has(number), `${which}: message ${number}, ${count}×`);
@@ -104,8 +103,8 @@ export class CrashLedger {
     assert.deepEqual(strays, [], `${which}: left in staging`);
   }
 
-  /** How often each message lies in the mailboxes and in `orphans/`; each must be whole. */
-  #look(which: string): ReadonlyMap<number, number> {
+  /** Counts each message in the mailboxes and in `orphans/`; each must be whole. */
+  #countMessages(which: string): ReadonlyMap<number, number> {
     const counts = new Map<number, number>();
     const staging = this.#staging();
     const mail = join(this.directory, "mail");

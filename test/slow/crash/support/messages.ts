@@ -1,13 +1,13 @@
 /**
- * The mail of the crash tests: message number n is the same for whoever sends it and whoever looks
- * for it afterwards, so that nothing but numbers has to be written down.
+ * The mail of the crash tests: message number n is the same for its sender and for the test that
+ * looks for it afterwards, so that only numbers need to be recorded.
  */
 export interface CrashMail {
   readonly number: number;
   /** Below the mail root. */
   readonly mailbox: string;
   readonly bytes: Buffer;
-  /** Handed over as a file, and too large for the log. */
+  /** Whether it is passed as a file, too large for the log. */
   readonly isLarge: boolean;
   readonly flags: string | undefined;
 }
@@ -17,7 +17,7 @@ export const mailboxes = ["ann", "bob", "cid", "dan", "eve", "fay", "guy", "hal"
 );
 /** A mailbox whose directory refuses new names for a while. */
 export const blocked = "b.example/blocked";
-/** A mailbox that is deleted while mail for it is on its way. */
+/** A mailbox that is deleted while mail for it waits to be published. */
 export const gone = "b.example/gone";
 
 const largeBytes = 40_000;
@@ -25,8 +25,8 @@ const largeBytes = 40_000;
 export function mailNumber(number: number): CrashMail {
   const isLarge = number % 9 === 4;
   const line = `${number} ${"x".repeat(number % 67)}\n`;
-  const least = isLarge ? largeBytes : 1 + ((number * 389) % 3000);
-  const text = `Subject: ${number}\n\n${line.repeat(Math.ceil(least / line.length))}end of ${number}\n`;
+  const minBytes = isLarge ? largeBytes : 1 + ((number * 389) % 3000);
+  const text = `Subject: ${number}\n\n${line.repeat(Math.ceil(minBytes / line.length))}end of ${number}\n`;
   return {
     number,
     mailbox: mailboxOf(number),
@@ -42,7 +42,7 @@ function mailboxOf(number: number): string {
   return mailboxes[number % mailboxes.length]!;
 }
 
-/** The number of a message, which must be whole. */
+/** The number of a message; `undefined` if the message is not whole. */
 export function numberOf(bytes: Buffer): number | undefined {
   const number = Number(/^Subject: (\d+)\n/.exec(bytes.toString("latin1", 0, 40))?.[1]);
   return Number.isInteger(number) && mailNumber(number).bytes.equals(bytes) ? number : undefined;

@@ -1,7 +1,7 @@
 /**
- * Names what a journalled delivery does at a call of the file system, in the words of
- * docs/explanation/journal.md: `append`, `publish`, `write DURABLE`. With a moment (before, during,
- * after) in front that is a named point, at which a process can be killed.
+ * Names the action of delivery through the journal at a call of the file system, such as `append`,
+ * `publish`, `write DURABLE` (docs/explanation/journal.md). A moment (before, during, after) and an
+ * action make a named point, at which a process can be killed.
  */
 import { basename, dirname } from "node:path";
 import { decodeBatch } from "../../../../src/delivery/volumes/records.ts";
@@ -15,7 +15,7 @@ import {
 import { decodeInfo, type Marks } from "../../../../src/journal/info.ts";
 import type { Operation } from "./watched-file-system.ts";
 
-export const deeds = [
+export const actions = [
   "lock the journal",
   "make a segment",
   "name a segment",
@@ -51,13 +51,13 @@ export const deeds = [
   "sweep a stray",
 ] as const;
 
-export type Deed = (typeof deeds)[number];
+export type Action = (typeof actions)[number];
 
-export class Witness {
+export class ActionNames {
   readonly #mailRoot: string;
   readonly #begun = new Set<string>();
   readonly #marks = new Map<string, Marks>();
-  /** What has been done since staging was last flushed. */
+  /** Actions since staging was last flushed. */
   #bodyIsFlushed = false;
   #hasPublished = false;
   #hasOrphaned = false;
@@ -67,11 +67,8 @@ export class Witness {
     this.#mailRoot = mailRoot;
   }
 
-  /**
-   * What an operation that is about to be done is; nothing that has a name, or several things at
-   * once.
-   */
-  deedsOf(operation: Operation): readonly Deed[] {
+  /** The actions of an operation that is about to be done: none, one, or several at once. */
+  actionsOf(operation: Operation): readonly Action[] {
     const { call, path, to = "" } = operation;
     const isSweeping = this.#isSweeping;
     this.#isSweeping = false;
@@ -132,8 +129,10 @@ export class Witness {
     }
   }
 
-  /** Staging is flushed after a large body, after staged files, and after files have left it. */
-  #flushOfStaging(): Deed {
+  /**
+   * Staging is flushed after a large body, after staged files, and after files were renamed away.
+   */
+  #flushOfStaging(): Action {
     if (this.#bodyIsFlushed) {
       this.#bodyIsFlushed = false;
       return "flush a large body's name";
@@ -144,12 +143,12 @@ export class Witness {
     return hasLeft ? "flush staging" : "flush staged names";
   }
 
-  #writesOf({ path, bytes = Buffer.alloc(0), position }: Operation): readonly Deed[] {
+  #writesOf({ path, bytes = Buffer.alloc(0), position }: Operation): readonly Action[] {
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const isReused = position === 0 && this.#begun.has(path);
     if (position === 0) this.#begun.add(path);
     let at = 0;
-    const found: Deed[] = isReused ? ["reuse a segment"] : [];
+    const found: Action[] = isReused ? ["reuse a segment"] : [];
     while (at < buffer.length) {
       const record = readRecord(buffer, at);
       if (record.state !== "whole") throw new Error(`a ${record.state} record is written`);
@@ -160,8 +159,8 @@ export class Witness {
     return found;
   }
 
-  /** Marks have a record of their own, or ride with a frame. */
-  #writeOf(head: RecordHead, info: Buffer, buffer: Buffer, at: number): readonly Deed[] {
+  /** Marks have a record of their own, or share one with a frame. */
+  #writeOf(head: RecordHead, info: Buffer, buffer: Buffer, at: number): readonly Action[] {
     const raised = this.#raised(info);
     if (head.kind === "marks") return raised.length > 0 ? raised : ["write the state"];
     if (generationOf(head.lsn) !== head.generation) return ["copy a frame"];
@@ -170,8 +169,8 @@ export class Witness {
     return [records.some(({ tries }) => tries > 0) ? "append again" : "append", ...raised];
   }
 
-  #raised(info: Buffer): readonly Deed[] {
-    const raised = new Set<Deed>();
+  #raised(info: Buffer): readonly Action[] {
+    const raised = new Set<Action>();
     for (const [volume, marks] of decodeInfo(info).marks) {
       const known = this.#marks.get(volume);
       this.#marks.set(volume, marks);
