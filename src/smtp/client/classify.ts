@@ -85,7 +85,7 @@ export const replyRules: readonly ReplyRule[] = [
 ];
 
 /** A reply and the route on which it came. */
-export interface RouteReply {
+interface RouteReply {
   readonly reply: Reply;
   readonly route: RouteKind;
 }

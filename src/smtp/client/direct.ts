@@ -3,6 +3,7 @@
  */
 import { Resolver } from "node:dns/promises";
 import {
+  type Address,
   addressParts,
   type DeliverOptions,
   type Envelope,
@@ -20,6 +21,7 @@ import { fetchPolicyFile } from "./policy/fetch-policy.ts";
 import { mtaStsPolicies, noPolicies, type PolicyLookup } from "./policy/transport-policy.ts";
 import { oneLine } from "./reply-text.ts";
 import {
+  completeOutcomes,
   deliverOver,
   type Route,
   type SmtpClient,
@@ -90,19 +92,18 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
    */
   async function deliver(envelope: Envelope, message: Message, given: DeliverOptions) {
     const outcomes: (RecipientOutcome | undefined)[] = envelope.recipients.map(() => undefined);
-    for (const [domain, positions] of byDomain(envelope)) {
-      const recipients = positions.map((at) => envelope.recipients[at] as string);
+    for (const [domain, ofDomain] of byDomain(envelope)) {
+      const part = { ...envelope, recipients: ofDomain.map(({ recipient }) => recipient) };
       try {
-        const part = { ...envelope, recipients };
         const found = await deliverOver(routeTo(domain), part, message, given);
-        for (const [at, position] of positions.entries()) outcomes[position] = found[at];
+        for (const [at, { position }] of ofDomain.entries()) outcomes[position] = found[at];
       } catch (error) {
         // The outcomes of earlier domains stay, where one of them may have the mail.
         if (!outcomes.some(isAtStake)) throw error;
         return outcomes.map((outcome) => outcome ?? notSent(error));
       }
     }
-    return outcomes as RecipientOutcome[];
+    return completeOutcomes(outcomes);
   }
 
   const close = async () => {
@@ -201,14 +202,14 @@ function resolverFor(
   return resolver;
 }
 
-/** Positions of the recipients by domain; a recipient that is no address has the domain `""`. */
-function byDomain({ recipients }: Envelope): Map<string, number[]> {
-  const domains = new Map<string, number[]>();
-  for (const [position, recipient] of recipients.entries()) {
-    const domain = addressParts(recipient)?.domain ?? "";
-    const positions = domains.get(domain);
-    if (positions) positions.push(position);
-    else domains.set(domain, [position]);
-  }
-  return domains;
+interface NamedRecipient {
+  readonly recipient: Address;
+  /** Its place in the envelope. */
+  readonly position: number;
+}
+
+/** The recipients of each domain; a recipient that is no address has the domain `""`. */
+function byDomain({ recipients }: Envelope): Map<string, NamedRecipient[]> {
+  const named = recipients.map((recipient, position) => ({ recipient, position }));
+  return Map.groupBy(named, ({ recipient }) => addressParts(recipient)?.domain ?? "");
 }

@@ -17,7 +17,7 @@ import {
   type TlsOptions,
 } from "./target.ts";
 
-export interface HostSearchOptions {
+interface HostSearchOptions {
   readonly mx: MxOptions;
   readonly policyOf: PolicyLookup;
   readonly port: number;
@@ -49,7 +49,8 @@ export function hostSearch(options: HostSearchOptions): HostSearch {
     const key = keyOf(target);
     badUntilMs.delete(key);
     badUntilMs.set(key, clock.now() + badHostMs);
-    if (badUntilMs.size > maxBadHosts) badUntilMs.delete(badUntilMs.keys().next().value as string);
+    const [oldest] = badUntilMs.keys();
+    if (badUntilMs.size > maxBadHosts && oldest !== undefined) badUntilMs.delete(oldest);
   }
 
   const notBad = (target: SessionTarget) => (badUntilMs.get(keyOf(target)) ?? 0) <= clock.now();

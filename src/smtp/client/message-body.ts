@@ -9,7 +9,7 @@
 import type { Writable } from "node:stream";
 import type { Message } from "../../mail/index.ts";
 
-export interface MessageBodyCallbacks {
+interface MessageBodyCallbacks {
   /** Before each piece is written. */
   readonly onPiece: () => void;
   /** After the last piece; a rejection prevents the dot. */

@@ -19,7 +19,7 @@ export interface MailResolver {
   resolve6(host: string): Promise<string[]>;
 }
 
-export interface MailHost {
+interface MailHost {
   readonly host: string;
   /** IPv4 first: more receivers judge senders by their IPv4 address. */
   readonly addresses: readonly string[];
@@ -62,18 +62,15 @@ export async function findMailHosts(domain: string, options: MxOptions): Promise
   }
   const better = beforeOwn(records, options.ownName);
   if (better.length === 0) {
-    const text = `The mail host of ${domain} is this one, which does not keep its mail`;
+    const text = `The mail host of ${domain} is this one, and it has no mailboxes of the domain`;
     return { kind: "none", reply: answer(554, "5.4.6", text) };
   }
   const names = inOrder(better, options.random);
-  const looked = await Promise.all(names.map((host) => addressesOf(host, options.resolver)));
-  const hosts = looked.flatMap((result, position) =>
-    result.kind === "addresses" && result.addresses.length > 0
-      ? [{ host: names[position] as string, addresses: result.addresses }]
-      : [],
+  const lookups = await Promise.all(
+    names.map(async (host) => ({ host, ...(await addressesOf(host, options.resolver)) })),
   );
-  const found = usable(domain, hosts, options);
-  if (found.kind !== "hosts" && looked.some(({ kind }) => kind === "unknown")) {
+  const found = usable(domain, lookups, options);
+  if (found.kind !== "hosts" && lookups.some(({ isUnknown }) => isUnknown)) {
     return {
       kind: "unknown",
       reply: answer(451, "4.4.3", `Cannot resolve the hosts of ${domain}`),
@@ -92,10 +89,9 @@ function usable(domain: string, hosts: readonly MailHost[], options: MxOptions):
     }))
     .filter(({ addresses }) => addresses.length > 0);
   if (allowed.length > 0) return { kind: "hosts", hosts: allowed };
-  const text =
-    hosts.length > 0
-      ? `The mail hosts of ${domain} have only private addresses`
-      : `${domain} has no mail host`;
+  const text = hosts.some(({ addresses }) => addresses.length > 0)
+    ? `The mail hosts of ${domain} have only private addresses`
+    : `${domain} has no mail host`;
   return { kind: "none", reply: answer(550, "5.1.2", text) };
 }
 
@@ -122,15 +118,21 @@ async function mxOf(domain: string, resolver: MailResolver): Promise<Records> {
   }
 }
 
-async function addressesOf(host: string, resolver: MailResolver) {
-  if (isIP(host)) return { kind: "addresses" as const, addresses: [host] };
+interface AddressLookup {
+  readonly addresses: readonly string[];
+  /** There is no address, because a lookup failed. */
+  readonly isUnknown: boolean;
+}
+
+async function addressesOf(host: string, resolver: MailResolver): Promise<AddressLookup> {
+  if (isIP(host)) return { addresses: [host], isUnknown: false };
   const [four, six] = await Promise.all([
     ask(() => resolver.resolve4(host)),
     ask(() => resolver.resolve6(host)),
   ]);
   const addresses = [four, six].flatMap((asked) => (asked.kind === "found" ? asked.records : []));
-  const unknown = addresses.length === 0 && [four, six].some(({ kind }) => kind === "failed");
-  return unknown ? { kind: "unknown" as const } : { kind: "addresses" as const, addresses };
+  const hasFailed = [four, six].some(({ kind }) => kind === "failed");
+  return { addresses, isUnknown: addresses.length === 0 && hasFailed };
 }
 
 type Asked<T> =

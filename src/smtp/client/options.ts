@@ -32,7 +32,7 @@ export interface ClientOptions {
   readonly clock?: Clock | undefined;
 }
 
-export interface CheckedClientOptions {
+interface CheckedClientOptions {
   readonly session: SessionOptions;
   readonly limits: {
     readonly maxConnections: number;

@@ -16,6 +16,7 @@ import type {
   RecipientOutcome,
   Reply,
 } from "../../mail/index.ts";
+import { invariant } from "../../system/index.ts";
 import { classify, outcomeOf, type ReplyRule, type RouteKind } from "./classify.ts";
 import type { Signer } from "./dkim.ts";
 import type { ClientSession } from "./session.ts";
@@ -42,9 +43,9 @@ export async function deliverOver(
 ): Promise<readonly RecipientOutcome[]> {
   const signed = route.signer ? await route.signer.sign(message) : message;
   const outcomes: (RecipientOutcome | undefined)[] = envelope.recipients.map(() => undefined);
-  let left = envelope.recipients.map((_, position) => position);
+  let left = [...envelope.recipients.entries()];
   while (left.length > 0) {
-    const part = { ...envelope, recipients: left.map((at) => envelope.recipients[at] as Address) };
+    const part = { ...envelope, recipients: left.map(([, recipient]) => recipient) };
     let replies: readonly RecipientReply[];
     try {
       replies = await transact(route, part, signed, options);
@@ -53,23 +54,39 @@ export async function deliverOver(
       if (!outcomes.some((outcome) => outcome?.kind === "delivered")) throw error;
       break;
     }
-    const tooMany: number[] = [];
-    for (const [index, position] of left.entries()) {
-      const { reply, accepted, inDoubt, via } = replies[index] as RecipientReply;
+    const tooMany: typeof left = [];
+    for (const [index, [position, recipient]] of left.entries()) {
+      const { reply, accepted, inDoubt, via } = replyAt(replies, index);
       const server = via === undefined ? {} : { via };
       if (accepted) outcomes[position] = { kind: "delivered", reply, ...server };
       else if (inDoubt) {
         outcomes[position] = { kind: "deferred", reply, scope: "message", inDoubt, ...server };
       } else {
         const found = classify({ reply, route: route.kind }, route.rules);
-        if (found === "next-transaction") tooMany.push(position);
+        if (found === "next-transaction") tooMany.push([position, recipient]);
         outcomes[position] = { ...outcomeOf(reply, found), ...server };
       }
     }
     // "Too many recipients": the rest is sent at once, as long as each round accepts some of them.
     left = tooMany.length < left.length && replies.some((one) => one.accepted) ? tooMany : [];
   }
-  return outcomes as RecipientOutcome[];
+  return completeOutcomes(outcomes);
+}
+
+/** The outcomes, of which each recipient must have one. */
+export function completeOutcomes(
+  outcomes: readonly (RecipientOutcome | undefined)[],
+): readonly RecipientOutcome[] {
+  return outcomes.map((outcome) => {
+    invariant(outcome, "each recipient has an outcome");
+    return outcome;
+  });
+}
+
+function replyAt(replies: readonly RecipientReply[], index: number): RecipientReply {
+  const reply = replies[index];
+  invariant(reply, "a transaction has one reply for each recipient");
+  return reply;
 }
 
 /**
@@ -122,9 +139,7 @@ async function transactOn(
   if (recipients.length === 0) return wire.map(() => noUtf8("rcpt"));
   const replies = await session.transact({ reversePath, recipients }, message, options);
   let next = 0;
-  return wire.map((address) =>
-    address === undefined ? noUtf8("rcpt") : (replies[next++] as RecipientReply),
-  );
+  return wire.map((address) => (address === undefined ? noUtf8("rcpt") : replyAt(replies, next++)));
 }
 
 /** Writes domains as A-labels; `undefined` for a local part that needs SMTPUTF8 (RFC 6531 §3.2). */

@@ -13,7 +13,7 @@ export interface SessionPoolOptions {
   readonly clock: Clock;
 }
 
-export interface SessionPoolStats {
+interface SessionPoolStats {
   readonly inUse: number;
   readonly idle: number;
   /** Messages that wait for a session. */

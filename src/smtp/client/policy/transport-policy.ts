@@ -24,7 +24,7 @@ const noPolicy: TransportPolicy = { enforced: false, allows: () => true };
 /** A lookup that finds no policy for any domain. */
 export const noPolicies: PolicyLookup = async () => noPolicy;
 
-export interface PolicySources {
+interface PolicySources {
   resolveTxt(name: string): Promise<readonly (readonly string[])[]>;
   /** Rejects where there is no valid answer. */
   fetchPolicyFile(domain: string): Promise<string>;
@@ -68,7 +68,8 @@ export function mtaStsPolicies(sources: PolicySources): PolicyLookup {
       check = { atMs: nowMs, found: known.then((one) => currentPolicy(domain, one, sources)) };
       checks.delete(domain);
       checks.set(domain, check);
-      if (checks.size > maxRemembered) checks.delete(checks.keys().next().value as string);
+      const [oldest] = checks.keys();
+      if (checks.size > maxRemembered && oldest !== undefined) checks.delete(oldest);
     }
     const policy = (await check.found)?.policy;
     return policy === undefined || policy.mode === "none"

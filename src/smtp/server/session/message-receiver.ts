@@ -15,7 +15,7 @@ export interface MessageReceiverOptions {
   readonly bareNewlines: "reject" | "normalise";
 }
 
-export type ReceiveResult =
+type ReceiveResult =
   /**
    * The whole message is in `incoming`; `deliveredTo` are the addresses of its Delivered-To fields.
    */

@@ -54,7 +54,7 @@ export function refusalOf(
   }
 }
 
-export interface DistinctRecipients {
+interface DistinctRecipients {
   /** One for each mailbox, in the order of RCPT. */
   readonly recipients: readonly Address[];
   /** For each RCPT, the position of its mailbox in `recipients`. */

@@ -23,7 +23,7 @@ import type { ServerSession } from "./session.ts";
 import type { IncomingMessage, Spool } from "./spool.ts";
 
 /** The replies to a message. */
-export interface MessageReplies {
+interface MessageReplies {
   readonly replies: readonly Reply[];
   /** Ends the session after the replies: further input of this client is not trusted. */
   readonly closingReply?: Reply | undefined;

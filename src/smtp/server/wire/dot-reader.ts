@@ -9,7 +9,7 @@
  */
 import { Buffer } from "node:buffer";
 
-export interface MessageText {
+interface MessageText {
   /** Bytes of the message, perhaps none. */
   readonly text: Buffer;
   /** The input after the end of the message; absent until the end is found. */

@@ -6,7 +6,7 @@ import type { Transaction } from "../session/transaction.ts";
 import { DotReader } from "./dot-reader.ts";
 import type { LineBuffer } from "./line-buffer.ts";
 
-export interface TransferStep {
+interface TransferStep {
   /** The end of the message was found; the rest of the input is back in the buffer. */
   readonly isComplete: boolean;
   /** A write that must finish before more is taken. */
