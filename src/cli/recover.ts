@@ -4,8 +4,8 @@ import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { exitCodes } from "./sysexits.ts";
 
 const codes = {
-  settled: exitCodes.ok,
-  owing: exitCodes.temporary,
+  done: exitCodes.ok,
+  unpublished: exitCodes.temporary,
   damaged: exitCodes.data,
 } as const;
 
@@ -22,7 +22,7 @@ export function recoverCommand(): Command {
         acceptDamage: options.acceptDamage === true,
       });
       console.log(lines.join("\n"));
-      if (state !== "settled") process.exitCode = codes[state];
+      if (state !== "done") process.exitCode = codes[state];
     });
   return addSettingFlags(command, ["data", "journal", "journalSegmentBytes", "journalSegments"]);
 }

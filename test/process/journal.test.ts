@@ -60,11 +60,11 @@ test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing,
   assert.match(doctor.stdout, /^ok +Journal: .*opened 1 times; /m);
   assert.match(
     doctor.stdout,
-    /^warning +Owed mail: 2 messages \(\d+ bytes\) for 1 mailboxes below .*mail: 2 to be restored/m,
+    /^warning +Unpublished mail: 2 messages \(\d+ bytes\) for 1 mailboxes below .*mail: 2 to be restored/m,
   );
   const dry = await run(["recover", "--dry-run", "--data", data]);
   assert.deepEqual([dry.code, dry.stderr], [0, ""]);
-  assert.match(dry.stdout, /^Owed: 2 messages .* 2 to be restored from the journal\.\n$/);
+  assert.match(dry.stdout, /^Unpublished: 2 messages .* 2 to be restored from the journal\.\n$/);
   assert.deepEqual(picture(data), before);
 
   const again = await serve(t, data, small);
@@ -89,7 +89,7 @@ test("SIGTERM publishes everything that was acknowledged", async (t) => {
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
   const recover = await run(["recover", "--data", data]);
   assert.equal(recover.code, 0);
-  assert.match(recover.stdout, /^The journal in .* owes nothing: /);
+  assert.match(recover.stdout, /^The journal in .* has no unpublished mail: /);
 });
 
 test("recover publishes what is owed, and is refused beside a running server", async (t) => {
@@ -110,7 +110,7 @@ test("recover publishes what is owed, and is refused beside a running server", a
   const doctor = await run(["doctor", "--data", data]);
   assert.match(
     doctor.stdout,
-    /^ok +Owed mail: 2 messages .*; the server that runs here is at it$/m,
+    /^ok +Unpublished mail: 2 messages .*; the running server is publishing it$/m,
   );
   await server.stop("SIGKILL");
   const recover = await run(["recover", "--data", data]);

@@ -1,8 +1,8 @@
 /**
- * Delivers one message that another mail system pipes in.
+ * `postbag deliver`: delivers one message that another mail system pipes in.
  *
- * It works beside a running server, because two writers of one Maildir need no lock: names never
- * repeat, and a message becomes visible by one rename. When this resolves the message is durable.
+ * It works beside a running server: two writers of one Maildir need no lock, because names never repeat
+ * and a message becomes visible by one rename.
  */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -10,19 +10,19 @@ import { deliveryHeaders, MessageIntake, parsePath } from "../../mail/index.ts";
 import { createKnownMailboxes, createNameSource, deliverAll } from "../../maildir/index.ts";
 import { errnoOf, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { dataDirectoryAt, prepareDataDirectory } from "../data-directory.ts";
-import { AppError } from "../errors.ts";
+import { AppError, messageOf } from "../errors.ts";
 import { localMailboxes, policyOf } from "../inbound/local-mailboxes.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface DeliverPipedOptions {
   readonly input: AsyncIterable<Uint8Array>;
   readonly settings: Settings;
-  /** The recipient; decides about the mailbox unless `maildir` does. */
+  /** The recipient; its mailbox is used, unless `maildir` is given. */
   readonly to: string | undefined;
   readonly maildir: string | undefined;
-  /** The reverse-path, with or without angle brackets; without it the null one, which nobody answers. */
+  /** The reverse-path, with or without angle brackets. @defaultValue the null reverse-path, `<>` */
   readonly from: string | undefined;
-  /** Whether a missing `maildir` is created. */
+  /** Whether to create a missing `maildir`. */
   readonly create: boolean;
 }
 
@@ -34,17 +34,17 @@ export interface PipedDelivery {
 }
 
 /**
- * Reads the message and delivers it.
+ * Reads the message and delivers it; durable on return.
  *
- * @throws {AppError} `ERR_APP_NO_MAILBOX` for a recipient that is not here, `ERR_APP_ADDRESS` and
- *   `ERR_APP_MESSAGE` for what cannot be an address or a message, `ERR_APP_DELIVERY` for every fault of
- *   this machine: the message should be offered again.
+ * @throws {AppError} `ERR_APP_NO_MAILBOX` for a recipient without a mailbox here, `ERR_APP_ADDRESS` and
+ *   `ERR_APP_MESSAGE` for an invalid address or message, `ERR_APP_DELIVERY` for every fault of this
+ *   machine: then the caller should deliver the message again.
  */
 export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedDelivery> {
   const { settings, from, to } = options;
   const reversePath = addressOf("--from", from ?? "<>");
   const recipient = to === undefined ? undefined : addressOf("--to", to);
-  const { path, root } = await placeOf(options, recipient);
+  const { path, root } = await maildirOf(options, recipient);
   const content = await readMessage(options.input, settings);
   const head = headOf(reversePath, recipient, settings);
   const [result] = await deliverAll([{ maildir: path, body: Buffer.concat([head, content]) }], {
@@ -58,8 +58,8 @@ export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedD
   throw unstored(path, result?.error);
 }
 
-/** Where the message goes; with `root`, no symbolic link below it is followed. */
-async function placeOf(
+/** The Maildir of the message; with `root`, no symbolic link below it is followed. */
+async function maildirOf(
   { settings, maildir, create }: DeliverPipedOptions,
   recipient: string | undefined,
 ): Promise<{ readonly path: string; readonly root?: string }> {
@@ -89,7 +89,7 @@ async function placeOf(
   return { path, root };
 }
 
-/** A missing Maildir may be an unmounted disk, so it is a fault that passes, not a wrong address. */
+/** A missing Maildir may be an unmounted disk, so its error is temporary, not a wrong address. */
 function requireMaildir(path: string): void {
   try {
     if (statSync(join(path, "new")).isDirectory()) return;
@@ -131,10 +131,10 @@ async function readMessage(
   }
   pieces.push(intake.end());
   if (intake.size > 0) return Buffer.concat(pieces);
-  throw new AppError("ERR_APP_MESSAGE", "There was no message on standard input");
+  throw new AppError("ERR_APP_MESSAGE", "There is no message on standard input");
 }
 
-/** Drops the `From ` line that mbox-minded programs put before the header, such as mailbox_command. */
+/** Drops the `From ` line that programs for mbox put before the header, as Postfix's mailbox_command. */
 async function* withoutMboxLine(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let start: Buffer | undefined = Buffer.alloc(0);
   for await (const chunk of input) {
@@ -168,8 +168,6 @@ function headOf(
 }
 
 function unstored(path: string, cause: unknown): AppError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new AppError("ERR_APP_DELIVERY", `The message was not stored in ${path}: ${why}`, {
-    cause,
-  });
+  const text = `The message was not stored in ${path}: ${messageOf(cause)}`;
+  return new AppError("ERR_APP_DELIVERY", text, { cause });
 }

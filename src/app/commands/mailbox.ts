@@ -1,22 +1,22 @@
-/** Mailboxes as the owner of the machine sees them: create one, list them, read one. */
+/** What `postbag mailbox` does: creates, lists and reads the mailboxes of this machine. */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import PostalMime, { type Address as PostalAddress } from "postal-mime";
 import { type Address, addressToMailbox } from "../../mail/index.ts";
 import { Maildir } from "../../maildir/index.ts";
 import { dataDirectoryAt, prepareDataDirectory } from "../data-directory.ts";
-import { AppError, isAbsent } from "../errors.ts";
+import { AppError, isAbsent, messageOf } from "../errors.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface MailboxSummary {
   readonly address: Address;
   readonly path: string;
-  /** Messages no reader has seen yet, and messages a reader has. */
+  /** Messages in `new/`, and messages in `cur/`. */
   readonly unseen: number;
   readonly seen: number;
 }
 
-/** Lists the mailboxes below a mail root in the order of their addresses. */
+/** Lists the mailboxes, sorted by domain and local part. */
 export function listMailboxes(settings: Settings): readonly MailboxSummary[] {
   const mailRoot = dataDirectoryAt(settings.data).mail;
   return namesIn(mailRoot).flatMap((domain) =>
@@ -30,7 +30,7 @@ export function listMailboxes(settings: Settings): readonly MailboxSummary[] {
   );
 }
 
-/** Names that are no control files of a mail reader, sorted; none where there is no such folder. */
+/** The names in a folder without the control files of mail readers, sorted; empty without the folder. */
 function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder)
@@ -46,15 +46,15 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Reads `%HH` back into what it stands for. */
+/** Decodes `%HH`. */
 function decoded(component: string): string {
-  const octets = component.replace(/%([0-9A-F]{2})/g, (_, hex: string) =>
+  const bytes = component.replace(/%([0-9A-F]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   );
-  return Buffer.from(octets, "latin1").toString("utf8");
+  return Buffer.from(bytes, "latin1").toString("utf8");
 }
 
-/** Creates a mailbox, durably, and returns its path; one that exists already is left as it is. */
+/** Creates a mailbox, durably, and returns its path; an existing one stays as it is. */
 export async function createMailbox(address: Address, settings: Settings): Promise<string> {
   const path = pathOf(address, settings);
   const { mail } = prepareDataDirectory(settings.data);
@@ -62,12 +62,12 @@ export async function createMailbox(address: Address, settings: Settings): Promi
     await Maildir.create(path, { root: mail });
     return path;
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new AppError("ERR_APP_DATA_DIRECTORY", `Cannot create the mailbox: ${why}`, { cause });
+    const text = `Cannot create the mailbox: ${messageOf(cause)}`;
+    throw new AppError("ERR_APP_DATA_DIRECTORY", text, { cause });
   }
 }
 
-/** One message as a person reads it; every text is free of control characters. */
+/** One message for a person; every text is free of control characters. */
 export interface ShownMessage {
   readonly id: string;
   readonly folder: "new" | "cur";
@@ -91,7 +91,7 @@ export async function* readMailbox(
   if (!isFolder(join(path, "new"))) {
     throw new AppError(
       "ERR_APP_NO_MAILBOX",
-      `There is no mailbox ${address} in ${settings.data}; \`postbag mailbox list\` shows those there are`,
+      `There is no mailbox ${address} in ${settings.data}; \`postbag mailbox list\` shows all mailboxes`,
     );
   }
   const maildir = await Maildir.open(path);
@@ -117,7 +117,7 @@ async function readable(content: Uint8Array): Promise<Omit<ShownMessage, "id" | 
   };
 }
 
-/** The words of an HTML part, roughly; good enough to recognise a message by. */
+/** The text of an HTML part, roughly: enough to recognise a message. */
 function plainOf(html: string): string {
   return html
     .replace(/<(style|script)\b[\s\S]*?<\/\1>/gi, "")
@@ -125,7 +125,7 @@ function plainOf(html: string): string {
     .replace(/<[^>]*>/g, "");
 }
 
-/** Mail comes from strangers: nothing in it may command the terminal it is shown on. */
+/** Mail comes from strangers: none of its bytes may control the terminal that shows it. */
 function withoutControls(text: string): string {
   return text.replace(/\r\n?/g, "\n").replace(/[^\P{C}\n\t]/gu, "�");
 }

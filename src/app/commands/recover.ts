@@ -1,12 +1,12 @@
 /**
- * Recovery without a server: publishes what a journal owes, or says what that would be.
+ * Recovery without a server: publishes the mail of a journal, or says what it would publish.
  *
- * It takes the same locks as the server, so that the two never work on one journal; a dry run takes none
- * and touches nothing.
+ * It takes the same locks as the server, so that the two never use one journal at a time. A dry run takes
+ * none and changes nothing.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import type { JournalInspection, RecoveryReport } from "../../delivery/index.ts";
+import type { DeliveryEvent, JournalInspection, RecoveryReport } from "../../delivery/index.ts";
 import { nodeFileSystem } from "../../system/index.ts";
 import {
   type DataDirectory,
@@ -16,115 +16,125 @@ import {
   journalFolderOf,
   lockDataDirectory,
 } from "../data-directory.ts";
-import { owedBy } from "../doctor/journal-checks.ts";
+import { describeUnpublished } from "../doctor/journal-checks.ts";
 import { AppError } from "../errors.ts";
-import { lookAtJournal, settleJournal } from "../inbound/open-executor.ts";
+import { inspectJournalOf, publishJournal } from "../inbound/open-executor.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface RecoverOptions {
   readonly settings: Settings;
-  /** Only says what would be done. */
+  /** Whether to report only, and change nothing. */
   readonly isDryRun: boolean;
-  /** Afterwards puts the segments of a damaged journal aside, so that a new one is begun. */
+  /** Whether to move the segments of a damaged journal aside afterwards, so that a new one begins. */
   readonly acceptDamage: boolean;
 }
 
 export interface RecoverResult {
-  /** What was done, or would be, and what is left, in plain words. */
+  /** What was done, or would be, and what is left, for a person. */
   readonly lines: readonly string[];
-  /** `owing`: not everything could be published now. `damaged`: not all of the journal can be read. */
-  readonly state: "settled" | "owing" | "damaged";
+  /** `unpublished`: some mail cannot be published now. `damaged`: part of the journal is unreadable. */
+  readonly state: "done" | "unpublished" | "damaged";
 }
 
 /**
  * Recovers the journal of the settings, whichever commit they ask for.
  *
  * @throws {AppError} `ERR_APP_DATA_IN_USE` beside a running server; as `openExecutor` does; and
- *   `ERR_APP_JOURNAL_NOT_NOW` when damage shall be accepted while mail is still owed.
+ *   `ERR_APP_JOURNAL_NOT_NOW` for `acceptDamage` while mail is unpublished.
  */
 export async function recoverJournal(options: RecoverOptions): Promise<RecoverResult> {
   const { settings, isDryRun } = options;
   const data = dataDirectoryAt(settings.data);
   const journal = journalFolderOf(settings);
   if (!existsSync(data.path) || !existsSync(journal)) {
-    return { lines: [`There is no journal in ${journal}: nothing to recover.`], state: "settled" };
+    return { lines: [`There is no journal in ${journal}: nothing to recover.`], state: "done" };
   }
-  if (isDryRun) return plan(settings, data, journal);
+  if (isDryRun) return dryRun(settings, data, journal);
   const unlock = lockDataDirectory(data.path);
   try {
-    return await settle(options, data, journal);
+    return await recover(options, data, journal);
   } finally {
     unlock();
   }
 }
 
-async function plan(settings: Settings, data: DataDirectory, journal: string) {
+async function dryRun(settings: Settings, data: DataDirectory, journal: string) {
   if (holderOfLock(data.path) !== undefined) throw inUse(data.path, undefined);
-  const found = await lookAtJournal({ settings, data });
-  const lines = found?.volumes.map((volume) => `Owed: ${owedBy(volume)}.`) ?? [];
-  const isLost = found?.volumes.some(({ isRecognised }) => !isRecognised) ?? false;
-  return told([...(lines.length > 0 ? lines : [owesNothing(journal)])], found, isLost);
+  const found = await inspectJournalOf({ settings, data });
+  const volumes = found?.volumes ?? [];
+  const lines = volumes.map((volume) => `Unpublished: ${describeUnpublished(volume)}.`);
+  const isMissing = volumes.some(({ isRecognised }) => !isRecognised);
+  return resultOf(lines.length > 0 ? lines : [nothingUnpublished(journal)], found, isMissing);
 }
 
-async function settle(
+async function recover(
   { settings, acceptDamage }: RecoverOptions,
   data: DataDirectory,
   journal: string,
 ): Promise<RecoverResult> {
   let report: RecoveryReport | undefined;
   const reasons = new Set<string>();
-  const left = await settleJournal({
+  const left = await publishJournal({
     settings,
     data,
     onEvent: (event) => {
-      if (event.kind === "recovered") {
-        report = event.report;
-        for (const { reason } of report.unavailable) reasons.add(reason);
-      }
-      if (event.kind === "publishing" && event.reason !== undefined) reasons.add(event.reason);
-      if (event.kind === "orphaned") {
-        reasons.add(`${event.ids.length} messages are kept in ${event.orphans}: ${event.reason}`);
-      }
+      if (event.kind === "recovered") report = event.report;
+      for (const reason of reasonsIn(event)) reasons.add(reason);
     },
   });
+  const volumes = left?.volumes ?? [];
   const lines = [
-    report ? whatWasDone(report) : owesNothing(journal),
+    report ? describeRecovery(report) : nothingUnpublished(journal),
     ...reasons,
-    ...(left?.volumes.map((volume) => `Still owed: ${owedBy(volume)}.`) ?? []),
+    ...volumes.map((volume) => `Still unpublished: ${describeUnpublished(volume)}.`),
   ];
   if (!acceptDamage || left === undefined || left.damage.length === 0) {
-    return told(lines, left, (left?.volumes.length ?? 0) > 0);
+    return resultOf(lines, left, volumes.length > 0);
   }
-  if (left.volumes.length > 0) {
+  if (volumes.length > 0) {
     throw new AppError(
       "ERR_APP_JOURNAL_NOT_NOW",
-      `The damage was not accepted, because the journal still owes mail: ${left.volumes.map(owedBy).join("; ")}`,
+      `The damage was not accepted, because the journal has unpublished mail: ${volumes.map(describeUnpublished).join("; ")}`,
     );
   }
   const aside = await setSegmentsAside(journal);
   const next = `The segments were moved to ${aside}; the next start begins a new journal.`;
-  return { lines: [...lines, ...left.damage, next], state: "settled" };
+  return { lines: [...lines, ...left.damage, next], state: "done" };
 }
 
-function told(
+/** Why mail was not published, as an event reports it. */
+function reasonsIn(event: DeliveryEvent): readonly string[] {
+  switch (event.kind) {
+    case "recovered":
+      return event.report.unavailable.map(({ reason }) => reason);
+    case "publishing":
+      return event.reason === undefined ? [] : [event.reason];
+    case "orphaned":
+      return [`${event.ids.length} messages were moved to ${event.orphans}: ${event.reason}`];
+    default:
+      return [];
+  }
+}
+
+function resultOf(
   lines: readonly string[],
   found: JournalInspection | undefined,
-  isOwing: boolean,
+  isUnpublished: boolean,
 ): RecoverResult {
   const damage = found?.damage ?? [];
-  const state = isOwing ? "owing" : damage.length > 0 ? "damaged" : "settled";
+  const state = isUnpublished ? "unpublished" : damage.length > 0 ? "damaged" : "done";
   return { lines: [...lines, ...damage.map((text) => `Damage: ${text}.`)], state };
 }
 
-function whatWasDone({ restored, finished, skipped }: RecoveryReport): string {
-  return `Recovered: ${restored} messages restored from the journal, ${finished} finished, ${skipped} were published already.`;
+function describeRecovery({ restored, finished, skipped }: RecoveryReport): string {
+  return `Recovered: ${restored} messages restored from the journal, ${finished} finished, ${skipped} published already.`;
 }
 
-function owesNothing(journal: string): string {
-  return `The journal in ${journal} owes nothing: all its mail is in the mailboxes.`;
+function nothingUnpublished(journal: string): string {
+  return `The journal in ${journal} has no unpublished mail: all of it is in the mailboxes.`;
 }
 
-/** Nothing is deleted; on return the move survives a power cut. */
+/** Moves the segments into a folder of their own, which it returns. The move is durable on return. */
 async function setSegmentsAside(journal: string): Promise<string> {
   const unlock = nodeFileSystem.lock(join(journal, "lock"));
   try {

@@ -1,29 +1,29 @@
 /**
- * Puts one message from standard input into the outbox. It works beside a running server, whose worker
- * finds the message within a second; without one the message waits.
+ * `postbag send`: puts one message from standard input into the outbox. It works beside a running server,
+ * whose worker finds the message within a second; without a server the message waits.
  */
 import { type Address, parsePath } from "../../mail/index.ts";
 import type { Mail } from "../../outbox/index.ts";
 import { prepareDataDirectory } from "../data-directory.ts";
-import { AppError } from "../errors.ts";
+import { AppError, messageOf } from "../errors.ts";
 import { explained, openOutbox, storeAddressOf } from "../outbound/open-outbox.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface SendOptions {
   readonly settings: Settings;
   readonly input: AsyncIterable<Uint8Array>;
-  /** With `raw`, what the message says when left out. */
+  /** The sender. @defaultValue with `isRaw`, the one in the message */
   readonly from: string | undefined;
   readonly to: readonly string[];
   readonly subject: string | undefined;
-  /** Whether the input is a whole message, not the text of one. */
+  /** Whether the input is a whole message with its header, not only a text. */
   readonly isRaw: boolean;
   readonly idempotencyKey: string | undefined;
 }
 
 export interface Sent {
   readonly id: string;
-  /** The idempotency key was known: this is the earlier message. */
+  /** Whether the idempotency key was known: then `id` is the earlier message. */
   readonly duplicate: boolean;
 }
 
@@ -31,7 +31,7 @@ export interface Sent {
  * Reads the message and enqueues it; durable on return.
  *
  * @throws {AppError} `ERR_APP_USAGE`, `ERR_APP_ADDRESS`, `ERR_APP_MESSAGE`, `ERR_APP_CONFLICT`, and
- *   `ERR_APP_OUTBOX_NOT_NOW` for every fault of this machine: the message should be offered again.
+ *   `ERR_APP_OUTBOX_NOT_NOW` for every fault of this machine: then the caller should send it again.
  */
 export async function sendMessage(options: SendOptions): Promise<Sent> {
   const { settings, idempotencyKey } = options;
@@ -53,8 +53,9 @@ function mailOf({ from, to, subject, isRaw }: SendOptions, input: Buffer): Mail 
   const recipients = to.map((address) => addressOf("--to", address));
   const sender = from === undefined ? undefined : addressOf("--from", from);
   if (isRaw) return rawMail(input, sender, recipients, subject);
-  if (sender === undefined) throw usage("Say who sends: --from ADDRESS");
-  if (recipients.length === 0) throw usage("Say who gets it: --to ADDRESS, once for each");
+  if (sender === undefined) throw usage("The sender is missing: --from ADDRESS");
+  if (recipients.length === 0)
+    throw usage("The recipients are missing: --to ADDRESS, once for each");
   const text = input.toString("utf8");
   return { from: sender, to: recipients, subject: subject ?? "", text };
 }
@@ -65,13 +66,14 @@ function rawMail(
   to: readonly Address[],
   subject: string | undefined,
 ): Mail {
-  if (subject !== undefined) throw usage("With --raw the subject is the message's own");
+  if (subject !== undefined)
+    throw usage("With --raw the message has its own subject; leave --subject out");
   if (raw.length === 0) {
-    throw new AppError("ERR_APP_MESSAGE", "There was no message on standard input");
+    throw new AppError("ERR_APP_MESSAGE", "There is no message on standard input");
   }
   if (from === undefined && to.length === 0) return { raw };
   if (from === undefined || to.length === 0) {
-    throw usage("With --raw give both --from and --to, or neither: the message names them then");
+    throw usage("With --raw give both --from and --to, or neither: then the message names them");
   }
   return { raw, envelope: { from, to } };
 }
@@ -100,13 +102,12 @@ async function readAll(input: AsyncIterable<Uint8Array>, maxBytes: number): Prom
   return Buffer.concat(pieces);
 }
 
-/** What keeps the folder from being made is a fault that passes: the caller still has the message. */
+/** Creates the data folder; every error of that is temporary, because the caller has the message. */
 function prepareFolder({ data }: Settings): void {
   try {
     prepareDataDirectory(data);
   } catch (cause) {
-    const text = cause instanceof Error ? cause.message : String(cause);
-    throw new AppError("ERR_APP_OUTBOX_NOT_NOW", text, { cause });
+    throw new AppError("ERR_APP_OUTBOX_NOT_NOW", messageOf(cause), { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Examines a machine for what Postbag needs, and says what to do about each fault. It only looks:
- * nothing is created, locked or repaired.
+ * Checks that a machine has what Postbag needs, and advises on each fault. It only reads: nothing is
+ * created, locked or repaired.
  */
 import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
@@ -17,12 +17,12 @@ import { checkJournal } from "./journal-checks.ts";
 import { checkOutbound } from "./outbound-check.ts";
 
 export interface DoctorReport {
-  /** Whether the server can start here and keep its promises. Warnings do not spoil it. */
+  /** Whether the server can start here and keep its promises; warnings do not count. */
   readonly healthy: boolean;
   readonly checks: readonly Check[];
 }
 
-/** Runs every check against the machine as it is. */
+/** Runs every check. */
 export async function examine(settings: Settings): Promise<DoctorReport> {
   const data = dataDirectoryAt(settings.data);
   const holder = holderOfLock(data.path);
@@ -41,12 +41,12 @@ export async function examine(settings: Settings): Promise<DoctorReport> {
   return { healthy: checks.every(({ state }) => state !== "bad"), checks };
 }
 
-const leastNode = 24;
+const minNode = 24;
 
 /** @internal */
 export function checkNode(found: string): Check {
-  if (Number.parseInt(found, 10) >= leastNode) return good("Node", found);
-  return bad("Node", found, `Install Node ${leastNode} or newer.`);
+  if (Number.parseInt(found, 10) >= minNode) return good("Node", found);
+  return bad("Node", found, `Install Node ${minNode} or newer.`);
 }
 
 /** @internal */
@@ -56,21 +56,21 @@ export function checkKernel(found: string): Check {
   return warning(
     "Kernel",
     found,
-    "Before Linux 5.17 a flush of a whole file system may hide an error; each file is flushed on its own, which is slower. Update the kernel.",
+    "Before Linux 5.17 a flush of a whole file system may hide an error, so each file is flushed alone, which is slower. Update the kernel.",
   );
 }
 
 /** @internal */
 export function checkBulkSync(path: string): Check {
-  const name = "Flushing in bulk";
+  const name = "Bulk flush";
   const helper = ["perl", "python3"].find((program) =>
     path.split(delimiter).some((folder) => isExecutable(join(folder, program))),
   );
-  if (helper) return good(name, `${helper} can flush a file system for us`);
+  if (helper) return good(name, `${helper} can flush a whole file system`);
   return warning(
     name,
     "neither perl nor python3 is installed",
-    "Every file is flushed on its own, which is slower with many mailboxes. Install perl.",
+    "Each file is flushed alone, which is slower with many mailboxes. Install perl.",
   );
 }
 
@@ -107,7 +107,7 @@ function checkMount(name: string, path: string): Check[] {
   return [{ name, state, found, ...(advice.length > 0 && { advice: `${advice.join(". ")}.` }) }];
 }
 
-/** Where the journal lies on a file system of its own. */
+/** Checks the file system of the journal, unless it is that of the mail. */
 function checkJournalMount(settings: Settings): Check[] {
   const journal = journalFolderOf(settings);
   if (settings.commit !== "journal") return [];
@@ -122,9 +122,9 @@ function checkSpace(path: string, minFreeBytes: number): Check[] {
   const space =
     freeBytes >= minFreeBytes
       ? good("Space", mebibytes)
-      : bad("Space", mebibytes, "Free some space: mail is put off with 452 when it runs out.");
-  // btrfs makes inodes as it needs them and reports none.
-  if (files === 0) return [space, good("Inodes", "made as they are needed")];
+      : bad("Space", mebibytes, "Free some space: when it runs out, mail gets 452.");
+  // btrfs creates inodes on demand and reports none.
+  if (files === 0) return [space, good("Inodes", "created on demand")];
   const inodes = `${ffree} of ${files} free`;
   const isScarce = ffree < 10_000 || ffree < files / 50;
   return [
@@ -144,12 +144,12 @@ async function checkAddresses(settings: Settings): Promise<Check[]> {
   for (const name of ["smtp", "lmtp", "http", "metrics"] as const) {
     const listen: ListenAddress | false = settings[name];
     if (listen === false || "path" in listen) continue;
-    const fault = await listenFault(listen);
+    const error = await listenErrorOf(listen);
     const label = `Address for ${name}`;
     const address = showListenAddress(listen);
-    if (fault === undefined) checks.push(good(label, `${address} is free`));
+    if (error === undefined) checks.push(good(label, `${address} is free`));
     else {
-      const [found = "", ...advice] = listenError(name, listen, fault).message.split(
+      const [found = "", ...advice] = listenError(name, listen, error).message.split(
         /(?<=[a-z])\. /,
       );
       const next = advice.join(". ") || `Choose another address with ${flagOf(name)}`;
@@ -159,7 +159,8 @@ async function checkAddresses(settings: Settings): Promise<Check[]> {
   return checks;
 }
 
-function listenFault(listen: { readonly host: string; readonly port: number }) {
+/** Listens for a moment; resolves with the error, or `undefined` when the address is free. */
+function listenErrorOf(listen: { readonly host: string; readonly port: number }) {
   return new Promise<unknown>((resolve) => {
     const server = createServer();
     server.once("error", resolve);
@@ -168,7 +169,7 @@ function listenFault(listen: { readonly host: string; readonly port: number }) {
 }
 
 function runningHere(holder: number): Check {
-  return good("Addresses", `in use by the Postbag that runs here (process ${holder})`);
+  return good("Addresses", `in use by the running server (process ${holder})`);
 }
 
 /** @internal */
@@ -183,7 +184,7 @@ export function checkExposure(settings: Settings): Check {
   return warning(
     "Reachable from",
     `beyond this machine: ${open.join(", ")}`,
-    "LMTP trusts whoever reaches it (RFC 2033 §5). Bind it to this machine or to a UNIX socket.",
+    "LMTP trusts every client (RFC 2033 §5). Bind it to this machine or to a UNIX socket.",
   );
 }
 

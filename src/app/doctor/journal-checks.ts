@@ -1,17 +1,17 @@
 /**
- * What `doctor` says about the journal: its segments, the mail it owes and what would become of it, what
- * lies in staging, and what is wrong with any of it. It only reads.
+ * What `doctor` reports about the journal: its segments, its unpublished mail and what recovery would do
+ * with it, the staging directories, and damage to any of these. It only reads.
  */
 import { existsSync, readdirSync, statfsSync } from "node:fs";
 import { type InspectedVolume, type JournalInspection, listStaging } from "../../delivery/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
 import { AppError } from "../errors.ts";
-import { lookAtJournal } from "../inbound/open-executor.ts";
+import { inspectJournalOf } from "../inbound/open-executor.ts";
 import type { Settings } from "../settings/table.ts";
 import { bad, type Check, good, warning } from "./check.ts";
 import { nearestExisting } from "./file-system-check.ts";
 
-/** @param isRunning Whether a server runs here: then what is owed is on its way. */
+/** @param isRunning Whether a server runs here, which then publishes the mail of the journal. */
 export async function checkJournal(
   settings: Settings,
   data: DataDirectory,
@@ -20,13 +20,13 @@ export async function checkJournal(
   const folder = journalFolderOf(settings);
   const isUsed = settings.commit === "journal";
   const room = isUsed && !isRunning ? checkRoom(settings, folder) : [];
-  if (!existsSync(folder)) {
-    const made = isUsed ? [good("Journal", `${folder}, to be created`)] : [];
-    return [...made, ...room, ...(await checkStaging(data, undefined))];
-  }
   try {
-    const found = await lookAtJournal({ settings, data });
-    const { id, starts, segments, damage } = found!;
+    const found = await inspectJournalOf({ settings, data });
+    if (found === undefined) {
+      const made = isUsed ? [good("Journal", `${folder}, to be created`)] : [];
+      return [...made, ...room, ...(await checkStaging(data, undefined))];
+    }
+    const { id, starts, segments, damage } = found;
     const live = segments.filter(({ state }) => state === "live").length;
     return [
       good(
@@ -34,41 +34,37 @@ export async function checkJournal(
         `${folder}, opened ${starts} times; ${segments.length} segments of ${inMiB(segments)}, ${live} in use`,
       ),
       ...room,
-      ...owedMail(found!, isRunning, isUsed),
+      ...checkUnpublished(found, isRunning, isUsed),
       ...damage.map((text) => bad("Journal damage", text, adviceOnDamage)),
       ...(await checkStaging(data, id)),
     ];
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     // A segment that is used again while it is read looks damaged.
-    if (isRunning && error.code === "ERR_APP_JOURNAL")
+    if (isRunning && error.code === "ERR_APP_JOURNAL") {
       return [good("Journal", `${folder}, in use`)];
-    return [
-      bad(
-        "Journal",
-        error.message,
-        "Nothing in it was touched; see docs/guides/something-is-wrong.md.",
-      ),
-    ];
+    }
+    const advice = "Nothing in it was changed; see docs/guides/something-is-wrong.md.";
+    return [bad("Journal", error.message, advice)];
   }
 }
 
 const adviceOnDamage =
-  "Stop the server and copy the folder; then `postbag recover` publishes what is whole, and `postbag recover --accept-damage` puts the damaged segments aside.";
+  "Stop the server and copy the folder. Then `postbag recover` publishes the undamaged mail, and `postbag recover --accept-damage` moves the damaged segments aside.";
 
-function owedMail(found: JournalInspection, isRunning: boolean, isUsed: boolean): Check[] {
-  const name = "Owed mail";
+function checkUnpublished(found: JournalInspection, isRunning: boolean, isUsed: boolean): Check[] {
+  const name = "Unpublished mail";
   if (found.volumes.length === 0) return [good(name, "none: all mail is in its mailboxes")];
   return found.volumes.map((volume) => {
-    const what = owedBy(volume);
+    const what = describeUnpublished(volume);
     if (!volume.isRecognised) {
       return bad(
         name,
-        `${what}; the file system there is missing, or not the one the journal means`,
-        "Mount it, or bring back the right one. The mail stays in the journal until then.",
+        `${what}; the volume is missing, or is not the one the journal knows`,
+        "Mount it, or restore the right one. Until then the mail stays in the journal.",
       );
     }
-    if (isRunning) return good(name, `${what}; the server that runs here is at it`);
+    if (isRunning) return good(name, `${what}; the running server is publishing it`);
     const advice = isUsed
       ? "The next start of the server publishes it, and so does: postbag recover"
       : "Publish it with: postbag recover";
@@ -76,34 +72,34 @@ function owedMail(found: JournalInspection, isRunning: boolean, isUsed: boolean)
   });
 }
 
-/** Says in words what recovery would do. */
-export function owedBy(volume: InspectedVolume): string {
+/** Says what recovery would do on a volume. */
+export function describeUnpublished(volume: InspectedVolume): string {
   const { toRestore, toFinish, toSkip, toKeep, owedBytes, mailboxes, directory } = volume;
-  const owed = toRestore + toFinish + toKeep;
+  const messages = toRestore + toFinish + toKeep;
   const parts = [
     [toRestore, "to be restored from the journal"],
     [toFinish, "staged and to be published"],
-    [toKeep, "kept for its file system"],
+    [toKeep, "waiting for their volume"],
     [toSkip, "published already"],
   ] as const;
-  const told = parts.flatMap(([count, text]) => (count > 0 ? [`${count} ${text}`] : []));
-  return `${owed} messages (${owedBytes} bytes) for ${mailboxes.length} mailboxes below ${directory}: ${told.join(", ")}`;
+  const counts = parts.flatMap(([count, text]) => (count > 0 ? [`${count} ${text}`] : []));
+  return `${messages} messages (${owedBytes} bytes) for ${mailboxes.length} mailboxes below ${directory}: ${counts.join(", ")}`;
 }
 
-/** Whether the segments that are still to be made have room. */
+/** Checks that the segments which are still to be created have room. */
 function checkRoom(settings: Settings, folder: string): Check[] {
   const { journalSegments, journalSegmentBytes } = settings;
   const { bavail, bsize } = statfsSync(nearestExisting(folder));
   const there = existsSync(folder) ? segmentsIn(folder) : 0;
-  const wanted = Math.max(0, journalSegments - there) * journalSegmentBytes;
+  const needed = Math.max(0, journalSegments - there) * journalSegmentBytes;
   const free = bavail * bsize;
-  const found = `${Math.floor(free / 2 ** 20)} MiB free, ${Math.ceil(wanted / 2 ** 20)} MiB may be wanted for segments`;
-  if (free >= wanted) return [good("Room for the journal", found)];
+  const found = `${Math.floor(free / 2 ** 20)} MiB free, ${Math.ceil(needed / 2 ** 20)} MiB may be needed for segments`;
+  if (free >= needed) return [good("Room for the journal", found)];
   const advice = "Free some space, or lower --journal-segments or --journal-segment-bytes.";
   return [warning("Room for the journal", found, advice)];
 }
 
-/** What lies in staging: of this journal and of others. */
+/** Checks the staging directories of this journal and of others. */
 async function checkStaging(data: DataDirectory, id: string | undefined): Promise<Check[]> {
   const directories = await listStaging(data.mail);
   return directories.flatMap(({ path, journalId, orphans, setAside }) => {
@@ -115,28 +111,21 @@ async function checkStaging(data: DataDirectory, id: string | undefined): Promis
       );
     }
     if (setAside.files > 0) {
-      const what = `${setAside.files} files in ${setAside.path} may be mail that a damaged journal spoke of`;
+      const what = `${setAside.files} files in ${setAside.path} may be mail that a damaged journal referenced`;
       checks.push(warning("Set aside", what, "Look at them, then delete them."));
     }
     if (journalId !== id) {
-      checks.push(
-        warning(
-          "Another journal",
-          `${path} belongs to a journal that is not the one in use`,
-          "If that journal still exists: postbag recover --journal ITS_FOLDER. Else delete what is left here.",
-        ),
-      );
+      const what = `${path} belongs to a journal that is not in use`;
+      const advice =
+        "If that journal still exists: postbag recover --journal ITS_FOLDER. Else delete this directory.";
+      checks.push(warning("Another journal", what, advice));
     }
     return checks;
   });
 }
 
-function filesIn(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder) : [];
-}
-
 function segmentsIn(folder: string): number {
-  return filesIn(folder).filter((name) => /^segment-\d+$/.test(name)).length;
+  return readdirSync(folder).filter((name) => /^segment-\d+$/.test(name)).length;
 }
 
 function inMiB(segments: JournalInspection["segments"]): string {

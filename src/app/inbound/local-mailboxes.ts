@@ -1,8 +1,8 @@
 /**
- * Which addresses are ours, and where their mail lies: `<mail root>/<domain>/<local part>/`.
+ * Finds the mailbox of an address of this server: `<mail root>/<domain>/<local part>/`.
  *
- * Mail for a domain that is not ours is refused here; who may have it sent is said in submission.ts.
- * What keeps us from looking a mailbox up is our fault and temporary for the sender.
+ * Other domains are refused here; submission.ts decides which clients may send to them. An error of the
+ * lookup is a fault of this machine, and temporary for the sender.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,11 +18,11 @@ import { isLoopback } from "../settings/kinds.ts";
 import type { Settings } from "../settings/table.ts";
 
 export interface LocalMailboxes {
-  /** Tells whether the address, if it is one, is of a domain of ours. */
+  /** Tells whether the address has a domain of this server. */
   readonly isOurs: (recipient: Address) => boolean;
-  /** The reply that refuses a recipient, or `undefined` when its mail is taken. */
+  /** The reply that refuses a recipient; `undefined` when its mail is accepted. */
   readonly checkRecipient: (recipient: Address) => Promise<Reply | undefined>;
-  /** The Maildir of a recipient, or the reply that refuses it. Looks at no disk. */
+  /** The Maildir of a recipient, or the reply that refuses it. Reads no disk. */
   readonly mailboxOf: (recipient: Address) => string | Reply;
 }
 
@@ -30,7 +30,7 @@ export interface LocalMailboxesOptions {
   readonly mailRoot: string;
   /** Domains in A-label form, `localhost` among them if it is one. */
   readonly domains: readonly string[];
-  /** Whether a new local address gets its mailbox with its first message, or is refused. */
+  /** Whether mail for a new local address creates its mailbox, or is refused. */
   readonly policy: "create" | "existing";
 }
 
@@ -64,7 +64,7 @@ export function localMailboxes(options: LocalMailboxesOptions): LocalMailboxes {
   };
 }
 
-/** What holds for new local addresses: made on first mail while only this machine can reach us. */
+/** The policy for new local addresses: `create` by default while only this machine can connect. */
 export function policyOf({ mailboxes, smtp, lmtp }: Settings): "create" | "existing" {
   if (mailboxes !== undefined) return mailboxes;
   const isPrivate = [smtp, lmtp].every((address) => address === false || isLoopback(address));

@@ -1,8 +1,8 @@
 /**
- * Opens the executor that the settings ask for, and says in plain words what keeps it from opening.
+ * Opens the executor that the settings ask for, and explains why when it cannot open.
  *
- * Nothing that a journal has acknowledged may be left behind: whoever turns to `synced` has the journal
- * publish everything first.
+ * Mail that a journal has acknowledged must not be left behind: before `--commit synced` the journal
+ * publishes all of it.
  */
 import { existsSync } from "node:fs";
 import {
@@ -17,52 +17,52 @@ import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
 import { AppError } from "../errors.ts";
 import type { Settings } from "../settings/table.ts";
 
-export interface CommitOptions {
+export interface OpenExecutorOptions {
   readonly settings: Settings;
   readonly data: DataDirectory;
   readonly onEvent: NonNullable<DeliveryExecutorOptions["onEvent"]>;
 }
 
 /**
- * Opens the executor. With a journal, what an earlier process left has been recovered on return.
+ * Opens the executor. With a journal, mail of an earlier process has been recovered on return.
  *
  * @throws {AppError} `ERR_APP_DATA_IN_USE`, `_JOURNAL`, `_JOURNAL_NOT_NOW`, `_SETTING_INVALID`,
  *   `_DATA_DIRECTORY`; of these only `_JOURNAL_NOT_NOW` may pass by itself.
  */
-export async function openExecutor(options: CommitOptions): Promise<DeliveryExecutor> {
+export async function openExecutor(options: OpenExecutorOptions): Promise<DeliveryExecutor> {
   const { settings } = options;
   if (settings.commit === "journal") return openJournal(options);
-  const left = await settleJournal(options);
+  const left = await publishJournal(options);
   if (left && left.volumes.length > 0) {
     throw new AppError(
       "ERR_APP_JOURNAL_NOT_NOW",
-      `The journal in ${journalFolderOf(settings)} still owes mail to ${homesOf(left)}, which must be published before --commit synced`,
+      `The journal in ${journalFolderOf(settings)} has unpublished mail for ${directoriesOf(left)}, which must be published before --commit synced`,
     );
   }
   return DeliveryExecutor.open({ ...executorOptions(options), commit: "synced" });
 }
 
 /**
- * Publishes what the journal owes, as far as that can be done now, and lets go of it.
+ * Publishes the mail of the journal, as far as that is possible now, and closes the journal.
  *
- * @returns What is still there, or `undefined` when there is no journal.
+ * @returns The journal afterwards; `undefined` when there is none.
  * @throws {AppError} as {@link openExecutor} does.
  */
-export async function settleJournal(
-  options: CommitOptions,
+export async function publishJournal(
+  options: OpenExecutorOptions,
 ): Promise<JournalInspection | undefined> {
-  const before = await lookAtJournal(options);
+  const before = await inspectJournalOf(options);
   if (before === undefined || before.volumes.length === 0) return before;
   const executor = await openJournal(options);
   await executor.close();
-  return lookAtJournal(options);
+  return inspectJournalOf(options);
 }
 
-/** Reads the journal and touches nothing; `undefined` when there is none. @throws {AppError} */
-export async function lookAtJournal({
+/** Reads the journal and changes nothing; `undefined` when there is none. @throws {AppError} */
+export async function inspectJournalOf({
   settings,
   data,
-}: Pick<CommitOptions, "settings" | "data">): Promise<JournalInspection | undefined> {
+}: Pick<OpenExecutorOptions, "settings" | "data">): Promise<JournalInspection | undefined> {
   const journal = journalFolderOf(settings);
   if (!existsSync(journal)) return undefined;
   try {
@@ -72,7 +72,7 @@ export async function lookAtJournal({
   }
 }
 
-async function openJournal(options: CommitOptions): Promise<DeliveryExecutor> {
+async function openJournal(options: OpenExecutorOptions): Promise<DeliveryExecutor> {
   const { settings } = options;
   const journal = journalFolderOf(settings);
   const { journalSegmentBytes: segmentBytes, journalSegments: maxSegments } = settings;
@@ -84,7 +84,11 @@ async function openJournal(options: CommitOptions): Promise<DeliveryExecutor> {
   }
 }
 
-function executorOptions({ settings, data, onEvent }: CommitOptions): DeliveryExecutorOptions {
+function executorOptions({
+  settings,
+  data,
+  onEvent,
+}: OpenExecutorOptions): DeliveryExecutorOptions {
   return {
     mailRoot: data.mail,
     maxBatch: settings.maxBatch,
@@ -98,18 +102,19 @@ function executorOptions({ settings, data, onEvent }: CommitOptions): DeliveryEx
   };
 }
 
-function homesOf({ volumes }: JournalInspection): string {
+function directoriesOf({ volumes }: JournalInspection): string {
   return volumes.map(({ directory }) => directory).join(", ");
 }
 
-/** Mistakes of whoever chose the folder: they do not pass. */
+/** A wrong choice of the folder: these errors do not pass by themselves. */
 const misplaced = ["EACCES", "EPERM", "ENOTDIR", "EEXIST", "ELOOP", "ENAMETOOLONG"];
 
+/** The error of a journal in words for its user; any other error as it is. */
 function explained(cause: unknown, journal: string): unknown {
-  const code = codeOf(cause);
+  const code = journalCodeOf(cause);
   if (code === undefined) return cause;
   const { message, errno } = cause as JournalError | DeliveryError;
-  const told = capitalised(message);
+  const text = capitalised(message);
   switch (code) {
     case "ERR_JOURNAL_LOCKED":
       return new AppError(
@@ -118,20 +123,22 @@ function explained(cause: unknown, journal: string): unknown {
         { cause },
       );
     case "ERR_JOURNAL_OPTION":
-      return new AppError("ERR_APP_SETTING_INVALID", `The journal says: ${message}`, { cause });
+      return new AppError("ERR_APP_SETTING_INVALID", `The journal refused an option: ${message}`, {
+        cause,
+      });
     case "ERR_JOURNAL_OPEN_FAILED": {
       if (!misplaced.includes(errno ?? "")) {
-        return new AppError("ERR_APP_JOURNAL_NOT_NOW", told, { cause });
+        return new AppError("ERR_APP_JOURNAL_NOT_NOW", text, { cause });
       }
       const advice = "Check its owner, or choose another folder with --journal";
-      return new AppError("ERR_APP_DATA_DIRECTORY", `${told}. ${advice}`, { cause });
+      return new AppError("ERR_APP_DATA_DIRECTORY", `${text}. ${advice}`, { cause });
     }
     default:
-      return new AppError("ERR_APP_JOURNAL", told, { cause });
+      return new AppError("ERR_APP_JOURNAL", text, { cause });
   }
 }
 
-function codeOf(error: unknown): JournalErrorCode | "unknown" | undefined {
+function journalCodeOf(error: unknown): JournalErrorCode | "unknown" | undefined {
   if (error instanceof JournalError) return error.code;
   if (!(error instanceof DeliveryError) || error.code !== "ERR_DELIVERY_JOURNAL") return undefined;
   return error.journalCode ?? "unknown";

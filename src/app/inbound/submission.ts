@@ -1,10 +1,10 @@
 /**
- * Mail for other domains that comes by SMTP: who may hand it in, and where it goes.
+ * Mail for other domains by SMTP: which clients may submit it, and where it goes.
  *
- * Never an open relay: a stranger is refused at RCPT. Over SMTP one reply stands for all recipients, and
- * a sender that hears 451 sends to all of them again. So what can fail as a whole comes first: the
- * recipients elsewhere go into the outbox in one commit. Then those here get their copies; whom a fault
- * of ours leaves without one, after others have theirs, goes into the outbox too, and is tried again
+ * Never an open relay: other clients are refused at RCPT. Over SMTP one reply answers all recipients, and
+ * a sender that receives 451 sends to all of them again. So the step that fails as a whole comes first:
+ * the recipients elsewhere go into the outbox in one commit. Then the recipients here get their copies. A
+ * recipient here whose delivery fails after others succeeded goes into the outbox too, and is retried
  * from there instead of by the sender.
  */
 import {
@@ -21,6 +21,7 @@ import {
 } from "../../mail/index.ts";
 import { type Outbox, OutboxError } from "../../outbox/index.ts";
 import type { SessionInfo } from "../../smtp/index.ts";
+import { invariant } from "../../system/index.ts";
 import { isLoopback } from "../settings/kinds.ts";
 import { isWithin } from "../settings/outbound-kinds.ts";
 import type { Settings } from "../settings/table.ts";
@@ -29,20 +30,20 @@ import type { Engine } from "./engine.ts";
 export interface SubmissionOptions {
   readonly settings: Pick<Settings, "relayFrom" | "smtp">;
   readonly engine: Pick<Engine, "deliver" | "checkRecipient" | "isOurs">;
-  /** `undefined` while it cannot be used. */
+  /** The outbox; `undefined` while it cannot be used. */
   readonly outbox: () => Outbox | undefined;
   readonly onQueued: (mail: QueuedMail) => void;
   readonly onFault: (error: unknown) => void;
 }
 
-/** One message in the outbox. */
+/** A message that was put into the outbox. */
 export interface QueuedMail {
   readonly id: string;
   readonly from: string;
   readonly to: readonly string[];
 }
 
-/** What an SMTP listener asks. */
+/** What an SMTP listener calls. */
 export interface Submission {
   readonly deliver: Deliver;
   readonly checkRecipient: (recipient: string, session: SessionInfo) => Promise<Reply | undefined>;
@@ -51,14 +52,14 @@ export interface Submission {
 const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, try again later");
 const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
 
-/** Octets of spooled messages on their way into the outbox at once; one that is larger goes alone. */
+/** Bytes of spooled messages in memory at a time, on their way into the outbox; a larger one goes alone. */
 const maxMemoryBytes = 16 * 1024 * 1024;
 
-/** The most recipients that one message in the outbox has. */
+/** Recipients of one message in the outbox. */
 const maxRecipients = 1_000;
 
-/** Others have their copies by now: this is the last chance of those left. */
-const noHurry = new AbortController().signal;
+/** Never aborts: other recipients have their copies by now, so the rest must get into the outbox. */
+const neverAborts = new AbortController().signal;
 
 export function submission(options: SubmissionOptions): Submission {
   const { settings, engine, outbox, onQueued, onFault } = options;
@@ -68,7 +69,7 @@ export function submission(options: SubmissionOptions): Submission {
   /** Puts mail into the outbox in one commit: one outcome for all of it. */
   const enqueue: Enqueue = (envelope, message, { signal }) => {
     const now = () => enqueueNow(envelope, message);
-    // What is not in a file is in memory already, and counted where it came in.
+    // A message without a file is in memory already, and was counted when it was received.
     if (message.file === undefined) return now();
     return inMemory.hold(message.size, untilGone(signal), now);
   };
@@ -81,7 +82,7 @@ export function submission(options: SubmissionOptions): Submission {
       const raw = await asSent(message);
       const mails = parts(recipients).map((to) => ({ raw, envelope: { from, to } }));
       const queued = await open.enqueueMany(mails);
-      if (message.file !== undefined) letGo(raw);
+      if (message.file !== undefined) release(raw);
       for (const { id, recipients: to } of queued) onQueued({ id, from, to });
       const text = `queued as ${queued[0]?.id}`;
       return { kind: "delivered", reply: reply(250, "2.0.0", text, "message") };
@@ -103,18 +104,18 @@ export function submission(options: SubmissionOptions): Submission {
   };
 }
 
-/** Tells whether a client may hand in mail for other domains. */
+/** Tells whether a client may submit mail for other domains. */
 export function mayRelay(
   { isLocal, clientAddress }: Pick<SessionInfo, "isLocal" | "clientAddress">,
   { relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">,
 ): boolean {
   if (relayFrom !== undefined)
     return clientAddress !== undefined && isWithin(clientAddress, relayFrom);
-  // Behind a forwarder every stranger seems to come from here, unless nobody else is meant to reach us.
+  // Behind a forwarder every client seems to be local, so SMTP must listen on loopback only.
   return isLocal && smtp !== false && isLoopback(smtp);
 }
 
-/** Tells whether anybody may: without, the server can do all its work while the outbox rests. */
+/** Tells whether any client may; if not, the server does all its work without an outbox. */
 export function takesMailForOthers({ relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">) {
   if (smtp === false) return false;
   return relayFrom === undefined ? isLoopback(smtp) : relayFrom.length > 0;
@@ -126,13 +127,13 @@ type Enqueue = (
   options: DeliverOptions,
 ) => Promise<RecipientOutcome>;
 
-/** Joins the mailboxes here and the outbox to one {@link Deliver}. */
-export function mixedDelivery(ways: {
+/** Combines the mailboxes here and the outbox into one {@link Deliver}. */
+export function mixedDelivery(targets: {
   readonly isOurs: (recipient: string) => boolean;
   readonly local: Deliver;
   readonly enqueue: Enqueue;
 }): Deliver {
-  const { isOurs, local, enqueue } = ways;
+  const { isOurs, local, enqueue } = targets;
   return async (envelope, message, options) => {
     const { reversePath, recipients } = envelope;
     const elsewhere = recipients.filter((recipient) => !isOurs(recipient));
@@ -140,43 +141,48 @@ export function mixedDelivery(ways: {
 
     let queued: RecipientOutcome | undefined;
     if (elsewhere.length > 0) {
-      queued = await enqueue({ reversePath, recipients: elsewhere }, message, options);
-      const refusal = queued;
-      if (refusal.kind !== "delivered") return recipients.map(() => refusal);
+      const outcome = await enqueue({ reversePath, recipients: elsewhere }, message, options);
+      if (outcome.kind !== "delivered") return recipients.map(() => outcome);
+      queued = outcome;
     }
     const here = recipients.filter(isOurs);
     const stored =
       here.length > 0 ? await local({ reversePath, recipients: here }, message, options) : [];
 
-    const isTaken = queued !== undefined || stored.some(({ kind }) => kind === "delivered");
+    const isAccepted = queued !== undefined || stored.some(({ kind }) => kind === "delivered");
     const left = here.filter((_, position) => stored[position]?.kind === "deferred");
     const later =
-      isTaken && left.length > 0
-        ? await enqueue({ reversePath, recipients: left }, message, { ...options, signal: noHurry })
+      isAccepted && left.length > 0
+        ? await enqueue({ reversePath, recipients: left }, message, {
+            ...options,
+            signal: neverAborts,
+          })
         : undefined;
 
     const outcomes = stored.map((outcome) =>
       outcome.kind === "deferred" && later?.kind === "delivered" ? later : outcome,
     );
     let next = 0;
-    return recipients.map((recipient) =>
-      isOurs(recipient) ? (outcomes[next++] as RecipientOutcome) : (queued as RecipientOutcome),
-    );
+    return recipients.map((recipient) => {
+      const outcome = isOurs(recipient) ? outcomes[next++] : queued;
+      invariant(outcome !== undefined, "a delivery has one outcome for each recipient");
+      return outcome;
+    });
   };
 }
 
-/** The message with CRLF. A large one is held no longer in two forms than it takes to make one of the other. */
+/** The message with CRLF. Of a large message the stored form is released as soon as the other exists. */
 async function asSent(message: Message): Promise<Uint8Array> {
   const stored = await message.bytes();
-  if (message.file === undefined) return stored; // Small: the outbox does so.
+  if (message.file === undefined) return stored; // Small: the outbox converts it.
   const sent = withCrlf(stored);
-  if (sent !== stored) letGo(stored);
+  if (sent !== stored) release(stored);
   return sent;
 }
 
 /**
- * Aborts when the client has gone, not when it has waited long: it waits for others' mail, which goes
- * forward, its own is on the disk meanwhile, and RFC 5321 §4.5.3.2.6 has it wait ten minutes.
+ * Aborts when the client has gone, but not at the admission timeout: the message waits on the disk behind
+ * other mail that makes progress, and RFC 5321 §4.5.3.2.6 has the client wait for ten minutes.
  */
 function untilGone(signal: AbortSignal): AbortSignal {
   const gone = new AbortController();
@@ -188,9 +194,9 @@ function untilGone(signal: AbortSignal): AbortSignal {
   return gone.signal;
 }
 
-/** Gives memory back at once: large messages would fill it before the collector comes by. */
-function letGo({ buffer, byteLength }: Uint8Array): void {
-  // What is a part of something is not ours alone.
+/** Releases memory at once: large messages would fill it before a collection. */
+function release({ buffer, byteLength }: Uint8Array): void {
+  // A view of a part of a buffer shares it with others.
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 

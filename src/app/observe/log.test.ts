@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { gathered, openLog } from "./log.ts";
+import { buffered, openLog } from "./log.ts";
 
 function linesOf(format: "json" | "text", write: (log: ReturnType<typeof openLog>) => void) {
   const lines: string[] = [];
@@ -42,7 +42,7 @@ test("lines below the level are not written", () => {
 
 test("the lines of one turn are written together, a warning at once with all before it", async () => {
   const writes: string[] = [];
-  const destination = gathered({ write: (lines) => void writes.push(lines) });
+  const destination = buffered({ write: (lines) => void writes.push(lines) });
   const log = openLog({ level: "info", format: "text", destination });
   const words = () => writes.map((lines) => lines.replace(/^.{9}/gm, "").replaceAll(/ +/g, " "));
   log.info("one");

@@ -1,10 +1,9 @@
 /**
  * The log: one JSON object a line for programs, or one readable line for a person at a terminal.
  *
- * Lines go to standard error, so that what a command prints on standard output stays its result. Those
- * of one turn of the event loop are written together; a warning or worse is written at once, with all
- * before it, and so is the rest when the process ends: the last line before a crash is the one that
- * matters.
+ * Lines go to standard error, because standard output has the result of a command. The lines of one turn
+ * of the event loop are written together. A warning or worse is written at once, with all lines before
+ * it, and the rest when the process ends, because the last line before a crash is the one that matters.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
 
@@ -13,13 +12,13 @@ export type { Logger } from "pino";
 export interface LogOptions {
   readonly level: "debug" | "info" | "warn" | "error";
   readonly format: "json" | "text";
-  /** Where complete lines go. @defaultValue standard error */
-  readonly destination?: DestinationStream;
+  /** Receives complete lines. @defaultValue standard error */
+  readonly destination?: DestinationStream | undefined;
 }
 
 /** Opens a log. */
 export function openLog({ level, format, destination }: LogOptions): Logger {
-  const lines = destination ?? gathered(pino.destination({ dest: 2, sync: true }));
+  const lines = destination ?? buffered(pino.destination({ dest: 2, sync: true }));
   return pino(
     {
       level,
@@ -31,36 +30,38 @@ export function openLog({ level, format, destination }: LogOptions): Logger {
   );
 }
 
-/** What pino tells a stream that asks for it, before each line. */
+/** A stream on which pino sets the level of each line before it writes the line. */
 interface LevelledStream extends DestinationStream {
   lastLevel: number;
 }
 
-const asksForLevel = { [Symbol.for("pino.metadata")]: true, lastLevel: 0 };
+const warn = pino.levels.values.warn ?? 40;
 
-/** Hands on the lines of one turn of the event loop together, and what is urgent at once. */
-export function gathered(destination: DestinationStream): LevelledStream {
+const levelled = { [Symbol.for("pino.metadata")]: true, lastLevel: 0 };
+
+/** Writes the lines of one turn of the event loop together, and warnings at once. */
+export function buffered(destination: DestinationStream): LevelledStream {
   let waiting = "";
-  const handOn = () => {
+  const flush = () => {
     if (waiting === "") return;
     const lines = waiting;
     waiting = "";
     destination.write(lines);
   };
-  process.on("exit", handOn);
+  process.on("exit", flush);
   return {
-    ...asksForLevel,
+    ...levelled,
     write(line) {
-      if (waiting === "" && this.lastLevel < pino.levels.values.warn!) setImmediate(handOn);
+      if (waiting === "" && this.lastLevel < warn) setImmediate(flush);
       waiting += line;
-      if (this.lastLevel >= pino.levels.values.warn!) handOn();
+      if (this.lastLevel >= warn) flush();
     },
   };
 }
 
 function readableLines(lines: DestinationStream): LevelledStream {
   return {
-    ...asksForLevel,
+    ...levelled,
     write(line) {
       if ("lastLevel" in lines) lines.lastLevel = this.lastLevel;
       lines.write(readable(line));
@@ -76,7 +77,7 @@ export function readable(line: string): string {
   return `${[at, String(level).padEnd(5), msg, ...words].join(" ")}\n`;
 }
 
-/** A value without what could be taken for the next field, a new line or a terminal's command. */
+/** A value that cannot be read as the next field, as a new line or as a command of a terminal. */
 function plain(value: unknown): string {
   const items = Array.isArray(value) ? value : [value];
   return items

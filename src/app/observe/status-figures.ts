@@ -6,7 +6,7 @@ import { describeOutbound } from "../settings/describe.ts";
 import type { Settings } from "../settings/table.ts";
 import { version } from "./version.ts";
 
-/** One address the server listens on. */
+/** An address of the server. */
 export interface Listener {
   readonly protocol: "smtp" | "lmtp" | "http" | "metrics";
   readonly address: string;
@@ -43,7 +43,7 @@ export function statusOf(facts: StatusFacts): Status {
     ...rest
   } = facts;
   const { delivered, failed, batches, pending, waiting } = delivery;
-  const company = batches === 0 ? "none yet" : `${(delivered / batches).toFixed(1)} on average`;
+  const perBatch = batches === 0 ? "none yet" : `${(delivered / batches).toFixed(1)} on average`;
   const open = Object.entries(sessions).map(([protocol, count]) => `${count} ${protocol}`);
   return {
     ...rest,
@@ -52,8 +52,8 @@ export function statusOf(facts: StatusFacts): Status {
     figures: [
       ["Commit", journalFolder === undefined ? "synced" : `journal in ${journalFolder}`],
       ["Delivered", grouped(delivered)],
-      ["Deferred by faults", grouped(failed)],
-      ["Messages a batch", company],
+      ["Deferred by errors", grouped(failed)],
+      ["Messages a batch", perBatch],
       ["In progress", `${grouped(pending)}, and ${grouped(waiting)} waiting for room`],
       ...(journalFolder === undefined ? [] : journalFigures(delivery, recovery)),
       ...(orphans === 0 ? [] : [["Orphans", `${grouped(orphans)}, see postbag doctor`] as const]),
@@ -80,19 +80,19 @@ function journalFigures(
 }
 
 function outboundFigures({ settings, stats }: StatusFacts["outbound"]): Status["figures"] {
-  const way = ["Mail for other domains", describeOutbound(settings)] as const;
-  if (stats === undefined) return [way, ["Outbox", "does not answer"]];
+  const target = ["Mail for other domains", describeOutbound(settings)] as const;
+  if (stats === undefined) return [target, ["Outbox", "does not answer"]];
   const { lanes, dead, inDoubt, blockedRoutes } = stats;
   const queued = lanes.reduce((sum, lane) => sum + lane.queued, 0);
   const oldestDueMs = Math.max(0, ...lanes.map((lane) => lane.oldestDueMs ?? 0));
   const due = oldestDueMs === 0 ? "" : `, the first due for ${(oldestDueMs / 1000).toFixed(1)} s`;
   const routes = blockedRoutes.map(({ route, reason }) => `${route} (${reason ?? "unknown"})`);
   return [
-    way,
+    target,
     ["To be sent", queued === 0 ? "none" : `${grouped(queued)}${due}`],
     ...(dead === 0 ? [] : [["Dead letters", grouped(dead)] as const]),
     ...(inDoubt === 0 ? [] : [["In doubt", grouped(inDoubt)] as const]),
-    ...(routes.length === 0 ? [] : [["Routes at rest", routes.join(", ")] as const]),
+    ...(routes.length === 0 ? [] : [["Paused routes", routes.join(", ")] as const]),
   ];
 }
 

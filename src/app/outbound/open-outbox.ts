@@ -1,8 +1,8 @@
 /**
- * Opens the outbox that the settings ask for, and says in plain words what keeps it from opening.
+ * Opens the outbox that the settings ask for, and explains why when it cannot open.
  *
- * The route of mail is its domain, so that whoever sends decides at that moment what becomes of it; only
- * with a relay all mail for other domains has one route, and travels together.
+ * The route of a delivery is its domain, so that the sending server decides what it does with it at that
+ * moment. With a relay all mail for other domains has one route, and is sent together.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -20,17 +20,17 @@ import { AppError, type AppErrorCode, errorFields } from "../errors.ts";
 import type { StoreAddress } from "../settings/outbound-kinds.ts";
 import type { Settings } from "../settings/table.ts";
 
-/** Where the outbox is kept. */
+/** The address of the outbox. */
 export function storeAddressOf({ store, data }: Pick<Settings, "store" | "data">): StoreAddress {
   return store ?? { kind: "sqlite", file: join(data, "outbox.db") };
 }
 
-/** The domains whose mail is put into mailboxes here. */
+/** The domains that have their mailboxes here. */
 export function ownDomains({ domain }: Pick<Settings, "domain">): readonly string[] {
   return [...new Set(["localhost", ...domain])];
 }
 
-/** Finds the route of a recipient. */
+/** Makes the function that finds the route of a recipient. */
 export function routeOf(settings: Settings): (recipient: Address) => string {
   const ours = new Set(ownDomains(settings));
   const { outbound, relay } = settings;
@@ -42,12 +42,12 @@ export function routeOf(settings: Settings): (recipient: Address) => string {
 }
 
 export interface StoreOptions {
-  /** Whether processes tell each other at once of new mail, where a store can. @defaultValue false */
+  /** Whether processes notify each other of new mail, where the store can. @defaultValue false */
   readonly notify?: boolean;
 }
 
 /**
- * Opens the store, and makes or updates its tables.
+ * Opens the store, and creates or updates its tables.
  *
  * @throws {AppError} `ERR_APP_OUTBOX`, or `ERR_APP_OUTBOX_NOT_NOW` when it may pass by itself.
  */
@@ -64,31 +64,31 @@ export async function openStore(
   }
 }
 
-/** Opens the outbox; whoever opened it closes it. @throws {AppError} as {@link openStore} does. */
+/** Opens the outbox; the caller closes it. @throws {AppError} as {@link openStore} does. */
 export async function openOutbox(settings: Settings, options?: StoreOptions): Promise<Outbox> {
   return outboxOn(await openStore(settings, options), settings);
 }
 
-/** Opens an outbox that must be there already. @throws {AppError} also `ERR_APP_NOT_FOUND`. */
+/** Opens an outbox that must exist. @throws {AppError} also `ERR_APP_NOT_FOUND`. */
 export async function openExistingOutbox(settings: Settings): Promise<Outbox> {
   requireOutbox(settings);
   return openOutbox(settings);
 }
 
-/** Refuses to go on where no outbox was made yet. A database server is asked when it is opened. */
+/** Requires that an SQLite outbox exists; a database server is asked when it is opened. */
 export function requireOutbox(settings: Pick<Settings, "store" | "data">): void {
   const address = storeAddressOf(settings);
   if (address.kind === "postgres" || existsSync(address.file)) return;
   throw new AppError(
     "ERR_APP_NOT_FOUND",
-    `There is no outbox at ${address.file} yet; postbag serve or postbag send makes one`,
+    `There is no outbox at ${address.file} yet; postbag serve or postbag send creates it`,
   );
 }
 
-/** An outbox as the settings want it. */
-export function outboxOn(store: OutboxStore, settings: Settings): Outbox {
+/** An outbox with the options of the settings. */
+function outboxOn(store: OutboxStore, settings: Settings): Outbox {
   const { expireAfterMs, doubt } = settings;
-  // What was received is a little longer when it goes on: trace, Message-ID, Date.
+  // A received message grows before it is sent: trace fields, Message-ID, Date.
   const maxMessageBytes = settings.maxMessageBytes + maxAddedBytes;
   return createOutbox({ store, routeOf: routeOf(settings), expireAfterMs, doubt, maxMessageBytes });
 }

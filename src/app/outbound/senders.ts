@@ -1,6 +1,6 @@
 /**
- * Who sends what the worker takes from the outbox: the mailboxes here, and for all other domains the
- * captured folder, the relay, or the hosts of the domain, as `outbound` says at that moment.
+ * Finds the sender for a route of the outbox: the mailboxes here, and for other domains the captured
+ * folder, the relay, or the hosts of the domain, as the setting `outbound` says at that moment.
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
@@ -27,20 +27,20 @@ import type { Settings } from "../settings/table.ts";
 import { ownDomains } from "./open-outbox.ts";
 
 export interface Senders extends AsyncDisposable {
-  /** Finds who sends mail on a route. */
+  /** Finds the function that sends mail on a route. */
   readonly senderOf: (route: string) => Deliver;
 }
 
 export interface SendersOptions {
   readonly settings: Settings;
-  /** Where captured mail goes. */
+  /** The folder for captured mail. */
   readonly captured: string;
-  /** Puts mail into the mailboxes here; without it those routes are not to be asked for. */
-  readonly local?: Deliver;
+  /** Delivers into the mailboxes here; without it the worker must leave those routes out. */
+  readonly local?: Deliver | undefined;
 }
 
 /**
- * Opens the way out. Connects when there is mail.
+ * Opens the senders. They connect when there is mail.
  *
  * @throws {AppError} `ERR_APP_SETTING_INVALID` or `ERR_APP_CONFIG_FILE` for settings that do not fit.
  */
@@ -67,7 +67,7 @@ function openClient(settings: Settings): SmtpClient | undefined {
   };
   if (outbound === "direct") return directClient({ ...options, ...directOf(settings) });
   if (relay !== undefined) return relayClient({ ...options, relay: targetOf(relay, settings) });
-  throw unfit("outbound relay needs the address of one, such as --relay smtp://HOST:PORT");
+  throw invalid("outbound relay needs the address of a relay, such as --relay smtp://HOST:PORT");
 }
 
 function directOf({ nameServers, directPort, privateHosts }: Settings): DirectClientOptions {
@@ -78,15 +78,15 @@ function directOf({ nameServers, directPort, privateHosts }: Settings): DirectCl
   };
 }
 
-/** A password goes over the net only when the connection is encrypted and the certificate holds. */
+/** The relay as a target. Its password needs TLS with a valid certificate, except on loopback. */
 export function targetOf(relay: RelayAddress, { relayPasswordFile }: Settings): SessionTarget {
   const { host, port, implicitTls, user } = relay;
   const password = relayPasswordFile === undefined ? relay.password : secretIn(relayPasswordFile);
   if (password !== undefined && user === undefined) {
-    throw unfit("relayPasswordFile needs a user: --relay smtp://USER@HOST:PORT");
+    throw invalid("relayPasswordFile needs a user: --relay smtp://USER@HOST:PORT");
   }
   if (user !== undefined && password === undefined) {
-    throw unfit(`relay names the user ${user} without a password; give it in relayPasswordFile`);
+    throw invalid(`relay names the user ${user} without a password; give it in relayPasswordFile`);
   }
   const mustEncrypt = password !== undefined && !isLoopback({ host, port });
   return {
@@ -102,7 +102,7 @@ function dkimOf({ dkimDomain, dkimSelector, dkimKeyFile }: Settings): DkimKey | 
     return undefined;
   }
   if (dkimDomain === undefined || dkimSelector === undefined || dkimKeyFile === undefined) {
-    throw unfit("dkimDomain, dkimSelector and dkimKeyFile belong together; give all three");
+    throw invalid("dkimDomain, dkimSelector and dkimKeyFile belong together; give all three");
   }
   return { domain: dkimDomain, selector: dkimSelector, privateKey: secretIn(dkimKeyFile) };
 }
@@ -115,11 +115,11 @@ function secretIn(file: string): string {
   }
 }
 
-function unfit(text: string): AppError {
+function invalid(text: string): AppError {
   return new AppError("ERR_APP_SETTING_INVALID", text);
 }
 
-/** Mail in the outbox has CRLF, as it is sent; mailboxes have what `storedLineEndings` says. */
+/** Mail in the outbox has CRLF; mailboxes have the line endings of `storedLineEndings`. */
 function inStoredForm(local: Deliver, lineEndings: "lf" | "crlf"): Deliver {
   return async (envelope, message, { beforeCommit, ...options }) => {
     const intake = new MessageIntake({ lineEndings, bareNewlines: "normalise" });

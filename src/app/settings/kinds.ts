@@ -1,8 +1,8 @@
 /**
- * The kinds of value a setting can have: how each is written, read and shown again.
+ * The kinds of value of a setting: how each is written, read and shown.
  *
- * Every value arrives as text, whether from a flag, the environment or the configuration file, so that
- * one rule decides in all three places. A kind never corrects a value: it reads it or refuses it.
+ * Every value arrives as text, from a flag, the environment or the configuration file, so that one rule
+ * decides in all three. A kind never corrects a value: it reads it or refuses it.
  */
 import { isAbsolute, resolve } from "node:path";
 import { normaliseDomain } from "../../mail/index.ts";
@@ -13,25 +13,25 @@ export interface Kind<T> {
   readonly shape: string;
   /** Completes the sentence "maxBatch must be ...". */
   readonly expected: string;
-  /** Reads a value, or returns `undefined` when the text is none. Paths are relative to `folder`. */
+  /** Reads a value; returns `undefined` when the text has none. Paths are relative to `folder`. */
   readonly read: (text: string, folder: string) => T | undefined;
   readonly show: (value: T) => string;
 }
 
-/** A TCP address or the path of a UNIX socket to listen on; `false` is "do not listen". */
+/** A TCP address, or the path of a UNIX socket, to listen on. */
 export type ListenAddress =
   | { readonly host: string; readonly port: number }
   | { readonly path: string };
 
 const units: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 
-export function wholeNumber(least: number, shape = "N"): Kind<number> {
+export function wholeNumber(min: number, shape = "N"): Kind<number> {
   return {
     shape,
-    expected: `a whole number from ${least} up`,
+    expected: `a whole number from ${min} up`,
     read: (text) => {
       const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-      return value >= least ? value : undefined;
+      return value >= min ? value : undefined;
     },
     show: String,
   };
@@ -53,7 +53,7 @@ export const bytes: Kind<number> = {
   },
 };
 
-/** The size of a segment of the journal, whose records begin at multiples of 4096. */
+/** The size of a segment of the journal; its records begin at multiples of 4096. */
 export const segmentBytes: Kind<number> = {
   shape: "BYTES",
   expected: "a multiple of 4KiB from 16KiB to 1GiB, such as 32MiB",
@@ -80,7 +80,7 @@ export const hostName: Kind<string> = {
   show: (value) => value,
 };
 
-/** A list; the separator in one text is a comma, and a flag may be given several times. */
+/** A list, separated by commas; a flag may also be given several times. */
 export function listOf<T>(kind: Kind<T>): Kind<readonly T[]> {
   return {
     shape: kind.shape,
@@ -128,13 +128,13 @@ export const listenAddress: Kind<ListenAddress | false> = {
   show: (value) => (value === false ? "off" : showListenAddress(value)),
 };
 
-/** Writes an address the way it is given: an IPv6 host in brackets, a socket as its path. */
+/** Shows an address as it is written in a setting: an IPv6 host in brackets, a socket as its path. */
 export function showListenAddress(address: ListenAddress): string {
   if ("path" in address) return address.path;
   return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
-/** Says whether only this machine can reach the address. */
+/** Tells whether only this machine can reach the address. */
 export function isLoopback(address: ListenAddress): boolean {
   return "path" in address || isLoopbackHost(address.host);
 }

@@ -1,6 +1,6 @@
-/** Says why an address cannot be listened on, with the flag that chooses another. */
+/** Explains why the server cannot listen on an address, with the flag that chooses another. */
 import { errnoOf } from "../../system/index.ts";
-import { AppError } from "../errors.ts";
+import { AppError, messageOf } from "../errors.ts";
 import { type ListenAddress, showListenAddress } from "./kinds.ts";
 import { flagOf } from "./table.ts";
 
@@ -9,11 +9,11 @@ export function listenError(setting: string, listen: ListenAddress, cause: unkno
   const errno = errnoOf(cause);
   const advice: Record<string, string> = {
     EADDRINUSE: "another program listens there. Stop it, or choose another address",
-    EACCES: "this user may not. Choose another address",
-    EPERM: "this user may not. Choose another address",
+    EACCES: "this user may not use it. Choose another address",
+    EPERM: "this user may not use it. Choose another address",
     EADDRNOTAVAIL: "this machine has no such address. Choose another",
     ENOTFOUND: "there is no such host. Choose another address",
-    ENOENT: "the folder of the socket does not exist. Make it, or choose another path",
+    ENOENT: "the folder of the socket does not exist. Create it, or choose another path",
   };
   const why =
     errno === undefined ? messageOf(cause) : `${advice[errno] ?? "choose another address"}`;
@@ -22,8 +22,4 @@ export function listenError(setting: string, listen: ListenAddress, cause: unkno
     `Cannot listen on ${showListenAddress(listen)} for ${name}${errno ? ` (${errno})` : ""}: ${why} with ${flagOf(setting)}`,
     { cause },
   );
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

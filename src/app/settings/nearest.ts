@@ -1,6 +1,6 @@
-/** Finds the name a person most likely meant, for "did you mean" in error messages. */
+/** Finds the name that a person most likely meant, for "did you mean" in error messages. */
 
-/** The known name closest to `typed`, unless even that one differs in more than a third of it. */
+/** The known name nearest to `typed`; `undefined` when that differs in more than a third of it. */
 export function nearestName(typed: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(typed.length / 3)) + 1;
@@ -21,7 +21,7 @@ function editDistance(from: string, to: string): number {
     const line = [row];
     for (let column = 1; column <= to.length; column++) {
       const same = from[row - 1] === to[column - 1];
-      let least = Math.min(
+      let best = Math.min(
         at(rows, row - 1, column) + 1,
         (line[column - 1] ?? 0) + 1,
         at(rows, row - 1, column - 1) + (same ? 0 : 1),
@@ -31,8 +31,8 @@ function editDistance(from: string, to: string): number {
         column > 1 &&
         from[row - 1] === to[column - 2] &&
         from[row - 2] === to[column - 1];
-      if (swapped) least = Math.min(least, at(rows, row - 2, column - 2) + 1);
-      line.push(least);
+      if (swapped) best = Math.min(best, at(rows, row - 2, column - 2) + 1);
+      line.push(best);
     }
     rows.push(line);
   }

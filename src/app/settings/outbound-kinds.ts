@@ -1,9 +1,9 @@
-/** The kinds of value that the settings of mail out have: stores, relays, networks. */
+/** The kinds of value of the outbound settings: stores, relays, networks. */
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { Kind } from "./kinds.ts";
 
-/** Where the outbox is kept. */
+/** The database of the outbox. */
 export type StoreAddress =
   | { readonly kind: "sqlite"; readonly file: string }
   | { readonly kind: "postgres"; readonly url: string };
@@ -15,27 +15,27 @@ export const storeAddress: Kind<StoreAddress> = {
     if (/^postgres(?:ql)?:\/\//.test(text)) {
       return URL.canParse(text) ? { kind: "postgres", url: text } : undefined;
     }
-    // What looks like a URL is a mistake, not a file of that name.
+    // A text that looks like a URL is a mistake, not the name of a file.
     if (text === "" || text.includes("\0") || text.includes("://")) return undefined;
     return { kind: "sqlite", file: resolve(folder, text) };
   },
   show: (value) => (value.kind === "sqlite" ? value.file : withoutPassword(value.url)),
 };
 
-/** A server that passes our mail on. */
+/** A server that sends our mail on. */
 export interface RelayAddress {
   readonly host: string;
   readonly port: number;
   readonly implicitTls: boolean;
-  readonly user?: string;
-  readonly password?: string;
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
 }
 
 const defaultPorts = { "smtp:": 25, "smtps:": 465 } as const;
 
 export const relayAddress: Kind<RelayAddress> = {
   shape: "URL",
-  expected: "smtp://HOST:PORT or smtps://HOST:PORT, with USER:PASSWORD@ where one is asked for",
+  expected: "smtp://HOST:PORT or smtps://HOST:PORT, with USER:PASSWORD@ where the relay needs it",
   read: (text) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;
     if (url?.protocol !== "smtp:" && url?.protocol !== "smtps:") return undefined;
@@ -52,8 +52,8 @@ export const relayAddress: Kind<RelayAddress> = {
       host: hostname.replace(/^\[(.*)\]$/, "$1"),
       port: port === "" ? defaultPorts[protocol] : Number(port),
       implicitTls: protocol === "smtps:",
-      ...(user !== "" && { user }),
-      ...(password !== "" && { password }),
+      user: user || undefined,
+      password: password || undefined,
     };
   },
   show: ({ host, port, implicitTls, user, password }) => {

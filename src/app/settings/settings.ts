@@ -1,9 +1,9 @@
 /**
  * Reads the settings: flag before environment before configuration file before default.
  *
- * A value is either what somebody wrote or the default, never a corrected one. An unknown name stops
- * the program with the nearest known one, because a misspelt limit that silently does nothing is worse
- * than no limit. The configuration file is JSON: every language writes it and Node reads it.
+ * A value is the one given or the default, never a corrected one. An unknown name stops the program and
+ * the error has the nearest known name, because a misspelt limit without effect is worse than no limit.
+ * The configuration file is JSON: every language writes it and Node reads it.
  */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -19,13 +19,13 @@ import {
   variableOf,
 } from "./table.ts";
 
-/** Where a value came from, worded for a message: `--max-batch`, `POSTBAG_DATA`, a file, `default`. */
+/** The origin of a value, for messages: `--max-batch`, `POSTBAG_DATA`, a file, `default`. */
 export type Origin = string;
 
 export interface LoadedSettings {
   readonly settings: Settings;
   readonly origins: Readonly<Record<SettingName, Origin>>;
-  /** What deserves a word although it stops nothing. */
+  /** Texts about variables that were ignored. */
   readonly warnings: readonly string[];
 }
 
@@ -35,7 +35,7 @@ export interface SettingSources {
   /** The path given with `--config`. */
   readonly configFile?: string | undefined;
   readonly environment?: NodeJS.ProcessEnv;
-  /** What relative paths of flags and variables start from. */
+  /** The start of relative paths in flags and variables. */
   readonly workingFolder?: string;
 }
 
@@ -51,9 +51,9 @@ const configVariable = `${prefix}CONFIG`;
 /**
  * Collects every setting from its sources.
  *
- * Rejects a bad value with `ERR_APP_SETTING_INVALID` (`ERR_APP_USAGE` when it came by a flag), an unknown key with `ERR_APP_SETTING_UNKNOWN` and
- * a file that cannot be read or is no JSON object with `ERR_APP_CONFIG_FILE`; each message shows the
- * value received and where it was found.
+ * @throws {AppError} `ERR_APP_SETTING_INVALID` for a wrong value (`ERR_APP_USAGE` for one of a flag),
+ *   `ERR_APP_SETTING_UNKNOWN` for an unknown key, `ERR_APP_CONFIG_FILE` for a file that cannot be read
+ *   or has no JSON object. Each message has the value received and its origin.
  */
 export function loadSettings(sources: SettingSources = {}): LoadedSettings {
   const { flags = {}, environment = process.env, workingFolder = process.cwd() } = sources;
@@ -97,7 +97,7 @@ function fromEnvironment(environment: NodeJS.ProcessEnv, folder: string) {
   return layer;
 }
 
-/** Relative paths in the file start from the folder the file is in, wherever the program was started. */
+/** Relative paths in the file start from the folder of the file, wherever the program was started. */
 function fromFile(path: string) {
   const layer = new Map<string, Given>();
   for (const [name, value] of Object.entries(readObject(path))) {
@@ -162,13 +162,13 @@ function invalid(name: SettingName, received: string, origin: Origin): AppError 
   );
 }
 
-/** Hides the password of what looks like a URL. */
+/** Hides the password in a text that looks like a URL. */
 function withoutSecret(text: string): string {
   return text.replace(/(:\/\/[^\s:@/"]*):[^\s"]*@/, "$1:***@");
 }
 
 /**
- * Names unknown `POSTBAG_` variables without refusing them: a container platform adds variables of that
+ * Reports unknown `POSTBAG_` variables without refusing them: a container platform adds variables of that
  * form by itself, one for each port of a service named "postbag".
  */
 function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
@@ -184,8 +184,8 @@ function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
   });
 }
 
-/** " (did you mean x?)", or nothing when no name comes near. */
-export function suggestion(typed: string, known: Iterable<string>): string {
+/** " (did you mean x?)", or an empty text when no name is near. */
+function suggestion(typed: string, known: Iterable<string>): string {
   const nearest = nearestName(typed, known);
   return nearest === undefined ? "" : ` (did you mean ${nearest}?)`;
 }

@@ -1,12 +1,12 @@
 /**
- * What the figures of `postbag bench` say about the settings: a plain function from one to the other.
+ * The advice of `postbag bench`: a plain function from figures to settings.
  *
  * A setting leaves its default only for a gain that a second measurement would confirm, so that noise
- * does not turn into advice.
+ * does not become advice.
  */
 import type { BenchCommit, BenchMeasured } from "./load.ts";
 
-/** What was tried: a commit mode, a load, and the limits where they are not the defaults. */
+/** A case of the bench: a commit mode, a load, and limits where they differ from the defaults. */
 export interface BenchCase {
   readonly commit: BenchCommit;
   readonly callers: number;

@@ -1,10 +1,10 @@
 /**
- * `postbag bench`: measures the delivery executor on the user's own disk and says which commit mode and
- * limits suit it.
+ * `postbag bench`: measures the delivery executor on the user's own disk and advises a commit mode and
+ * limits.
  *
- * It works in a folder of its own inside the data directory and removes it at the end, touches no
- * mailbox, and is bounded in time and space. It needs no root; a server at work on the same disk slows
- * both down.
+ * It works in a folder of its own inside the data directory, which it removes at the end. It touches no
+ * mailbox, is bounded in time and space, and needs no root. A server that uses the same disk slows both
+ * down.
  */
 import {
   closeSync,
@@ -32,17 +32,17 @@ import {
 import { type BenchCommit, measureExecutor, openExecutor, quantile } from "./load.ts";
 
 export interface BenchOptions {
-  /** The data directory whose disk is measured; made for the time being when it does not exist. */
+  /** The data directory whose disk is measured; created for the time of the bench if missing. */
   readonly data: string;
-  /** About how long to measure, in seconds; longer on a machine too busy to keep it. @defaultValue 20 */
-  readonly seconds?: number;
-  /** Ends it early; what it made is removed all the same. */
-  readonly signal?: AbortSignal;
+  /** Time to measure, in seconds; a busy machine takes longer. @defaultValue 20 */
+  readonly seconds?: number | undefined;
+  /** Ends it early; its folder is removed all the same. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface BenchReport extends BenchFigures {
   readonly directory: string;
-  /** Whether mail survives a power cut there; figures of a disk that forgets say little. */
+  /** Whether mail survives a power cut there; the figures of an unsafe disk say little. */
   readonly fileSystem: FileSystemVerdict | undefined;
   readonly bodyBytes: number;
   readonly advice: Advice;
@@ -51,18 +51,17 @@ export interface BenchReport extends BenchFigures {
 const folderName = "postbag-bench";
 const bodyBytes = 4_096;
 const MiB = 2 ** 20;
-/** All messages and journals together stay below this. */
-const mostBytes = 700 * MiB;
+/** The bound on all messages and journals together. */
+const maxBytes = 700 * MiB;
 const messagesPerRun = 3_000;
 const segments = { segmentBytes: 8 * MiB, maxSegments: 4 } as const;
-const leastCaseMs = 10;
+const minCaseMs = 10;
 
 /**
  * Measures and advises.
  *
- * @throws {AppError} ERR_APP_DATA_DIRECTORY where it may not write, has too little space, or an earlier
- *   bench was killed; ERR_APP_USAGE for an impossible number of seconds. The signal's own reason when it
- *   aborted.
+ * @throws {AppError} `ERR_APP_DATA_DIRECTORY` without permission or space, or after an earlier bench
+ *   was killed; `ERR_APP_USAGE` for an impossible number of seconds; the signal's reason on abort.
  */
 export async function runBench({ data, seconds = 20, signal }: BenchOptions): Promise<BenchReport> {
   if (!(seconds > 0 && seconds <= 3_600)) {
@@ -88,9 +87,9 @@ export async function runBench({ data, seconds = 20, signal }: BenchOptions): Pr
 }
 
 /**
- * The better of two runs of each case, the cases taking turns: what disturbs a machine comes and goes,
- * and makes nothing faster. What is left of the time is shared by the runs that are left; when it is
- * used up, one run has to do.
+ * Measures each case twice, the cases in turn, and returns the better run: a disturbance of the machine
+ * comes and goes, and makes no run faster. The runs share the time that is left; when it is used up, one
+ * run of a case is enough.
  */
 async function measureCases(
   directory: string,
@@ -106,7 +105,7 @@ async function measureCases(
     const startedMs = performance.now();
     if (best.has(one) && startedMs >= untilMs) break;
     const shareMs = (untilMs - startedMs) / (runs.length - position);
-    const caseMs = Math.max(leastCaseMs, shareMs - overheadMs);
+    const caseMs = Math.max(minCaseMs, shareMs - overheadMs);
     const { executor, folder } = await executors.for(one);
     const measured = await measureExecutor(executor, folder, {
       commit: one.commit,
@@ -116,7 +115,7 @@ async function measureCases(
       warmupMs: caseMs / 4,
       measureMs: (caseMs * 3) / 4,
       maxMessages: messagesPerRun,
-      ...(signal && { signal }),
+      signal,
     });
     if (measured.perSecond >= (best.get(one)?.perSecond ?? 0))
       best.set(one, { ...one, ...measured });
@@ -130,7 +129,7 @@ interface Opened {
   readonly folder: string;
 }
 
-/** One executor for each commit mode with its limits, opened when first asked for, each in its folder. */
+/** One executor for each commit mode with its limits, each in a folder of its own, opened at first use. */
 class Executors implements AsyncDisposable {
   readonly #directory: string;
   readonly #opened = new Map<string, Promise<Opened>>();
@@ -171,7 +170,7 @@ function makeFolder(data: string): { readonly directory: string; readonly remove
     if ((cause as NodeJS.ErrnoException).code === "EEXIST") {
       throw new AppError(
         "ERR_APP_DATA_DIRECTORY",
-        `${directory} exists: another bench is at work there, or was killed. If none is, remove that folder`,
+        `${directory} exists: another bench is running there, or was killed. If none is running, remove that folder`,
         { cause },
       );
     }
@@ -179,23 +178,23 @@ function makeFolder(data: string): { readonly directory: string; readonly remove
   }
   const remove = () => rmSync(firstMade ?? directory, { recursive: true, force: true });
   const { bavail, bsize } = statfsSync(directory);
-  if (bavail * bsize < mostBytes) {
+  if (bavail * bsize < maxBytes) {
     remove();
     throw new AppError(
       "ERR_APP_DATA_DIRECTORY",
-      `The bench writes up to ${mostBytes / MiB} MiB into ${data}, and only ${Math.floor((bavail * bsize) / MiB)} MiB are free. Free some space, or choose another folder with --data`,
+      `The bench writes up to ${maxBytes / MiB} MiB into ${data}, and only ${Math.floor((bavail * bsize) / MiB)} MiB are free. Free some space, or choose another folder with --data`,
     );
   }
   return { directory, remove };
 }
 
-/** Overwrites one block again and again, flushing each time, as a commit of the journal does. */
+/** Overwrites one block again and again with a flush each time, as a commit of the journal does. */
 function measureFlush(directory: string, forMs: number): BenchFigures["flush"] {
   const block = new Uint8Array(bodyBytes);
   const flags = constants.O_CREAT | constants.O_RDWR;
   const file = openSync(join(directory, "flush"), flags, 0o600);
   try {
-    // The first write also allocates the block, which later ones need not.
+    // The first write also allocates the block; later ones do not.
     writeSync(file, block, 0, block.length, 0);
     fdatasyncSync(file);
     const tookMs: number[] = [];

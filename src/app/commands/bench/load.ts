@@ -1,9 +1,9 @@
 /**
- * A closed loop of callers on a delivery executor, each delivering its next message when the last one
- * is answered, and what came of it.
+ * A closed loop of callers on a delivery executor: each delivers its next message when the last one is
+ * acknowledged.
  *
- * Only what happens after the warm-up is measured. The loop ends when its time or its messages are used
- * up, but not before every caller has delivered one that is measured.
+ * Only deliveries after the warm-up are measured. The loop ends when its time or its messages are used
+ * up, but not before every caller has delivered one measured message.
  */
 import { join } from "node:path";
 import { DeliveryExecutor, type DeliveryTuning } from "../../../delivery/index.ts";
@@ -19,7 +19,7 @@ export interface BenchCommitment {
 }
 
 export interface BenchLoad {
-  /** That of the executor; only mail in a journal is followed until it is visible. */
+  /** The commit of the executor; only with a journal mail is followed until it is visible. */
   readonly commit: BenchCommit;
   readonly callers: number;
   readonly mailboxes: number;
@@ -27,9 +27,9 @@ export interface BenchLoad {
   readonly warmupMs: number;
   readonly measureMs: number;
   /** Ends earlier after so many messages. @defaultValue no bound */
-  readonly maxMessages?: number;
+  readonly maxMessages?: number | undefined;
   /** Ends the loop with its reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called when measuring begins and when it ends. */
   readonly onPhase?: (phase: "begins" | "ends") => void;
 }
@@ -67,7 +67,7 @@ export async function measureExecutor(
   directory: string,
   load: BenchLoad,
 ): Promise<BenchMeasured> {
-  // Waiting for mail to be published does not by itself keep a process alive.
+  // A wait for mail to be published does not keep the process alive.
   const alive = setInterval(() => {}, 1_000);
   try {
     return await loop(executor, directory, load);
@@ -100,7 +100,7 @@ async function loop(
 
   const mayGoOn = () =>
     performance.now() - beganMs < load.warmupMs + load.measureMs && sent < maxMessages;
-  // A disk that is fast beyond expectation must not spend all messages on the warm-up.
+  // On a very fast disk the warm-up must not use up all messages.
   const isWarm = () => performance.now() - beganMs >= load.warmupMs || sent >= maxMessages / 4;
   const follow = async (id: string) => {
     const durableAtMs = performance.now();
@@ -121,7 +121,7 @@ async function loop(
       latenciesMs.push(performance.now() - startedMs);
       if (load.commit === "journal" && latenciesMs.length % followed === 1) {
         const seen = follow(id);
-        seen.catch(() => {}); // A loop that was aborted does not wait for it.
+        seen.catch(() => {}); // An aborted loop does not wait for it.
         following.push(seen);
       }
     }
