@@ -18,7 +18,7 @@ test("a data directory is open to its owner only", () => {
   }
 });
 
-test("a data path that is a file is refused with advice, and the file is left alone", () => {
+test("a data path that is a file is refused with advice, and the file stays unchanged", () => {
   const file = join(folder, "data");
   writeFileSync(file, "precious");
   assert.throws(() => prepareDataDirectory(file), {
@@ -28,7 +28,7 @@ test("a data path that is a file is refused with advice, and the file is left al
   assert.equal(statSync(file).size, 8);
 });
 
-test("the lock is refused a second time and can be taken again once it is given back", () => {
+test("the lock is refused while it is held and granted after its release", () => {
   const giveBack = lockDataDirectory(folder);
   assert.throws(() => lockDataDirectory(folder), {
     code: "ERR_APP_DATA_IN_USE",
@@ -38,7 +38,7 @@ test("the lock is refused a second time and can be taken again once it is given 
   lockDataDirectory(folder)();
 });
 
-test("the lock leaves no file but itself", () => {
+test("the lock leaves no other file behind", () => {
   const giveBack = lockDataDirectory(folder);
   assert.deepEqual(readdirSync(folder), ["lock"]);
   giveBack();

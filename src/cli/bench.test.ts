@@ -24,7 +24,7 @@ const report: BenchReport = {
   },
 };
 
-test("the report names disk and file system, a row for each case, and the advice as a command", () => {
+test("the report has disk, file system, a row for each case, and the advised command", () => {
   const lines = benchText(report).split("\n");
   assert.equal(
     lines[0],

@@ -26,7 +26,7 @@ const delivery: DeliveryRow = {
   ],
 };
 
-test("deliveries are a table, and a further page is named", () => {
+test("deliveries are printed as a table with the cursor of the next page", () => {
   assert.deepEqual(deliveryTable({ deliveries: [delivery], next: "abc" }).split("\n"), [
     "delivery  state    attempts  next or end              to                          subject",
     "m.1       pending  3         2026-11-22 07:00:05 UTC  you@one.example and 1 more  Hello",
@@ -36,14 +36,14 @@ test("deliveries are a table, and a further page is named", () => {
   assert.equal(deliveryTable({ deliveries: [] }), "There is nothing.");
 });
 
-test("mail that was captured is told from mail that was sent", () => {
+test("captured mail is distinguished from sent mail", () => {
   const lineOf = (lastVia: string) =>
     deliveryTable({ deliveries: [{ ...delivery, state: "done", lastVia }] }).split("\n")[1] ?? "";
   assert.match(lineOf("captured"), /^m\.1 +done, captured +3 /);
   assert.match(lineOf("mx.one.example [192.0.2.1]:25"), /^m\.1 +done +3 /);
 });
 
-test("a message shows its deliveries and what each recipient's server said, without its tricks", () => {
+test("a message shows deliveries and replies without control characters", () => {
   const text = messageText({
     id: "m",
     reversePath: "",
@@ -61,7 +61,7 @@ test("a message shows its deliveries and what each recipient's server said, with
   assert.ok(!text.includes("\u001b"));
 });
 
-test("why mail waits that has had no attempt is told", () => {
+test("without attempts the text explains why the mail waits", () => {
   const message = { id: "m", reversePath: "", messageIdHeader: "<m@x>", size: 10, hasBytes: true };
   const textOf = (shown: DeliveryRow) =>
     messageText({ ...message, createdAtMs: at, deliveries: [shown] });
@@ -71,7 +71,7 @@ test("why mail waits that has had no attempt is told", () => {
   assert.match(attemptTable([]), /postbag outbox stats/);
 });
 
-test("attempts are in order, with who answered, and the one under way", () => {
+test("attempts are listed in order with their server, the one in progress included", () => {
   const attempt = { cycle: 1, cycleAttempt: 1, worker: "w", startedAtMs: at };
   const lines = attemptTable([
     {
@@ -91,7 +91,7 @@ test("attempts are in order, with who answered, and the one under way", () => {
   assert.match(lines[2] ?? "", /^2 .* under way$/);
 });
 
-test("figures name the routes at rest", () => {
+test("statistics name the paused routes", () => {
   const text = statsText({
     lanes: [{ lane: "normal", queued: 3, due: 2, leased: 1, oldestDueMs: 1_500 }],
     dead: 1,

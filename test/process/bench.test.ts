@@ -8,7 +8,7 @@ import { test } from "node:test";
 import type { BenchReport } from "../../src/app/commands/bench/bench.ts";
 import { entry, run, temporaryFolder } from "./support/postbag.ts";
 
-test("bench measures both commit modes, advises one, and leaves the directory as it found it", async (t) => {
+test("bench measures both commits, advises one and leaves the directory unchanged", async (t) => {
   const data = temporaryFolder(t);
   writeFileSync(join(data, "mine"), "");
   const { code, stdout, stderr } = await run([
@@ -32,7 +32,7 @@ test("bench measures both commit modes, advises one, and leaves the directory as
   assert.deepEqual(readdirSync(data), ["mine"]);
 });
 
-test("a signal ends bench early, and what it made is removed", async (t) => {
+test("a signal ends bench early and its files are removed", async (t) => {
   const folder = temporaryFolder(t);
   const data = join(folder, "not", "there");
   const made = watch(folder);
@@ -46,14 +46,14 @@ test("a signal ends bench early, and what it made is removed", async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test("bench refuses what it cannot use: a folder of another bench, a file, impossible seconds", async (t) => {
+test("bench refuses the folder of another bench, a file, and impossible seconds", async (t) => {
   const folder = temporaryFolder(t);
   const file = join(folder, "file");
   writeFileSync(file, "");
   mkdirSync(join(folder, "postbag-bench"));
   const taken = await run(["bench", "--data", folder, "--seconds", "1"]);
   assert.equal(taken.code, 73);
-  assert.match(taken.stderr, /postbag-bench exists: another bench is at work there, or was killed/);
+  assert.match(taken.stderr, /postbag-bench exists: another bench is running there, or was killed/);
   assert.equal((await run(["bench", "--data", file, "--seconds", "1"])).code, 73);
   const none = await run(["bench", "--data", folder, "--seconds", "0"]);
   assert.equal(none.code, 64);

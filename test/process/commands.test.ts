@@ -1,4 +1,4 @@
-/** The commands beside `serve`, and how every command refuses what it cannot understand. */
+/** The commands beside `serve`, and how every command refuses wrong arguments. */
 import assert from "node:assert/strict";
 import {
   chmodSync,
@@ -16,7 +16,7 @@ import { filesIn, inParallel, run, serve, temporaryFolder } from "./support/post
 
 const hello = "Subject: Hello\n\nIt works.\n";
 
-test("deliver --to stores the message like the server does, and prints nothing", async (t) => {
+test("deliver --to stores the message as the server does and prints nothing", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const args = ["deliver", "--data", data, "--to", "You@localhost", "--from", "me@example.org"];
   const ended = await run(args, { input: hello });
@@ -38,7 +38,7 @@ test("deliver works beside a running server on the same mailbox", async (t) => {
   assert.equal(filesIn(server.data, "localhost/you").size, 2);
 });
 
-test("deliver --maildir creates a Maildir only when asked to", async (t) => {
+test("deliver --maildir creates a Maildir only with --create", async (t) => {
   const maildir = join(temporaryFolder(t), "Maildir");
   const missing = await run(["deliver", "--maildir", maildir], { input: hello });
   assert.equal(missing.code, 75);
@@ -51,7 +51,7 @@ test("deliver --maildir creates a Maildir only when asked to", async (t) => {
   assert.equal(made.stdout, `${maildir} ${name}\n`);
 });
 
-test("deliver takes what mail systems pipe: an mbox line, bare or CRLF line ends", async (t) => {
+test("deliver accepts an mbox line and bare or CRLF line ends", async (t) => {
   const maildir = join(temporaryFolder(t), "Maildir");
   const input = "From me@example.org Sun Nov 22 07:00:00 2026\nSubject: a\r\n\nbare\nboth\r\nlast";
   const { code, stderr } = await run(["deliver", "--maildir", maildir, "--create"], { input });
@@ -61,7 +61,7 @@ test("deliver takes what mail systems pipe: an mbox line, bare or CRLF line ends
   assert.equal(shown, "Return-Path: <>\nSubject: a\n\nbare\nboth\nlast");
 });
 
-test("deliver says by its exit code whether to try again", async (t) => {
+test("the exit code of deliver says whether to retry", async (t) => {
   const folder = temporaryFolder(t);
   const data = join(folder, "data");
   const file = join(folder, "file");
@@ -86,14 +86,14 @@ test("deliver says by its exit code whether to try again", async (t) => {
   });
 });
 
-test("deliver into a data directory that cannot be used is a fault that passes", async (t) => {
+test("deliver into an unusable data directory is a temporary failure", async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, "data"), "");
   const args = ["deliver", "--data", join(folder, "data"), "--to", "you@localhost"];
   assert.equal((await run(args, { input: hello })).code, 75);
 });
 
-test("a misspelt command, flag, value or subcommand is one line with the nearest name", async () => {
+test("a misspelt command, flag, value or subcommand is an error with the nearest name", async () => {
   const cases: readonly [readonly string[], RegExp][] = [
     [["srve"], /unknown command 'srve' \(Did you mean serve\?\)/],
     [["serve", "--domian", "x"], /unknown option '--domian' \(Did you mean --domain\?\)/],
@@ -116,7 +116,7 @@ test("a misspelt command, flag, value or subcommand is one line with the nearest
   });
 });
 
-test("a configuration file with a typo stops the server before anything is touched", async (t) => {
+test("a configuration file with a typo stops the server before it changes anything", async (t) => {
   const folder = temporaryFolder(t);
   const cases: readonly [string, RegExp][] = [
     ['{"maxBach": 8}', /Unknown setting "maxBach" in .*postbag\.json \(did you mean maxBatch\?\)/],
@@ -140,7 +140,7 @@ test("a configuration file with a typo stops the server before anything is touch
   assert.match(missing.stderr, /none\.json does not exist/);
 });
 
-test("config shows each value with its origin: flag before variable before file before default", async (t) => {
+test("config shows each value with its origin", async (t) => {
   const folder = temporaryFolder(t);
   const config = join(folder, "postbag.json");
   writeFileSync(config, '{"maxBatch": 8, "maxWaitMs": 3, "maxRecipients": 5, "data": "here"}');
@@ -152,20 +152,20 @@ test("config shows each value with its origin: flag before variable before file 
   assert.match(stdout, new RegExp(`^data +${folder}/here `, "m"));
   assert.match(stdout, /^maxConcurrentFlushes +2 +default$/m);
 
-  // What it prints as JSON is a configuration file.
+  // The JSON it prints is a configuration file.
   const printed = await run(["config", "--json", "--config", config]);
   writeFileSync(config, printed.stdout);
   const again = await run(["config", "--json", "--config", config]);
   assert.equal(again.stdout, printed.stdout);
 });
 
-test("a variable that looks like a setting but is none is pointed out", async () => {
+test("an unknown variable that resembles a setting is reported", async () => {
   const { code, stderr } = await run(["config", "--check"], { env: { POSTBAG_MAX_BACH: "8" } });
   assert.equal(code, 0);
   assert.match(stderr, /POSTBAG_MAX_BACH has no effect \(did you mean POSTBAG_MAX_BATCH\?\)/);
 });
 
-test("mailbox list and show tell what is there, and change nothing", async (t) => {
+test("mailbox list and show print messages and change nothing", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const input =
     "From: =?utf-8?q?J=C3=B6rg?= <j@example.org>\nSubject: \u001b[31mred\n\nA \u001b[2Jtrap\n";
@@ -174,20 +174,20 @@ test("mailbox list and show tell what is there, and change nothing", async (t) =
   assert.equal(list.stdout, "you+tag/x@localhost  1 new, 0 seen\n");
   const show = await run(["mailbox", "show", "you+tag/x@localhost", "--data", data]);
   assert.match(show.stdout, /^From: Jörg <j@example\.org>$/m);
-  assert.ok(!show.stdout.includes("\u001b"), "no terminal sequence of a stranger's");
+  assert.ok(!show.stdout.includes("\u001b"), "no terminal sequence of the sender");
   const json = await run(["mailbox", "show", "you+tag/x@localhost", "--data", data, "--json"]);
   assert.equal(JSON.parse(json.stdout).folder, "new");
   assert.deepEqual(readdirSync(join(data, "mail/localhost/you+tag%2Fx/cur")), []);
 });
 
-test("mailbox show of a mailbox that is not there is exit 67", async (t) => {
+test("mailbox show of a missing mailbox exits with 67", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const { code, stderr } = await run(["mailbox", "show", "you@localhost", "--data", data]);
   assert.equal(code, 67);
   assert.match(stderr, /^postbag: There is no mailbox you@localhost in /);
 });
 
-test("mailbox create is durable, can be repeated, and keeps to our domains", async (t) => {
+test("mailbox create can be repeated and accepts local domains only", async (t) => {
   const data = join(temporaryFolder(t), "data");
   for (let time = 0; time < 2; time++) {
     const { code, stdout } = await run(["mailbox", "create", "you@localhost", "--data", data]);
@@ -199,7 +199,7 @@ test("mailbox create is durable, can be repeated, and keeps to our domains", asy
   assert.match(other.stderr, /example\.org is not a domain of this server .*--domain/);
 });
 
-test("doctor finds this machine fit, and changes nothing", async (t) => {
+test("doctor finds this machine healthy and changes nothing", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const any = ["--smtp", "127.0.0.1:0", "--lmtp", "127.0.0.1:0", "--http", "127.0.0.1:0"];
   const { code, stdout } = await run(["doctor", "--json", "--data", data, ...any]);
@@ -214,7 +214,7 @@ test("doctor finds this machine fit, and changes nothing", async (t) => {
   assert.throws(() => readdirSync(data));
 });
 
-test("doctor names what is wrong with what to do, and fails", async (t) => {
+test("doctor reports each fault with advice and fails", async (t) => {
   const folder = temporaryFolder(t);
   const data = join(folder, "data");
   const server = await serve(t, data);

@@ -1,4 +1,4 @@
-/** What survives when the server is killed, stopped, started twice or left without resources. */
+/** A real server that is killed, stopped, started twice, or out of resources: no acknowledged mail is lost. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -11,18 +11,18 @@ import { entry, run, type Server, serve, temporaryFolder } from "./support/postb
 const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
 const hello = "Subject: Hello\n\nIt works.";
 
-/** Every acknowledged message is there once, and nothing is there that was never offered. */
+/** Requires that every acknowledged message is stored once, and no message that was not offered. */
 function assertNothingLost(server: Server, load: ReturnType<typeof startLoad>): void {
   const stored = countStored(server.data, mailboxes);
   for (const number of load.acknowledged) {
     assert.equal(stored.get(number), 1, `message ${number} was acknowledged`);
   }
   for (const [number, count] of stored) {
-    assert.ok(load.offered.has(number) && count === 1, `message ${number} lies there ${count}×`);
+    assert.ok(load.offered.has(number) && count === 1, `message ${number} is stored ${count}×`);
   }
 }
 
-test("kill -9 under load loses no acknowledged message, and the next start needs no help", async (t) => {
+test("kill -9 under load loses no acknowledged message; the next start recovers alone", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const first = await serve(t, data);
   const load = startLoad([first.smtpPort, first.lmtpPort], mailboxes);
@@ -38,7 +38,7 @@ test("kill -9 under load loses no acknowledged message, and the next start needs
   assertNothingLost(second, load);
 });
 
-test("with synced commits kill -9 under load leaves nothing to recover", async (t) => {
+test("kill -9 under load with synced commits leaves nothing to recover", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"), ["--commit", "synced"]);
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
   await load.reached(100);
@@ -49,7 +49,7 @@ test("with synced commits kill -9 under load leaves nothing to recover", async (
   assert.deepEqual(left.sort(), ["lock", "mail", "spool"]);
 });
 
-test("SIGTERM under load answers what was taken, loses nothing and exits 0", async (t) => {
+test("SIGTERM under load answers accepted messages, loses none and exits 0", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"));
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
   await load.reached(200);
@@ -70,7 +70,7 @@ test("SIGTERM under load answers what was taken, loses nothing and exits 0", asy
   }
 });
 
-test("an idle session is told 421 and does not hold up the end", async (t) => {
+test("an idle session gets 421 and does not delay the end", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"));
   const client = await Client.open(server.smtpPort);
   await client.ask("EHLO test");
@@ -79,7 +79,7 @@ test("an idle session is told 421 and does not hold up the end", async (t) => {
   assert.equal((await ended).code, 0);
 });
 
-test("a client stuck in its message is cut off after shutdownMs and reported", async (t) => {
+test("a client that stalls in DATA is cut off after shutdownMs and logged", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const server = await serve(t, data, ["--shutdown-ms", "300"]);
   const client = await Client.open(server.smtpPort);
@@ -90,7 +90,7 @@ test("a client stuck in its message is cut off after shutdownMs and reported", a
   assert.match(stderr, /"messages":1,.*stopped at the time limit/);
 });
 
-test("a second signal, later than a repeat of the first, ends the server at once", async (t) => {
+test("a second signal after a second ends the server at once", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"));
   const client = await Client.open(server.smtpPort);
   await client.begin();
@@ -102,7 +102,7 @@ test("a second signal, later than a repeat of the first, ends the server at once
   assert.equal(code, 1);
 });
 
-test("a second server on the same data directory refuses to start, until the first is killed", async (t) => {
+test("a second server on one data directory is refused until the first is killed", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const first = await serve(t, data);
   const none = ["--smtp", "off", "--lmtp", "off", "--http", "off"];
@@ -117,7 +117,7 @@ test("a second server on the same data directory refuses to start, until the fir
   await serve(t, data);
 });
 
-test("when the disk thread dies the process ends non-zero and answers nothing", async (t) => {
+test("the death of the disk thread ends the process without an answer", async (t) => {
   const preload = new URL("./support/end-disk-thread.mjs", import.meta.url);
   const server = await serve(t, join(temporaryFolder(t), "data"), [], {
     env: { NODE_OPTIONS: `--import=${preload}` },
@@ -131,13 +131,13 @@ test("when the disk thread dies the process ends non-zero and answers nothing", 
   assert.match(stderr, /"level":"fatal".*disk thread died/);
 });
 
-/** Runs the server with a limit of the shell's. */
+/** Runs the server with a resource limit of the shell. */
 function limited(t: TestContext, limit: string, args: readonly string[] = []): Promise<Server> {
   const command = ["sh", "-c", `${limit}; exec "$@"`, "sh", process.execPath, entry] as const;
   return serve(t, join(temporaryFolder(t), "data"), args, { command: [...command] });
 }
 
-test("too many open files put mail off with 4yz, and service resumes", async (t) => {
+test("mail gets 4yz while too many files are open, and is accepted afterwards", async (t) => {
   const server = await limited(t, "ulimit -n 60");
   const idle: Client[] = [];
   t.after(() => {
@@ -145,7 +145,7 @@ test("too many open files put mail off with 4yz, and service resumes", async (t)
   });
   const sender = await Client.open(server.smtpPort);
   assert.match((await sender.begin()) ?? "", /^354/);
-  // Sessions use up the descriptors, until the server has to hang up on one.
+  // Sessions use up the descriptors until the server has to close one.
   for (let greeting: string | undefined = "220"; greeting !== undefined; ) {
     const client = await Client.open(server.smtpPort);
     idle.push(client);
@@ -161,7 +161,7 @@ test("too many open files put mail off with 4yz, and service resumes", async (t)
   assert.equal((await server.stop()).code, 0);
 });
 
-test("files that may not grow put mail off with 4yz and the process lives", async (t) => {
+test("mail gets 4yz while files may not grow, and the process continues", async (t) => {
   // SIGXFSZ is ignored by Node, so that write(2) fails with EFBIG instead.
   const server = await limited(t, "ulimit -f 8", ["--commit", "synced"]);
   const large = `Subject: x\n\n${"x".repeat(70)}\n`.padEnd(40_000, "large\n");
@@ -170,7 +170,7 @@ test("files that may not grow put mail off with 4yz and the process lives", asyn
   assert.equal((await server.stop()).code, 0);
 });
 
-test("where no journal can be made all mail is put off, /readyz says why, and it passes by itself", async (t) => {
+test("mail gets 451 with a reason in /readyz until the journal can be created", async (t) => {
   if (spawnSync("prlimit", ["--version"]).error) return t.skip("needs prlimit");
   const server = await limited(t, "ulimit -S -f 8");
   for (const port of [server.smtpPort, server.lmtpPort]) {
@@ -191,7 +191,7 @@ test("where no journal can be made all mail is put off, /readyz says why, and it
   assert.equal((await server.stop()).code, 0);
 });
 
-test("a log that cannot be written puts mail off, says so, and takes it again by itself", async (t) => {
+test("mail gets 4yz with a reason in /readyz while the journal cannot be written", async (t) => {
   if (spawnSync("prlimit", ["--version"]).error) return t.skip("needs prlimit");
   const server = await serve(t, join(temporaryFolder(t), "data"));
   const limit = (bytes: string) =>

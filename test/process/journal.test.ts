@@ -1,4 +1,4 @@
-/** The journal as the operator of a server meets it: killed, moved, damaged, given up and taken up again. */
+/** The journal of a real server: after kill -9, moved, damaged, turned off and on again. */
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -15,9 +15,9 @@ import { crc32 } from "node:zlib";
 import { sendMessage } from "./support/client.ts";
 import { filesIn, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
 
-/** Segments that are made in no time. */
+/** Segments that are created quickly. */
 const small = ["--journal-segment-bytes", "64KiB", "--journal-segments", "4"];
-/** What comes after a first message is published by nobody but the end or the next start. */
+/** Messages after the first are published only by the stop or the next start. */
 const late = [...small, "--publish-within-ms", "3600000"];
 
 async function send(server: Server, text: string, to = "you@localhost"): Promise<void> {
@@ -25,12 +25,16 @@ async function send(server: Server, text: string, to = "you@localhost"): Promise
   assert.match(reply ?? "", /^250 /);
 }
 
-/** A server that has published one message and owes these. */
-async function owing(t: TestContext, data: string, owed: readonly string[] = ["two", "three"]) {
+/** A server that has published one message, and has these unpublished in its journal. */
+async function serveUnpublished(
+  t: TestContext,
+  data: string,
+  unpublished: readonly string[] = ["two", "three"],
+) {
   const server = await serve(t, data, late);
   await send(server, "one");
   await server.published();
-  for (const text of owed) await send(server, text);
+  for (const text of unpublished) await send(server, text);
   return server;
 }
 
@@ -41,21 +45,21 @@ function subjects(data: string, mailbox = "localhost/you"): string[] {
 }
 
 /** Names, times and contents of all files below a folder. */
-function picture(folder: string): unknown[] {
+function snapshot(folder: string): unknown[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((found) => found.isFile())
     .map(({ parentPath, name }) => join(parentPath, name))
     .sort()
     .map((path) => [path, statSync(path).mtimeMs, readFileSync(path).toString("base64")]);
 }
 
-test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing, the next start has each once", async (t) => {
+test("after kill -9 doctor and a dry run report the mail that the next start publishes", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  const server = await owing(t, data);
+  const server = await serveUnpublished(t, data);
   await server.stop("SIGKILL");
   assert.deepEqual(subjects(data), ["one"]);
 
-  const before = picture(data);
+  const before = snapshot(data);
   const doctor = await run(["doctor", "--data", data, "--smtp", "off", "--lmtp", "off"]);
   assert.match(doctor.stdout, /^ok +Journal: .*opened 1 times; /m);
   assert.match(
@@ -65,7 +69,7 @@ test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing,
   const dry = await run(["recover", "--dry-run", "--data", data]);
   assert.deepEqual([dry.code, dry.stderr], [0, ""]);
   assert.match(dry.stdout, /^Unpublished: 2 messages .* 2 to be restored from the journal\.\n$/);
-  assert.deepEqual(picture(data), before);
+  assert.deepEqual(snapshot(data), before);
 
   const again = await serve(t, data, small);
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
@@ -79,9 +83,9 @@ test("kill -9 right after the 250s: doctor and a dry run tell and touch nothing,
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
 });
 
-test("SIGTERM publishes everything that was acknowledged", async (t) => {
+test("SIGTERM publishes every acknowledged message", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  const server = await owing(t, data);
+  const server = await serveUnpublished(t, data);
   const metrics = await (await fetch(`${server.http}/metrics`)).text();
   assert.match(metrics, /^postbag_unpublished_messages 2$/m);
   assert.ok(Number(/^postbag_oldest_unpublished_seconds (\S+)$/m.exec(metrics)?.[1]) > 0);
@@ -92,13 +96,13 @@ test("SIGTERM publishes everything that was acknowledged", async (t) => {
   assert.match(recover.stdout, /^The journal in .* has no unpublished mail: /);
 });
 
-test("recover publishes what is owed, and is refused beside a running server", async (t) => {
+test("recover publishes the journal's mail, and is refused beside a running server", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const none = await run(["recover", "--data", data]);
   assert.equal(none.code, 0);
   assert.match(none.stdout, /^There is no journal in /);
 
-  const server = await owing(t, data);
+  const server = await serveUnpublished(t, data);
   for (const flags of [[], ["--dry-run"]]) {
     const beside = await run(["recover", "--data", data, ...flags]);
     assert.equal(beside.code, 75);
@@ -119,9 +123,9 @@ test("recover publishes what is owed, and is refused beside a running server", a
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
 });
 
-test("who turns to synced commits and back finds all mail published", async (t) => {
+test("a change to synced commits and back publishes all mail", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  await (await owing(t, data)).stop("SIGKILL");
+  await (await serveUnpublished(t, data)).stop("SIGKILL");
   const synced = await serve(t, data, ["--commit", "synced", ...small]);
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
   await send(synced, "four");
@@ -133,7 +137,7 @@ test("who turns to synced commits and back finds all mail published", async (t) 
   assert.deepEqual(subjects(data), ["five", "four", "one", "three", "two"]);
 });
 
-test("two servers on one journal: the second is refused", async (t) => {
+test("a second server on one journal is refused", async (t) => {
   const folder = temporaryFolder(t);
   const flags = ["--journal", join(folder, "journal"), ...small];
   await serve(t, join(folder, "data"), flags);
@@ -143,28 +147,28 @@ test("two servers on one journal: the second is refused", async (t) => {
   assert.match(stderr, /^postbag: Another Postbag is using the journal in .*--journal\n$/);
 });
 
-test("a journal of another version is one line and an exit that is not tried again", async (t) => {
+test("a journal of another version is an error of one line with exit code 78", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  await (await owing(t, data)).stop("SIGKILL");
+  await (await serveUnpublished(t, data)).stop("SIGKILL");
   for (const path of segmentsOf(data)) makeLater(path);
-  const before = picture(data);
+  const before = snapshot(data);
   const { code, stderr } = await run(["serve", "--data", data, "--smtp", "off", "--lmtp", "off"]);
   assert.equal(code, 78);
   assert.match(stderr, /^postbag: Segment-\d+ in .* has format version \d+, which this version/);
   assert.equal(stderr.split("\n").length, 2);
   const doctor = await run(["doctor", "--data", data]);
   assert.match(doctor.stdout, /^BAD +Journal: .*format version/m);
-  assert.deepEqual(picture(data), before);
+  assert.deepEqual(snapshot(data), before);
 });
 
-test("a mail file system that is missing gets 451 and its mail back when it returns", async (t) => {
+test("mail for a missing volume gets 451; its mail is published when it returns", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  await (await owing(t, data)).stop("SIGKILL");
+  await (await serveUnpublished(t, data)).stop("SIGKILL");
   renameSync(join(data, "mail"), join(data, "away"));
   mkdirSync(join(data, "mail"));
   const dry = await run(["recover", "--dry-run", "--data", data]);
   assert.equal(dry.code, 75);
-  assert.match(dry.stdout, /2 kept for its file system/);
+  assert.match(dry.stdout, /2 waiting for their volume/);
 
   const server = await serve(t, data, small);
   const refused = await sendMessage(server.smtpPort, "Subject: x\n\nx");
@@ -179,9 +183,9 @@ test("a mail file system that is missing gets 451 and its mail back when it retu
   await send(server, "four");
 });
 
-test("a damaged journal is recovered as far as it is whole, kept, and put aside when that is accepted", async (t) => {
+test("a damaged journal yields its undamaged mail and moves aside with --accept-damage", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  await (await owing(t, data, ["two", "three", "four"])).stop("SIGKILL");
+  await (await serveUnpublished(t, data, ["two", "three", "four"])).stop("SIGKILL");
   // The second message's frame, with valid ones behind it.
   const [segment = ""] = segmentsOf(data).filter((path) => positionOf(path, "Subject: two") > 0);
   changeByte(segment, positionOf(segment, "Subject: two"));
@@ -209,9 +213,9 @@ test("a damaged journal is recovered as far as it is whole, kept, and put aside 
   assert.deepEqual(subjects(data), ["five", "four", "one", "six", "three"]);
 });
 
-test("mail whose mailbox was removed is kept as an orphan, told of, and no mailbox of anybody's", async (t) => {
+test("mail of a removed mailbox is an orphan that is logged and shown by doctor", async (t) => {
   const data = join(temporaryFolder(t), "data");
-  const server = await owing(t, data, []);
+  const server = await serveUnpublished(t, data, []);
   await send(server, "lost", "gone@localhost");
   rmSync(join(data, "mail/localhost/gone"), { recursive: true });
   await server.stop("SIGKILL");

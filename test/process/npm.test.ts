@@ -53,7 +53,7 @@ test("SIGTERM and SIGINT to the whole process group end it with exit 0", async (
   }
 });
 
-test("in a checkout the command of an older Node moves over to the project's own", async (t) => {
+test("in a checkout the command continues on the project's own Node", async (t) => {
   const older = olderNode();
   if (older === undefined) return t.skip("needs a Node below 24 on the PATH");
   const command = [older, join(root, "bin/postbag.js")] as const;

@@ -5,7 +5,7 @@ import type { DnsZone } from "../support/dns-server.ts";
 import { sendMessage } from "./support/client.ts";
 import {
   deliveries,
-  restingRoutes,
+  pausedRoutes,
   type ShownDelivery,
   sentTo,
   serveDirect,
@@ -113,7 +113,7 @@ test("each domain's mail goes to the host its DNS names, or is told why not", as
     assert.deepEqual([state, attempts], ["dead", 1], domain);
     assert.match(given, reason);
   }
-  const resting = await restingRoutes(server);
+  const resting = await pausedRoutes(server);
   assert.match(
     resting.get("unknown.example") ?? "",
     /^451 4\.4\.3 Cannot look up unknown\.example/,

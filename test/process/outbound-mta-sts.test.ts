@@ -13,7 +13,7 @@ import {
 import type { DnsZone } from "../support/dns-server.ts";
 import {
   deliveries,
-  restingRoutes,
+  pausedRoutes,
   type ShownDelivery,
   sentTo,
   serveDirect,
@@ -102,7 +102,7 @@ test("an enforced policy is kept to, by hosts and by encryption; one in testing 
   assert.deepEqual(sentTo(at["127.0.0.2"]), ["you@kept.example"]);
   assert.deepEqual(sentTo(at["127.0.0.3"]), ["you@testing.example"]);
   assert.ok(at["127.0.0.2"].lines.includes("STARTTLS"));
-  const resting = await restingRoutes(server);
+  const resting = await pausedRoutes(server);
   assert.match(resting.get("stripped.example") ?? "", /^451 4\.7\.5 .* STARTTLS/);
   assert.match(resting.get("misnamed.example") ?? "", /^451 4\.7\.5 .*(altname|certificate)/i);
   assert.match(resting.get("elsewhere.example") ?? "", /^451 4\.7\.5 .* in its MTA-STS policy$/);

@@ -1,4 +1,4 @@
-/** The server as its user meets it: started, tried out, watched, stopped. */
+/** A real server for its user: started, tried, watched, and refused to start. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -12,10 +12,10 @@ import { filesIn, run, serve, temporaryFolder } from "./support/postbag.ts";
 
 const hello = "Subject: Hello\n\nIt works.";
 
-test("a server with its defaults and one domain more", async (t) => {
+test("a server with defaults and one more domain", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"), ["--domain", "example.org"]);
 
-  await t.test("a message sent by nodemailer lies in the Maildir whole", async () => {
+  await t.test("a message sent by nodemailer is complete in the Maildir", async () => {
     const transport = createTransport({ host: "127.0.0.1", port: server.smtpPort, secure: false });
     const body = Array.from({ length: 2_000 }, (_, line) => `.line ${line} é`).join("\n");
     await transport.sendMail({
@@ -38,7 +38,7 @@ test("a server with its defaults and one domain more", async (t) => {
     }
   });
 
-  await t.test("LMTP answers for each recipient on its own", async () => {
+  await t.test("LMTP answers each recipient separately", async () => {
     const client = await Client.open(server.lmtpPort);
     await client.ask("LHLO test");
     await client.ask("MAIL FROM:<>");
@@ -73,22 +73,19 @@ test("a server with its defaults and one domain more", async (t) => {
     }
   });
 
-  await t.test(
-    "a mailbox path that is a file puts its mail off and leaves the others alone",
-    async () => {
-      const { data } = server;
-      mkdirSync(join(data, "mail/localhost"), { recursive: true });
-      writeFileSync(join(data, "mail/localhost/file"), "precious");
-      const answer = await sendMessage(server.smtpPort, hello, { to: "file@localhost" });
-      assert.match(answer ?? "", /^451 4\.2\.0 /);
-      const other = await sendMessage(server.smtpPort, hello, { to: "other@localhost" });
-      assert.match(other ?? "", /^250 /);
-      assert.equal(statSync(join(data, "mail/localhost/file")).size, 8);
-      assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
-    },
-  );
+  await t.test("a mailbox path that is a file defers its own mail only", async () => {
+    const { data } = server;
+    mkdirSync(join(data, "mail/localhost"), { recursive: true });
+    writeFileSync(join(data, "mail/localhost/file"), "precious");
+    const answer = await sendMessage(server.smtpPort, hello, { to: "file@localhost" });
+    assert.match(answer ?? "", /^451 4\.2\.0 /);
+    const other = await sendMessage(server.smtpPort, hello, { to: "other@localhost" });
+    assert.match(other ?? "", /^250 /);
+    assert.equal(statSync(join(data, "mail/localhost/file")).size, 8);
+    assert.equal((await fetch(`${server.http}/readyz`)).status, 200);
+  });
 
-  await t.test("malformed addresses are refused and the session goes on", async () => {
+  await t.test("malformed addresses are refused and the session continues", async () => {
     const client = await Client.open(server.smtpPort);
     await client.ask("EHLO test");
     assert.match((await client.ask("MAIL FROM:<a@@b>")) ?? "", /^5\d\d 5\./);
@@ -111,7 +108,7 @@ test("a server with its defaults and one domain more", async (t) => {
   });
 });
 
-test("with --mailboxes existing an unknown address is refused and a created one is not", async (t) => {
+test("with --mailboxes existing only created mailboxes accept mail", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const created = await run(["mailbox", "create", "you@localhost", "--data", data]);
   assert.equal(created.code, 0, created.stderr);
@@ -121,7 +118,7 @@ test("with --mailboxes existing an unknown address is refused and a created one 
   assert.match(refused ?? "", /^550 5\.1\.1 /);
 });
 
-test("an accepted message is counted once, and has one log line that tells all of it", async (t) => {
+test("an accepted message is counted once and has one complete log line", async (t) => {
   const server = await serve(t, join(temporaryFolder(t), "data"));
   await sendMessage(server.smtpPort, hello);
   const get = async (path: string) => (await fetch(server.http + path)).text();
@@ -142,7 +139,7 @@ test("an accepted message is counted once, and has one log line that tells all o
   assert.ok(line.size > hello.length && line.durableMs > 0, JSON.stringify(line));
 });
 
-test("little free space makes the server not ready, and says so", async (t) => {
+test("a nearly full disk makes the server not ready, with the reason", async (t) => {
   const data = join(temporaryFolder(t), "data");
   const server = await serve(t, data, ["--min-free-bytes", "900000000000000"]);
   const answer = await fetch(`${server.http}/readyz`);
@@ -150,7 +147,7 @@ test("little free space makes the server not ready, and says so", async (t) => {
   assert.match(await answer.text(), /bytes are free for mail/);
 });
 
-test("LMTP on a UNIX socket outlives a crash that left its socket behind", async (t) => {
+test("LMTP listens on a UNIX socket that a crash left behind", async (t) => {
   const folder = temporaryFolder(t);
   const socket = join(folder, "lmtp");
   const first = await serve(t, join(folder, "data"), ["--lmtp", socket]);
@@ -160,7 +157,7 @@ test("LMTP on a UNIX socket outlives a crash that left its socket behind", async
   assert.match(second.stdout(), new RegExp(`LMTP +${socket}`));
 });
 
-test("a port in use is named together with the flag that chooses another", async (t) => {
+test("an address in use is an error with the flag that chooses another", async (t) => {
   const taken = createServer().listen(0, "127.0.0.1");
   t.after(() => taken.close());
   await once(taken, "listening");
@@ -181,7 +178,7 @@ test("a port in use is named together with the flag that chooses another", async
   }
 });
 
-test("a data directory that cannot be used is one clear line and exit 73", async (t) => {
+test("a data directory that cannot be used is an error of one line with exit code 73", async (t) => {
   const folder = temporaryFolder(t);
   const file = join(folder, "file");
   writeFileSync(file, "");
@@ -192,13 +189,13 @@ test("a data directory that cannot be used is one clear line and exit 73", async
   }
 });
 
-test("a data directory this user may not write in is refused", async (t) => {
+test("a data directory without write permission is refused", async (t) => {
   const folder = temporaryFolder(t);
   const data = join(folder, "data");
   mkdirSync(data);
   chmodSync(folder, 0o755);
   chmodSync(data, 0o555);
-  // Root may write anywhere, so it tries as nobody.
+  // Root may write anywhere, so it runs as the user nobody.
   const nobody = process.getuid?.() === 0 ? { uid: 65_534 } : {};
   const { code, stderr } = await run(["serve", "--data", data], nobody);
   assert.equal(code, 73, stderr);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { loadSettings } from "../settings/settings.ts";
 import { checkBulkSync, checkExposure, checkKernel, checkNode } from "./doctor.ts";
 
-test("an old Node is bad, with what to install", () => {
+test("a Node older than 24 is bad, with the advice to install a newer one", () => {
   assert.equal(checkNode("24.0.0").state, "good");
   assert.equal(checkNode("100.1.0").state, "good");
   assert.deepEqual(checkNode("22.9.0"), {
@@ -14,7 +14,7 @@ test("an old Node is bad, with what to install", () => {
   });
 });
 
-test("kernels that may hide an error of a flush of everything are pointed out", () => {
+test("a kernel before 5.17 is a warning, because a bulk flush may hide an error", () => {
   for (const release of ["5.17.0", "6.1.0-13-amd64", "10.0"]) {
     assert.equal(checkKernel(release).state, "good", release);
   }
@@ -23,11 +23,11 @@ test("kernels that may hide an error of a flush of everything are pointed out", 
   }
 });
 
-test("without perl and python3 the slower way is pointed out", () => {
+test("a machine without perl and python3 is a warning with the advice to install perl", () => {
   assert.match(checkBulkSync("/nowhere").advice ?? "", /Install perl/);
 });
 
-test("LMTP beyond this machine is pointed out", () => {
+test("an LMTP listener that other machines reach is a warning", () => {
   const exposure = (flags: Record<string, string>) =>
     checkExposure(loadSettings({ flags, environment: {} }).settings);
   assert.equal(exposure({}).state, "good");

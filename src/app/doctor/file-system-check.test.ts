@@ -9,7 +9,7 @@ const table = `
 32 22 254:2 / /tmpfiles rw - btrfs /dev/vdc rw
 `;
 
-test("a folder belongs to the longest mount point above it, by whole names", () => {
+test("a folder belongs to the longest mount point above it, compared by whole names", () => {
   assert.equal(mountOf("/etc", table)?.type, "ext4");
   assert.equal(mountOf("/tmp/none/such", table)?.type, "tmpfs");
   assert.equal(mountOf("/tmp", table)?.type, "tmpfs");
@@ -24,11 +24,11 @@ test("a later mount at the same place covers the earlier one", () => {
 const mount = (type: string, ...options: string[]) =>
   judge({ mountPoint: "/mail", type, options: ["rw", ...options] });
 
-test("the three tested file systems keep mail", () => {
+test("ext4, XFS and Btrfs are safe", () => {
   for (const type of ["ext4", "xfs", "btrfs"]) assert.equal(mount(type).kind, "safe", type);
 });
 
-test("file systems that cannot keep mail are named with the reason and the way out", () => {
+test("file systems that lose mail in a power cut are unsafe, with advice", () => {
   for (const type of ["tmpfs", "ramfs", "nfs4", "fuse.sshfs", "fuseblk", "cifs", "9p"]) {
     const verdict = mount(type);
     assert.equal(verdict.kind, "unsafe", type);
@@ -37,7 +37,7 @@ test("file systems that cannot keep mail are named with the reason and the way o
   assert.equal(mount("overlay", "volatile").kind, "unsafe");
 });
 
-test("mount options that weaken a flush are pointed out", () => {
+test("mount options that weaken a flush are doubtful, with advice", () => {
   assert.match(mount("ext4", "nobarrier").text, /without barriers/);
   assert.match(mount("ext4", "barrier=0").text, /without barriers/);
   assert.match(mount("ext4", "data=writeback").text, /data=ordered/);

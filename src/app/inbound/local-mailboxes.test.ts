@@ -8,7 +8,7 @@ import { localMailboxes, policyOf } from "./local-mailboxes.ts";
 
 const domains = ["localhost", "example.org"];
 
-test("our domains have mailboxes in any spelling, all others are refused as relaying", async () => {
+test("local domains match in any spelling; all others are refused as relaying", async () => {
   const { mailboxOf, checkRecipient } = localMailboxes({
     mailRoot: "/mail",
     domains,
@@ -22,7 +22,7 @@ test("our domains have mailboxes in any spelling, all others are refused as rela
   assert.equal(await checkRecipient("anyone@example.org"), undefined);
 });
 
-test("with existing mailboxes only, the unknown is refused for good and the unreadable for now", async (t) => {
+test("with existing mailboxes only, an unknown one gets 550 and a failed lookup 451", async (t) => {
   const mailRoot = mkdtempSync(join(tmpdir(), "postbag-mailboxes-"));
   t.after(() => rmSync(mailRoot, { recursive: true }));
   mkdirSync(join(mailRoot, "localhost/you/new"), { recursive: true });
@@ -41,7 +41,7 @@ test("with existing mailboxes only, the unknown is refused for good and the unre
   assert.equal((await unreadable.checkRecipient("you@localhost"))?.code, 451);
 });
 
-test("new addresses are welcome only while nobody else can reach the listeners", () => {
+test("new mailboxes are created by default only while every listener is on loopback", () => {
   const policy = (flags: Record<string, string>) =>
     policyOf(loadSettings({ flags, environment: {} }).settings);
   assert.equal(policy({}), "create");

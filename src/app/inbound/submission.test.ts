@@ -42,19 +42,19 @@ async function deliver(recipients: readonly string[], outboxAnswers: readonly Re
   return { asked, outcomes };
 }
 
-test("recipients elsewhere go into the outbox in one commit, before those here are stored", async () => {
+test("remote recipients are enqueued in one commit before local copies are stored", async () => {
   const given = await deliver(["a@here", "b@there", "c@else"], [queued]);
   assert.deepEqual(given.asked, ["outbox b@there,c@else", "local a@here"]);
   assert.deepEqual(given.outcomes, [taken, queued, queued]);
 });
 
-test("when the outbox takes nothing, nobody has a copy, and the sender's repeat makes none twice", async () => {
+test("if enqueue fails no local copy is stored, so a resend creates no duplicate", async () => {
   const given = await deliver(["a@here", "b@there"], [fault]);
   assert.deepEqual(given.asked, ["outbox b@there"]);
   assert.deepEqual(given.outcomes, [fault, fault]);
 });
 
-test("whom a fault leaves without a copy, after others have theirs, is tried again from the outbox", async () => {
+test("a recipient that fails after others succeeded is retried from the outbox", async () => {
   const given = await deliver(["a@here", "full@here", "bad@here"], [queued]);
   assert.deepEqual(given.asked, ["local a@here,full@here,bad@here", "outbox full@here"]);
   assert.deepEqual(given.outcomes, [taken, queued, refusal]);
@@ -63,7 +63,7 @@ test("whom a fault leaves without a copy, after others have theirs, is tried aga
   assert.deepEqual(beside.outcomes, [queued, queued]);
 });
 
-test("when nobody has a copy the fault is the sender's to repeat; so it is when the outbox fails too", async () => {
+test("a failure is reported if no recipient has a copy, or if enqueue fails too", async () => {
   const none = await deliver(["full@here", "full2@here"], [queued]);
   assert.deepEqual(none.asked, ["local full@here,full2@here"]);
   assert.deepEqual(none.outcomes, [fault, fault]);
@@ -80,7 +80,7 @@ const session = (clientAddress: string, isLocal: boolean): SessionInfo => ({
 const loopback = { host: "127.0.0.1", port: 25 };
 const everywhere = { host: "0.0.0.0", port: 25 };
 
-test("without relayFrom only this machine may, and only while SMTP listens on loopback alone", () => {
+test("without relayFrom only local clients may relay, if SMTP is on loopback only", () => {
   const local = session("127.0.0.1", true);
   const stranger = session("192.0.2.1", false);
   assert.equal(mayRelay(local, { relayFrom: undefined, smtp: loopback }), true);
@@ -91,7 +91,7 @@ test("without relayFrom only this machine may, and only while SMTP listens on lo
   assert.equal(mayRelay(local, { relayFrom: [], smtp: loopback }), false);
 });
 
-test("a server that takes mail for others from nobody is ready without an outbox", () => {
+test("a server that accepts no mail for other domains needs no outbox to be ready", () => {
   assert.equal(takesMailForOthers({ relayFrom: undefined, smtp: loopback }), true);
   assert.equal(takesMailForOthers({ relayFrom: undefined, smtp: everywhere }), false);
   assert.equal(takesMailForOthers({ relayFrom: ["192.0.2.1"], smtp: everywhere }), true);
@@ -115,7 +115,7 @@ function listener(outbox: Partial<Outbox> | undefined) {
   return { ...taking, faults };
 }
 
-test("while there is no outbox mail for others is put off at RCPT; a stranger's is refused as ever", async () => {
+test("without an outbox RCPT for other domains gets 451, for other clients still 550", async () => {
   const { checkRecipient } = listener(undefined);
   const local = session("127.0.0.1", true);
   assert.equal((await checkRecipient("b@there", local))?.code, 451);
@@ -123,7 +123,7 @@ test("while there is no outbox mail for others is put off at RCPT; a stranger's 
   assert.equal(await listener({}).checkRecipient("b@there", local), undefined);
 });
 
-test("a fault of the outbox is 451, a mail that cannot be sent as it is 554", async () => {
+test("a failed outbox gives 451, an unsendable mail 554", async () => {
   for (const [code, expected] of [
     ["ERR_OUTBOX_STORE", 451],
     ["ERR_OUTBOX_MAIL", 554],
@@ -137,7 +137,7 @@ test("a fault of the outbox is 451, a mail that cannot be sent as it is 554", as
   }
 });
 
-test("more recipients than one mail may have are several mails of one commit", async () => {
+test("recipients beyond the limit of one mail become several mails of one commit", async () => {
   const recipients = Array.from({ length: 1_001 }, (_, at) => `${at}@there`);
   let sizes: number[] = [];
   const enqueueMany: Outbox["enqueueMany"] = async (mails) => {
@@ -150,7 +150,7 @@ test("more recipients than one mail may have are several mails of one commit", a
   assert.ok(outcomes.every(({ kind }) => kind === "delivered"));
 });
 
-test("of large messages on their way into the outbox one is in memory at a time, and the others wait", async () => {
+test("large messages enter the outbox one at a time in memory; the others wait", async () => {
   const size = 20 * 1024 * 1024;
   let read = 0;
   const large = (): Message => ({

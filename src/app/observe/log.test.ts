@@ -9,21 +9,21 @@ function linesOf(format: "json" | "text", write: (log: ReturnType<typeof openLog
   return lines;
 }
 
-test("a JSON line holds time, level, words and facts", () => {
+test("a JSON line has time, level, message and fields", () => {
   const [line = ""] = linesOf("json", (log) => log.info({ size: 3 }, "accepted"));
   const { time, ...rest } = JSON.parse(line);
   assert.deepEqual(rest, { level: "info", size: 3, msg: "accepted" });
   assert.match(time, /^\d{4}-\d\d-\d\dT.*Z$/);
 });
 
-test("a text line reads from left to right", () => {
+test("a text line has time, level, message and fields in this order", () => {
   const [line = ""] = linesOf("text", (log) =>
     log.warn({ from: "a@b.example", to: ["c@d", "e@f"], size: 3 }, "accepted"),
   );
   assert.match(line, /^\d\d:\d\d:\d\d warn {2}accepted from=a@b\.example to=c@d,e@f size=3\n$/);
 });
 
-test("what a client sent cannot start a line, a field or a terminal sequence", () => {
+test("text of a client cannot start a line, a field or a terminal sequence in the log", () => {
   for (const format of ["json", "text"] as const) {
     const hostile = "a\nb\u001b[2J c=d";
     const [line = ""] = linesOf(format, (log) => log.info({ from: hostile }, "accepted"));
@@ -33,14 +33,14 @@ test("what a client sent cannot start a line, a field or a terminal sequence", (
   }
 });
 
-test("lines below the level are not written", () => {
+test("lines below the log level are not written", () => {
   assert.deepEqual(
     linesOf("json", (log) => log.debug("detail")),
     [],
   );
 });
 
-test("the lines of one turn are written together, a warning at once with all before it", async () => {
+test("lines of one turn are written together; a warning flushes them at once", async () => {
   const writes: string[] = [];
   const destination = buffered({ write: (lines) => void writes.push(lines) });
   const log = openLog({ level: "info", format: "text", destination });

@@ -20,7 +20,7 @@ function target(relay: string, more: Record<string, string> = {}) {
   return targetOf(settings.relay, settings);
 }
 
-test("a password crosses the net only encrypted, and is read from its file when there is one", () => {
+test("a relay password needs TLS except on loopback, and may come from a file", () => {
   const file = join(folder, "password");
   writeFileSync(file, "secret\n");
   const auth = { user: "me", pass: "pw" };
@@ -40,7 +40,7 @@ test("a password crosses the net only encrypted, and is read from its file when 
   }
 });
 
-test("settings that do not fit together are refused before anything is sent", () => {
+test("outbound settings that contradict each other are refused at the start", () => {
   const open = (flags: Record<string, string>) => () =>
     openSenders({ settings: settingsOf(flags), captured: join(folder, "captured") });
   const relay = { outbound: "relay", relay: "smtp://relay.example" };
@@ -57,7 +57,7 @@ test("settings that do not fit together are refused before anything is sent", ()
   for (const [flags, expected] of cases) assert.throws(open(flags), { message: expected });
 });
 
-test("mail for a domain of ours goes into its mailbox with the line endings of the mailboxes", async () => {
+test("mail for a local domain is delivered with the line endings of the mailboxes", async () => {
   const order: string[] = [];
   const local: Deliver = async ({ recipients }, message) => {
     order.push(Buffer.from(await message.bytes()).toString());
@@ -86,7 +86,7 @@ test("mail for a domain of ours goes into its mailbox with the line endings of t
   assert.notEqual(senders.senderOf("one.example"), senders.senderOf("example.org"));
 });
 
-test("doctor says where mail out goes, without the password, or what does not fit", async () => {
+test("doctor reports the target of outbound mail without its password", async () => {
   const check = (flags: Record<string, string>) => checkOutbound(settingsOf(flags));
   assert.equal((await check({})).found, "captured, never sent");
   const relay = { outbound: "relay", relay: "smtp://me:secret@relay.example" };

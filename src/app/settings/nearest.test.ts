@@ -4,14 +4,14 @@ import { nearestName } from "./nearest.ts";
 
 const known = ["maxBatch", "maxWaitMs", "data", "domain"];
 
-test("a slip of the finger finds its name", () => {
+test("a misspelt name finds the name that was meant", () => {
   assert.equal(nearestName("maxBach", known), "maxBatch");
   assert.equal(nearestName("MAXBATCH", known), "maxBatch");
   assert.equal(nearestName("domian", known), "domain");
   assert.equal(nearestName("dat", known), "data");
 });
 
-test("another word finds nothing", () => {
+test("an unrelated word finds no name", () => {
   assert.equal(nearestName("certificate", known), undefined);
   assert.equal(nearestName("x", []), undefined);
 });

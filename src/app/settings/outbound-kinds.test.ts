@@ -9,11 +9,12 @@ import {
   tcpPort,
 } from "./outbound-kinds.ts";
 
-test("a relay is read with its port, its encryption and its password, and shown without that", () => {
+test("a relay URL is read with port, TLS and password, and shown without the password", () => {
+  const anonymous = { user: undefined, password: undefined };
   const cases: readonly [string, unknown, string][] = [
     [
       "smtp://relay.example",
-      { host: "relay.example", port: 25, implicitTls: false },
+      { ...anonymous, host: "relay.example", port: 25, implicitTls: false },
       "smtp://relay.example:25",
     ],
     [
@@ -21,7 +22,11 @@ test("a relay is read with its port, its encryption and its password, and shown 
       { host: "relay.example", port: 465, implicitTls: true, user: "me@x", password: "p/w" },
       "smtps://me%40x:***@relay.example:465",
     ],
-    ["smtp://[::1]:2525", { host: "::1", port: 2525, implicitTls: false }, "smtp://[::1]:2525"],
+    [
+      "smtp://[::1]:2525",
+      { ...anonymous, host: "::1", port: 2525, implicitTls: false },
+      "smtp://[::1]:2525",
+    ],
   ];
   for (const [text, expected, shown] of cases) {
     const read = relayAddress.read(text, "/");
@@ -30,13 +35,13 @@ test("a relay is read with its port, its encryption and its password, and shown 
   }
 });
 
-test("what is no relay is refused", () => {
+test("a text that is no relay URL is refused", () => {
   for (const text of ["relay.example:25", "http://x", "smtp://", "smtp://x/path", "smtp://:p@x"]) {
     assert.equal(relayAddress.read(text, "/"), undefined, text);
   }
 });
 
-test("a store is a file or a PostgreSQL address, whose password is not shown", () => {
+test("a store is a file or a PostgreSQL URL, which is shown without its password", () => {
   const show = (text: string) => {
     const read = storeAddress.read(text, "/data");
     return read && storeAddress.show(read);
@@ -47,7 +52,7 @@ test("a store is a file or a PostgreSQL address, whose password is not shown", (
   for (const text of ["", "mysql://db/mail", "sqlite://x"]) assert.equal(show(text), undefined);
 });
 
-test("networks of clients are read, and a client is in them or not", () => {
+test("networks are read, and an address is matched against them", () => {
   assert.deepEqual(networks.read("off", "/"), []);
   const read = networks.read("192.0.2.0/24, 2001:db8::/32,198.51.100.7", "/") ?? [];
   const inside = ["192.0.2.9", "::ffff:192.0.2.9", "2001:db8::1", "198.51.100.7"];
@@ -59,7 +64,7 @@ test("networks of clients are read, and a client is in them or not", () => {
   }
 });
 
-test("name servers are addresses with or without a port, and a port is one", () => {
+test("a name server is an address with an optional port from 1 to 65535", () => {
   for (const text of [
     "192.0.2.1",
     "127.0.0.1:5353, 192.0.2.1",

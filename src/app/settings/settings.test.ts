@@ -20,7 +20,7 @@ test("without any source every setting has its documented default", () => {
   assert.deepEqual(new Set(Object.values(origins)), new Set(["default"]));
 });
 
-test("every kind reads what it should and refuses the rest with the value received", () => {
+test("every kind reads its values and refuses others with the value received", () => {
   const cases: readonly [SettingName, readonly string[], readonly string[]][] = [
     ["maxBatch", ["1", "64"], ["0", "-1", "1.5", "1e3", "many", "", " 1", "9999999999999999"]],
     ["maxWaitMs", ["0", "10"], ["-1", "10ms"]],
@@ -49,12 +49,12 @@ test("every kind reads what it should and refuses the rest with the value receiv
   }
 });
 
-test("domains are kept in the form in which addresses are compared", () => {
+test("domains are stored in the form in which addresses are compared", () => {
   const { settings } = load({ domain: ["Bücher.EXAMPLE", "b.example,c.example"] });
   assert.deepEqual(settings.domain, ["xn--bcher-kva.example", "b.example", "c.example"]);
 });
 
-test("what a value is shown as is read back as the same value", () => {
+test("a shown value is read back as the same value", () => {
   const samples: Record<string, fc.Arbitrary<string>> = {
     maxMessageBytes: fc.integer({ min: 1, max: 2 ** 40 }).map(String),
     smtp: fc.oneof(
@@ -75,7 +75,7 @@ test("what a value is shown as is read back as the same value", () => {
   }
 });
 
-test("a flag comes before a variable before the file before the default", (t) => {
+test("a flag overrides a variable, a variable the file, the file the default", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "postbag-settings-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const configFile = join(folder, "postbag.json");
@@ -102,21 +102,21 @@ test("a flag comes before a variable before the file before the default", (t) =>
   assert.equal(byVariable.settings.maxBatch, 3);
 });
 
-test("a bad value outside the command line is a configuration error and names its place", () => {
+test("a wrong value of a variable is a configuration error that names the variable", () => {
   assert.throws(() => load({}, { POSTBAG_MAX_BATCH: "x" }), {
     code: "ERR_APP_SETTING_INVALID",
     message: 'maxBatch must be a whole number from 1 up; got "x" (POSTBAG_MAX_BATCH)',
   });
 });
 
-test("only variables that look like one of ours are pointed out", () => {
+test("only an unknown variable that resembles a setting is reported", () => {
   const environment = { POSTBAG_MAX_BACH: "1", POSTBAG_PORT_25_TCP_ADDR: "10.0.0.1", HOME: "/" };
   assert.deepEqual(load({}, environment).warnings, [
     "Unknown variable POSTBAG_MAX_BACH has no effect (did you mean POSTBAG_MAX_BATCH?)",
   ]);
 });
 
-test("names of flags and variables follow from the setting's and are never shared", () => {
+test("flag and variable names derive from the setting name and are unique", () => {
   assert.equal(flagOf("maxConnectionsPerIp"), "--max-connections-per-ip");
   assert.equal(variableOf("maxConnectionsPerIp"), "POSTBAG_MAX_CONNECTIONS_PER_IP");
   assert.equal(new Set(settingNames.map(flagOf)).size, settingNames.length);

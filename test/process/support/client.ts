@@ -1,9 +1,9 @@
-/** A client that speaks SMTP or LMTP line by line, so that a test sees every reply. */
+/** An SMTP and LMTP client that works line by line, so that a test sees every reply. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
 export class Client {
-  /** What the server said first; `undefined` when it hung up instead. */
+  /** The greeting of the server; `undefined` when it closed the connection instead. */
   greeting: string | undefined;
   readonly #socket: Socket;
   #received = "";
@@ -32,7 +32,7 @@ export class Client {
     });
   }
 
-  /** Waits for one whole reply; its last line, or `undefined` when the connection ended first. */
+  /** Waits for a complete reply; returns its last line, or `undefined` when the connection ended. */
   async reply(): Promise<string | undefined> {
     for (;;) {
       const match = /^(?:\d{3}-.*\r\n)*(\d{3} .*)\r\n/.exec(this.#received);
@@ -47,7 +47,7 @@ export class Client {
     }
   }
 
-  /** Greets the server and names the envelope up to DATA; the reply to the last line sent. */
+  /** Sends the greeting, the envelope and DATA; returns the reply to the last line sent. */
   async begin(from = "sender@example.org", to = "you@localhost"): Promise<string | undefined> {
     const hello = / LMTP/.test(this.greeting ?? "") ? "LHLO test" : "EHLO test";
     let reply: string | undefined;
@@ -79,7 +79,7 @@ export class Client {
   }
 }
 
-/** Sends one message in a session of its own; the reply to its final dot, or to what was refused. */
+/** Sends one message in a session of its own; returns the reply to the dot, or the refusal before it. */
 export async function sendMessage(
   port: number,
   message: string,

@@ -1,4 +1,4 @@
-/** `postbag serve --outbound direct` with a name server and sinks of the test, and what became of its mail. */
+/** Runs `postbag serve --outbound direct` with a DNS server and sinks of the test, and reads its outbox. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -37,7 +37,7 @@ export async function serveDirect(
   return serve(t, join(temporaryFolder(t), "data"), args, options);
 }
 
-/** One message by SMTP: a delivery for each domain. */
+/** Submits one message by SMTP, which becomes a delivery for each domain; returns its id. */
 export async function submit({ smtpPort }: Server, recipients: readonly string[]): Promise<string> {
   const client = await Client.open(smtpPort);
   await client.ask("EHLO test");
@@ -68,10 +68,10 @@ export async function deliveries(
   return new Map(shown.map((delivery) => [delivery.route, delivery]));
 }
 
-export async function restingRoutes({ data }: Server): Promise<Map<string, string>> {
+export async function pausedRoutes({ data }: Server): Promise<Map<string, string>> {
   const { stdout } = await run(["outbox", "stats", "--data", data, "--json"]);
-  const resting: { route: string; reason: string }[] = JSON.parse(stdout).blockedRoutes;
-  return new Map(resting.map(({ route, reason }) => [route, reason]));
+  const paused: { route: string; reason: string }[] = JSON.parse(stdout).blockedRoutes;
+  return new Map(paused.map(({ route, reason }) => [route, reason]));
 }
 
 export const sentTo = ({ mails }: SmtpSink) =>

@@ -1,13 +1,13 @@
 /**
- * Drains an outbox and prints what it needs of memory after a third of the mails and after all of them,
- * as one line of JSON. Run with --expose-gc: what counts as in use is what a collection leaves.
+ * Drains an outbox and prints its memory after a third of the mails and after all of them, as one line of
+ * JSON. Run with --expose-gc: memory in use is measured after a collection.
  */
 import { openSqliteStore, Worker } from "../../../src/outbox/index.ts";
 
 interface Memory {
-  /** Resident set of the whole process, in octets. */
+  /** Resident set of the whole process, in bytes. */
   readonly resident: number;
-  /** What is in use on the heap and outside it, in octets. */
+  /** Memory in use on the heap and outside it, in bytes. */
   readonly used: number;
 }
 

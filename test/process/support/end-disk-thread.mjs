@@ -1,4 +1,4 @@
-/** Loaded before the server: SIGUSR2 ends its disk thread, as a fault of the thread's own would. */
+/** Preloaded into the server: SIGUSR2 ends its threads, as an error inside the disk thread would. */
 import { syncBuiltinESMExports } from "node:module";
 import threads from "node:worker_threads";
 

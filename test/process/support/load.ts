@@ -1,19 +1,19 @@
-/** A load of numbered messages, with a record of what the server acknowledged. */
+/** A load of numbered messages, with a record of the acknowledged ones. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sendMessage } from "./client.ts";
 
 export interface Load {
-  /** Numbers of messages offered, and of those that got their 250. */
+  /** Numbers of the messages offered, and of those that got 250. */
   readonly offered: Set<number>;
   readonly acknowledged: Set<number>;
-  /** Replies other than 250 that somebody got. */
+  /** Replies other than 250, with their counts. */
   readonly refusals: Map<string, number>;
-  /** Resolves when that many have been acknowledged. */
+  /** Resolves when that many messages have been acknowledged. */
   readonly reached: (count: number) => Promise<void>;
-  /** Resolves when that many have been put off or refused. */
+  /** Resolves when that many messages have been deferred or refused. */
   readonly refused: (count: number) => Promise<void>;
-  /** Ends when every client found the server gone or was told to stop. */
+  /** Resolves when every client has stopped, or lost its server. */
   readonly ended: Promise<void>;
   readonly stop: () => void;
 }
@@ -41,7 +41,7 @@ export function startLoad(
       try {
         answer = await sendMessage(port, `Subject: ${number}\n\n${bodyOf(number)}`, { to });
       } catch {
-        return; // Nobody listens any more.
+        return; // The server is gone.
       }
       if (answer === undefined) return;
       if (/^250 /.test(answer)) acknowledged.add(number);
@@ -85,12 +85,12 @@ export function startLoad(
   };
 }
 
-/** A body of its own for each number, from one line to some pages. */
+/** A different body for each number, from one line to some pages. */
 function bodyOf(number: number): string {
   return Array.from({ length: 1 + (number % 97) }, (_, line) => `${number} ${line}`).join("\n");
 }
 
-/** Counts how often each number lies in the mailboxes; fails on a message that is not whole. */
+/** Counts how often each number is in the mailboxes; throws on an incomplete message. */
 export function countStored(
   data: string,
   mailboxes: readonly string[],
@@ -103,7 +103,7 @@ export function countStored(
       const content = readFileSync(join(folder, name), "utf8");
       const number = Number(/^Subject: (\d+)$/m.exec(content)?.[1]);
       if (!content.endsWith(`\n\n${bodyOf(number)}\n`)) {
-        throw new Error(`${name} is not whole:\n${content}`);
+        throw new Error(`${name} is incomplete:\n${content}`);
       }
       counts.set(number, (counts.get(number) ?? 0) + 1);
     }

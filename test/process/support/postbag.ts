@@ -1,6 +1,6 @@
 /**
- * Runs the real command line in child processes: its own data directory, ports the system chooses,
- * ended by process id.
+ * Runs the real command line in child processes, each with its own data directory and ports that the
+ * system chooses. Processes are ended by their id.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import type { TestContext } from "node:test";
 
 const root = join(import.meta.dirname, "../../..");
 export const entry = join(root, "src/cli/main.ts");
-/** Spares each of many short processes the same compilation. */
+/** Many short processes share one compilation. */
 const compileCache = join(root, "node_modules/.cache/postbag-tests");
 
 export interface Ended {
@@ -34,7 +34,7 @@ export interface RunOptions {
 
 const endings = new WeakMap<TestContext, (() => unknown)[]>();
 
-/** Has something done after the test, the last registered first; `t.after` keeps the other order. */
+/** Registers an action for the end of the test. The last runs first, unlike with `t.after`. */
 export function atEnd(t: TestContext, action: () => unknown): void {
   const known = endings.get(t);
   if (known) return void known.push(action);
@@ -45,7 +45,7 @@ export function atEnd(t: TestContext, action: () => unknown): void {
   });
 }
 
-/** Makes a folder that is removed after the test. */
+/** Creates a folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "postbag-process-"));
   atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
@@ -70,16 +70,16 @@ export interface Server {
   readonly http: string;
   readonly stdout: () => string;
   readonly stderr: () => string;
-  /** Resolves when everything acknowledged is visible in its mailbox; needs HTTP. */
+  /** Resolves when every acknowledged message is visible in its mailbox; needs HTTP. */
   readonly published: () => Promise<void>;
-  /** Resolves when the log has a line like this, or so many of them. */
+  /** Resolves when the log has `lines` matching lines, or one. */
   readonly logged: (pattern: RegExp, lines?: number) => Promise<void>;
   /** Sends a signal and waits for the end. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<Ended>;
   readonly ended: Promise<Ended>;
 }
 
-/** Starts `postbag serve` and waits for "postbag ready"; the test's end kills what is left of it. */
+/** Starts `postbag serve` and waits for "postbag ready"; the end of the test kills the process. */
 export async function serve(
   t: TestContext,
   data: string,
@@ -99,7 +99,7 @@ export async function serve(
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await ended;
   });
-  await Promise.race([saysReady(child), ended]);
+  await Promise.race([isReady(child), ended]);
   const { stdout, stderr } = output();
   assert.match(stdout, /^postbag ready$/m, `did not start:\n${stdout}${stderr}`);
   const portOf = (name: string) =>
@@ -112,7 +112,7 @@ export async function serve(
     http: `http://127.0.0.1:${portOf("HTTP")}`,
     published: () => allPublished(`http://127.0.0.1:${portOf("HTTP")}`),
     logged: (pattern, lines = 1) =>
-      says(child, () => {
+      until(child, () => {
         const { stderr } = output();
         if (lines === 1) return pattern.test(stderr);
         return stderr.split("\n").filter((line) => pattern.test(line)).length >= lines;
@@ -127,12 +127,12 @@ export async function serve(
   };
 }
 
-/** Looks at once and at all that is written from now on. */
-async function says(child: ChildProcess, isSaid: () => boolean): Promise<void> {
-  while (!isSaid()) await once(child.stderr!, "data");
+/** Resolves when the condition holds; checks it now and after each output. */
+async function until(child: ChildProcess, holds: () => boolean): Promise<void> {
+  while (!holds()) await once(child.stderr!, "data");
 }
 
-/** Asks until nothing is durable that is not visible; each answer is waited for. */
+/** Reads the metrics until no message is unpublished. */
 async function allPublished(http: string): Promise<void> {
   for (;;) {
     const metrics = await (await fetch(`${http}/metrics`)).text();
@@ -169,7 +169,7 @@ function collect(child: ChildProcess): () => { stdout: string; stderr: string } 
   return () => ({ stdout, stderr });
 }
 
-function saysReady(child: ChildProcess): Promise<void> {
+function isReady(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     let seen = "";
     child.stdout?.on("data", (text: string) => {
@@ -179,7 +179,7 @@ function saysReady(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Does the same for each case, as many at a time as there are processors. */
+/** Runs `each` for all cases, as many at a time as there are processors. */
 export async function inParallel<Case>(
   cases: readonly Case[],
   each: (one: Case) => Promise<void>,

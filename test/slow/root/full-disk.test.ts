@@ -66,7 +66,7 @@ const modes = {
 };
 
 for (const [mode, flags] of Object.entries(modes)) {
-  test(`${mode}: a disk that fills up puts mail off with 452 4.3.1 and loses nothing`, async (t) => {
+  test(`${mode}: a disk that fills up gives 452 4.3.1 and loses nothing`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
@@ -87,7 +87,7 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal((await server.stop()).code, 0);
   });
 
-  test(`${mode}: a disk full to the last block is a 4yz for old and new mailboxes, until space is freed`, async (t) => {
+  test(`${mode}: a full disk gives 4yz for old and new mailboxes until space is freed`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
@@ -106,7 +106,7 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal((await server.stop()).code, 0);
   });
 
-  test(`${mode}: a large message that finds no room for its spool file is put off`, async (t) => {
+  test(`${mode}: a large message without room for its spool file gets 4yz`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
@@ -119,7 +119,7 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal((await server.stop()).code, 0);
   });
 
-  test(`${mode}: a disk without inodes puts mail off with 452 4.3.1, until some are freed`, async (t) => {
+  test(`${mode}: a disk without inodes gives 452 4.3.1 until some are freed`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { inodes: 192 });
@@ -139,7 +139,7 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal((await server.stop()).code, 0);
   });
 
-  test(`${mode}: a disk that does not answer leads to 452 in bounded memory, and what was begun is finished`, async (t) => {
+  test(`${mode}: a disk that hangs gives 452 in bounded memory, and begun mail is finished`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 256 });
@@ -174,7 +174,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   });
 }
 
-test("synced: a disk that became read-only puts mail off with 451, until it can be written", async (t) => {
+test("synced: mail gets 451 while the disk is read-only", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryFolder(t));

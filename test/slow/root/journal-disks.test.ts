@@ -78,7 +78,7 @@ for (const [where, journalIsElsewhere] of [
     return { data, filler: join(disk.path, "filler") };
   };
 
-  test(`a mail disk that fills up while messages are staged, ${where}: all is kept and published when there is room`, async (t) => {
+  test(`mail that was staged on a full disk is published when there is room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
@@ -109,7 +109,7 @@ for (const [where, journalIsElsewhere] of [
     assert.deepEqual(subjectsIn(data), [...sent, "after"].sort());
   });
 
-  test(`a server killed and started again on a full mail disk, ${where}: it runs, puts mail off, and recovers by itself`, async (t) => {
+  test(`a server restarted on a full mail disk recovers when there is room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
@@ -133,7 +133,7 @@ for (const [where, journalIsElsewhere] of [
   });
 }
 
-test("a full disk of the journal: mail is put off, and a start has the room it needs to recover", async (t) => {
+test("mail gets 4yz on a full journal disk, and the next start has room to recover", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
@@ -164,7 +164,7 @@ test("a full disk of the journal: mail is put off, and a start has the room it n
   assert.equal((await second.stop()).code, 0);
 });
 
-test("a first start whose journal finds no room puts mail off until there is some", async (t) => {
+test("a first start without room for the journal gives 451 until there is room", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
@@ -180,7 +180,7 @@ test("a first start whose journal finds no room puts mail off until there is som
   assert.equal((await server.stop()).code, 0);
 });
 
-test("a mail disk that the kernel makes read-only puts its mail off with 451, also after a restart, until it can be written", async (t) => {
+test("mail for a volume that became read-only gets 451 until it is writable again", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryFolder(t), { mountOptions: "errors=remount-ro" });
@@ -228,7 +228,7 @@ test("a mail disk that the kernel makes read-only puts its mail off with 451, al
   assert.equal((await second.stop()).code, 0);
 });
 
-test("a disk that stands still for ten seconds under load: what is in the log's write is answered when it returns, the rest is put off, and service resumes", async (t) => {
+test("a disk that hangs for ten seconds under load loses no mail, and service resumes", async (t) => {
   const reason = missing("ext4");
   if (reason) return t.skip(reason);
   const disk = await RecordedDisk.up({ fileSystem: "ext4" });

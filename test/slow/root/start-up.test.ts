@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { entry, serve, temporaryFolder } from "../../process/support/postbag.ts";
 
-test("the names down to the mail root are flushed before the server is ready", async (t) => {
+test("the directories down to the mail root are synced before the server is ready", async (t) => {
   const calls = "trace=fsync,write";
   if (spawnSync("strace", ["-e", calls, "true"]).status !== 0) return t.skip("needs strace");
   const folder = temporaryFolder(t);

@@ -28,7 +28,7 @@ function figures(change: (one: BenchCase) => Partial<BenchRow>, flushMs = 2): Be
 const onlyFor = (commit: string, change: Partial<BenchRow>) => (one: BenchCase) =>
   one.commit === commit ? change : {};
 
-test("where the journal gains nothing, it is not advised, and the limits stay the defaults", () => {
+test("a journal without gain is not advised, and the limits stay the defaults", () => {
   const { reasons, ...settings } = adviceFor(figures(() => ({})));
   assert.deepEqual(settings, { commit: "synced", maxBatch: 64, maxConcurrentFlushes: 2 });
   assert.match(reasons.join("\n"), /gains too little here .* nothing to recover/);
@@ -39,7 +39,7 @@ test("a journal that is clearly faster under load is advised", () => {
   assert.deepEqual({ commit, publishWithinMs }, { commit: "journal", publishWithinMs: 250 });
 });
 
-test("a gain that noise may have made changes nothing", () => {
+test("a gain within noise changes no setting", () => {
   assert.equal(adviceFor(figures(onlyFor("journal", { perSecond: 1_100 }))).commit, "synced");
   const slightly = adviceFor(
     figures((one) =>
@@ -49,14 +49,14 @@ test("a gain that noise may have made changes nothing", () => {
   assert.deepEqual([slightly.maxConcurrentFlushes, slightly.maxBatch], [2, 64]);
 });
 
-test("a journal that answers a lone client sooner is advised, unless it is slower under load", () => {
+test("a journal that answers a lone client faster is advised unless slower under load", () => {
   const sooner = { p50Ms: 2 };
   assert.equal(adviceFor(figures(onlyFor("journal", sooner))).commit, "journal");
   const slower = { ...sooner, perSecond: 500 };
   assert.equal(adviceFor(figures(onlyFor("journal", slower))).commit, "synced");
 });
 
-test("one flush at a time is advised where flushes hold each other up", () => {
+test("one flush at a time is advised where concurrent flushes slow each other down", () => {
   const advice = adviceFor(
     figures((one) => (one.maxConcurrentFlushes === 1 ? { perSecond: 1_400 } : {})),
   );
@@ -67,7 +67,7 @@ test("one flush at a time is advised where flushes hold each other up", () => {
   );
 });
 
-test("larger batches are advised where a crowd gains by them", () => {
+test("larger batches are advised where 256 clients gain by them", () => {
   const advice = adviceFor(figures((one) => (one.maxBatch === crowd ? { perSecond: 3_000 } : {})));
   assert.equal(advice.maxBatch, crowd);
 });
@@ -82,14 +82,14 @@ test("limits are judged by the rows of the advised mode only", () => {
   assert.deepEqual([advice.maxConcurrentFlushes, advice.maxBatch], [2, 64]);
 });
 
-test("a disk that cannot publish in time gets the next bound it can keep", () => {
+test("a disk that publishes too slowly gets the next larger publishWithinMs", () => {
   const late = { perSecond: 2_000, visible: { p50Ms: 200, p99Ms: 510, maxMs: 600 } };
   const advice = adviceFor(figures(onlyFor("journal", late)));
   assert.equal(advice.publishWithinMs, 750);
   assert.match(advice.reasons.at(-1) ?? "", /visible 510 ms after/);
 });
 
-test("what a flush costs is said in messages of one client", () => {
+test("the cost of a flush is shown as messages a second of one client", () => {
   assert.match(
     adviceFor(figures(() => ({}), 5)).reasons[0] ?? "",
     /5\.0 ms .* at most 200 messages/,
@@ -97,7 +97,7 @@ test("what a flush costs is said in messages of one client", () => {
   assert.match(adviceFor(figures(() => ({}), 0.2)).reasons[0] ?? "", /0\.2 ms .* it is quick/);
 });
 
-test("figures with a gap are refused, not guessed", () => {
+test("missing figures are an error", () => {
   const { flush, rows } = figures(() => ({}));
   assert.throws(() => adviceFor({ flush, rows: rows.slice(1) }), /not measured/);
 });
