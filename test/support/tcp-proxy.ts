@@ -8,9 +8,8 @@ import { connect, createServer, type Socket } from "node:net";
 export type ProxyDirection = "to server" | "to client";
 
 /**
- * `drop` resets both sides. `half-close` ends the direction of this chunk; the other one stays
- * open. `blackhole` loses this chunk and all later ones in both directions; the connection stays
- * open.
+ * `drop` resets both sides. `half-close` ends the direction of this chunk only. `blackhole` loses
+ * this chunk and all later ones in both directions, and the connection stays open.
  */
 export type ProxyAction =
   | "pass"

@@ -1,6 +1,5 @@
 /**
- * Classifies a remote server's reply by a table of rules, read from the top, the user's own rules
- * first.
+ * Classifies a remote server's reply by a table of rules, the user's own rules first.
  *
  * The first digit alone is wrong in two cases. A refusal of this client (authentication, relaying
  * denied, TLS required) begins with a 5 and does not concern the message: on a configured relay it
@@ -8,8 +7,7 @@
  * worth a retry, such as a full mailbox. Where code and enhanced code disagree in class, the code
  * decides (RFC 3463 §2).
  *
- * @see RFC 5321 §4.2.1, §4.5.3.1.10; RFC 3463; RFC 7504 (521, 556); RFC 4954 §6 (530, 534, 535,
- *   538)
+ * @see RFC 5321 §4.2.1, §4.5.3.1.10; RFC 3463; RFC 7504 (521, 556); RFC 4954 §6 (530 to 538)
  */
 import type { RecipientOutcome, Reply, ReplyPhase } from "../../mail/index.ts";
 

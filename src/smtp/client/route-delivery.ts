@@ -90,9 +90,8 @@ function replyAt(replies: readonly RecipientReply[], index: number): RecipientRe
 }
 
 /**
- * One transaction; a failure to open a session is a reply to every recipient. As long as no mail
- * was sent, a session that ended is replaced: one that was idle by a new one, a host by the next
- * one.
+ * One transaction; a failure to open a session is a reply to every recipient. Until the mail is
+ * sent, a session that ends is replaced: one that was idle by a new one, a host by the next.
  */
 async function transact(
   { pool, avoid }: Route,

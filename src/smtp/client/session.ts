@@ -153,8 +153,7 @@ export class ClientSession {
   }
 
   /**
-   * The message, then the hook, then the final dot; an error of the hook or an abort prevents the
-   * dot.
+   * The message, then the hook, then the dot; an error of the hook or an abort prevents the dot.
    */
   #bodyOf(message: Message, options: DeliverOptions, failure: { reason?: unknown }): MessageBody {
     const { blockMs, finalDotMs } = this.#options.timeouts;
@@ -262,10 +261,7 @@ export class ClientSession {
   }
 }
 
-/**
- * nodemailer's connection on an open socket. Its log is the only place where it reports every
- * reply.
- */
+/** nodemailer's connection on an open socket. Only its log reports every reply. */
 function connectionOn(
   socket: Socket,
   target: SessionTarget,

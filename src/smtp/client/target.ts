@@ -30,8 +30,8 @@ export const rfcTimeouts: ClientTimeouts = {
 
 /**
  * How a connection is encrypted. `implicit`: from its first byte. `required`: STARTTLS with a valid
- * certificate, or nothing is sent. `opportunistic`: STARTTLS where offered, any certificate (RFC
- * 7435).
+ * certificate, or nothing is sent. `opportunistic` (RFC 7435): STARTTLS where offered, any
+ * certificate.
  */
 export type TlsUse = "implicit" | "required" | "opportunistic" | "never";
 
@@ -62,9 +62,7 @@ export interface SessionOptions {
   readonly clock: Clock;
 }
 
-/**
- * No session could be opened. `reply` is the server's, where it gave one, or says what happened.
- */
+/** No session could be opened. `reply` is the server's, if it gave one, or says what happened. */
 export class RouteFailure extends Error {
   override readonly name = "RouteFailure";
   readonly reply: Reply;

@@ -1,7 +1,6 @@
 /**
  * Finds each recipient's reply at the end of a transaction: its own refusal, the reply to the
- * message, or none, because the connection ended after the final dot and the recipient is in doubt.
- * Pure.
+ * message, or none where the connection ended after the final dot: it is in doubt. Pure.
  */
 import type { SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
 import type { Reply, ReplyPhase } from "../../mail/index.ts";
@@ -109,10 +108,7 @@ export function repliesOf(
   }
   const phase = stage === "dot" ? "message" : "rcpt";
   const refused = new Map<string, Reply>();
-  /**
-   * A 421 that ended the session: it is for all recipients without a reply of their own (RFC 5321
-   * §3.8).
-   */
+  /** A 421 that ended the session is for all recipients without a reply (RFC 5321 §3.8). */
   let closing: Reply | undefined;
   for (const error of envelope.rejectedErrors ?? []) {
     const isLate = error.code === "EMESSAGE"; // A refusal by an LMTP server after the final dot.

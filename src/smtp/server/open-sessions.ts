@@ -1,7 +1,4 @@
-/**
- * Counts the open sessions, in all and by client address, and finds the limit that one more would
- * pass.
- */
+/** Counts the open sessions, in all and by client address, against their limits. */
 import { isLoopbackHost } from "../../system/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 

@@ -19,10 +19,7 @@ export class ImapClient {
     return client;
   }
 
-  /**
-   * Sends a command; returns its untagged replies with their literals. Rejects unless it ends in
-   * OK.
-   */
+  /** Sends a command; returns its untagged replies with literals. Rejects unless it ends in OK. */
   async ask(command: string): Promise<string[]> {
     this.#commands += 1;
     const tag = `t${this.#commands}`;

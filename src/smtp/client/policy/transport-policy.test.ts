@@ -1,7 +1,4 @@
-/**
- * How long a policy holds: on a clock moved by hand, with a name server and a policy host of its
- * own.
- */
+/** The validity of policies over time, with a simulated clock, name server and policy host. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mtaStsPolicies } from "./transport-policy.ts";

@@ -44,10 +44,7 @@ interface Check {
   readonly found: Promise<KnownPolicy | undefined>;
 }
 
-/**
- * A domain is checked at most once in this time, in milliseconds; a shorter `max_age` counts as
- * this.
- */
+/** The least time between two checks of a domain, in milliseconds, also for a shorter `max_age`. */
 const recheckMs = 3_600_000;
 /**
  * A policy whose id stays the same is fetched again after this time, so that it does not expire.

@@ -14,9 +14,8 @@ const prefixes = { MAIL: /^mail\s+from:\s*/i, RCPT: /^rcpt\s+to:\s*/i };
 const noParameters: ReadonlyMap<string, string | true> = new Map();
 
 /**
- * Parses `MAIL FROM:<…> …` or `RCPT TO:<…> …`; returns `undefined` when it is neither, or when it
- * contains bytes that are not UTF-8. `RCPT TO:<postmaster>` gets `postmasterDomain` (RFC 5321
- * §4.1.1.3).
+ * Parses `MAIL FROM:<…> …` or `RCPT TO:<…> …`; returns `undefined` for anything else and for bytes
+ * that are not UTF-8. `RCPT TO:<postmaster>` gets `postmasterDomain` (RFC 5321 §4.1.1.3).
  */
 export function readPathCommand(
   verb: "MAIL" | "RCPT",

@@ -75,10 +75,7 @@ export function distinctRecipients(named: readonly Address[]): DistinctRecipient
   return { recipients, positions };
 }
 
-/**
- * Leaves out the recipients whose mailbox is in `deliveredTo`; returns `recipients` itself if none
- * is.
- */
+/** Leaves out the mailboxes in `deliveredTo`; returns `recipients` itself if there are none. */
 export function withoutLoops(
   recipients: readonly Address[],
   deliveredTo: readonly string[],
@@ -88,10 +85,7 @@ export function withoutLoops(
   return recipients.filter((each) => !hadIt.has(keyOf(each)));
 }
 
-/**
- * One outcome for each of `recipients`: its own, or a refusal where {@link withoutLoops} left it
- * out.
- */
+/** Adds a refusal for each of `recipients` that {@link withoutLoops} left out. */
 export function withLoops(
   recipients: readonly Address[],
   fresh: readonly Address[],

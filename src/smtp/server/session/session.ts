@@ -1,6 +1,6 @@
 /**
- * One session as a state machine over command lines: its state, and the result of each command. No
- * socket, no clock, no disk.
+ * One session as a state machine over command lines: its state, and the result of each command.
+ * Pure.
  *
  * @see RFC 5321 §4.1 (commands), §4.1.4 (their order); RFC 2033 §4 (LMTP)
  */
@@ -41,8 +41,7 @@ export class ServerSession {
   /** The reverse-path of the current transaction; absent before MAIL. */
   reversePath: Address | undefined;
   /**
-   * Accepted recipients in the order of RCPT, repeats included: LMTP replies to each (RFC 2033
-   * §4.2).
+   * Accepted recipients in the order of RCPT, with repeats: LMTP replies to each (RFC 2033 §4.2).
    */
   recipients: Address[] = [];
   /** The message size that the client announced by SIZE (RFC 1870); 0 when it did not. */

@@ -15,9 +15,7 @@ import type { SmtpLimits } from "../limits.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 const prefix = "incoming-";
-/**
- * Distinguishes the files of all servers of this process from those of an earlier one with its pid.
- */
+/** The prefix of this process; an earlier process with the same pid has another one. */
 const ownPrefix = `${prefix}${process.pid}-${Math.trunc(performance.timeOrigin).toString(36)}-`;
 let fileCount = 0;
 const readBytes = 64 * 1024;

@@ -101,7 +101,7 @@ export class Transaction {
 
   async #deliver(message: Message, deliveredTo: readonly string[]): Promise<readonly Reply[]> {
     const { clock, protocol, onEvent } = this.#settings;
-    const startedMs = clock.now();
+    const startedAtMs = clock.now();
     const { recipients, positions } = distinctRecipients(this.#session.recipients);
     const reversePath = this.#session.reversePath ?? "";
     const fresh = protocol === "smtp" ? withoutLoops(recipients, deliveredTo) : recipients;
@@ -115,14 +115,14 @@ export class Transaction {
       size: message.size,
       outcomes,
       reply: answer,
-      durationMs: clock.now() - startedMs,
+      durationMs: clock.now() - startedAtMs,
       isAnswered: !this.#hasClientDisconnected,
     });
     return answer ? [answer] : positions.map((position) => outcomes[position]?.reply ?? hostError);
   }
 
   /**
-   * Calls `Deliver`; returns one outcome per recipient, also when it throws or breaks its contract.
+   * Calls `Deliver`; returns one outcome per recipient, also if it throws or breaks its contract.
    */
   async #outcomesOf(envelope: Envelope, message: Message): Promise<readonly RecipientOutcome[]> {
     const { clock, limits, deliver, onEvent } = this.#settings;
