@@ -1,4 +1,4 @@
-/** The check must see each way in which mail can come out wrong, or it proves nothing. */
+/** The check itself: it must report every way in which a cut can break a promise. */
 import assert from "node:assert/strict";
 import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -36,7 +36,7 @@ const untouched: Expectation = {
   moved: new Map(),
 };
 
-/** Makes these files; a string stands for another name of the file it names. */
+/** Writes these files; a string makes a hard link to the file that it names. */
 function filled(t: TestContext, files: Record<string, Buffer | string>): string {
   const root = mkdtempSync(join(tmpdir(), "postbag-check-"));
   t.after(() => rmSync(root, { recursive: true }));
@@ -60,11 +60,11 @@ function check(
 const one = { [`box/new/${idOf(1)}`]: messageBody(seed, 1) };
 const two = { [`box/cur/${idOf(2)}:2,S`]: messageBody(seed, 2) };
 
-test("mail in new/ and in cur/ is found, and what lies in tmp/ is not mail", (t) => {
+test("files in new/ and cur/ are mail, files in tmp/ are not", (t) => {
   assert.deepEqual(check(t, { ...one, ...two, "box/tmp/x": Buffer.from("half") }), clean);
 });
 
-test("a message that is not there is lost, unless a reader removed it", (t) => {
+test("a missing message is lost, unless a reader may have removed it", (t) => {
   assert.deepEqual(check(t, one).lost, [`box/${idOf(2)}`]);
   assert.deepEqual(check(t, one, { removing: new Set([2]) }), { ...clean, expected: 1 });
   assert.equal(check(t, {}).lost.length, 2);
@@ -88,21 +88,21 @@ test("an empty, short, long or altered file is damaged", (t) => {
   }
 });
 
-test("another message under the name that was answered is damaged", (t) => {
+test("another message under an acknowledged name is damaged", (t) => {
   const size = messageBody(seed, 1).length;
   const mail = { acknowledged: [acknowledged(1), { ...acknowledged(2), id: idOf(2, size) }] };
   const swapped = { [`box/new/${idOf(2, size)}`]: messageBody(seed, 1) };
   assert.deepEqual(check(t, { ...one, ...swapped }, mail).damaged, [`box/${idOf(2, size)}`]);
 });
 
-test("a file nobody was told of may be there whole, but not in part", (t) => {
+test("an unacknowledged file may be present if it is whole", (t) => {
   const whole = { [`box/new/${idOf(5)}`]: messageBody(seed, 5) };
   const part = { [`box/new/${idOf(6)}`]: messageBody(seed, 6).subarray(1) };
   assert.deepEqual(check(t, { ...one, ...two, ...whole }), clean);
   assert.deepEqual(check(t, { ...one, ...two, ...part }).partial, [`box/${idOf(6)}`]);
 });
 
-test("a file whose name states another size is not whole", (t) => {
+test("a file whose name has another size is not whole", (t) => {
   const lying = { "box/new/7.host,S=1": messageBody(seed, 7) };
   assert.deepEqual(check(t, { ...one, ...two, ...lying }).partial, ["box/7.host,S=1"]);
 });
@@ -118,7 +118,7 @@ test("one message in two files or under two names is a duplicate", (t) => {
   assert.equal(check(t, { ...one, ...two, ...published }).duplicated.length, 1);
 });
 
-test("one file in new/ and cur/ is a move that survived as both names", (t) => {
+test("one file in both new/ and cur/ is a half-finished move", (t) => {
   const moved = { [`box/cur/${idOf(1)}:2,S`]: `box/new/${idOf(1)}` };
   assert.deepEqual(check(t, { ...one, ...two, ...moved }), {
     ...clean,
@@ -126,7 +126,7 @@ test("one file in new/ and cur/ is a move that survived as both names", (t) => {
   });
 });
 
-test("what a reader deleted or moved durably must not be back", (t) => {
+test("a message that a reader durably deleted or moved is revived when it is back", (t) => {
   const removing = new Set([1]);
   const gone = { removing, removed: removing };
   assert.deepEqual(check(t, two, gone), { ...clean, expected: 1 });
@@ -140,7 +140,7 @@ test("what a reader deleted or moved durably must not be back", (t) => {
   assert.deepEqual(check(t, { ...one, ...unmoved }, moved).revived, [`box/new/${idOf(2)}`]);
 });
 
-test("staging holds nothing after recovery but what it always holds", (t) => {
+test("leftIn reports files in staging other than identity and lock, and orphans", (t) => {
   const staging = ".postbag-1";
   const usual = {
     [`${staging}/identity`]: Buffer.from("{}"),
@@ -159,7 +159,7 @@ const deletion = (serial: number, atNs: number): LoadEvent[] => [
   { kind: "removed", serial, atNs: atNs + 1 },
 ];
 
-test("a delete counts from its beginning as possible, from its flush as lasting", () => {
+test("a delete may have happened from its start, and has happened from its flush", () => {
   const events = [acknowledged(1), ...deletion(1, 10)];
   const at = (atNs: number) => expectationAt("ext4", events, atNs);
   assert.deepEqual(at(9), { ...untouched, acknowledged: [acknowledged(1)] });
@@ -168,7 +168,7 @@ test("a delete counts from its beginning as possible, from its flush as lasting"
   assert.deepEqual(at(11).removed, new Set([1]));
 });
 
-test("on btrfs a delete may be undone until its delivery is settled, and not a moment longer", () => {
+test("on btrfs a delete may be undone until its delivery is settled, not later", () => {
   const events = [...deletion(1, 10), settled(1, 20), ...deletion(2, 10)];
   const reopened: LoadEvent = { kind: "opened", first: 3, atNs: 30 };
   const at = (atNs: number) => expectationAt("btrfs", [...events, reopened], atNs);
@@ -176,11 +176,11 @@ test("on btrfs a delete may be undone until its delivery is settled, and not a m
   assert.deepEqual(at(19).removed, new Set());
   assert.deepEqual(at(20).removed, new Set([1]));
   assert.deepEqual(at(20).removedEarly, new Set([2]));
-  assert.deepEqual(at(30).removed, new Set([1, 2]), "recovery settles all that came before");
+  assert.deepEqual(at(30).removed, new Set([1, 2]), "recovery settles all earlier messages");
   assert.deepEqual(expectationAt("xfs", events, 19).removed, new Set([1, 2]));
 });
 
-test("trace fields on top belong to a message, and without an id its content is enough", (t) => {
+test("trace fields may precede a message; without an id its content identifies it", (t) => {
   const { id: _, ...unnamed } = acknowledged(2);
   const mail = { acknowledged: [acknowledged(1), unnamed] };
   const trace = "Return-Path: <a@b>\nDelivered-To: c@d\nReceived: from x\n\tby y; now\n";

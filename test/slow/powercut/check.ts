@@ -1,9 +1,9 @@
 /**
- * What a power cut left of the mail, held against what had been acknowledged and what a reader did.
+ * Checks the mail that a power cut left against the acknowledgements and the actions of a reader.
  *
- * Every acknowledged message is there exactly once, whole, in its mailbox and under its name,
- * unless a reader removed it; every visible file is whole; nothing is there that was not sent; and
- * what a reader did durably stays so.
+ * Every acknowledged message is present exactly once, whole, in its mailbox and under its name,
+ * unless a reader removed it; every visible file is whole; no file is present that was not sent;
+ * and no durable action of a reader is undone.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -11,29 +11,29 @@ import type { Acknowledgement, Expectation } from "./events.ts";
 import { serialOf } from "./messages.ts";
 
 /**
- * The mail root on the disk under test, and the mailboxes in it: where the server has those of
- * localhost.
+ * The mail root on the disk under test, and in it the directory of the server's localhost
+ * mailboxes.
  */
 export const mailRoot = "mail";
 export const mailDirectory = `${mailRoot}/localhost`;
 
 /** Each list names the messages or files at fault. */
 export interface Findings {
-  /** Acknowledged messages that had to be there. */
+  /** Acknowledged messages that had to be present. */
   readonly expected: number;
-  /** Acknowledged and not there, or not under the name that was answered. */
+  /** Acknowledged and missing, or not under the acknowledged name. */
   readonly lost: readonly string[];
-  /** Acknowledged and there, but not the octets that were sent. */
+  /** Acknowledged and present, with other bytes than were sent. */
   readonly damaged: readonly string[];
   /** Visible, not acknowledged under this name, and not whole or not ours. */
   readonly partial: readonly string[];
-  /** Sent once and there as two files, or under two names no reader gave it. */
+  /** Sent once and present as two files, or under two names that no reader gave it. */
   readonly duplicated: readonly string[];
   /** One file in both `new/` and `cur/`: a reader's own move that survived as both names. */
   readonly halfMoved: readonly string[];
-  /** Deleted durably by a reader, or moved away, and there again. */
+  /** Durably deleted or moved away by a reader, and back. */
   readonly revived: readonly string[];
-  /** Deleted durably by a reader before the delivery was settled, and there again: btrfs may. */
+  /** Durably deleted by a reader before the delivery was settled, and back: btrfs allows it. */
   readonly revivedEarly: readonly string[];
 }
 
@@ -44,7 +44,7 @@ interface VisibleFile {
   /** Without flags. */
   readonly name: string;
   readonly inode: number;
-  /** Which message this is; undefined when it is not the whole of one. */
+  /** The number of the message; undefined when the file is not one whole message. */
   readonly serial: number | undefined;
 }
 
@@ -60,16 +60,16 @@ export function checkMail(root: string, seed: number, expectation: Expectation):
 
   const { acknowledged, removing, removed, removedEarly, moved } = expectation;
   const expected = acknowledged.filter(({ serial }) => !removing.has(serial));
-  const isThere = ({ serial, mailbox, id }: Acknowledgement) =>
+  const isPresent = ({ serial, mailbox, id }: Acknowledgement) =>
     (bySerial.get(serial) ?? []).some(
       (file) => file.mailbox === mailbox && (id === undefined || file.name === id),
     );
-  const missing = expected.filter((mail) => !isThere(mail)).map(nameOf);
+  const missing = expected.filter((mail) => !isPresent(mail)).map(nameOf);
   const known = new Set(acknowledged.map(nameOf));
   const copies = [...bySerial.values()].filter(({ length }) => length > 1);
   const isHalfMoved = (same: readonly VisibleFile[]) =>
     same.every(({ inode }) => inode === same[0]!.inode) && new Set(same.map(mailOf)).size === 1;
-  const thereAgain = (serials: ReadonlySet<number>) =>
+  const backAgain = (serials: ReadonlySet<number>) =>
     [...serials].flatMap((serial) => (bySerial.get(serial) ?? []).map(({ path }) => path));
   const movedBack = [...moved].flatMap(([serial, to]) =>
     (bySerial.get(serial) ?? []).map(({ path }) => path).filter((path) => path !== to),
@@ -88,8 +88,8 @@ export function checkMail(root: string, seed: number, expectation: Expectation):
           .join(" = "),
       ),
     halfMoved: copies.filter(isHalfMoved).map((same) => mailOf(same[0]!)),
-    revived: [...thereAgain(removed), ...movedBack],
-    revivedEarly: thereAgain(removedEarly),
+    revived: [...backAgain(removed), ...movedBack],
+    revivedEarly: backAgain(removedEarly),
   };
 }
 
@@ -97,16 +97,16 @@ function filesIn(root: string, mailbox: string, seed: number): VisibleFile[] {
   return ["new", "cur"].flatMap((sub) => {
     const directory = join(root, mailbox, sub);
     if (!existsSync(directory)) return [];
-    return readdirSync(directory).map((entry) => {
-      const path = join(directory, entry);
+    return readdirSync(directory).map((fileName) => {
+      const path = join(directory, fileName);
       const bytes = readable(path);
-      const statedSize = /,S=(\d+)/.exec(entry)?.[1];
+      const statedSize = /,S=(\d+)/.exec(fileName)?.[1];
       const serial =
         bytes && Number(statedSize) === bytes.length ? serialOf(seed, bytes) : undefined;
       return {
         mailbox,
-        path: `${mailbox}/${sub}/${entry}`,
-        name: entry.split(":")[0]!,
+        path: `${mailbox}/${sub}/${fileName}`,
+        name: fileName.split(":")[0]!,
         inode: statSync(path).ino,
         serial,
       };
@@ -114,15 +114,15 @@ function filesIn(root: string, mailbox: string, seed: number): VisibleFile[] {
   });
 }
 
-/** What is left behind a recovery that should have left nothing. */
+/** Files that recovery left although it should have left none. */
 export interface Leftovers {
-  /** Files in staging that nobody needs any more. */
+  /** Files in staging that are not needed any more. */
   readonly staged: readonly string[];
-  /** Messages that recovery did not take into their mailboxes. */
+  /** Messages that recovery did not move into their mailboxes. */
   readonly orphans: readonly string[];
 }
 
-/** Looks into the staging directories in a mail root. */
+/** Lists leftovers in the staging directories of a mail root. */
 export function leftIn(root: string): Leftovers {
   const boxes = existsSync(root) ? readdirSync(root) : [];
   const staging = boxes.filter((name) => name.startsWith(".postbag-"));
@@ -139,7 +139,7 @@ export function leftIn(root: string): Leftovers {
   };
 }
 
-/** A message, wherever in its mailbox and with whatever flags. */
+/** Names a message without its folder and flags. */
 function mailOf({ mailbox, name }: VisibleFile): string {
   return `${mailbox}/${name}`;
 }
@@ -148,7 +148,7 @@ function nameOf({ mailbox, id, serial }: Acknowledgement): string {
   return `${mailbox}/${id ?? `message ${serial}`}`;
 }
 
-/** btrfs does not give out what does not fit its checksum: such a file is damaged. */
+/** Reads a file; `undefined` where btrfs refuses it because of a wrong checksum: it is damaged. */
 function readable(path: string): Buffer | undefined {
   try {
     return readFileSync(path);

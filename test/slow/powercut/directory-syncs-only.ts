@@ -1,6 +1,6 @@
 /**
- * Group commit by directory syncs only, as it is often done: every name is made durable, and no
- * octet. The rig must catch it, or its verdict on the engine means nothing.
+ * Group commit by directory syncs only, a common mistake: names are made durable, data is not. The
+ * rig must catch it, or its verdict on the engine means nothing.
  */
 import { randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";

@@ -1,9 +1,9 @@
 /**
- * What the processes of a run tell the world outside the disk, and what must therefore be on the
- * disk after a cut.
+ * The events that the processes of a run print, and the state that a cut must leave because of
+ * them.
  *
- * Every event is stamped on the machine's monotonic clock so that it claims no more than was so at
- * that instant: an acknowledgement or a finished deed *after* it, the beginning of a deed *before*
+ * Every event has a time of the machine's monotonic clock that claims no more than was true then:
+ * an acknowledgement or a finished action is stamped *after* it, the start of an action *before*
  * it.
  */
 import type { FileSystemName } from "../../support/recorded-disk/index.ts";
@@ -13,27 +13,27 @@ export interface Acknowledgement {
   readonly serial: number;
   /** The mailbox below the mail root. */
   readonly mailbox: string;
-  /** The file name in `new/`, when the way of delivering tells it. */
-  readonly id?: string;
+  /** The file name in `new/`, if the method returns it. */
+  readonly id?: string | undefined;
   readonly atNs: number;
 }
 
-/** A message is visible for good: no other name of it is left behind, in `tmp/` or in staging. */
+/** A message is visible, and no other name of it is left in `tmp/` or in staging. */
 export interface Settlement {
   readonly kind: "settled";
   readonly serial: number;
   readonly atNs: number;
 }
 
-/** A process is ready to deliver, and has recovered what earlier ones left. */
+/** A process is ready to deliver, and has recovered the mail of earlier ones. */
 export interface Opening {
   readonly kind: "opened";
-  /** The first message it will send; all below are settled. */
+  /** The number of the first message it will send; all lower ones are settled. */
   readonly first: number;
   readonly atNs: number;
 }
 
-/** A reader begins to delete a message, or has deleted it and flushed the directory. */
+/** A reader starts to delete a message, or has deleted it and flushed the directory. */
 export interface Removal {
   readonly kind: "removing" | "removed";
   readonly serial: number;
@@ -51,12 +51,12 @@ export interface Move {
 
 export type LoadEvent = Acknowledgement | Settlement | Opening | Removal | Move;
 
-export function say(...events: readonly LoadEvent[]): void {
+export function print(...events: readonly LoadEvent[]): void {
   process.stdout.write(events.map((event) => `${JSON.stringify(event)}\n`).join(""));
 }
 
-/** Reads what a process said; a last line that `kill -9` cut short was not said. */
-export function heard(output: string): LoadEvent[] {
+/** Parses the output of a process, without a last line that `kill -9` cut short. */
+export function parseEvents(output: string): LoadEvent[] {
   const lines = output.split("\n").slice(0, -1);
   return lines.map((line): LoadEvent => JSON.parse(line));
 }
@@ -73,7 +73,7 @@ export interface Expectation {
   readonly moved: ReadonlyMap<number, string>;
 }
 
-/** What a cut at this instant owes. */
+/** What must be on the disk after a cut at this instant. */
 export function expectationAt(
   fileSystem: FileSystemName,
   events: readonly LoadEvent[],

@@ -1,7 +1,7 @@
 /**
- * What an acknowledgement of the executor costs the device with a journal, counted by the disk
- * itself: one flush for 64 messages to 64 mailboxes on ext4 and XFS, two on btrfs. Publishing comes
- * later and costs flushes of its own; here its next round is half a minute away.
+ * Flushes of the device for one batch of the executor with a journal, counted by the disk itself:
+ * one for 64 messages to 64 mailboxes on ext4 and XFS, two on btrfs. Publishing comes later and
+ * flushes too; here its next round is half a minute away.
  */
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -35,7 +35,7 @@ for (const fileSystem of fileSystems) {
       const boxes = Array.from({ length: 64 }, (_, n) => join(mailRoot, `u${n}`));
       return Promise.all(boxes.map((box, n) => executor.deliver(box, Buffer.alloc(1024, n))));
     };
-    // Makes the mailboxes, and begins a round of publishing; the next one comes 30 s later.
+    // Creates the mailboxes and starts a round of publishing; the next one comes 30 s later.
     const ids = await deliverToAll();
     for (const id of ids) await executor.published(id);
     await atRest(disk);
@@ -49,18 +49,16 @@ for (const fileSystem of fileSystems) {
     }
     t.diagnostic(`flushes of each batch on ${fileSystem}: ${flushes.join(" ")}`);
     assert.equal(executor.stats().batches - batches, rounds, "each round is one batch");
-    assert.equal(executor.stats().unpublished, rounds * 64, "nothing was published meanwhile");
-    const [least, middle] = [Math.min(...flushes), flushes.toSorted((a, b) => a - b)[rounds >> 1]];
+    assert.equal(executor.stats().unpublished, rounds * 64, "no message was published meanwhile");
+    const [min, median] = [Math.min(...flushes), flushes.toSorted((a, b) => a - b)[rounds >> 1]];
     // The file system may commit its own log once meanwhile.
-    const most = flushes.reduce((sum, one) => sum + one, 0);
-    assert.deepEqual([least, middle], [each, each]);
-    assert.ok(most <= rounds * each + 2, `${most} flushes for ${rounds} batches`);
+    const total = flushes.reduce((sum, one) => sum + one, 0);
+    assert.deepEqual([min, median], [each, each]);
+    assert.ok(total <= rounds * each + 2, `${total} flushes for ${rounds} batches`);
   });
 }
 
-/**
- * Waits until what was begun has reached the disk: spare segments, marks, the file system's log.
- */
+/** Waits until no more writes reach the disk: of spare segments, marks, the file system's log. */
 async function atRest(disk: RecordedDisk): Promise<void> {
   let unchanged = 0;
   let last = await disk.counters();

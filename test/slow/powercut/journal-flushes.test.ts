@@ -1,6 +1,6 @@
 /**
- * What a commit of the journal costs the device, counted by the disk itself: one flush, and on
- * btrfs two, because there a synchronous write goes through the log of the file system.
+ * Flushes of the device for one commit of the journal, counted by the disk itself: one, and two on
+ * btrfs, because there a synchronous write goes through the log of the file system.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ for (const fileSystem of fileSystems) {
     const flushes = (await disk.counters()).flushes - before;
     t.diagnostic(`${flushes} flushes for ${commits} commits of 64 messages on ${fileSystem}`);
     // The file system may commit its own log once meanwhile.
-    const least = each * commits;
-    assert.ok(flushes >= least && flushes <= least + 2, `${flushes} flushes`);
+    const min = each * commits;
+    assert.ok(flushes >= min && flushes <= min + 2, `${flushes} flushes`);
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Where a journal under test lies, and how large it is: small segments, so that a short load fills,
- * publishes and reuses them, and so small that the largest messages go by reference.
+ * Directory and size of the journal under test. Its segments are small, so that a short load fills
+ * and reuses them, and so that the largest messages do not fit into a frame.
  */
 import { join } from "node:path";
 import type { JournalCommit } from "../../../src/delivery/index.ts";
@@ -9,8 +9,8 @@ import { mailRoot } from "./check.ts";
 export interface Places {
   /** The root of the file system that holds the mail. */
   readonly disk: string;
-  /** The root of another one, when the journal is not with the mail. */
-  readonly journalDisk?: string;
+  /** The root of the file system that holds the journal. @defaultValue `disk` */
+  readonly journalDisk?: string | undefined;
 }
 
 export const segmentBytes = 256 * 1024;

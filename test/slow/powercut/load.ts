@@ -1,9 +1,9 @@
 /**
- * The process that delivers mail onto the disk under test, and says what was acknowledged when.
+ * The process that delivers mail onto the disk under test, and prints each acknowledgement.
  *
  * Several callers deliver at once, half of the mail into four mailboxes and half into mailboxes
- * that come into being on the way, while a reader (reader.ts) takes what it sees. What happened
- * leaves the disk's world at once: one JSON line on standard output (events.ts).
+ * created by it, while a reader (reader.ts) moves and deletes messages. Each event is printed at
+ * once as a JSON line on standard output (events.ts).
  *
  * Argument: {@link Load} as JSON.
  */
@@ -11,7 +11,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { nowNs } from "../../support/recorded-disk/index.ts";
 import { mailDirectory } from "./check.ts";
-import { type Acknowledgement, say } from "./events.ts";
+import { type Acknowledgement, print } from "./events.ts";
 import type { Places } from "./journal-places.ts";
 import { messageBody } from "./messages.ts";
 import { type Method, openMethod } from "./methods.ts";
@@ -20,11 +20,11 @@ import { startReader } from "./reader.ts";
 export interface Load extends Places {
   readonly method: Method;
   readonly seed: number;
-  /** Number of the first message, and how many are sent. */
+  /** Number of the first message, and the count of messages. */
   readonly first: number;
   readonly messages: number;
   readonly callers: number;
-  /** Messages that one caller hands over together. */
+  /** Messages that a caller delivers in one call. */
   readonly together: number;
 }
 
@@ -37,13 +37,13 @@ async function deliverTheMail(load: Load): Promise<void> {
   const root = join(load.disk, mailDirectory);
   mkdirSync(root, { recursive: true });
   await using method = await openMethod(load.method, load);
-  say({ kind: "opened", first, atNs: nowNs() });
+  print({ kind: "opened", first, atNs: nowNs() });
   const reader = startReader(root, seed);
   let next = first;
   const settle = async ({ serial, id }: Acknowledgement): Promise<void> => {
     if (id === undefined) return;
     await method.settled(id);
-    say({ kind: "settled", serial, atNs: nowNs() });
+    print({ kind: "settled", serial, atNs: nowNs() });
   };
   const caller = async (): Promise<void> => {
     const settling: Promise<void>[] = [];
@@ -57,9 +57,9 @@ async function deliverTheMail(load: Load): Promise<void> {
       const atNs = nowNs();
       const acknowledged = serials.map((serial, index): Acknowledgement => {
         const id = ids[index];
-        return { kind: "acknowledged", serial, mailbox, ...(id && { id }), atNs };
+        return { kind: "acknowledged", serial, mailbox, id, atNs };
       });
-      say(...acknowledged);
+      print(...acknowledged);
       settling.push(...acknowledged.map(settle));
     }
     await Promise.all(settling);

@@ -1,7 +1,4 @@
-/**
- * Journals that leave out one flush each. The rig must catch every one, or its verdict means
- * nothing.
- */
+/** Journals without one of their flushes. The rig must catch each, or its verdict means nothing. */
 import { constants, openSync } from "node:fs";
 import { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
 import type { Committer, JournalCommit } from "../../../src/delivery/index.ts";
@@ -15,7 +12,7 @@ const faults = {
   "written without flushes": {
     openForLog: (path) => openSync(path, O_WRONLY | O_NOFOLLOW),
   },
-  /** DURABLE is written although the data of what is staged was not flushed. */
+  /** DURABLE is written although the data of staged files was not flushed. */
   "marked before the checkpoint": {
     syncData: async (file) => {
       if (!isStaged(file)) await nodeFileSystem.syncData(file);
@@ -40,7 +37,7 @@ function isStagingItself(path: string): boolean {
 }
 
 /**
- * Opens a journal with one fault; it flushes file by file, so that nothing else makes up for it.
+ * Opens a journal with one fault; it flushes file by file, so that no bulk flush hides the fault.
  */
 export async function openFaultyJournal(
   fault: JournalFault,
@@ -48,7 +45,7 @@ export async function openFaultyJournal(
   { journal, ...sizes }: JournalCommit,
 ): Promise<Committer> {
   const change: Partial<FileSystem> = faults[fault];
-  const disk = await JournalCommitter.open(
+  const committer = await JournalCommitter.open(
     {
       directory: journal,
       ...sizes,
@@ -67,7 +64,7 @@ export async function openFaultyJournal(
     },
   );
   return {
-    commit: (deliveries) => disk.commit(deliveries),
-    close: () => disk.close(),
+    commit: (deliveries) => committer.commit(deliveries),
+    close: () => committer.close(),
   };
 }

@@ -1,10 +1,10 @@
 /**
- * Mail that can be told from any other mail: its number stands in it, and the number and the seed
- * of the run determine every octet.
+ * Messages that identify themselves: each contains its number, and the number and the seed of the
+ * run determine every byte.
  */
 import { SeededRandom } from "../../support/seeded-random.ts";
 
-/** Mostly around a kilobyte, some of one line, some of many blocks, now and then a large one. */
+/** Mostly about a kilobyte, some of one line, some of many blocks, a few large ones. */
 function textLength(serial: number): number {
   if (serial % 61 === 0) return 150_000;
   if (serial % 7 === 0) return 9_000 + (serial % 5_000);
@@ -13,7 +13,7 @@ function textLength(serial: number): number {
 
 const made = new Map<string, Buffer>();
 
-/** The same octets every time; not to be changed. */
+/** The same bytes every time; not to be changed. */
 export function messageBody(seed: number, serial: number): Buffer {
   const key = `${seed} ${serial}`;
   const body = made.get(key) ?? makeBody(seed, serial);
@@ -32,8 +32,8 @@ function makeBody(seed: number, serial: number): Buffer {
 }
 
 /**
- * Finds the number of the message a file holds, whole and with nothing behind it; above it trace
- * fields may stand. Undefined when it is none of ours.
+ * The number of the message in a file: the whole message up to the end of the file, with trace
+ * fields before it or without. Undefined for any other content.
  */
 export function serialOf(seed: number, file: Buffer): number | undefined {
   const head = file.toString("latin1", 0, 2_000);

@@ -1,5 +1,5 @@
 /**
- * The ways of delivering that a load can use, by name: the engine's own, and some that lose mail.
+ * The methods of delivery that a load can use, by name: the engine's own, and some that lose mail.
  */
 import { basename, join } from "node:path";
 import { loadSettings } from "../../../src/app/index.ts";
@@ -29,20 +29,19 @@ import { journalCommit, maxSegments, type Places, segmentBytes } from "./journal
 import { type JournalFault, openFaultyJournal } from "./losing-journal.ts";
 
 export interface OpenMethod extends AsyncDisposable {
-  /** Delivers into a mailbox; resolves with the file names in `new/`, as far as it knows them. */
+  /** Delivers into a mailbox; resolves with the file names in `new/`, if the method knows them. */
   readonly deliver: (mailbox: string, bodies: readonly Buffer[]) => Promise<(string | undefined)[]>;
-  /** Resolves when a delivered message is visible and nothing else of it is left. */
+  /** Resolves when a message is visible and no other name of it is left. */
   readonly settled: (id: string) => Promise<void>;
 }
 
-/** One way of delivering. */
-interface Way {
+interface MethodDefinition {
   readonly open: (places: Places) => Promise<OpenMethod>;
-  /** Whether mail lies in a journal for a while, and so is looked for only after recovery. */
+  /** Where the journal is, if there is one: then mail is complete only after recovery. */
   readonly journal?: "same disk" | "another disk";
 }
 
-/** More often than it would be, so that more cuts find a message half way. */
+/** Shorter than the default, so that more cuts fall into a publishing round. */
 const publishWithinMs = 20;
 
 const journalFlags = {
@@ -61,7 +60,7 @@ const methods = {
   "maildir, file system flushed": { open: maildirInBulk },
   journal: { open: (places) => journaled(places), journal: "same disk" },
   "journal on another disk": { open: (places) => journaled(places), journal: "another disk" },
-  // Known to lose mail; they prove the rig.
+  // These lose mail; they prove the rig.
   "directory syncs only": { open: async () => bare(deliverWithDirectorySyncsOnly) },
   "maildir without data syncs": {
     open: (places) => maildir(places, { fileSystem: withoutDataSyncs }),
@@ -72,26 +71,26 @@ const methods = {
   "journal, written without flushes": faulty("written without flushes"),
   "journal, marked before the checkpoint": faulty("marked before the checkpoint"),
   "journal, settled before the names": faulty("settled before the names"),
-} as const satisfies Record<string, Way>;
+} as const satisfies Record<string, MethodDefinition>;
 export type Method = keyof typeof methods;
 
 export function openMethod(name: Method, places: Places): Promise<OpenMethod> {
   return methods[name].open(places);
 }
 
-/** Where a method keeps its journal; undefined when it has none. */
-export function journalOf(name: Method): Way["journal"] {
-  const way: Way = methods[name];
-  return way.journal;
+/** Where the journal of a method is; undefined without one. */
+export function journalOf(name: Method): MethodDefinition["journal"] {
+  const method: MethodDefinition = methods[name];
+  return method.journal;
 }
 
-/** The whole server: what it acknowledges is its 250 to an SMTP client. */
+/** The whole server: its acknowledgement is the 250 to an SMTP client. */
 async function server(
   { disk }: Places,
   commit: Readonly<Record<string, string>>,
 ): Promise<OpenMethod> {
   const ports = { smtp: "127.0.0.1:0", lmtp: "off", http: "off" };
-  // The disk may be very slow, and nobody here sends a second time.
+  // The disk may be very slow, and these clients do not retry.
   const flags = { data: disk, ...ports, admissionTimeoutMs: "300000", ...commit };
   const running = await startServer({
     settings: loadSettings({ flags, environment: {} }).settings,
@@ -102,7 +101,7 @@ async function server(
   const send = async (mailbox: string, body: Buffer): Promise<undefined> => {
     const text = body.toString("latin1").trimEnd();
     const reply = await sendMessage(port, text, { to: `${basename(mailbox)}@localhost` });
-    if (!reply?.startsWith("250 ")) throw new Error(`the server said ${reply}`);
+    if (!reply?.startsWith("250 ")) throw new Error(`the server replied ${reply}`);
   };
   return {
     deliver: (mailbox, bodies) => Promise.all(bodies.map((body) => send(mailbox, body))),
@@ -120,7 +119,7 @@ async function journaled(places: Places): Promise<OpenMethod> {
   return overExecutor(await DeliveryExecutor.open({ ...journalCommit(places), publishWithinMs }));
 }
 
-function faulty(fault: JournalFault): Way {
+function faulty(fault: JournalFault): MethodDefinition {
   const open = async (places: Places): Promise<OpenMethod> => {
     const { mailRoot, commit } = journalCommit(places);
     const committer = await openFaultyJournal(fault, mailRoot, commit);

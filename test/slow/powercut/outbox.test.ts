@@ -1,8 +1,8 @@
 /**
  * Real power cuts of the SQLite store: mail is enqueued and sent on a disk with a volatile write
- * cache, and the recording of it is cut, its own checkpoints included.
+ * cache, and its recording, with SQLite's own checkpoints, is cut at many instants.
  *
- * `POSTBAG_FAULT_ROUNDS=20` makes twenty times as many cuts.
+ * Environment: POSTBAG_FAULT_ROUNDS=20 makes twenty times as many cuts.
  */
 import assert from "node:assert/strict";
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
@@ -30,8 +30,8 @@ import {
 } from "../../support/recorded-disk/index.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 
-/** What was told to be durable, and when. */
-interface Told {
+/** A fact that was reported as durable. */
+interface Reported {
   readonly atNs: number;
   readonly id: string;
   readonly what: "enqueued" | "intended" | "sent";
@@ -39,20 +39,20 @@ interface Told {
 
 interface Run {
   readonly recording: Recording;
-  readonly told: readonly Told[];
+  readonly reported: readonly Reported[];
   readonly startedNs: number;
 }
 
-const letters = 240;
+const messages = 240;
 const fileName = "outbox.db";
 
-/** Enqueues from many callers and sends at the same time, to the end. */
+/** Enqueues from many callers and sends at the same time, until all is sent. */
 async function recordRun(fileSystem: FileSystemName): Promise<Run> {
   await using disk = await RecordedDisk.up({ fileSystem, flushMs: 1, record: true });
   const startedNs = nowNs();
   const store = await openSqliteStore({ file: join(disk.mountPoint, fileName) });
-  const told: Told[] = [];
-  const tell = (what: Told["what"], id: string) => told.push({ atNs: nowNs(), id, what });
+  const reported: Reported[] = [];
+  const report = (what: Reported["what"], id: string) => reported.push({ atNs: nowNs(), id, what });
   const ids = new Map<string, string>();
   const worker = new Worker({
     store,
@@ -61,41 +61,43 @@ async function recordRun(fileSystem: FileSystemName): Promise<Run> {
     senderOf: () => async (envelope, _, given) => {
       const id = ids.get(envelope.recipients[0] ?? "") ?? "";
       await given.beforeCommit?.();
-      tell("intended", id);
+      report("intended", id);
       const reply = { code: 250, text: "Taken", phase: "message" } as const;
       return envelope.recipients.map(() => ({ kind: "delivered", reply }));
     },
     onEvent: (event) => {
-      if (event.kind === "sent") tell("sent", event.deliveryId.replace(/\.1$/, ""));
+      if (event.kind === "sent") report("sent", event.deliveryId.replace(/\.1$/, ""));
     },
   });
   worker.start();
-  let left = letters;
+  let left = messages;
   const caller = async () => {
     while (left-- > 0) {
-      // In sum more than the log holds, so that it is copied into the database on the way.
+      // In total more than the log holds, so that SQLite copies it into the database meanwhile.
       const message = letter({ bytes: Buffer.alloc(90_000, "line of text\r\n") });
       ids.set(message.deliveries[0]?.recipients[0]?.address ?? "", message.id);
       await store.enqueue([message]);
-      tell("enqueued", message.id);
+      report("enqueued", message.id);
     }
   };
   await Promise.all(Array.from({ length: 8 }, caller));
-  while (worker.stats().carried.sent < letters) await new Promise((done) => setTimeout(done, 20));
+  while (worker.stats().carried.sent < messages) await new Promise((done) => setTimeout(done, 20));
   await worker.stop();
   await store.close();
-  return { recording: await disk.recording(), told, startedNs };
+  return { recording: await disk.recording(), reported, startedNs };
 }
 
-/** Cuts the power just after something was told, so many times; says what is missing then. */
-async function missingAfter(
+/**
+ * Cuts the power `count` times, each just after a report; resolves with the facts that are lost.
+ */
+async function lostAfter(
   fileSystem: FileSystemName,
-  { recording, told }: Run,
+  { recording, reported }: Run,
   count: number,
 ): Promise<string[]> {
   const random = new SeededRandom(20_27);
   const cuts: Cut[] = Array.from({ length: count }, (_, index) => ({
-    atNs: told[random.below(told.length)]?.atNs ?? 0,
+    atNs: reported[random.below(reported.length)]?.atNs ?? 0,
     keep: keeps[index % keeps.length] as Cut["keep"],
     seed: index,
   }));
@@ -103,7 +105,7 @@ async function missingAfter(
   const mountPoint = join(directory, "mnt");
   const image = join(directory, "image");
   mkdirSync(mountPoint, { recursive: true });
-  const lacks: string[] = [];
+  const lost: string[] = [];
   try {
     for (const { cut, extents } of imagesAfter(recording, cuts, untornBlocks[fileSystem])) {
       rmSync(image, { force: true });
@@ -113,9 +115,9 @@ async function missingAfter(
       closeSync(file);
       try {
         await mountImage(fileSystem, image, mountPoint);
-        lacks.push(...(await lacking(mountPoint, told, cut)));
+        lost.push(...(await lostFacts(mountPoint, reported, cut)));
       } catch (error) {
-        lacks.push(`${cut.keep} at ${cut.atNs}: ${error}`);
+        lost.push(`${cut.keep} at ${cut.atNs}: ${error}`);
       } finally {
         await unmount(mountPoint).catch(() => {});
       }
@@ -124,14 +126,18 @@ async function missingAfter(
     await release(directory);
     rmSync(directory, { recursive: true, force: true });
   }
-  return lacks;
+  return lost;
 }
 
-async function lacking(mountPoint: string, told: readonly Told[], cut: Cut): Promise<string[]> {
+async function lostFacts(
+  mountPoint: string,
+  reported: readonly Reported[],
+  cut: Cut,
+): Promise<string[]> {
   const store = await openSqliteStore({ file: join(mountPoint, fileName) });
-  const lacks: string[] = [];
+  const lost: string[] = [];
   try {
-    for (const { id, what, atNs } of told) {
+    for (const { id, what, atNs } of reported) {
       if (atNs > cut.atNs) continue;
       const row = await store.get(id);
       const isThere = {
@@ -139,12 +145,12 @@ async function lacking(mountPoint: string, told: readonly Told[], cut: Cut): Pro
         intended: () => (row?.deliveries[0]?.attempts ?? 0) > 0,
         sent: () => row?.deliveries[0]?.state === "done",
       };
-      if (!isThere[what]()) lacks.push(`${what} ${id}, ${cut.keep} at ${cut.atNs}`);
+      if (!isThere[what]()) lost.push(`${what} ${id}, ${cut.keep} at ${cut.atNs}`);
     }
   } finally {
     await store.close();
   }
-  return lacks;
+  return lost;
 }
 
 for (const fileSystem of fileSystems) {
@@ -152,11 +158,11 @@ for (const fileSystem of fileSystems) {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     const run = await recordRun(fileSystem);
-    assert.equal(run.told.length, 3 * letters);
-    assert.deepEqual(await missingAfter(fileSystem, run, 10 * rounds), []);
-    await t.test("while a disk that only claims to flush loses some", async () => {
+    assert.equal(run.reported.length, 3 * messages);
+    assert.deepEqual(await lostAfter(fileSystem, run, 10 * rounds), []);
+    await t.test("a disk that only claims to flush loses some", async () => {
       const recording = ignoringFlushes(run.recording, run.startedNs);
-      assert.notDeepEqual(await missingAfter(fileSystem, { ...run, recording }, 5), []);
+      assert.notDeepEqual(await lostAfter(fileSystem, { ...run, recording }, 5), []);
     });
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Cuts the power of a recorded run at many instants and looks at what each cut left: first through
- * the file system's own recovery, then, with a journal, through the executor's.
+ * Cuts the power of a recorded run at many instants and checks what each cut left: after the file
+ * system's own recovery and, with a journal, after the executor's.
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -30,9 +30,9 @@ import { afterwards, placesOf, type Run, recordRecovery, recover } from "./recor
 import type { Recovered } from "./recover.ts";
 
 /**
- * Picks instants at which a fault would show: just after an acknowledgement, while a flush runs,
- * anywhere in the run, and from a kill until the next process has recovered; and for each what the
- * write cache keeps.
+ * Picks instants at which a fault would show: just after an acknowledgement, during a flush,
+ * anywhere in the run, and between a kill and the end of the next recovery; and for each the part
+ * of the write cache that survives.
  */
 export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
   const random = new SeededRandom(seed);
@@ -58,16 +58,14 @@ export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
   return cutsAt(instants, count, seed);
 }
 
-/** Picks instants just after an acknowledgement: most leave something to recover. */
+/** Picks instants just after an acknowledgement: most leave mail to recover. */
 export function chooseBusyCuts(run: Run, count: number, seed: number): Cut[] {
   const random = new SeededRandom(seed);
   const acknowledged = run.events.filter(({ kind }) => kind === "acknowledged");
   return cutsAt([() => acknowledged[random.below(acknowledged.length)]!.atNs], count, seed);
 }
 
-/**
- * Picks the very end of a run, and a cache that keeps nothing: whoever forgot a flush loses by it.
- */
+/** Picks the end of a run and an empty cache: any flush that was left out loses mail. */
 export function cutAtEnd(run: Run): Cut {
   return { atNs: run.endedNs, keep: "none", seed: run.seed };
 }
@@ -82,22 +80,24 @@ function cutsAt(instants: readonly (() => number)[], count: number, seed: number
 
 export interface CutResult {
   readonly cut: Cut;
-  /** What `mount` said, when a file system could not be mounted any more. */
+  /** The error of `mount`, if a file system could not be mounted. */
   readonly unmountable?: string;
-  /** What the executor said, when it could not recover. */
+  /** The error of the executor, if it could not recover. */
   readonly unrecoverable?: string;
-  /** With a journal: what was visible before recovery. Nothing is lost yet. */
+  /** With a journal: the findings before recovery, which count no mail as lost. */
   readonly before?: Findings;
   readonly findings: Findings;
   readonly recovered?: Recovered & Leftovers;
 }
 
-/** Cuts the power of a recorded run: mounts what each cut leaves, recovers, and checks the mail. */
+/**
+ * Cuts the power of a recorded run; mounts the disks of each cut, recovers, and checks the mail.
+ */
 export async function cutPower(run: Run, cuts: readonly Cut[]): Promise<CutResult[]> {
   return overImages(run, cuts, (cut, images, directory) => resultOf(run, cut, images, directory));
 }
 
-/** Cuts the power, records the recovery from each cut, and cuts that so many times. */
+/** Cuts the power, records the recovery from each cut, and cuts each recovery `timesEach` times. */
 export async function cutRecovery(
   run: Run,
   cuts: readonly Cut[],
@@ -130,7 +130,7 @@ async function overImages<T>(
   try {
     const isUntorn = untornBlocks[run.fileSystem];
     const disks = run.recordings.map((recording, disk) => {
-      // Each disk forgets on its own, in the same way.
+      // Each disk loses its own part of the cache.
       const own = cuts.map((cut) => ({ ...cut, seed: cut.seed + disk * 1_000_003 }));
       return imagesAfter(recording, own, isUntorn)[Symbol.iterator]();
     });
@@ -168,7 +168,7 @@ async function resultOf(
       await mountImage(run.fileSystem, images[index]!, root);
     }
   } catch (cause) {
-    // An empty mount point stands for the file system: all mail on it is lost.
+    // The mount point stays empty: all mail on that file system counts as lost.
     return { cut, unmountable: String(cause), findings: check() };
   }
   try {

@@ -1,9 +1,10 @@
 /**
- * A reader of all mailboxes at once, as an IMAP server is one: it looks into every `new/` again and
- * again, takes what it finds at once, and moves, flags or deletes a part of it.
+ * A reader of all mailboxes, like an IMAP server: it polls every `new/`, reads each new message at
+ * once, and moves, flags or deletes some of them.
  *
- * Mostly it flushes nothing, as readers do; now and then it does, and then what it did must last.
- * It is told nothing of the deliveries, so it also meets messages whose names are not durable yet.
+ * Like most readers it usually flushes nothing; after some actions it does, and then they must
+ * last. It knows nothing of the deliveries, so it also meets messages whose names are not durable
+ * yet.
  */
 import {
   closeSync,
@@ -17,11 +18,11 @@ import {
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { nowNs } from "../../support/recorded-disk/index.ts";
-import { say } from "./events.ts";
+import { print } from "./events.ts";
 import { serialOf } from "./messages.ts";
 
 export interface Reader {
-  /** Ends reading. @throws when it met a file that was not a whole message. */
+  /** Ends reading. @throws if a file was not a whole message */
   stop(): Promise<void>;
 }
 
@@ -31,22 +32,22 @@ const pauseMs = 1;
 export function startReader(root: string, seed: number): Reader {
   const seen = new Set<string>();
   let isStopped = false;
-  const look = (mailbox: string): void => {
+  const poll = (mailbox: string): void => {
     for (const name of namesIn(join(root, mailbox, "new"))) {
       if (seen.has(name)) continue;
       seen.add(name);
       const serial = serialOf(seed, readFileSync(join(root, mailbox, "new", name)));
       if (serial === undefined) throw new Error(`${mailbox}/new/${name} is visible and not whole`);
-      treat(root, mailbox, name, serial);
+      actOn(root, mailbox, name, serial);
     }
   };
   const reading = (async () => {
     while (!isStopped) {
-      for (const mailbox of namesIn(root)) look(mailbox);
+      for (const mailbox of namesIn(root)) poll(mailbox);
       await pause(pauseMs);
     }
   })();
-  // Told by `stop`; until then it is nobody's.
+  // A failure is reported by `stop`.
   reading.catch(() => {});
   return {
     stop: () => {
@@ -65,11 +66,11 @@ function namesIn(directory: string): string[] {
   }
 }
 
-function treat(root: string, mailbox: string, name: string, serial: number): void {
+function actOn(root: string, mailbox: string, name: string, serial: number): void {
   const [fresh, cur] = [join(root, mailbox, "new"), join(root, mailbox, "cur")] as const;
   const moveAs = (flags: string) => renameSync(join(fresh, name), join(cur, `${name}:2,${flags}`));
   const remove = () => {
-    say({ kind: "removing", serial, atNs: nowNs() });
+    print({ kind: "removing", serial, atNs: nowNs() });
     rmSync(join(fresh, name));
   };
   switch (serial % 16) {
@@ -87,13 +88,13 @@ function treat(root: string, mailbox: string, name: string, serial: number): voi
     case 8:
       remove();
       flush(fresh);
-      say({ kind: "removed", serial, atNs: nowNs() });
+      print({ kind: "removed", serial, atNs: nowNs() });
       break;
     case 10:
       moveAs("S");
       flush(cur);
       flush(fresh);
-      say({ kind: "moved", serial, to: `${mailbox}/cur/${name}:2,S`, atNs: nowNs() });
+      print({ kind: "moved", serial, to: `${mailbox}/cur/${name}:2,S`, atNs: nowNs() });
   }
 }
 

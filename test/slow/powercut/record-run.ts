@@ -1,6 +1,6 @@
 /**
- * Records what reaches the disks while a load delivers mail, is killed and starts again, or while a
- * process recovers what a power cut left.
+ * Records the writes that reach the disks while a load delivers mail, is killed and restarted, or
+ * while a process recovers after a power cut.
  */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ import {
   RecordedDisk,
   type Recording,
 } from "../../support/recorded-disk/index.ts";
-import { heard, type LoadEvent } from "./events.ts";
+import { type LoadEvent, parseEvents } from "./events.ts";
 import type { Places } from "./journal-places.ts";
 import type { Load } from "./load.ts";
 import { journalOf, type Method } from "./methods.ts";
@@ -33,8 +33,8 @@ export interface Run {
 }
 
 export interface LoadPlan extends Omit<Load, keyof Places | "first"> {
-  /** Kills the process with SIGKILL after about half of the mail; another one goes on. */
-  readonly isKilled?: boolean;
+  /** Kills the process with SIGKILL after about half of the mail; another one continues. */
+  readonly isKilled?: boolean | undefined;
 }
 
 const flushMs = 2;
@@ -94,7 +94,7 @@ async function runLoad(load: Load, killAfter = Number.POSITIVE_INFINITY): Promis
   const [code, signal] = await once(child, "close");
   const isMeant = killAfter < Number.POSITIVE_INFINITY ? signal === "SIGKILL" : code === 0;
   if (!isMeant) throw new Error(`the load ended with ${code ?? signal}: ${JSON.stringify(load)}`);
-  return { events: heard(output), endedNs: nowNs() };
+  return { events: parseEvents(output), endedNs: nowNs() };
 }
 
 /** Recovers in a process of its own. @throws when that process does not end well */

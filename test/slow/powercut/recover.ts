@@ -1,6 +1,6 @@
 /**
- * The process that opens the executor after a cut, so that it recovers what the journal owes,
- * delivers one message more to show that mail flows again, and closes.
+ * The process that opens the executor after a cut: it recovers the mail in the journal, delivers
+ * one more message to show that delivery works again, and closes.
  *
  * Argument: {@link RecoverOptions} as JSON. Prints one line of JSON, {@link Recovered}, at the end.
  */
@@ -26,7 +26,7 @@ export interface Recovered {
 }
 
 async function recover({ seed, serial, ...places }: RecoverOptions): Promise<Recovered> {
-  // The mail root is not ours to keep: an early cut may have taken it back.
+  // An early cut may have removed the mail root, which the executor does not create.
   mkdirSync(join(places.disk, mailRoot), { recursive: true });
   let report: RecoveryReport | undefined;
   await using executor = await DeliveryExecutor.open({

@@ -1,11 +1,11 @@
-/** Cuts and what they did, as figures and as sentences. */
+/** The results of cuts, as figures and as sentences. */
 import type { Findings } from "./check.ts";
 import type { CutResult } from "./power-cut.ts";
 import type { Run } from "./record-run.ts";
 
 export interface Tally {
   readonly cuts: number;
-  /** Acknowledged messages looked for, over all cuts. */
+  /** Acknowledged messages checked, over all cuts. */
   readonly checked: number;
   readonly lost: number;
   readonly damaged: number;
@@ -16,11 +16,11 @@ export interface Tally {
   readonly revivedEarly: number;
   readonly unmountable: number;
   readonly unrecoverable: number;
-  /** Messages that recovery put into their mailboxes from the log or from staging. */
+  /** Messages that recovery published from the log or from staging. */
   readonly recovered: number;
 }
 
-/** Counts what was found, before recovery and after it. */
+/** Sums the findings before and after recovery. */
 export function tally(results: readonly CutResult[]): Tally {
   const sum = (of: (findings: Findings) => number) =>
     results
@@ -53,11 +53,11 @@ export function sumOf(tallies: readonly Tally[]): Tally {
 }
 
 /**
- * What broke a promise, one sentence each, with the cut that repeats it.
+ * Describes each broken promise in one sentence, with the cut that repeats it.
  *
  * On btrfs two things are not promised: a reader's own move may survive as both names, because
- * btrfs does no more for a rename between directories, and a delete within the milliseconds before
- * a delivery is settled may be undone. ext4 and XFS do neither.
+ * btrfs does not make a rename between directories atomic in a power cut, and a delete within the
+ * milliseconds before a delivery is settled may be undone. On ext4 and XFS neither happens.
  */
 export function broken(run: Run, results: readonly CutResult[]): string[] {
   return results.flatMap(({ cut, unmountable, unrecoverable, before, findings, recovered }) => {

@@ -1,6 +1,6 @@
 /**
- * The rig itself, proved: its verdict counts only if it catches what is known to lose mail, and if
- * its disk does what a disk with a write cache does.
+ * The rig itself: its verdict counts only if it catches methods that lose mail, and if its disk
+ * behaves like a disk with a write cache. Needs root and loop devices.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -35,9 +35,8 @@ import { type Tally, tally } from "./report.ts";
 const seed = 7;
 
 /**
- * Whether cuts of a run show the fault. One caller, so that nobody else's flush comes to the help
- * of what was forgotten; and where a run met only instants at which another flush of its own
- * helped, a new run.
+ * Whether cuts of a run show the fault. There is one caller, so that no other caller's flush covers
+ * the missing one. If each cut fell after another flush of the same caller, a new run is tried.
  */
 async function shows(
   fileSystem: FileSystemName,
@@ -49,7 +48,7 @@ async function shows(
     const run = await recordRun(fileSystem, load);
     const cuts = [...chooseCuts(run, 5, seed + round), cutAtEnd(run)];
     const found = tally(await cutPower(run, cuts));
-    assert.ok(found.checked > 0, "the cuts lie where mail had been acknowledged");
+    assert.ok(found.checked > 0, "the cuts come after acknowledgements");
     if (isFault(found)) return true;
   }
   return false;
@@ -60,31 +59,31 @@ const isLostOrDamaged = ({ lost, damaged }: Tally) => lost + damaged > 0;
 const isAnyFault = ({ lost, damaged, partial }: Tally) => lost + damaged + partial > 0;
 
 for (const fileSystem of fileSystems) {
-  test(`${fileSystem}: syncing only the directories empties or loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: directory syncs alone lose or empty acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "directory syncs only", isLostOrDamaged));
   });
 
-  test(`${fileSystem}: the engine without its data syncs empties or loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: without data syncs acknowledged mail is lost or empty`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "maildir without data syncs", isLostOrDamaged));
   });
 
-  test(`${fileSystem}: the engine without its directory syncs loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: without directory syncs acknowledged mail is lost`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "maildir without name syncs", isLost));
   });
 
-  test(`${fileSystem}: a journal that is not flushed loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: a journal without flushes loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "journal, written without flushes", isLost));
   });
 
-  test(`${fileSystem}: one marked before the checkpoint empties or loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: DURABLE before the data flush loses or empties acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "journal, marked before the checkpoint", isAnyFault));
@@ -92,14 +91,14 @@ for (const fileSystem of fileSystems) {
 
   // On btrfs a write to the log often commits the names as well, so that most runs do not show it.
   if (fileSystem === "btrfs") continue;
-  test(`${fileSystem}: one settled before the names are flushed loses acknowledged mail`, async (t) => {
+  test(`${fileSystem}: PUBLISHED before the name flushes loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
     if (lack !== undefined) return t.skip(lack);
     assert.ok(await shows(fileSystem, "journal, settled before the names", isLost));
   });
 }
 
-test("a sync ends only when the disk has answered a flush, however long that takes", async (t) => {
+test("a sync ends only after the disk has answered the flush", async (t) => {
   const lack = missing("ext4");
   if (lack !== undefined) return t.skip(lack);
   await using disk = await RecordedDisk.up({ fileSystem: "ext4" });
@@ -118,14 +117,14 @@ test("a sync ends only when the disk has answered a flush, however long that tak
   assert.ok((await disk.counters()).flushes > before.flushes);
 });
 
-test("a recording holds every octet of the disk", async (t) => {
+test("a recording reproduces every byte of the disk", async (t) => {
   const lack = missing("btrfs");
   if (lack !== undefined) return t.skip(lack);
   await using disk = await RecordedDisk.up({ fileSystem: "btrfs", sizeMb: 128, record: true });
   for (const serial of [1, 2, 61]) {
     writeFileSync(join(disk.mountPoint, `${serial}`), messageBody(seed, serial), { flush: true });
   }
-  // Nobody writes any more, so that reading takes in one state of the disk.
+  // Read-only from here, so that the image is read in one state.
   execFileSync("mount", ["-o", "remount,ro", disk.mountPoint]);
   const whole = readFileSync(join(dirname(disk.mountPoint), "disk"));
   const recording = await disk.recording();
@@ -135,11 +134,11 @@ test("a recording holds every octet of the disk", async (t) => {
     for (const { offset, bytes } of extents) replayed.set(bytes, offset);
   }
   assert.ok(replayed.equals(whole));
-  assert.ok(whole.includes(messageBody(seed, 61)), "and mail is on it");
+  assert.ok(whole.includes(messageBody(seed, 61)), "the disk contains the mail");
 });
 
 for (const fault of ["flushes", "writes"] as const) {
-  test(`a disk whose ${fault} fail makes a sync fail`, async (t) => {
+  test(`fsync fails with EIO when the ${fault} of the disk fail`, async (t) => {
     const lack = missing("ext4");
     if (lack !== undefined) return t.skip(lack);
     await using disk = await RecordedDisk.up({ fileSystem: "ext4" });
@@ -155,7 +154,7 @@ function isMounted(path: string): boolean {
   return readFileSync("/proc/self/mounts", "utf8").includes(` ${path} `);
 }
 
-test("a disk leaves nothing attached when it is taken down, even twice", async (t) => {
+test("down() detaches the disk and removes its files, also when called twice", async (t) => {
   const lack = missing("btrfs");
   if (lack !== undefined) return t.skip(lack);
   const disk = await RecordedDisk.up({ fileSystem: "btrfs" });
@@ -166,7 +165,7 @@ test("a disk leaves nothing attached when it is taken down, even twice", async (
   assert.ok(!existsSync(dirname(disk.mountPoint)));
 });
 
-test("a disk whose own process was killed can still be taken down", async (t) => {
+test("down() works after the disk's own process was killed", async (t) => {
   const lack = missing("ext4");
   if (lack !== undefined) return t.skip(lack);
   const disk = await RecordedDisk.up({ fileSystem: "ext4" });
@@ -176,7 +175,7 @@ test("a disk whose own process was killed can still be taken down", async (t) =>
   assert.ok(!existsSync(dirname(disk.mountPoint)));
 });
 
-test("a disk goes away with its owner, even when that is killed", async (t) => {
+test("a disk is removed when its owner ends, even by kill -9", async (t) => {
   const lack = missing("ext4");
   if (lack !== undefined) return t.skip(lack);
   const door = join(import.meta.dirname, "../../support/recorded-disk/index.ts");
