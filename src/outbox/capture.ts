@@ -1,10 +1,10 @@
 /**
- * A sender that sends nothing: it keeps each delivery in a folder, for people and tests to look at. It is
- * what the server starts with, so that a first run can never write to a stranger.
+ * A sender that sends nothing: it stores each delivery in a folder, for people and tests to read.
+ * It is the default of the server, so that a first run cannot send mail to strangers.
  *
- * A delivery is two files: `<name>.eml`, the octets that would have gone out, and `<name>.json`, the
- * envelope. The envelope is durable before the message has its name, so whoever sees an `.eml` can read
- * for whom it was. Names begin with the instant, so that a listing is in order.
+ * A delivery is two files: `<name>.eml` has the bytes that would have been sent, `<name>.json` the
+ * envelope. The envelope is durable before the message gets its name, so that every `.eml` has its
+ * recipients beside it. Names begin with the instant, so that a listing is in order.
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";
@@ -19,23 +19,23 @@ import type {
 import { type Clock, errnoOf, systemClock, writeFileDurably } from "../system/index.ts";
 
 export interface CaptureOptions {
-  /** Where the files go; made when the first mail comes (0700). Its parent must be there. */
+  /** The folder of the files; the first mail makes it, with mode 0700. Its parent must exist. */
   readonly folder: string;
   /** @defaultValue the machine's clock */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
-/** What the `.json` beside a message says. */
+/** The content of the `.json` file beside a message. */
 export interface CapturedEnvelope extends Envelope {
   /** ISO 8601, in UTC. */
   readonly capturedAt: string;
-  /** Octets of the message. */
+  /** Bytes of the message. */
   readonly size: number;
 }
 
 /**
- * Makes a {@link Deliver} that keeps everything and sends nothing. A delivery is durable when it
- * resolves. A fault of the disk defers it, and is the route's fault: it spends no attempt.
+ * Makes a {@link Deliver} that stores everything and sends nothing. A delivery is durable when it
+ * resolves. A disk error defers it as a failure of the route, which spends no attempt.
  */
 export function captureMail({ folder, clock = systemClock }: CaptureOptions): Deliver {
   let made: Promise<void> | undefined;
@@ -46,12 +46,12 @@ export function captureMail({ folder, clock = systemClock }: CaptureOptions): De
       made ??= makeFolder(folder);
       await made;
     } catch (error) {
-      made = undefined; // The disk may be well again next time.
+      made = undefined; // The disk may work again next time.
       return envelope.recipients.map(() => deferred(error));
     }
     const at = new Date(clock.wallTimeMs()).toISOString();
     const name = `${at.replaceAll(/[-:]/g, "")}-${randomBytes(4).toString("hex")}`;
-    const outcome = await keep(join(folder, name), { at, envelope, message, options });
+    const outcome = await store(join(folder, name), { at, envelope, message, options });
     return envelope.recipients.map(() => outcome);
   };
 }
@@ -63,8 +63,8 @@ interface Capture {
   readonly options: DeliverOptions;
 }
 
-/** Throws only what `beforeCommit` threw; then nothing is kept. */
-async function keep(path: string, capture: Capture): Promise<RecipientOutcome> {
+/** Stores one delivery. Throws only the error of `beforeCommit`, and then leaves no file. */
+async function store(path: string, capture: Capture): Promise<RecipientOutcome> {
   const { at, envelope, message, options } = capture;
   const facts: CapturedEnvelope = { ...envelope, capturedAt: at, size: message.size };
   let refusal: { readonly reason: unknown } | undefined;
@@ -91,7 +91,7 @@ async function keep(path: string, capture: Capture): Promise<RecipientOutcome> {
   };
 }
 
-/** Makes the folder; on return its name survives a power cut. */
+/** Makes the folder; on return its name is durable. */
 async function makeFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const parent = await open(dirname(folder));
@@ -103,7 +103,7 @@ async function makeFolder(folder: string): Promise<void> {
 }
 
 function deferred(error: unknown): RecipientOutcome {
-  const text = `Not captured (${errnoOf(error) ?? "a fault of this host"})`;
+  const text = `Not captured (${errnoOf(error) ?? "an error of this host"})`;
   const reply = { code: 452, enhanced: "4.3.1", text, phase: "local" as const };
   return { kind: "deferred", scope: "route", reply };
 }

@@ -1,5 +1,6 @@
 /**
- * The door of the outbox: mail is kept with the application's own data, and sent until it arrives.
+ * The door of the outbox: mail is stored beside the application's own data, and sent with retries
+ * until it is delivered or given up.
  */
 export { type CapturedEnvelope, type CaptureOptions, captureMail } from "./capture.ts";
 export {

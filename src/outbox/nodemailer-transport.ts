@@ -1,14 +1,14 @@
 /**
- * A nodemailer transport that puts mail into the outbox, so that an application changes one line:
+ * A nodemailer transport that enqueues mail in the outbox, so that an application changes one line:
  * `createTransport(postbagTransport(outbox))`. `sendMail` then resolves when the mail is durable.
  */
 import type { SendMailOptions, Transport } from "nodemailer";
 import { OutboxError } from "./model/errors.ts";
 import type { EnqueueOptions, Mail, Outbox } from "./outbox.ts";
 
-/** What `sendMail` resolves with. */
+/** The result of `sendMail`. */
 export interface PostbagInfo {
-  /** The Message-ID, as nodemailer's own transports name it. */
+  /** The Message-ID, under the name of nodemailer's own transports. */
   readonly messageId: string;
   readonly envelope: { readonly from: string | false; readonly to: readonly string[] };
   readonly accepted: readonly string[];
@@ -20,8 +20,9 @@ export interface PostbagInfo {
 }
 
 /**
- * What `sendMail` takes over this transport. nodemailer types only its own fields, so in TypeScript the
- * others are given by way of this: `const mail: PostbagMailOptions = { … }; sendMail(mail)`.
+ * The options of `sendMail` over this transport. nodemailer types only its own fields, so
+ * TypeScript accepts the others through a variable: `const mail: PostbagMailOptions = { … };
+ * sendMail(mail)`.
  */
 export type PostbagMailOptions = SendMailOptions & Pick<Mail, Setting> & Pick<EnqueueOptions, "tx">;
 
@@ -37,7 +38,7 @@ const settings = [
   "lane",
 ] as const;
 
-/** The fields of nodemailer by which a repeat is known; what it adds by itself is not among them. */
+/** The fields by which a repeat is recognised; those that nodemailer adds itself are left out. */
 const request = [
   ...["from", "sender", "to", "cc", "bcc", "replyTo", "inReplyTo", "references", "subject", "text"],
   ...["html", "amp", "icalEvent", "alternatives", "attachments", "headers", "list", "priority"],
@@ -45,7 +46,7 @@ const request = [
 ];
 
 /**
- * Makes the transport. Beside nodemailer's own fields `sendMail` takes `sendAt`, `expiresAt`,
+ * Makes the transport. Beside nodemailer's own fields `sendMail` accepts `sendAt`, `expiresAt`,
  * `idempotencyKey`, `template`, `tags`, `doubt`, `lane` and `tx`, as `outbox.enqueue` does.
  */
 export function postbagTransport(outbox: Outbox): Transport<PostbagInfo> {
@@ -64,13 +65,17 @@ export function postbagTransport(outbox: Outbox): Transport<PostbagInfo> {
 
       async function enqueue(): Promise<PostbagInfo> {
         const { from, to } = mail.message.getEnvelope();
-        if (to.length === 0) throw new OutboxError("ERR_OUTBOX_MAIL", "The mail has no recipient.");
+        if (to.length === 0)
+          throw new OutboxError(
+            "ERR_OUTBOX_MAIL",
+            "The mail has no recipient; nothing was enqueued.",
+          );
         mail.message.keepBcc = false;
-        mail.message.messageId(); // Fixes it before the bytes are made.
+        mail.message.messageId(); // Sets the Message-ID before the bytes are made.
         const raw = await mail.message.build();
         const { id, messageId } = await outbox.enqueue(
           { raw, envelope: { from: from || "", to }, ...only(settings) },
-          { ...(tx ? { tx } : {}), requests: [only(request)] },
+          { tx, requests: [only(request)] },
         );
         return {
           id,

@@ -1,9 +1,9 @@
 /**
- * Mail → envelope and bytes, once: every attempt sends the same octets, with one Message-ID, one Date
- * and one set of boundaries, so that a receiver can tell a repeat from a second mail.
+ * Composes a mail into envelope and bytes, once: every attempt sends the same bytes, with one
+ * Message-ID, one Date and one set of boundaries, so that a receiver can recognise a repeat.
  *
- * Whoever is in Bcc is in the envelope and nowhere in the bytes. Files and URLs are not read unless
- * the mail says so: what an application takes from its users must not reach the disk of the server.
+ * Bcc recipients are in the envelope and nowhere in the bytes. Files and URLs are not read unless
+ * the mail allows it: text from an application's users must not reach the disk of the server.
  *
  * @see RFC 5322 §3.6.3 (Bcc), §3.6.4 (Message-ID).
  */
@@ -15,40 +15,43 @@ import { OutboxError } from "../model/errors.ts";
 import type { RecipientKind } from "../model/rows.ts";
 import { editHeader, type HeaderField, headerFields } from "./message-bytes.ts";
 
-/** Fields of a mail, as nodemailer names them: `from`, `to`, `subject`, `text`, `html`, `attachments`… */
+/**
+ * Fields of a mail, as nodemailer names them: `from`, `to`, `subject`, `text`, `html`,
+ * `attachments`…
+ */
 export type MailFields = Omit<SendMailOptions, "raw" | "dkim" | "envelope">;
 
-/** A ready-made message. What its header lacks of Message-ID and Date is put on top. */
+/** A ready-made message. A missing Message-ID or Date is added on top of its header. */
 export interface RawMail {
-  /** The message; line endings become CRLF, a `Bcc` field is taken out. */
+  /** The message; line endings become CRLF, `Bcc` fields are removed. */
   readonly raw: Uint8Array | string;
 }
 
-/** Whom to send to, where that is not what the header says. */
+/** An explicit envelope, in place of the one that the header gives. */
 export interface MailEnvelope {
   /** Reverse-path; `""` for the null path. */
   readonly from: Address;
   readonly to: Address | readonly Address[];
 }
 
-export type MailContent = (MailFields | RawMail) & { readonly envelope?: MailEnvelope };
+export type MailContent = (MailFields | RawMail) & { readonly envelope?: MailEnvelope | undefined };
 
 export interface ComposedMail {
   readonly reversePath: Address;
   /** Each address once. */
   readonly recipients: readonly { readonly address: Address; readonly kind: RecipientKind }[];
   readonly bytes: Uint8Array;
-  /** With its angle brackets. */
+  /** With angle brackets. */
   readonly messageIdHeader: string;
-  readonly subject?: string;
+  readonly subject?: string | undefined;
 }
 
 /**
  * Composes a mail.
  *
- * @param identity - Left part of a Message-ID that has to be made, and the Date of a mail without one.
- * @throws {OutboxError} ERR_OUTBOX_MAIL for a mail without sender or recipient, with an address that is
- *   none, or with content that cannot be read.
+ * @param identity - The left part of a new Message-ID, and the Date of a mail without one.
+ * @throws {OutboxError} ERR_OUTBOX_MAIL for a mail without sender or recipient, with an invalid
+ *   address, or with unreadable content.
  */
 export async function compose(
   content: MailContent,
@@ -57,12 +60,14 @@ export async function compose(
   return isRaw(content) ? composeRaw(content, identity) : composeFields(content, identity);
 }
 
-export function isRaw(content: MailContent): content is RawMail & { envelope?: MailEnvelope } {
+export function isRaw(
+  content: MailContent,
+): content is RawMail & { envelope?: MailEnvelope | undefined } {
   return "raw" in content && content.raw !== undefined;
 }
 
 async function composeFields(
-  { envelope, ...fields }: MailFields & { envelope?: MailEnvelope },
+  { envelope, ...fields }: MailFields & { envelope?: MailEnvelope | undefined },
   { id, date }: { id: string; date: Date },
 ): Promise<ComposedMail> {
   const node = new MailComposer({
@@ -82,11 +87,11 @@ async function composeFields(
     throw new OutboxError("ERR_OUTBOX_MAIL", "The mail could not be composed.", { cause });
   }
   const { subject } = fields;
-  return { ...parties, bytes, messageIdHeader, ...(subject === undefined ? {} : { subject }) };
+  return { ...parties, bytes, messageIdHeader, subject };
 }
 
 function composeRaw(
-  { raw, envelope }: RawMail & { envelope?: MailEnvelope },
+  { raw, envelope }: RawMail & { envelope?: MailEnvelope | undefined },
   { id, date }: { id: string; date: Date },
 ): ComposedMail {
   const given = withCrlf(typeof raw === "string" ? Buffer.from(raw) : raw);
@@ -100,12 +105,12 @@ function composeRaw(
     ...(found === undefined ? [`Message-ID: ${messageIdHeader}`] : []),
     ...(fieldOf("date") === undefined ? [`Date: ${dateTime(date.getTime())}`] : []),
   ];
-  // A header without an end would swallow what is put on top of it.
+  // Text without a header needs an empty line after the new fields, or its first lines join them.
   if (fields.length === 0 && !startsBody(given)) add.push("");
   const without = fields.filter(({ name }) => name === "bcc");
   const bytes = editHeader(given, { without, add });
   const subject = utf8Of(fieldOf("subject"));
-  return { ...parties, bytes, messageIdHeader, ...(subject === undefined ? {} : { subject }) };
+  return { ...parties, bytes, messageIdHeader, subject };
 }
 
 function startsBody(bytes: Uint8Array): boolean {
@@ -131,19 +136,19 @@ function addressesIn(fields: readonly HeaderField[]): ParsedAddresses {
   return found;
 }
 
-/** One address of plain characters, alone or behind a name of plain words. */
+/** One address of plain characters, alone or after a name of plain words. */
 const onePlainAddress = /^(?:([\w.+-]+@[\w.-]+)|[\w ]+<([\w.+-]+@[\w.-]+)>)$/;
 
 /**
- * The addresses of a field with octets for characters. What most fields hold is read here, for a tenth
- * of what nodemailer's parser of everything takes.
+ * Reads the addresses of a field whose bytes stand as characters. Most fields have one plain
+ * address, which this pattern reads in a tenth of the time of nodemailer's full parser.
  */
 export function readAddresses(value: string): readonly ParsedAddress[] {
   const plain = onePlainAddress.exec(value);
   return plain ? [{ address: plain[1] ?? plain[2] }] : parseAddresses(utf8Of(value));
 }
 
-/** Text of UTF-8 whose octets stand as characters. */
+/** Decodes UTF-8 whose bytes stand as characters. */
 function utf8Of<Text extends string | undefined>(octets: Text): Text {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
   if (octets === undefined || /^[\x00-\x7f]*$/.test(octets)) return octets;
@@ -168,7 +173,7 @@ function partiesOf(
     : [...recipients.keys()];
   const named = [...addresses].map((address) => ({
     address,
-    // Whom only the envelope knows is hidden from the others, like a Bcc.
+    // A recipient that only the envelope has is hidden from the others, like a Bcc.
     kind: recipients.get(address) ?? "bcc",
   }));
   if (named.length === 0) throw badMail("it has no recipient: give `to`, `cc` or `bcc`");
@@ -186,7 +191,7 @@ function flat(addresses: readonly ParsedAddress[] = []): Address[] {
   });
 }
 
-/** The address with its domain as it is compared and looked up; the local part keeps its spelling. */
+/** Normalises the domain of an address as for a lookup; the local part stays as it is. */
 function checkedAddress(address: unknown): Address {
   const text = typeof address === "string" ? address.trim() : "";
   const parts = addressParts(text);

@@ -1,18 +1,20 @@
 /**
- * A hash over what an application asked for, before Message-ID, Date and boundaries are made: the same
- * request gives the same hash, and two requests that differ anywhere do not.
+ * A hash of an application's request, before Message-ID, Date and boundaries are added: the same
+ * request has the same hash, and two requests that differ anywhere have different ones.
  */
 import { createHash, type Hash } from "node:crypto";
 import { OutboxError } from "../model/errors.ts";
 
-/** @throws {OutboxError} ERR_OUTBOX_MAIL for what cannot be read twice, such as a stream. */
+/**
+ * @throws {OutboxError} ERR_OUTBOX_MAIL for a value that can be read only once, such as a stream.
+ */
 export function contentHash(content: unknown): Uint8Array {
   const hash = createHash("sha256");
   feed(hash, content, "mail");
   return hash.digest();
 }
 
-/** Each value goes in with its type and length, so that no two values run together to the same. */
+/** Feeds each value with its type and length, so that no two values give the same input. */
 function feed(hash: Hash, value: unknown, path: string): void {
   if (value === undefined || value === null) hash.update("n;");
   else if (typeof value === "string") feedBytes(hash, "s", Buffer.from(value));

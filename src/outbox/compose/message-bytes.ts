@@ -1,20 +1,21 @@
 /**
- * The bytes of a message before they are stored: the few header fields
- * that must be there, must not be there, or must change. Nothing else of a message is touched.
+ * Header fields of a message that is not stored yet: finds the fields, removes some and adds
+ * others. No other byte of the message changes.
  *
  * @see RFC 5322 §2.1 (lines), §3.6 (fields); RFC 5321 §2.3.8 (CRLF only).
  */
-/** A field of the header: where it stands and what it says. */
+
+/** A field of the header, with the range of its bytes. */
 export interface HeaderField {
   /** Lower-case. */
   readonly name: string;
-  /** Unfolded and trimmed; each octet one character. */
+  /** Unfolded and trimmed; each byte one character. */
   readonly value: string;
   readonly start: number;
   readonly end: number;
 }
 
-/** The fields of a header, in order; reads no further than the first empty line. */
+/** Lists the fields of a header, in order; reads no further than the first empty line. */
 export function headerFields(bytes: Uint8Array): HeaderField[] {
   const buffer = asBuffer(bytes);
   const empty = buffer.indexOf("\r\n\r\n");
@@ -30,10 +31,13 @@ export function headerFields(bytes: Uint8Array): HeaderField[] {
   return fields;
 }
 
-/** Takes these fields out, which stand in this order, and puts lines on top. */
+/** Removes the fields `without`, given in their order, and adds lines on top. */
 export function editHeader(
   bytes: Uint8Array,
-  edit: { readonly without?: readonly HeaderField[]; readonly add?: readonly string[] },
+  edit: {
+    readonly without?: readonly HeaderField[] | undefined;
+    readonly add?: readonly string[] | undefined;
+  },
 ): Uint8Array {
   const { without = [], add = [] } = edit;
   if (without.length === 0 && add.length === 0) return bytes;
