@@ -10,3 +10,4 @@ export {
 export type { LogStats as JournalStats } from "./log-state.ts";
 export { DEFAULT_MAX_SEGMENTS, DEFAULT_SEGMENT_BYTES, type JournalOptions } from "./options.ts";
 export type { RecoveredFrame, Recovery } from "./read-log.ts";
+export { countSegments, setSegmentsAside } from "./set-aside.ts";

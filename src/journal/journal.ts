@@ -18,7 +18,7 @@ import { Log } from "./log.ts";
 import type { LogStats, OlderSegment } from "./log-state.ts";
 import { checkedOptions, type JournalOptions } from "./options.ts";
 import { type ReadLog, type Recovery, readLog, readPayload, recoveredFrame } from "./read-log.ts";
-import { makeDirectoryDurably, SegmentFiles } from "./segment-files.ts";
+import { lockName, makeDirectoryDurably, SegmentFiles } from "./segment-files.ts";
 
 export interface AppendOptions {
   /** May use the spare segment that new mail never gets: for what makes room again. */
@@ -70,7 +70,9 @@ export class Journal {
     const { directory, fileSystem, clock, segmentBytes, maxSegments, retryMs } = checked;
     const files = new SegmentFiles(directory, segmentBytes, fileSystem, clock);
     await asOpening(directory, () => makeDirectoryDurably(fileSystem, directory));
-    const unlock = await asOpening(directory, async () => fileSystem.lock(join(directory, "lock")));
+    const unlock = await asOpening(directory, async () =>
+      fileSystem.lock(join(directory, lockName)),
+    );
     let log: Log | undefined;
     try {
       return await asOpening(directory, async () => {

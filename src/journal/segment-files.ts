@@ -13,8 +13,17 @@ export interface SegmentFile {
   readonly file: Descriptor;
 }
 
+/** The file that holds the lock of a journal. */
+export const lockName = "lock";
+
 const namePattern = /^segment-(\d{8,})$/;
 const temporaryPattern = /^segment-\d{8,}\.new$/;
+
+/** Whether a file of this name is a segment. */
+export function isSegmentName(name: string): boolean {
+  return namePattern.test(name);
+}
+
 const zeros = new Uint8Array(256 * 1024);
 
 export class SegmentFiles {

@@ -174,7 +174,7 @@ test("mail for a missing volume gets 451; its mail is published when it returns"
   const refused = await sendMessage(server.smtpPort, "Subject: x\n\nx");
   assert.match(refused ?? "", /^451 4\.3\.0 /);
   const readyz = await (await fetch(`${server.http}/readyz`)).text();
-  assert.match(readyz, /^not ready: The mail file system at .*mail is not the one/);
+  assert.match(readyz, /^not ready: The volume at .*mail is not the one/);
   rmSync(join(data, "mail"), { recursive: true });
   renameSync(join(data, "away"), join(data, "mail"));
   await server.logged(/volume available again/);

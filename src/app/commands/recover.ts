@@ -4,10 +4,9 @@
  * It takes the same locks as the server, so that the two never use one journal at a time. A dry run takes
  * none and changes nothing.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 import type { DeliveryEvent, JournalInspection, RecoveryReport } from "../../delivery/index.ts";
-import { nodeFileSystem } from "../../system/index.ts";
+import { setSegmentsAside } from "../../journal/index.ts";
 import {
   type DataDirectory,
   dataDirectoryAt,
@@ -132,24 +131,4 @@ function describeRecovery({ restored, finished, skipped }: RecoveryReport): stri
 
 function nothingUnpublished(journal: string): string {
   return `The journal in ${journal} has no unpublished mail: all of it is in the mailboxes.`;
-}
-
-/** Moves the segments into a folder of their own, which it returns. The move is durable on return. */
-async function setSegmentsAside(journal: string): Promise<string> {
-  const unlock = nodeFileSystem.lock(join(journal, "lock"));
-  try {
-    const stamp = new Date().toISOString().replace(/[-:]|\..*/g, "");
-    const aside = join(journal, `damaged-${stamp}`);
-    mkdirSync(aside, { mode: 0o700 });
-    for (const name of readdirSync(journal)) {
-      if (/^segment-\d+$/.test(name)) renameSync(join(journal, name), join(aside, name));
-    }
-    for (const folder of [aside, journal]) {
-      const directory = nodeFileSystem.openDirectory(folder);
-      await nodeFileSystem.sync(directory).finally(() => nodeFileSystem.close(directory));
-    }
-    return aside;
-  } finally {
-    unlock();
-  }
 }

@@ -2,8 +2,9 @@
  * What `doctor` reports about the journal: its segments, its unpublished mail and what recovery would do
  * with it, the staging directories, and damage to any of these. It only reads.
  */
-import { existsSync, readdirSync, statfsSync } from "node:fs";
+import { statfsSync } from "node:fs";
 import { type InspectedVolume, type JournalInspection, listStaging } from "../../delivery/index.ts";
+import { countSegments } from "../../journal/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
 import { AppError } from "../errors.ts";
 import { inspectJournalOf } from "../inbound/open-executor.ts";
@@ -19,7 +20,7 @@ export async function checkJournal(
 ): Promise<Check[]> {
   const folder = journalFolderOf(settings);
   const isUsed = settings.commit === "journal";
-  const room = isUsed && !isRunning ? checkRoom(settings, folder) : [];
+  const room = isUsed && !isRunning ? await checkRoom(settings, folder) : [];
   try {
     const found = await inspectJournalOf({ settings, data });
     if (found === undefined) {
@@ -87,10 +88,10 @@ export function describeUnpublished(volume: InspectedVolume): string {
 }
 
 /** Checks that the segments which are still to be created have room. */
-function checkRoom(settings: Settings, folder: string): Check[] {
+async function checkRoom(settings: Settings, folder: string): Promise<Check[]> {
   const { journalSegments, journalSegmentBytes } = settings;
   const { bavail, bsize } = statfsSync(nearestExisting(folder));
-  const there = existsSync(folder) ? segmentsIn(folder) : 0;
+  const there = (await countSegments(folder)) ?? 0;
   const needed = Math.max(0, journalSegments - there) * journalSegmentBytes;
   const free = bavail * bsize;
   const found = `${Math.floor(free / 2 ** 20)} MiB free, ${Math.ceil(needed / 2 ** 20)} MiB may be needed for segments`;
@@ -122,10 +123,6 @@ async function checkStaging(data: DataDirectory, id: string | undefined): Promis
     }
     return checks;
   });
-}
-
-function segmentsIn(folder: string): number {
-  return readdirSync(folder).filter((name) => /^segment-\d+$/.test(name)).length;
 }
 
 function inMiB(segments: JournalInspection["segments"]): string {

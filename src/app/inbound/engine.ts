@@ -2,13 +2,14 @@
  * The engine behind the listeners: finds the mailbox of a recipient, makes messages durable, and
  * observes both. While the journal cannot be opened, all mail is answered with 451.
  */
-import { readdir } from "node:fs/promises";
+
 import {
   type DeliveryExecutor,
   type DeliveryStats,
   listStaging,
   localDelivery,
 } from "../../delivery/index.ts";
+import { countSegments } from "../../journal/index.ts";
 import { type Deliver, refused, reply } from "../../mail/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { type DataDirectory, journalFolderOf } from "../data-directory.ts";
@@ -172,9 +173,7 @@ function journalFigures(
       return staging.reduce((sum, { orphans }) => sum + orphans.messages, 0);
     },
     async segments() {
-      if (folder === undefined) return undefined;
-      const names = await readdir(folder).catch(() => undefined);
-      return names?.filter((name) => /^segment-\d+$/.test(name)).length;
+      return folder === undefined ? undefined : countSegments(folder);
     },
   };
 }

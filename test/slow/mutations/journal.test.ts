@@ -279,8 +279,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "journal.ts",
-        'async () => fileSystem.lock(join(directory, "lock"))',
-        'async () => { join(directory, "lock"); return () => undefined; }',
+        "      fileSystem.lock(join(directory, lockName)),\n",
+        "      (() => { join(directory, lockName); return () => undefined; })(),\n",
       ],
     ],
     test: units,
