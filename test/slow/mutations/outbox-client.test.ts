@@ -1,4 +1,4 @@
-/** Makes one mistake at a time where mail leaves this machine, and requires that a test goes red. */
+/** Removes one guard of the SMTP client at a time, and requires that a test fails. */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
@@ -12,49 +12,52 @@ const pool = "session-pool.ts";
 
 const relay = "relay.test.ts";
 const direct = "direct.test.ts";
+const sts = "mta-sts.ts";
+const fetch = "fetch-policy.ts";
+const policy = "transport-policy.ts";
 const limits = "client-limits.test.ts";
 
 const mistakes: readonly Case[] = [
   [
-    "the intent is asked for when the whole message is there",
+    "beforeCommit is called after the whole message",
     limits,
     "^a server that stops reading",
     [body, "      await beforeDot();\n      if", "      if"],
     [body, "    try {\n      onPiece();", "    try {\n      await beforeDot();\n      onPiece();"],
   ],
   [
-    "a hook that refuses keeps the dot back",
+    "a rejection of beforeCommit prevents the dot",
     relay,
     "^if beforeCommit rejects",
     [session, "await options.beforeCommit?.();", "await options.beforeCommit?.().catch(() => {});"],
   ],
   [
-    "an abort before the dot keeps it back",
+    "an abort before the dot prevents it",
     relay,
     "^an abort before the dot",
     [session, "      options.signal.throwIfAborted();\n", ""],
     [session, "this.#giveUp?.(signal.reason);", ""],
   ],
   [
-    "after the dot an abort waits for the truth",
+    "after the dot an abort waits for the reply",
     relay,
     "^an abort before the dot",
     [session, 'if (this.#stage === "dot") return;', ""],
   ],
   [
-    "a reply that is missing after the dot is a doubt",
+    "a missing reply to the dot is a doubt",
     relay,
     "^a connection that ends after the final dot",
     [end, 'end.kind === "broken" && stage === "dot"', 'end.kind === "broken" && stage === "idle"'],
   ],
   [
-    "what is no reply to the dot is a doubt",
+    "a text that is no reply to the dot is a doubt",
     relay,
     "^a text that is no reply",
     [end, "return isReply(response)\n", "return response !== undefined\n"],
   ],
   [
-    "when the mail was given to a host, no other is tried",
+    "after the final dot no other host is tried",
     direct,
     "^after a host has received",
     [
@@ -64,25 +67,25 @@ const mistakes: readonly Case[] = [
     ],
   ],
   [
-    "a session that the server closed meanwhile is replaced",
+    "a session that the server closed while idle is replaced",
     relay,
     "^a session that the server closed",
     [client, "return isReused || avoid", "return avoid"],
   ],
   [
-    "a host that could not be reached is left alone for a while",
+    "a host that cannot be reached is left out for a while",
     limits,
     "^a host that cannot be reached",
     [search, "          remember(target);\n", ""],
   ],
   [
-    "only a route's own failure leads to the next host",
+    "a failure of the route leads to the next host",
     direct,
     "^a host that greets with a refusal",
     [search, "if (!(error instanceof RouteFailure)) throw error;", "throw error;"],
   ],
   [
-    "a domain gets no more connections than allowed",
+    "a domain has at most maxConnections",
     limits,
     "^maxConnections applies to each",
     [pool, "this.#inUse < this.#options.maxConnections", "this.#inUse < 1_000"],
@@ -94,7 +97,73 @@ const mistakes: readonly Case[] = [
     ["open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
   ],
   [
-    "what refuses the intent keeps captured mail back",
+    "an MTA-STS wildcard is one label",
+    "mta-sts.test.ts",
+    "^a wildcard stands",
+    [sts, "name.slice(dot) === pattern.slice(1)", "name.endsWith(pattern.slice(1))"],
+  ],
+  [
+    "two MTA-STS records are none",
+    "mta-sts.test.ts",
+    "^other TXT records",
+    [sts, "ours.length === 1", "ours.length > 0"],
+  ],
+  [
+    "the certificate of a policy host has its whole name",
+    "fetch-policy.test.ts",
+    "^a policy host whose certificate",
+    [fetch, "    checkServerIdentity,\n", ""],
+  ],
+  [
+    "only status 200 brings a policy",
+    "fetch-policy.test.ts",
+    "^a policy host that answers",
+    [fetch, "if (statusCode !== 200)", "if (statusCode === undefined)"],
+  ],
+  [
+    "a policy file is text/plain",
+    "fetch-policy.test.ts",
+    "^a policy host that answers",
+    [fetch, 'if (mediaType !== "text/plain")', 'if (mediaType === "image/png")'],
+  ],
+  [
+    "a policy file has a maximum size",
+    "fetch-policy.test.ts",
+    "^a policy host that answers",
+    [fetch, "if (size > maxPolicyBytes)", "if (size < 0)"],
+  ],
+  [
+    "a policy fetch has a timeout",
+    "fetch-policy.test.ts",
+    "^a policy host that gives",
+    [fetch, '() => end(new Error("The fetch took too long"))', "() => {}"],
+  ],
+  [
+    "a valid policy outlives its record",
+    "transport-policy.test.ts",
+    "^a valid policy outlives",
+    [policy, "if (id === undefined) return valid;", "if (id === undefined) return undefined;"],
+  ],
+  [
+    "a policy expires",
+    "transport-policy.test.ts",
+    "^a valid policy outlives",
+    [policy, "nowMs - known.fetchedAtMs < known.policy.maxAgeMs", "known.policy.maxAgeMs >= 0"],
+  ],
+  [
+    "a new id fetches the policy",
+    "transport-policy.test.ts",
+    "^a new id",
+    [policy, "valid?.id === id && ", "valid && "],
+  ],
+  [
+    "a policy is refreshed daily",
+    "transport-policy.test.ts",
+    "^an unchanged policy",
+    [policy, "nowMs - valid.fetchedAtMs < refreshMs", "refreshMs > 0"],
+  ],
+  [
+    "a rejection of beforeCommit prevents a captured message",
     "capture.test.ts",
     "^a refused intent leaves",
     [

@@ -9,7 +9,7 @@
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import type { IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import { isIPv6 } from "node:net";
 import type { PeerCertificate } from "node:tls";
@@ -50,13 +50,13 @@ export async function fetchPolicyFile(
     agent: false, // A connection that was checked by other rules must not be used again.
     timeout: maxSilenceMs,
   });
-  const timer = clock.setTimeout(() => fetching.destroy(tooSlow()), maxFetchMs);
+  const { promise: timeout, reject: end } = Promise.withResolvers<never>();
+  const timer = clock.setTimeout(() => end(new Error("The fetch took too long")), maxFetchMs);
   try {
-    fetching.on("timeout", () => fetching.destroy(tooSlow()));
-    fetching.on("error", () => {}); // After the response its own error says the same.
+    fetching.on("timeout", () => end(new Error("The policy host sends nothing")));
+    fetching.on("error", () => {}); // Reported by the promises; after the response by its own error.
     fetching.end();
-    const [response] = (await once(fetching, "response")) as [IncomingMessage];
-    return await textOf(response);
+    return await Promise.race([timeout, answerTo(fetching)]);
   } finally {
     clock.clearTimeout(timer);
     fetching.destroy();
@@ -86,7 +86,8 @@ function checkServerIdentity(host: string, { raw }: PeerCertificate): Error | un
   return name === undefined ? new Error(`The certificate does not name ${host}`) : undefined;
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
+async function answerTo(fetching: ClientRequest): Promise<string> {
+  const [response] = (await once(fetching, "response")) as [IncomingMessage];
   const { statusCode, headers } = response;
   if (statusCode !== 200) throw new Error(`The policy host answers ${statusCode}`);
   const mediaType = headers["content-type"]?.split(";")[0]?.trim().toLowerCase();
@@ -101,5 +102,3 @@ async function textOf(response: IncomingMessage): Promise<string> {
   }
   return Buffer.concat(chunks).toString();
 }
-
-const tooSlow = () => new Error("The policy host took too long");

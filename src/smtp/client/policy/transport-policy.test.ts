@@ -73,7 +73,13 @@ test("a new id fetches the new policy", async () => {
 });
 
 test("a valid policy outlives its record and its host, until its age is over", async () => {
-  for (const loss of [{ id: undefined }, { isReachable: false }, { id: "2", isReachable: false }]) {
+  const losses = [
+    { id: undefined },
+    { id: "invalid-id" },
+    { isReachable: false },
+    { id: "2", isReachable: false },
+  ];
+  for (const loss of losses) {
     const { domain, isEnforced } = published();
     assert.equal(await isEnforced(), true);
     Object.assign(domain, loss, { nowMs: 7 * dayMs - 1 });
