@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { SeededRandom } from "../../test/support/seeded-random.ts";
-import { replay } from "./contents.ts";
+import { contentsOf } from "./contents.ts";
 import { encodeRecord, type Lsn, lsnOf, type NewRecord, readRecord } from "./format.ts";
 import { encodeInfo, type ListedSegment, type Marks } from "./info.ts";
 import { scanSegment } from "./scan.ts";
@@ -43,12 +43,12 @@ function segment({ generation, frames, listed = [], marks = {}, id = ownId }: Pl
   return bytes;
 }
 
-function replayed(segments: Readonly<Record<string, Buffer>>) {
+function contentsIn(segments: Readonly<Record<string, Buffer>>) {
   const found = Object.entries(segments).map(([name, bytes]) => ({
     ...{ name, bytes: bytes.length },
     scan: scanSegment(bytes),
   }));
-  const result = replay(found);
+  const result = contentsOf(found);
   const texts = result.frames.map(({ segment: name, at, infoBytes, payloadBytes }) =>
     segments[name]!.toString("utf8", at + 80 + infoBytes, at + 80 + infoBytes + payloadBytes),
   );
@@ -57,12 +57,12 @@ function replayed(segments: Readonly<Record<string, Buffer>>) {
 
 const listedWhole = (generation: bigint, count: number) => ({
   generation,
-  sure: count,
-  end: count,
+  durableCount: count,
+  endCount: count,
 });
 
 test("an empty directory is an empty log", () => {
-  const { id, starts, frames, damage, highestGeneration } = replayed({});
+  const { id, starts, frames, damage, highestGeneration } = contentsIn({});
   assert.deepEqual(
     { id, starts, frames, damage, highestGeneration },
     { id: undefined, starts: 0n, frames: [], damage: [], highestGeneration: 0n },
@@ -70,7 +70,7 @@ test("an empty directory is an empty log", () => {
 });
 
 test("frames of several segments are joined in the order of their numbers", () => {
-  const { texts, damage } = replayed({
+  const { texts, damage } = contentsIn({
     b: segment({ generation: 1n, frames: [{ text: "one" }, { text: "two" }] }),
     a: segment({ generation: 4n, frames: [{ text: "three" }], listed: [listedWhole(1n, 2)] }),
   });
@@ -79,7 +79,7 @@ test("frames of several segments are joined in the order of their numbers", () =
 });
 
 test("what the newest record does not list is free, and none of its frames comes back", () => {
-  const { texts, free, freed } = replayed({
+  const { texts, free, freed } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "old" }] }),
     b: segment({ generation: 2n, frames: [{ text: "new" }, { text: "newer" }] }),
   });
@@ -89,7 +89,7 @@ test("what the newest record does not list is free, and none of its frames comes
 });
 
 test("a segment that only the newest record calls free stays until that is surely on the disk", () => {
-  const { free, freed } = replayed({
+  const { free, freed } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "old" }] }),
     b: segment({ generation: 2n, frames: [{ text: "the only record" }] }),
   });
@@ -98,7 +98,7 @@ test("a segment that only the newest record calls free stays until that is surel
 });
 
 test("frames behind the listed end of a segment are void", () => {
-  const { texts, damage } = replayed({
+  const { texts, damage } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "kept" }, { text: "its write failed" }] }),
     b: segment({ generation: 2n, frames: [{ text: "next" }], listed: [listedWhole(1n, 1)] }),
   });
@@ -107,12 +107,12 @@ test("frames behind the listed end of a segment are void", () => {
 });
 
 test("a copy stands for its frame, which counts once; the higher generation wins", () => {
-  const { texts, frames } = replayed({
+  const { texts, frames } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "one" }, { text: "two" }] }),
     b: segment({
       generation: 2n,
       frames: [{ text: "two", copyOf: lsnOf(1n, 1) }],
-      listed: [{ generation: 1n, sure: 1, end: 2 }],
+      listed: [{ generation: 1n, durableCount: 1, endCount: 2 }],
     }),
   });
   assert.deepEqual(texts, ["one", "two"]);
@@ -127,7 +127,7 @@ test("a copy stands for its frame, which counts once; the higher generation wins
 
 test("frames that every volume has published are not recovered", () => {
   const upTo = lsnOf(1n, 1);
-  const { texts } = replayed({
+  const { texts } = contentsIn({
     a: segment({
       generation: 1n,
       frames: [{ text: "one" }, { text: "two", volumes: ["v", "w"] }, { text: "three" }],
@@ -140,7 +140,7 @@ test("frames that every volume has published are not recovered", () => {
 test("marks are joined, the later of each counts", () => {
   const early = { durable: lsnOf(1n, 5), published: lsnOf(1n, 1) };
   const late = { durable: lsnOf(1n, 2), published: lsnOf(1n, 2) };
-  const { marks } = replayed({
+  const { marks } = contentsIn({
     a: segment({ generation: 1n, frames: [], marks: { v: early, only: early } }),
     b: segment({ generation: 2n, frames: [], marks: { v: late } }),
   });
@@ -152,14 +152,17 @@ test("a missing segment is damage, unless nothing of it was ever sure", () => {
   const newest = (listed: ListedSegment) =>
     segment({ generation: 2n, frames: [], listed: [listed] });
   assert.match(
-    replayed({ b: newest(listedWhole(1n, 2)) }).damage.join(),
+    contentsIn({ b: newest(listedWhole(1n, 2)) }).damage.join(),
     /generation 1 is missing/,
   );
-  assert.deepEqual(replayed({ b: newest({ generation: 1n, sure: 0, end: 1 }) }).damage, []);
+  assert.deepEqual(
+    contentsIn({ b: newest({ generation: 1n, durableCount: 0, endCount: 1 }) }).damage,
+    [],
+  );
 });
 
 test("the segment of another journal is damage, and gives no frame", () => {
-  const { texts, damage } = replayed({
+  const { texts, damage } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "strange" }], id: "f".repeat(32) }),
     b: segment({ generation: 2n, frames: [{ text: "own" }], listed: [listedWhole(1n, 1)] }),
   });
@@ -170,11 +173,11 @@ test("the segment of another journal is damage, and gives no frame", () => {
 test("the newest segment without its header is damage, and its generation is not used again", () => {
   const newest = segment({ generation: 2n, frames: [{ text: "three" }, { text: "four" }] });
   newest[30] = 0xff;
-  const { damage, highestGeneration, free } = replayed({
+  const { damage, highestGeneration, free } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "one" }] }),
     b: newest,
   });
-  assert.match(damage.join(), /b has lost its header/);
+  assert.match(damage.join(), /b has no readable header/);
   assert.equal(highestGeneration, 2n);
   assert.deepEqual(free, []);
 });
@@ -189,14 +192,14 @@ test("whatever bit of the log flips, no frame is invented, and none is lost in s
       listed: [listedWhole(1n, 2), listedWhole(3n, 1)],
     }),
   };
-  const whole = replayed(plan).texts;
+  const whole = contentsIn(plan).texts;
   assert.equal(whole.length, 6);
   fc.assert(
     fc.property(fc.nat(), fc.constantFrom("a", "b", "c"), fc.nat(7), (seed, name, bit) => {
       const bytes = Buffer.from(plan[name as "a" | "b" | "c"]);
       const place = somewhereInARecord(bytes, new SeededRandom(seed));
       bytes[place] = bytes[place]! ^ (1 << bit);
-      const { texts, damage } = replayed({ ...plan, [name]: bytes });
+      const { texts, damage } = contentsIn({ ...plan, [name]: bytes });
       assert.ok(texts.every((text) => whole.includes(text)));
       assert.equal(new Set(texts).size, texts.length);
       // The last record of all cannot be told from one whose write was cut off.

@@ -1,14 +1,14 @@
 /**
- * Decides what a log holds, from the scans of its segments: a plain function, no disk.
+ * Decides what a log contains, from the scans of its segments: a pure function, no disk.
  *
- * The newest valid record says which segments count and how much of each; the others are held against
- * it. A copy of a frame stands for the frame, the higher generation wins. Nothing is guessed: what is
- * missing or out of place is reported as damage, and the rest is recovered all the same.
+ * The newest valid record says which segments count and how much of each; the other segments are checked
+ * against it. A copy of a frame stands for the frame; the higher generation wins. Nothing is guessed:
+ * missing or misplaced records are reported as damage, and every other frame is recovered.
  *
  * Source: docs/explanation/durability.md.
  */
 import type { Lsn } from "./format.ts";
-import { type Info, isFinished, laterMarks, type Marks } from "./info.ts";
+import { type Info, isFinished, type ListedSegment, laterMarks, type Marks } from "./info.ts";
 import type { ScannedRecord, SegmentScan } from "./scan.ts";
 
 export interface FoundSegment {
@@ -26,10 +26,10 @@ export interface LiveSegment {
   readonly name: string;
   readonly generation: bigint;
   readonly bytes: number;
-  /** This many records are known to be on the disk. */
-  readonly sure: number;
+  /** At least this many records are durable. */
+  readonly durableCount: number;
   /** Records from this count on are void. */
-  readonly end: number;
+  readonly endCount: number;
   /** Its frames that some volume still needs. */
   readonly frames: readonly FoundFrame[];
   /** Its last valid record, if that is a frame still needed: it may be in the page cache only. */
@@ -37,21 +37,21 @@ export interface LiveSegment {
   readonly isDamaged: boolean;
 }
 
-export interface Replay {
+export interface LogContents {
   readonly id: string | undefined;
   readonly starts: bigint;
   readonly marks: ReadonlyMap<string, Marks>;
-  /** Frames some volume still needs, by number, each once. */
+  /** Frames that some volume still needs, by number, each once. */
   readonly frames: readonly FoundFrame[];
   readonly live: readonly LiveSegment[];
-  /** Segments that hold nothing, whatever of the newest records reaches the disk. */
+  /** Segments that contain nothing needed, whichever of the newest records reaches the disk. */
   readonly free: readonly string[];
-  /** Segments that hold nothing according to the newest record, which may be in the page cache only. */
+  /** Segments free according to the newest record, which may be in the page cache only. */
   readonly freed: readonly string[];
   /** Listed segments that were not found. */
   readonly missing: readonly bigint[];
   readonly highestGeneration: bigint;
-  /** The highest number that was ever given out, as far as can be told. */
+  /** The highest number ever assigned, as far as the log shows. */
   readonly highestLsn: Lsn;
   readonly damage: readonly string[];
 }
@@ -59,140 +59,185 @@ export interface Replay {
 type Readable = FoundSegment & { readonly scan: Extract<SegmentScan, { state: "segment" }> };
 type Blank = FoundSegment & { readonly scan: Extract<SegmentScan, { state: "blank" }> };
 
-/** Stray heads are not protected by random bits: a number far beyond the newest is an invention. */
-const believableGenerations = 1n << 20n;
+/**
+ * Random bits do not protect the heads of records without a segment header: a generation far beyond the
+ * newest is invented.
+ */
+const maxGenerationStep = 1n << 20n;
 
-export function replay(found: readonly FoundSegment[]): Replay {
+export function contentsOf(found: readonly FoundSegment[]): LogContents {
   const segments = found
     .filter((segment): segment is Readable => segment.scan.state === "segment")
-    .sort((a, b) => (generation(a) < generation(b) ? -1 : 1));
+    .sort((a, b) => (generationOf(a) < generationOf(b) ? -1 : 1));
   const blanks = found.filter((segment): segment is Blank => segment.scan.state === "blank");
   const newest = segments.at(-1);
-  const state = newest?.scan.newest;
-  const damage: string[] = [];
+  const state = newest?.scan.newestInfo;
+  const own = segments.filter(({ scan }) => scan.newestInfo.id === state?.id);
+  const marks = joinedMarks(own);
 
-  const own = segments.filter((segment) => {
-    const isOwn = segment.scan.newest.id === state?.id;
-    if (!isOwn)
-      damage.push(`${segment.name} belongs to another journal, ${segment.scan.newest.id}`);
-    return isOwn;
+  const read = own.flatMap((segment) => {
+    const listed = entryOf(segment, state);
+    return segment === newest || listed ? [readSegment(segment, listed, marks)] : [];
   });
-  const twins = own.filter(
-    (segment, index) => generation(segment) === (own[index + 1] && generation(own[index + 1]!)),
-  );
-  for (const { name } of twins) damage.push(`${name} has the generation of another segment`);
-
-  const marks = new Map<string, Marks>();
-  for (const { scan } of own) {
-    for (const [volume, each] of scan.newest.marks) {
-      marks.set(volume, laterMarks(marks.get(volume), each));
-    }
-  }
-  const live = own.filter(isListed).map((segment) => liveSegment(segment));
-  // One of which nothing is sure may have been read from the page cache when it was listed.
-  const missing = (state?.listed ?? [])
-    .filter((listed) => listed.sure > 0)
-    .map((listed) => listed.generation)
-    .filter((wanted) => !live.some((segment) => segment.generation === wanted));
-  for (const wanted of missing)
-    damage.push(`the segment of generation ${wanted} is missing or unreadable`);
-
-  const strays = blanks.filter(({ scan }) => scan.strays.some(isNews));
-  for (const { name } of strays) damage.push(`${name} has lost its header, with frames behind it`);
-  const strayGenerations = strays.flatMap(({ scan }) =>
-    scan.strays.filter(isNews).map((head) => head.generation),
-  );
-
-  const unlisted = own.filter((segment) => !isListed(segment));
-  const sure = sureInfo(own);
-  const isFree = (segment: Readable) =>
-    sure !== undefined &&
-    generation(segment) < sure.generation &&
-    !sure.info.listed.some((listed) => listed.generation === generation(segment));
-  const frames = joined(live.flatMap((segment) => segment.frames));
+  const live = read.map((segment) => segment.live);
+  const missing = missingFrom(live, state);
+  const strays = blanks.filter((blank) => newerHeads(blank, newest).length > 0);
+  const unlisted = own.filter((segment) => segment !== newest && !entryOf(segment, state));
+  const durable = durableInfo(own);
+  const free = unlisted.filter((segment) => isFreeBy(durable, segment));
+  const frames = joinedFrames(live.flatMap((segment) => segment.frames));
   return {
     id: state?.id,
     starts: state?.starts ?? 0n,
     marks,
     frames,
     live,
-    free: [...blanks.filter((blank) => !strays.includes(blank)), ...unlisted.filter(isFree)].map(
-      ({ name }) => name,
-    ),
-    freed: unlisted.filter((segment) => !isFree(segment)).map(({ name }) => name),
+    free: namesOf([...blanks.filter((blank) => !strays.includes(blank)), ...free]),
+    freed: namesOf(unlisted.filter((segment) => !free.includes(segment))),
     missing,
-    highestGeneration: highest([...segments.map(generation), ...strayGenerations]),
+    highestGeneration: highest([
+      ...segments.map(generationOf),
+      ...strays.flatMap((blank) => newerHeads(blank, newest)),
+    ]),
     highestLsn: highest([
       ...own.flatMap(({ scan }) => scan.records.slice(-1).map(({ lsn }) => lsn)),
       ...frames.slice(-1).map(({ lsn }) => lsn),
-      ...[...marks.values()].map(({ durable }) => durable),
+      ...[...marks.values()].map(({ durable: mark }) => mark),
     ]),
-    damage,
+    damage: [
+      ...foreignDamage(segments, state),
+      ...twinDamage(own),
+      ...read.flatMap((segment) => segment.damage),
+      ...missing.map((wanted) => `the segment of generation ${wanted} is missing or unreadable`),
+      ...strays.map(({ name }) => `${name} has no readable header, but frames behind it`),
+    ],
   };
-
-  function isListed(segment: Readable): boolean {
-    return segment === newest || limits(segment) !== undefined;
-  }
-
-  function limits(segment: Readable): { sure: number; end: number } | undefined {
-    return state?.listed.find((listed) => listed.generation === generation(segment));
-  }
-
-  /** Frames of a newer generation than any that can be read were acknowledged, and cannot be read. */
-  function isNews(head: { readonly generation: bigint }): boolean {
-    const known = newest === undefined ? 0n : generation(newest);
-    return head.generation > known && head.generation <= known + believableGenerations;
-  }
-
-  function liveSegment(segment: Readable): LiveSegment {
-    const { name, bytes, scan } = segment;
-    const first = scan.header.count;
-    const { sure: wanted, end } = limits(segment) ?? { sure: first, end: Number.POSITIVE_INFINITY };
-    const records = scan.records.filter(({ count }) => count < end);
-    const holes = scan.holes.filter(([from]) => from < end);
-    for (const [from, to] of holes) {
-      damage.push(`${name} lacks records ${from} to ${to - 1}, with valid ones behind them`);
-    }
-    const found = (records.at(-1)?.count ?? first - 1) + 1;
-    if (found < wanted) damage.push(`${name} lacks records ${found} to ${wanted - 1} at its end`);
-    const frames = records
-      .filter(({ kind, lsn, volumes }) => kind === "frame" && !isFinished(marks, volumes, lsn))
-      .map((record) => ({ ...record, segment: name }));
-    const last = frames.at(-1);
-    return {
-      name,
-      generation: generation(segment),
-      bytes,
-      // The last write before a kill may have reached the page cache only.
-      sure: Math.max(wanted, found - 1),
-      end: found,
-      frames,
-      doubtful: last && last.count === records.at(-1)?.count ? last : undefined,
-      isDamaged: holes.length > 0 || found < wanted,
-    };
-  }
 }
 
-function generation(segment: Readable): bigint {
-  return segment.scan.header.generation;
+/** Reads one segment that counts; without an entry in the newest record it is the newest itself. */
+function readSegment(
+  segment: Readable,
+  listed: ListedSegment | undefined,
+  marks: ReadonlyMap<string, Marks>,
+): { readonly live: LiveSegment; readonly damage: readonly string[] } {
+  const { name, bytes, scan } = segment;
+  const first = scan.header.count;
+  const { durableCount, endCount } = listed ?? {
+    durableCount: first,
+    endCount: Number.POSITIVE_INFINITY,
+  };
+  const records = scan.records.filter(({ count }) => count < endCount);
+  const holes = scan.holes.filter(([from]) => from < endCount);
+  const damage = holes.map(
+    ([from, to]) => `${name} lacks records ${from} to ${to - 1}, with valid ones behind them`,
+  );
+  const found = (records.at(-1)?.count ?? first - 1) + 1;
+  const isShort = found < durableCount;
+  if (isShort) damage.push(`${name} lacks records ${found} to ${durableCount - 1} at its end`);
+  const frames = records
+    .filter(({ kind, lsn, volumes }) => kind === "frame" && !isFinished(marks, volumes, lsn))
+    .map((record) => ({ ...record, segment: name }));
+  const last = frames.at(-1);
+  const live = {
+    name,
+    generation: generationOf(segment),
+    bytes,
+    // The last write before a kill may have reached the page cache only.
+    durableCount: Math.max(durableCount, found - 1),
+    endCount: found,
+    frames,
+    doubtful: last && last.count === records.at(-1)?.count ? last : undefined,
+    isDamaged: holes.length > 0 || isShort,
+  };
+  return { live, damage };
 }
 
-/** What the log said of itself one record ago: written before the newest was begun, so on the disk. */
-function sureInfo(
+function entryOf(segment: Readable, state: Info | undefined): ListedSegment | undefined {
+  return state?.listed.find((listed) => listed.generation === generationOf(segment));
+}
+
+/**
+ * Generations that the newest record lists and that were not found. A segment without a durable record
+ * may have been read from the page cache when it was listed.
+ */
+function missingFrom(live: readonly LiveSegment[], state: Info | undefined): bigint[] {
+  return (state?.listed ?? [])
+    .filter((listed) => listed.durableCount > 0)
+    .map((listed) => listed.generation)
+    .filter((wanted) => !live.some(({ generation }) => generation === wanted));
+}
+
+/**
+ * The generations of records behind a lost header that are newer than every readable segment: their
+ * frames were acknowledged and cannot be read.
+ */
+function newerHeads({ scan }: Blank, newest: Readable | undefined): bigint[] {
+  const known = newest === undefined ? 0n : generationOf(newest);
+  return scan.strays
+    .map(({ generation }) => generation)
+    .filter((generation) => generation > known && generation <= known + maxGenerationStep);
+}
+
+/** Whether the log said of a segment, in a record that is surely durable, that it is not needed. */
+function isFreeBy(
+  durable: { readonly generation: bigint; readonly info: Info } | undefined,
+  segment: Readable,
+): boolean {
+  if (durable === undefined || generationOf(segment) >= durable.generation) return false;
+  return entryOf(segment, durable.info) === undefined;
+}
+
+/** What the log said of itself one record ago: written before the newest was begun, so durable. */
+function durableInfo(
   segments: readonly Readable[],
 ): { readonly generation: bigint; readonly info: Info } | undefined {
-  const known = segments.findLast(({ scan }) => scan.sure !== undefined);
-  return known && { generation: generation(known), info: known.scan.sure! };
+  const known = segments.findLast(({ scan }) => scan.durableInfo !== undefined);
+  const info = known?.scan.durableInfo;
+  return known && info && { generation: generationOf(known), info };
+}
+
+function foreignDamage(segments: readonly Readable[], state: Info | undefined): string[] {
+  return segments
+    .filter(({ scan }) => scan.newestInfo.id !== state?.id)
+    .map(({ name, scan }) => `${name} belongs to another journal, ${scan.newestInfo.id}`);
+}
+
+/** @param own - sorted by generation. */
+function twinDamage(own: readonly Readable[]): string[] {
+  return own
+    .filter((segment, index) => {
+      const next = own[index + 1];
+      return next !== undefined && generationOf(segment) === generationOf(next);
+    })
+    .map(({ name }) => `${name} has the generation of another segment`);
+}
+
+function joinedMarks(own: readonly Readable[]): Map<string, Marks> {
+  const marks = new Map<string, Marks>();
+  for (const { scan } of own) {
+    for (const [volume, each] of scan.newestInfo.marks) {
+      marks.set(volume, laterMarks(marks.get(volume), each));
+    }
+  }
+  return marks;
 }
 
 /** Each frame once, by number; of two with one number the later written. */
-function joined(frames: readonly FoundFrame[]): readonly FoundFrame[] {
+function joinedFrames(frames: readonly FoundFrame[]): readonly FoundFrame[] {
   const byLsn = new Map(frames.map((frame) => [frame.lsn, frame]));
   return [...byLsn.values()].sort((a, b) => (a.lsn < b.lsn ? -1 : 1));
 }
 
+function generationOf(segment: Readable): bigint {
+  return segment.scan.header.generation;
+}
+
+function namesOf(segments: readonly FoundSegment[]): string[] {
+  return segments.map(({ name }) => name);
+}
+
 function highest(values: readonly bigint[]): bigint {
-  let most = 0n;
-  for (const value of values) if (value > most) most = value;
-  return most;
+  let max = 0n;
+  for (const value of values) if (value > max) max = value;
+  return max;
 }

@@ -1,26 +1,27 @@
 /**
- * What one record of the log looks like on the disk, and when octets found there are one.
+ * The format of one record of the log on the disk, and the check whether bytes found there are one.
  *
- * A segment is a header record and then frames and marks, each starting at a multiple of 4096 and padded
+ * A segment is a header record, then frames and marks; each starts at a multiple of 4096 and is padded
  * to it with zeros. A record is valid only as a whole: magic, version, two checksums, and the 128 random
- * bits of its segment, which are drawn anew each time a segment is used. Stale octets of the segment's
- * former life, or a mailed body that imitates a frame, do not know them. Zeros are never valid.
+ * bits of its segment, drawn anew each time the segment is used. Stale bytes from an earlier use, or a
+ * message body that imitates a frame, cannot contain them. Zeros are never valid.
  *
  *     0 magic (8)    8 checksum of 12..79 (4)   12 version (2)   14 kind (2)
  *    16 generation (8)   24 random bits (16)    40 count within the segment (8)
- *    48 lsn: generation (8), count (8)          64 info octets (4)   68 payload octets (4)
+ *    48 lsn: generation (8), count (8)          64 info bytes (4)    68 payload bytes (4)
  *    72 checksum of info and payload (4)        76 zero (4)          80 info, payload, zeros
  *
- * Numbers are big-endian. A later version keeps the first 16 octets and the length of the head, so that
- * this one can tell a version it does not understand from damage.
+ * Numbers are big-endian. A later version must keep the first 16 bytes and the length of the head, so
+ * that this version can distinguish a later version from damage.
  *
  * Source: docs/explanation/durability.md.
  */
 import { crc32 } from "node:zlib";
+import { invariant } from "../system/index.ts";
 
 /**
- * The number of a frame: the generation of a segment in the high 64 bits, its place in that segment in
- * the low 64. Later frames have higher numbers, and none is used twice.
+ * The number of a frame (log sequence number): the generation of a segment in the high 64 bits, its
+ * count in that segment in the low 64. Later frames have higher numbers; no number is used twice.
  */
 export type Lsn = bigint;
 
@@ -33,13 +34,19 @@ const magic = Buffer.from("PBAGLOG\n", "latin1");
 const kinds = ["header", "frame", "marks"] as const;
 export type RecordKind = (typeof kinds)[number];
 
+invariant(
+  24 + randomBytesPerSegment === 40 && headBytes === 80,
+  "the head has the fields drawn above",
+);
+invariant(headBytes < blockBytes, "a head lies within one block");
+
 export interface RecordHead {
   readonly kind: RecordKind;
   readonly generation: bigint;
   readonly random: Uint8Array;
-  /** Counts the records of a segment from 0; the header has that of the first record behind it. */
+  /** Counts the records of a segment from 0; the header has the count of the record behind it. */
   readonly count: number;
-  /** The frame's own number; that of the original when the record is a copy of an older frame. */
+  /** The number of the frame; in a copy of an older frame, the number of the original. */
   readonly lsn: Lsn;
   readonly infoBytes: number;
   readonly payloadBytes: number;
@@ -47,7 +54,7 @@ export interface RecordHead {
 
 export type ReadRecord =
   | { readonly state: "whole"; readonly head: RecordHead; readonly info: Buffer }
-  /** The head is right, what it announces is not all there. */
+  /** The head is valid, the body is not all there. */
   | { readonly state: "torn"; readonly head: RecordHead }
   | { readonly state: "foreign"; readonly version: number }
   | { readonly state: "none" };
@@ -60,7 +67,7 @@ export function generationOf(lsn: Lsn): bigint {
   return lsn >> 64n;
 }
 
-/** Octets that a record takes in its segment. */
+/** Bytes that a record takes in its segment. */
 export function recordBytes(infoBytes: number, payloadBytes: number): number {
   return Math.ceil((headBytes + infoBytes + payloadBytes) / blockBytes) * blockBytes;
 }
@@ -75,7 +82,7 @@ export interface NewRecord {
   readonly payload: readonly Uint8Array[];
 }
 
-/** Writes a record into `bytes` at `at`, with its padding; returns the octets it takes. */
+/** Writes a record into `bytes` at `at`, with its padding; returns the bytes it takes. */
 export function encodeRecord(bytes: Buffer, at: number, record: NewRecord): number {
   const { info, payload } = record;
   const payloadBytes = lengthOf(payload);
@@ -102,7 +109,7 @@ export function encodeRecord(bytes: Buffer, at: number, record: NewRecord): numb
   return size;
 }
 
-/** Reads what lies at `at`. Whose segment it belongs to is not asked here. */
+/** Reads the record at `at`, of whichever segment; see {@link isOfSegment}. */
 export function readRecord(bytes: Buffer, at: number): ReadRecord {
   const head = bytes.subarray(at, at + headBytes);
   if (head.length < headBytes || !head.subarray(0, 8).equals(magic)) return { state: "none" };
@@ -131,7 +138,7 @@ export function readRecord(bytes: Buffer, at: number): ReadRecord {
     : { state: "torn", head: found };
 }
 
-/** Whether a record was written into the segment that `header` opened: compared verbatim. */
+/** Whether a record was written into the segment of `header`: same generation, same random bits. */
 export function isOfSegment(head: RecordHead, header: RecordHead): boolean {
   return head.generation === header.generation && Buffer.compare(head.random, header.random) === 0;
 }

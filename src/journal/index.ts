@@ -1,7 +1,6 @@
 export { JournalError, type JournalErrorCode } from "./errors.ts";
 export { generationOf, type Lsn } from "./format.ts";
 export type { Marks } from "./info.ts";
-export type { InspectedSegment, Inspection } from "./inspect.ts";
 export {
   type AppendOptions,
   Journal,
@@ -9,5 +8,5 @@ export {
 } from "./journal.ts";
 export type { LogStats as JournalStats } from "./log-state.ts";
 export { DEFAULT_MAX_SEGMENTS, DEFAULT_SEGMENT_BYTES, type JournalOptions } from "./options.ts";
-export type { RecoveredFrame, Recovery } from "./read-log.ts";
+export type { InspectedSegment, Inspection, RecoveredFrame, Recovery } from "./read-log.ts";
 export { countSegments, setSegmentsAside } from "./set-aside.ts";

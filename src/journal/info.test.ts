@@ -19,7 +19,7 @@ const info = fc.record({
     .map((entries) => new Map(entries)),
   listed: fc.array(
     fc.record(
-      { generation: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), sure: u32, end: u32 },
+      { generation: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), durableCount: u32, endCount: u32 },
       { noNullPrototype: true },
     ),
     { maxLength: 8 },

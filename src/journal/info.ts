@@ -1,27 +1,27 @@
 /**
- * What every record says beside its payload: all the log knows of itself when the record was written.
+ * The info part of every record: the complete state of the log when the record was written.
  *
- * Because each record says everything, the newest valid one is enough: nothing has to be pieced together
- * from records that may have been lost. It lists the older segments that may still hold something needed,
- * and how much of each counts. What is not listed is free; what is listed and not found is damage; what
- * lies behind the listed end is void, which is how a frame whose write failed is aborted.
+ * Each record has the whole state, so the newest valid one is enough and nothing depends on records that
+ * may have been lost. It lists the older segments that may still be needed, and how much of each counts.
+ * A segment not listed is free; a listed one not found is damage. Records behind the listed end are void:
+ * this is how a frame whose write failed is aborted.
  */
 import type { Lsn } from "./format.ts";
 
-/** How far a volume (one mail file system) has come. */
+/** The progress of one volume (one mail file system). */
 export interface Marks {
-  /** Records up to this number are staged on the volume, data and names. */
+  /** Frames up to this number are durably staged on the volume, data and names. */
   readonly durable: Lsn;
-  /** Records up to this number are published, and the log need not keep them for this volume. */
+  /** Frames up to this number are published; this volume no longer needs them in the log. */
   readonly published: Lsn;
 }
 
 export interface ListedSegment {
   readonly generation: bigint;
-  /** This many records are known to be on the disk. */
-  readonly sure: number;
-  /** Records from this count on are void, whatever is found there. */
-  readonly end: number;
+  /** At least this many records are durable. */
+  readonly durableCount: number;
+  /** Records from this count on are void, even if valid ones are found there. */
+  readonly endCount: number;
 }
 
 export interface Info {
@@ -34,21 +34,24 @@ export interface Info {
   readonly volumes: readonly string[];
 }
 
-/** Longest name of a volume, in octets of UTF-8. */
+/** Maximum name of a volume, in bytes of UTF-8: its length is stored in one byte. */
 export const maxVolumeBytes = 255;
+/** Bytes that one listed segment takes in every record. */
+export const listedSegmentBytes = 16;
+const fixedBytes = 30;
 
 export function encodeInfo(info: Info): Buffer {
   const marks = [...info.marks].map(([volume, { durable, published }]) =>
     Buffer.concat([shortText(volume), lsnBytes(durable), lsnBytes(published)]),
   );
-  const listed = info.listed.map(({ generation, sure, end }) => {
-    const entry = Buffer.alloc(16);
-    entry.writeBigUInt64BE(generation);
-    entry.writeUInt32BE(sure, 8);
-    entry.writeUInt32BE(end, 12);
-    return entry;
+  const listed = info.listed.map(({ generation, durableCount, endCount }) => {
+    const segment = Buffer.alloc(listedSegmentBytes);
+    segment.writeBigUInt64BE(generation);
+    segment.writeUInt32BE(durableCount, 8);
+    segment.writeUInt32BE(endCount, 12);
+    return segment;
   });
-  const fixed = Buffer.alloc(30);
+  const fixed = Buffer.alloc(fixedBytes);
   fixed.write(info.id, "hex");
   fixed.writeBigUInt64BE(info.starts, 16);
   fixed.writeUInt16BE(marks.length, 24);
@@ -57,9 +60,9 @@ export function encodeInfo(info: Info): Buffer {
   return Buffer.concat([fixed, ...marks, ...listed, ...info.volumes.map(shortText)]);
 }
 
-/** Reads what {@link encodeInfo} wrote; only called on octets whose checksum is right. */
+/** Reads the bytes of {@link encodeInfo}; the caller has checked their checksum. */
 export function decodeInfo(bytes: Buffer): Info {
-  let at = 30;
+  let at = fixedBytes;
   const marks = new Map<string, Marks>();
   for (let left = bytes.readUInt16BE(24); left > 0; left -= 1) {
     const volume = text();
@@ -70,10 +73,10 @@ export function decodeInfo(bytes: Buffer): Info {
     const generation = bytes.readBigUInt64BE(at);
     listed.push({
       generation,
-      sure: bytes.readUInt32BE(at + 8),
-      end: bytes.readUInt32BE(at + 12),
+      durableCount: bytes.readUInt32BE(at + 8),
+      endCount: bytes.readUInt32BE(at + 12),
     });
-    at += 16;
+    at += listedSegmentBytes;
   }
   const volumes: string[] = [];
   for (let left = bytes.readUInt16BE(28); left > 0; left -= 1) volumes.push(text());
@@ -81,7 +84,7 @@ export function decodeInfo(bytes: Buffer): Info {
   return { id, starts: bytes.readBigUInt64BE(16), marks, listed, volumes };
 
   function text(): string {
-    const end = at + 1 + bytes[at]!;
+    const end = at + 1 + bytes.readUInt8(at);
     const found = bytes.toString("utf8", at + 1, end);
     at = end;
     return found;
@@ -94,7 +97,7 @@ export function decodeInfo(bytes: Buffer): Info {
   }
 }
 
-/** Joins two accounts of the same volume; a mark never goes back. */
+/** Merges two marks of one volume: the later of each; a mark never goes back. */
 export function laterMarks(one: Marks | undefined, other: Partial<Marks>): Marks {
   const { durable = 0n, published = 0n } = other;
   return {

@@ -269,7 +269,7 @@ test("a volume that publishes nothing keeps its segments, the others are used ag
 });
 
 /** A journal on a simulated disk, and a way to have its writes fail. */
-async function onBadDisk(t: TestContext) {
+async function onBadDisk(t: TestContext, own: Partial<JournalOptions> = {}) {
   const disk = new SimDisk(new SeededRandom(7));
   const process = disk.start();
   const clock = new SimClock();
@@ -282,7 +282,7 @@ async function onBadDisk(t: TestContext) {
     clearTimeout: (timer: unknown) => clock.clearTimeout(timer),
     setImmediate,
   });
-  const options = { directory: "/journal", fileSystem: process, clock: stopped, ...small };
+  const options = { directory: "/journal", fileSystem: process, clock: stopped, ...small, ...own };
   const { journal } = await open(t, options);
   let failures = 0;
   disk.faults = [
@@ -347,6 +347,27 @@ test("after a second failure nothing is accepted until the refused frame is void
   assert.equal(recovery.marks.get("v")?.durable, kept);
 });
 
+test("onAccepting reports each change once: after the second failed write and after the repair", async (t) => {
+  const reported: boolean[] = [];
+  const { journal, fail, clock } = await onBadDisk(t, {
+    onAccepting: (isAccepting) => reported.push(isAccepting),
+  });
+  await journal.append(frame("before"), ["v"]);
+  fail(1);
+  await journal.append(frame("tried twice"), ["v"]);
+  assert.deepEqual(reported, [], "one failed write changes nothing");
+  fail(3);
+  await rejects(journal.append(frame("refused"), ["v"]), "ERR_JOURNAL_WRITE_FAILED");
+  while (clock.pendingTimers === 0) await reactions();
+  assert.deepEqual(reported, [false]);
+  clock.advance(1000);
+  while (!journal.accepting) await reactions();
+  await reactions();
+  assert.deepEqual(reported, [false, true]);
+  await journal.close();
+  assert.deepEqual(reported, [false, true], "close is no change");
+});
+
 test("what is read from the page cache only is on the disk before anybody acts on it", async (t) => {
   const { disk, journal, fail, reopened } = await onBadDisk(t);
   await journal.append(frame("before"), ["v"]);
@@ -405,6 +426,8 @@ test("looking changes nothing and needs no lock", async (t) => {
   const lsn = await journal.append(frame("one"), ["v"]);
   await journal.append(frame("two"), ["v"]);
   await journal.mark("v", { durable: lsn, published: lsn });
+  // Spares are made in the background.
+  while (journal.stats().spareSegments < 2) await reactions();
   const listing = () =>
     readdirSync(directory).map((name) => [name, statSync(join(directory, name)).mtimeMs]);
   const before = listing();

@@ -1,52 +1,60 @@
 /**
- * A group-commit log: frames of opaque octets, each durable by one flush, kept until every volume they
- * are for has published them.
+ * A group-commit log: frames of opaque bytes, each durable by one flush, stored until every volume that
+ * needs them has published them.
  *
- * Opening reads what is there, and writes it down again as understood, in a new segment, before anybody
- * acts on it: what was read may exist in the page cache only.
+ * Opening reads the log and rewrites its state in a new segment before a caller acts on it: the bytes
+ * that were read may exist in the page cache only.
  *
  * Source: docs/explanation/durability.md.
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { FoundFrame, LiveSegment } from "./contents.ts";
+import { errnoOf } from "../system/index.ts";
+import type { FoundFrame, LiveSegment, LogContents } from "./contents.ts";
 import { JournalError, type JournalErrorCode, refusal } from "./errors.ts";
 import type { Lsn } from "./format.ts";
 import { type Marks, maxVolumeBytes } from "./info.ts";
-import { type Inspection, inspectLog } from "./inspect.ts";
 import { Log } from "./log.ts";
 import type { LogStats, OlderSegment } from "./log-state.ts";
 import { checkedOptions, type JournalOptions } from "./options.ts";
-import { type ReadLog, type Recovery, readLog, readPayload, recoveredFrame } from "./read-log.ts";
+import {
+  type Inspection,
+  inspectLog,
+  type Recovery,
+  readLog,
+  readPayload,
+  recoveredFrame,
+} from "./read-log.ts";
 import { lockName, makeDirectoryDurably, SegmentFiles } from "./segment-files.ts";
 
 export interface AppendOptions {
-  /** May use the spare segment that new mail never gets: for what makes room again. */
-  readonly reserved?: boolean;
+  /** May use the spare segment that new mail never gets: for frames that make room again. */
+  readonly reserved?: boolean | undefined;
 }
 
 export interface MarkOptions {
-  /** How long the mark may wait for a frame to ride with, in milliseconds. @defaultValue 0 */
-  readonly withinMs?: number;
+  /** Time the mark may wait for a frame to ride on, in milliseconds. @defaultValue 0 */
+  readonly withinMs?: number | undefined;
+}
+
+interface OpenedJournal {
+  readonly id: string;
+  readonly starts: bigint;
+  readonly damage: readonly string[];
+  readonly unlock: () => void;
 }
 
 export class Journal {
   /** 32 hexadecimal digits, drawn when the journal was first opened. */
   readonly id: string;
-  /** How often the journal has been opened; on the disk since `open` returned. */
+  /** How many times the journal has been opened; durable since `open` returned. */
   readonly starts: bigint;
   readonly #log: Log;
   readonly #damage: readonly string[];
   readonly #unlock: () => void;
   #closing: Promise<void> | undefined;
 
-  private constructor(
-    log: Log,
-    id: string,
-    starts: bigint,
-    damage: readonly string[],
-    unlock: () => void,
-  ) {
+  private constructor(log: Log, { id, starts, damage, unlock }: OpenedJournal) {
     this.#log = log;
     this.id = id;
     this.starts = starts;
@@ -55,19 +63,20 @@ export class Journal {
   }
 
   /**
-   * Opens the journal in a directory, or makes one, and tells what it holds.
+   * Opens the journal in a directory, or makes one, and returns its contents.
    *
-   * On return a new segment is on the disk that says how the log was understood and carries a copy of
-   * the last frame of every older segment. No older segment is written into.
+   * On return a new segment is durable that has the state of the log and a copy of the last frame of
+   * every older segment. No older segment is written into.
    *
    * @throws {JournalError} `ERR_JOURNAL_OPTION`, `_LOCKED`, `_VERSION`, or `_OPEN_FAILED` with its
-   *   `cause` when the directory is not usable: full, read-only, not ours. Nothing is lost then.
+   *   `cause` when the directory is not usable: full, read-only, not permitted. Nothing is lost then.
    */
   static async open(
     options: JournalOptions,
   ): Promise<{ readonly journal: Journal; readonly recovery: Recovery }> {
     const checked = checkedOptions(options);
-    const { directory, fileSystem, clock, segmentBytes, maxSegments, retryMs } = checked;
+    const { directory, fileSystem, clock, segmentBytes, maxSegments, retryMs, onAccepting } =
+      checked;
     const files = new SegmentFiles(directory, segmentBytes, fileSystem, clock);
     await asOpening(directory, () => makeDirectoryDurably(fileSystem, directory));
     const unlock = await asOpening(directory, async () =>
@@ -78,26 +87,29 @@ export class Journal {
       return await asOpening(directory, async () => {
         await fileSystem.preferInPlace(directory);
         files.sweep();
-        const { replay } = readLog(files);
-        for (const name of replay.free) files.remove({ name });
-        const id = replay.id ?? randomBytes(16).toString("hex");
-        const starts = replay.starts + 1n;
+        const { contents } = readLog(files);
+        const { marks, damage, highestGeneration, highestLsn } = contents;
+        for (const name of contents.free) files.remove({ name });
+        const id = contents.id ?? randomBytes(16).toString("hex");
+        const starts = contents.starts + 1n;
         log = new Log(files, fileSystem, clock, {
-          ...{ id, starts, segmentBytes, maxSegments, retryMs },
-          marks: replay.marks,
-          older: olderSegments(replay),
-          highestGeneration: replay.highestGeneration,
-          highestLsn: replay.highestLsn,
+          id,
+          starts,
+          segmentBytes,
+          maxSegments,
+          retryMs,
+          onAccepting,
+          marks,
+          older: olderSegments(contents),
+          highestGeneration,
+          highestLsn,
         });
-        const frames = await writeDown(log, files, replay);
+        const found = await rewrite(log, files, contents);
         log.opened();
-        for (const name of replay.freed) files.remove({ name });
-        const recovery = {
-          frames: frames.map((frame) => recoveredFrame(files, frame)),
-          marks: replay.marks,
-          damage: replay.damage,
-        };
-        return { journal: new Journal(log, id, starts, replay.damage, unlock), recovery };
+        for (const name of contents.freed) files.remove({ name });
+        const frames = found.map((frame) => recoveredFrame(files, frame));
+        const journal = new Journal(log, { id, starts, damage, unlock });
+        return { journal, recovery: { frames, marks, damage } };
       });
     } catch (error) {
       await log?.close();
@@ -107,8 +119,8 @@ export class Journal {
   }
 
   /**
-   * Reads the journal without taking its lock and without touching anything. While a process has it
-   * open, what is found may be a moment old.
+   * Reads the journal without its lock and without changing anything. While a process has it open, the
+   * result may be a moment old.
    *
    * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`
    */
@@ -120,27 +132,27 @@ export class Journal {
     return asOpening(directory, async () => inspectLog(files));
   }
 
-  /** Whether new frames are taken: not after a second failed write, until a write has succeeded. */
+  /** Whether new frames are accepted: false from a second failed write until a write succeeds. */
   get accepting(): boolean {
-    return this.#log.accepting;
+    return this.#log.isAccepting;
   }
 
   /**
-   * Octets that new frames may still take before `ERR_JOURNAL_FULL`; the reserved spare is not among
-   * them. A frame takes its payload, about 300 octets, and what is missing to a multiple of 4096; what
-   * is left at the end of a segment may be too little for it.
+   * Bytes that new frames may still take before `ERR_JOURNAL_FULL`, without the reserved spare. A frame
+   * takes its payload and about 300 bytes, rounded up to a multiple of 4096; the rest of a segment may
+   * be too small for it.
    */
   get freeBytes(): number {
     return this.#log.freeBytes;
   }
 
   /**
-   * Writes one frame: its parts gathered, by one synchronous write, after that of the frame before.
-   * The parts may be used again when the call has resolved.
+   * Writes one frame: its parts, gathered in one synchronous write, after the write of the frame before.
+   * The parts may be reused when the call has resolved.
    *
-   * On return the frame is on the disk and has its number. After a rejection it does not count, even if
-   * it is found on the disk; only after `ERR_JOURNAL_WRITE_FAILED` and a crash before the journal
-   * accepts again may it still be recovered.
+   * On return the frame is durable and has its number. After a rejection it is void, even if the disk
+   * has it; only after `ERR_JOURNAL_WRITE_FAILED` and a crash before the journal accepts again may it
+   * still be recovered.
    *
    * @throws {JournalError} `ERR_JOURNAL_FULL`, `_FRAME_TOO_LARGE`, `_WRITE_FAILED`, `_CLOSED`,
    *   `_OPTION`
@@ -157,12 +169,12 @@ export class Journal {
   }
 
   /**
-   * Records how far a volume has come. Resolves when that is on the disk: with the next frame's write,
-   * or one of its own when none comes in time. While the disk refuses writes it waits. A mark never goes
-   * back, and what is on the disk already is not written again.
+   * Records the progress of a volume. Resolves when the mark is on the disk: with the write of the next
+   * frame, or with its own when none comes in time. While the disk refuses writes it waits. A mark never
+   * goes back, and one that is on the disk already is not written again.
    *
-   * @throws {JournalError} `ERR_JOURNAL_OPTION` for a number that was never given out, or to publish
-   *   what is not durable; `ERR_JOURNAL_CLOSED`
+   * @throws {JournalError} `ERR_JOURNAL_OPTION` for a number that was never assigned, or for `published`
+   *   above `durable`; `ERR_JOURNAL_CLOSED`
    */
   async mark(
     volume: string,
@@ -183,8 +195,8 @@ export class Journal {
   }
 
   /**
-   * Says that recovery has acted on everything: segments of earlier processes are deleted from now on,
-   * each when the marks have passed its frames.
+   * Ends the recovery: from now on a segment of an earlier process is deleted when the marks have passed
+   * its frames.
    *
    * @throws {JournalError} `ERR_JOURNAL_DAMAGED` when the log was damaged: nothing is deleted.
    */
@@ -192,10 +204,10 @@ export class Journal {
     if (this.#damage.length > 0) {
       throw new JournalError(
         "ERR_JOURNAL_DAMAGED",
-        `the journal is damaged, its segments are kept: ${this.#damage.join("; ")}`,
+        `journal is damaged; its segments stay: ${this.#damage.join("; ")}`,
       );
     }
-    await this.#log.letGo(() => true);
+    await this.#log.unpin(() => true);
   }
 
   stats(): LogStats {
@@ -203,8 +215,8 @@ export class Journal {
   }
 
   /**
-   * Writes what is waiting, refuses new frames, and gives the lock back. Idempotent. What the disk does
-   * not take is rejected with `ERR_JOURNAL_CLOSED`.
+   * Refuses new frames, writes queued frames and marks, and releases the lock. Idempotent. Those that
+   * the disk does not take are rejected with `ERR_JOURNAL_CLOSED`.
    */
   close(): Promise<void> {
     this.#closing ??= this.#log.close().finally(this.#unlock);
@@ -216,19 +228,17 @@ export class Journal {
   }
 }
 
-type Replayed = ReadLog["replay"];
-
-/** Writes the log down as understood; answers where each frame can be read from now on. */
-async function writeDown(
+/** Rewrites the state of the log; returns where each frame can be read from now on. */
+async function rewrite(
   log: Log,
   files: SegmentFiles,
-  replay: Replayed,
+  contents: LogContents,
 ): Promise<readonly FoundFrame[]> {
   await log.writeState();
   const copies = new Map<Lsn, FoundFrame>();
-  for (const { doubtful } of replay.live) {
+  for (const { doubtful } of contents.live) {
     if (!doubtful || copies.has(doubtful.lsn)) continue;
-    const frame = replay.frames.find(({ lsn }) => lsn === doubtful.lsn) ?? doubtful;
+    const frame = contents.frames.find(({ lsn }) => lsn === doubtful.lsn) ?? doubtful;
     const { lsn, volumes } = frame;
     const payload = [readPayload(files, frame)];
     const { segment, at, infoBytes } = await log.append({
@@ -241,21 +251,28 @@ async function writeDown(
   }
   const isCopied = ({ frames, isDamaged }: LiveSegment) =>
     !isDamaged && frames.every(({ lsn }) => copies.has(lsn));
-  const spent = new Set(replay.live.filter(isCopied).map(({ generation }) => generation));
-  if (spent.size > 0) await log.letGo(({ generation }) => spent.has(generation), true);
-  return replay.frames.map((frame) => copies.get(frame.lsn) ?? frame);
+  const spent = new Set(contents.live.filter(isCopied).map(({ generation }) => generation));
+  if (spent.size > 0) await log.unpin(({ generation }) => spent.has(generation), true);
+  return contents.frames.map((frame) => copies.get(frame.lsn) ?? frame);
 }
 
-function olderSegments(replay: Replayed): OlderSegment[] {
-  const found = replay.live.map(({ name, generation, sure, end, frames, isDamaged }) => ({
-    ...{ name, generation, sure, end, isDamaged, isKept: true },
+/** The segments of earlier processes: all pinned until recovery has ended. */
+function olderSegments({ live, missing }: LogContents): OlderSegment[] {
+  const found = live.map(({ frames, ...segment }) => ({
+    ...segment,
+    isPinned: true,
     highest: highestByVolume(frames),
   }));
-  const missing = replay.missing.map((generation) => ({
-    ...{ name: "", generation, sure: 0, end: 0, isDamaged: true, isKept: true },
+  const lost = missing.map((generation) => ({
+    name: "",
+    generation,
+    durableCount: 0,
+    endCount: 0,
+    isDamaged: true,
+    isPinned: true,
     highest: new Map<string, Lsn>(),
   }));
-  return [...found, ...missing];
+  return [...found, ...lost];
 }
 
 function highestByVolume(frames: readonly FoundFrame[]): Map<string, Lsn> {
@@ -278,8 +295,8 @@ function checkVolumes(volumes: readonly string[]): void {
   }
 }
 
-/** What these mean for a journal at work, they do not mean for one that is being opened. */
-const ofOpening: ReadonlySet<JournalErrorCode> = new Set([
+/** While a journal is being opened, these codes are reported as `ERR_JOURNAL_OPEN_FAILED`. */
+const openingFailures: ReadonlySet<JournalErrorCode> = new Set([
   "ERR_JOURNAL_FULL",
   "ERR_JOURNAL_WRITE_FAILED",
 ]);
@@ -288,14 +305,14 @@ async function asOpening<Value>(directory: string, action: () => Promise<Value>)
   try {
     return await action();
   } catch (error) {
-    if (error instanceof JournalError && !ofOpening.has(error.code)) throw error;
+    if (error instanceof JournalError && !openingFailures.has(error.code)) throw error;
     const cause = (error instanceof JournalError ? error.cause : undefined) ?? error;
-    if ((cause as { code?: unknown }).code === "EAGAIN") {
-      const text = `another process has the journal in ${directory} open`;
+    if (errnoOf(cause) === "EAGAIN") {
+      const text = `journal in ${directory} is open in another process; nothing was changed`;
       throw new JournalError("ERR_JOURNAL_LOCKED", text, { cause });
     }
     const why = cause instanceof Error ? cause.message : String(cause);
-    const text = `the journal in ${directory} cannot be opened: ${why}`;
+    const text = `journal in ${directory} cannot be opened: ${why}`;
     throw new JournalError("ERR_JOURNAL_OPEN_FAILED", text, { cause });
   }
 }

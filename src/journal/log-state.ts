@@ -1,8 +1,11 @@
 /**
- * What the log knows of itself while it is written: the segments in use, how far each volume has come,
- * and how that and a frame become the octets of the next write.
+ * The state of a log while it is written: its segments, the marks of each volume, and the encoding of
+ * the next write from these and a frame.
+ *
+ * Invariants: marks never go back; a segment has a generation that no segment had before.
  */
 import { randomBytes } from "node:crypto";
+import { invariant } from "../system/index.ts";
 import {
   encodeRecord,
   type Lsn,
@@ -11,32 +14,39 @@ import {
   randomBytesPerSegment,
   recordBytes,
 } from "./format.ts";
-import { encodeInfo, isFinished, type ListedSegment, type Marks } from "./info.ts";
+import {
+  encodeInfo,
+  isFinished,
+  type ListedSegment,
+  laterMarks,
+  listedSegmentBytes,
+  type Marks,
+} from "./info.ts";
 import type { Claim } from "./place.ts";
 import type { SegmentFile } from "./segment-files.ts";
 
-/** A segment this process writes into. */
+/** The segment into which this process writes. */
 export interface OwnSegment {
   readonly file: SegmentFile;
   readonly generation: bigint;
   readonly random: Uint8Array;
-  /** Where the next record goes. */
+  /** Position of the next record. */
   position: number;
   /** The count of the next record. */
   count: number;
-  /** The highest number for each volume that its frames are for. */
+  /** For each volume the highest number of a frame that it needs. */
   readonly highest: Map<string, Lsn>;
 }
 
-/** A segment that is not written into any more, but may still be needed. */
+/** A segment that is complete but may still be needed. */
 export interface OlderSegment extends ListedSegment {
   readonly name: string;
-  /** Present if it may be used again: made by this process, and no write into it has failed. */
+  /** Present if it may be used again: made by this process, and no write into it failed. */
   readonly file?: SegmentFile | undefined;
   readonly highest: ReadonlyMap<string, Lsn>;
-  /** Stays until {@link LogState.letGo}, whatever the marks say. */
-  readonly isKept: boolean;
-  /** Does not count against `maxSegments`: nobody can say when it will be let go. */
+  /** Stays until {@link LogState.unpin}, whatever the marks are. */
+  readonly isPinned: boolean;
+  /** Does not count against `maxSegments`: it stays for an unknown time. */
   readonly isDamaged: boolean;
 }
 
@@ -44,7 +54,7 @@ export interface NewFrame {
   readonly payload: readonly Uint8Array[];
   readonly volumes: readonly string[];
   /** The number of the frame this one is a copy of. */
-  readonly copyOf?: Lsn;
+  readonly copyOf?: Lsn | undefined;
   readonly claim: Claim;
 }
 
@@ -53,7 +63,7 @@ export interface Written {
   readonly lsn: Lsn;
   readonly segment: string;
   readonly at: number;
-  /** Octets between its head and its payload. */
+  /** Bytes between its head and its payload. */
   readonly infoBytes: number;
 }
 
@@ -64,20 +74,20 @@ export interface LogStats {
   readonly writes: number;
   readonly frames: number;
   readonly writtenBytes: number;
-  /** Octets of the log that some volume may still need: its backlog. */
+  /** Bytes of the log that some volume may still need: the backlog. */
   readonly pendingBytes: number;
-  /** Segments given up because a write into them failed. */
+  /** Segments abandoned because a write into them failed. */
   readonly abandonedSegments: number;
 }
 
-/** One write, and what it will have changed. */
+/** One write, and the changes to make once it has returned. */
 export interface Encoded {
   readonly bytes: Buffer;
   readonly lsn: Lsn;
-  /** Where the record begins in the write: behind the header, in the first one of a segment. */
+  /** Position of the record in the write: behind the header, in the first write of a segment. */
   readonly at: number;
   readonly infoBytes: number;
-  /** Segments that the record does not list any more. */
+  /** Segments that the record no longer lists. */
   readonly gone: readonly OlderSegment[];
 }
 
@@ -98,7 +108,7 @@ export class LogState {
   older: OlderSegment[];
   readonly #options: LogStateOptions;
   #generation: bigint;
-  /** Used for every write: only one is on its way. */
+  /** Used for every write: only one is in flight. */
   #buffer = Buffer.alloc(0);
 
   constructor(options: LogStateOptions) {
@@ -109,8 +119,8 @@ export class LogState {
     this.#generation = options.highestGeneration;
   }
 
-  /** Octets left in the current segment. */
-  get room(): number {
+  /** Bytes left in the current segment. */
+  get roomBytes(): number {
     return this.current ? this.#options.segmentBytes - this.current.position : 0;
   }
 
@@ -124,7 +134,7 @@ export class LogState {
     return this.older.length * this.#options.segmentBytes + (this.current?.position ?? 0);
   }
 
-  /** Octets of a record that a fresh segment can take. */
+  /** Maximum bytes of a record in an empty segment. */
   freshRoom(volumes: readonly string[]): number {
     return this.#options.segmentBytes - recordBytes(this.#info(volumes, []).length + 64, 0);
   }
@@ -135,13 +145,25 @@ export class LogState {
     return isKnown || this.#info([volume, volume], []).length <= this.#options.segmentBytes / 4;
   }
 
-  /** Octets of the next record, never too few: the list of segments may grow by one until then. */
+  /** Advances the marks of a volume and returns them. */
+  mark(volume: string, marks: Partial<Marks>): Marks {
+    const known = this.marks.get(volume);
+    const merged = laterMarks(known, marks);
+    invariant(
+      !known || (merged.durable >= known.durable && merged.published >= known.published),
+      "marks never go back",
+    );
+    this.marks.set(volume, merged);
+    return merged;
+  }
+
+  /** Maximum bytes of the next record: the list of segments may grow by one until then. */
   sizeOf(frame: Pick<NewFrame, "payload" | "volumes"> | undefined): number {
-    const info = this.#info(frame?.volumes ?? [], []).length + 16;
+    const info = this.#info(frame?.volumes ?? [], []).length + listedSegmentBytes;
     return recordBytes(info, lengthOf(frame?.payload ?? []));
   }
 
-  /** Goes on in another segment, with a generation of its own. */
+  /** Continues in another segment, with a new generation. */
   begin(file: SegmentFile): OwnSegment {
     if (this.current) this.retire(this.current, true);
     this.#generation += 1n;
@@ -156,7 +178,7 @@ export class LogState {
     return this.current;
   }
 
-  /** Gathers the record, and in front of the first one the segment's header, into one buffer. */
+  /** Encodes the record, and in front of the first one the header of the segment, into one buffer. */
   encode(segment: OwnSegment, frame: NewFrame | undefined): Encoded {
     const gone = this.older.filter((older) => this.#isFinished(older));
     const { generation, random, count } = segment;
@@ -178,7 +200,7 @@ export class LogState {
     return { bytes: this.#buffer.subarray(0, size), at, lsn, infoBytes: info.length, gone };
   }
 
-  /** Notes that a write has returned. */
+  /** Accounts for a write that has returned. */
   written(segment: OwnSegment, frame: NewFrame | undefined, { bytes, lsn }: Encoded): void {
     segment.position += bytes.length;
     segment.count += 1;
@@ -189,32 +211,32 @@ export class LogState {
     }
   }
 
-  /** Nothing is written into it any more; later records say where it ends. */
+  /** Ends the current segment; later records list where it ends. */
   retire(segment: OwnSegment, isReusable: boolean): void {
     const { file, generation, count, highest } = segment;
     this.older.push({
       name: file.name,
       file: isReusable ? file : undefined,
       generation,
-      sure: count,
-      end: count,
+      durableCount: count,
+      endCount: count,
       highest,
-      isKept: false,
+      isPinned: false,
       isDamaged: false,
     });
     this.current = undefined;
   }
 
-  /** Forgets segments that a record on the disk does not list any more. */
+  /** Forgets segments that a record on the disk no longer lists. */
   release(gone: readonly OlderSegment[]): void {
     this.older = without(this.older, gone);
   }
 
-  /** Lets older segments go, once the marks have passed their frames, or at once if there are none. */
-  letGo(which: (segment: OlderSegment) => boolean, hasNothing: boolean): void {
+  /** Makes older segments releasable once the marks have passed their frames; at once if `isEmpty`. */
+  unpin(which: (segment: OlderSegment) => boolean, isEmpty: boolean): void {
     this.older = this.older.map((segment) =>
       which(segment)
-        ? { ...segment, isKept: false, highest: hasNothing ? new Map() : segment.highest }
+        ? { ...segment, isPinned: false, highest: isEmpty ? new Map() : segment.highest }
         : segment,
     );
   }
@@ -225,12 +247,14 @@ export class LogState {
     return encodeInfo({ id, starts, marks: this.marks, listed, volumes });
   }
 
-  #isFinished({ isKept, highest }: OlderSegment): boolean {
-    return !isKept && [...highest].every(([volume, lsn]) => isFinished(this.marks, [volume], lsn));
+  #isFinished({ isPinned, highest }: OlderSegment): boolean {
+    return (
+      !isPinned && [...highest].every(([volume, lsn]) => isFinished(this.marks, [volume], lsn))
+    );
   }
 }
 
-/** By generation: an entry may have been replaced while a write was under way. */
+/** By generation: `unpin` may have replaced a segment's record while a write was in flight. */
 function without(segments: readonly OlderSegment[], gone: readonly OlderSegment[]): OlderSegment[] {
   return segments.filter(
     ({ generation }) => !gone.some((segment) => segment.generation === generation),

@@ -1,10 +1,10 @@
 /**
  * The writer of the log: one record after another, one write in flight.
  *
- * Record n+1 is written only after the write of record n has returned in full, because of two
- * synchronous writes under way the later may reach the disk first, and a cut would lose an acknowledged
- * record behind a torn one. A write that fails is never repeated in its segment: the page cache shows
- * what the disk lacks, and a later flush says that all is well.
+ * Record n+1 is written only after the write of record n has returned in full. Of two synchronous writes
+ * in flight the later may reach the disk first, and a power cut would lose an acknowledged record behind
+ * a torn one. A failed write is never repeated in its segment: the page cache shows what the disk lacks,
+ * and a later sync reports success.
  *
  * Source: docs/explanation/durability.md.
  */
@@ -17,87 +17,85 @@ import {
   tooManyVolumes,
   writeFailed,
 } from "./errors.ts";
-import { laterMarks, type Marks } from "./info.ts";
+import type { Marks } from "./info.ts";
 import {
   LogState,
   type LogStateOptions,
   type LogStats,
   type NewFrame,
   type OlderSegment,
-  type OwnSegment,
   type Written,
 } from "./log-state.ts";
 import { MarkWaiters } from "./mark-waiters.ts";
-import { type Claim, type Place, placeFor, roomForMail, type Situation } from "./place.ts";
+import { type LogMode, type NextWrite, nextWrite } from "./next-write.ts";
+import { RecordWriter } from "./record-writer.ts";
 import type { SegmentFiles } from "./segment-files.ts";
-import { Spares } from "./spares.ts";
+import { SegmentPool } from "./segment-pool.ts";
 
 export interface LogOptions extends LogStateOptions {
   readonly maxSegments: number;
   readonly retryMs: number;
+  readonly onAccepting: ((isAccepting: boolean) => void) | undefined;
 }
 
-interface Waiting extends NewFrame {
+interface QueuedFrame extends NewFrame {
   readonly resolve: (where: Written) => void;
-  readonly reject: (error: JournalError) => void;
+  readonly reject: (error: unknown) => void;
 }
 
-/** Spares kept ready: the reserved one, and one to go on with. */
-const wantedSpares = 2;
-
+/** `LogMode` has its states; `nextWrite` decides in each of them. Closing refuses frames in any state. */
 export class Log {
-  readonly #files: SegmentFiles;
-  readonly #fileSystem: FileSystem;
   readonly #clock: Clock;
   readonly #options: LogOptions;
   readonly #state: LogState;
-  readonly #spares: Spares;
-  /** The marks that are on the disk. */
-  #writtenMarks: ReadonlyMap<string, Marks>;
-  readonly #queue: Waiting[] = [];
+  readonly #pool: SegmentPool;
+  readonly #queue: QueuedFrame[] = [];
   readonly #waiters: MarkWaiters;
+  readonly #writer: RecordWriter;
   #running: Promise<void> | undefined;
-  /** A second write failed: before anything else a record must say which frames are void. */
-  #isFailing = false;
-  #repairIsDue = false;
+  #mode: LogMode = "opening";
+  #isClosed = false;
   #failure: unknown;
   #retryTimer: unknown;
-  /** Until the log has been written down: whoever opens it waits for no disk to get better. */
-  #isOpening = true;
-  #isClosed = false;
-  readonly #counts = { writes: 0, frames: 0, writtenBytes: 0, abandonedSegments: 0 };
 
   constructor(files: SegmentFiles, fileSystem: FileSystem, clock: Clock, options: LogOptions) {
-    this.#files = files;
-    this.#fileSystem = fileSystem;
     this.#clock = clock;
     this.#options = options;
     this.#state = new LogState(options);
-    this.#spares = new Spares(files, () => this.#wake());
+    this.#pool = new SegmentPool(files, this.#state, options.maxSegments, () => this.#wake());
     this.#waiters = new MarkWaiters(clock, () => this.#wake());
-    this.#writtenMarks = new Map(options.marks);
+    this.#writer = new RecordWriter({
+      fileSystem,
+      state: this.#state,
+      pool: this.#pool,
+      waiters: this.#waiters,
+      onSegmentBegun: () => this.#makeSpareAhead(),
+      onWritten: () => {
+        if (this.#mode !== "opening") this.#setMode("accepting");
+      },
+    });
   }
 
-  get accepting(): boolean {
-    return !this.#isFailing && !this.#isClosed;
+  get isAccepting(): boolean {
+    return takesFrames(this.#mode) && !this.#isClosed;
   }
 
-  /** How far the volumes have come, as far as anybody said, and the highest number given out. */
+  /** The marks, written or not, and the highest number assigned. */
   get known(): Pick<LogState, "marks" | "highestLsn"> {
     return this.#state;
   }
 
-  /** Octets left for frames of new mail. */
+  /** Bytes left for frames of new mail. */
   get freeBytes(): number {
-    return this.accepting ? roomForMail(this.#situation(), this.#state.freshRoom([])) : 0;
+    return this.isAccepting ? this.#pool.freeBytes : 0;
   }
 
   stats(): LogStats {
     return {
-      segments: this.#segments(),
-      spareSegments: this.#spares.count,
+      segments: this.#pool.count,
+      spareSegments: this.#pool.spares,
       waitingFrames: this.#queue.length,
-      ...this.#counts,
+      ...this.#writer.counts,
       pendingBytes: this.#state.pendingBytes,
     };
   }
@@ -106,203 +104,136 @@ export class Log {
   append(frame: NewFrame): Promise<Written> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
-      if (this.#isFailing) return reject(writeFailed(this.#failure));
+      if (!takesFrames(this.#mode)) return reject(writeFailed(this.#failure));
       const size = this.#state.sizeOf(frame);
-      const most = this.#state.freshRoom(frame.volumes);
-      if (size > most) return reject(tooLarge(size, most));
+      const maxSize = this.#state.freshRoom(frame.volumes);
+      if (size > maxSize) return reject(tooLarge(size, maxSize));
       this.#queue.push({ ...frame, resolve, reject });
       this.#wake();
     });
   }
 
   /**
-   * Records how far a volume has come; resolves when that is on the disk. It rides on the next record's
-   * write; if none comes within `withinMs`, it gets a write of its own.
+   * Records the progress of a volume; resolves when that is on the disk. The mark rides on the write of
+   * the next record; if none comes within `withinMs`, it gets a write of its own.
    */
   mark(volume: string, marks: Partial<Marks>, withinMs: number): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
-    const merged = laterMarks(this.#state.marks.get(volume), marks);
     if (!this.#state.hasRoomFor(volume)) {
       return Promise.reject(tooManyVolumes(this.#state.marks.size));
     }
-    this.#state.marks.set(volume, merged);
-    const written = this.#writtenMarks.get(volume);
-    if (written?.durable === merged.durable && written.published === merged.published) {
-      return Promise.resolve();
-    }
+    const merged = this.#state.mark(volume, marks);
+    if (this.#writer.hasWritten(volume, merged)) return Promise.resolve();
     return this.#waiters.add(withinMs);
   }
 
-  /** Has a record written that says nothing new but how things stand. */
+  /** Writes a record that has nothing but the state of the log. */
   writeState(): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
     return this.#waiters.add(0);
   }
 
-  /** From now on what fails is tried again, and marks wait for that. */
+  /** Ends the opening: from now on failed writes are retried, and marks wait for that. */
   opened(): void {
-    this.#isOpening = false;
+    this.#setMode("accepting");
   }
 
-  /** Lets older segments go, once the marks have passed their frames. */
-  letGo(which: (segment: OlderSegment) => boolean, hasNothing = false): Promise<void> {
-    this.#state.letGo(which, hasNothing);
+  /** Makes older segments releasable as soon as the marks have passed their frames. */
+  unpin(which: (segment: OlderSegment) => boolean, isEmpty = false): Promise<void> {
+    this.#state.unpin(which, isEmpty);
     return this.writeState();
   }
 
-  /** Writes what is waiting, where the disk lets it, and closes every file. */
+  /** Writes queued frames and marks, if the disk takes them, and closes every file. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#waiters.dueNow();
     while (this.#running !== undefined) await this.#running;
-    await this.#spares.close();
     this.#clock.clearTimeout(this.#retryTimer);
     for (const { reject } of this.#queue.splice(0)) reject(closedError());
     this.#waiters.rejectAll(closedError());
-    const { current, older } = this.#state;
-    if (current) this.#files.close(current.file.file);
-    for (const { file } of older) if (file) this.#files.close(file.file);
+    await this.#pool.close();
   }
 
   #wake(): void {
-    // One microtask later, so that what is asked for in one turn goes in one write.
+    // One microtask later, so that the requests of one turn go in one write.
     this.#running ??= Promise.resolve().then(() => this.#run());
   }
 
   async #run(): Promise<void> {
-    for (let step = this.#step(); step !== undefined; step = this.#step()) await step();
+    for (let next = this.#next(); next !== "idle"; next = this.#next()) await this.#carryOut(next);
+    if (takesFrames(this.#mode)) this.#makeSpareAhead();
     this.#running = undefined;
   }
 
-  /** The next thing to do, or nothing until someone wakes the writer. */
-  #step(): (() => Promise<void>) | undefined {
-    if (this.#isFailing) return this.#repairIsDue ? () => this.#repair() : undefined;
-    const head = this.#queue[0];
-    const place = head && this.#place(this.#state.sizeOf(head), head.claim);
-    if (head && (place === "here" || place === "next")) return () => this.#writeFrame();
-    if (head && place === "full")
-      return async () => this.#queue.shift()?.reject(fullError(this.#spares.failure));
-    // A frame that waits for room must not hold up the marks that make it.
-    if (this.#waiters.areDue || (head && this.#waiters.count > 0)) {
-      const marksPlace = this.#place(this.#state.sizeOf(undefined), "must");
-      if (marksPlace === "here" || marksPlace === "next") {
-        // A failure leaves the waiters waiting: what they say stays true, and is written in time.
-        return () => this.#put(undefined).then(noMatter, noMatter);
-      }
-      if (marksPlace === "wait") return () => this.#spares.make();
-      if (this.#isOpening) this.#waiters.rejectAll(fullError(this.#spares.failure));
-      else this.#retryLater();
+  #next(): NextWrite {
+    const frame = this.#queue[0];
+    const marksSize = this.#waiters.count > 0 ? this.#state.sizeOf(undefined) : undefined;
+    return nextWrite({
+      mode: this.#mode,
+      frame: frame && this.#pool.placeFor(this.#state.sizeOf(frame), frame.claim),
+      marks: marksSize === undefined ? undefined : this.#pool.placeFor(marksSize, "must"),
+      areMarksDue: this.#waiters.areDue,
+    });
+  }
+
+  async #carryOut(next: Exclude<NextWrite, "idle">): Promise<void> {
+    switch (next) {
+      case "repair":
+        return this.#repair();
+      case "frame":
+        return this.#writeFrame();
+      case "marks":
+        // After a failure the marks stay true and wait for a later write.
+        return this.#put(undefined).then(ignore, ignore);
+      case "spare":
+        return this.#pool.makeSpare();
+      case "refuse":
+        return this.#refuse();
     }
-    if (place === "wait") return () => this.#spares.make();
-    this.#makeSpares();
-    return undefined;
+  }
+
+  #refuse(): void {
+    const error = fullError(this.#pool.failure);
+    const frame = this.#queue.shift();
+    if (frame) frame.reject(error);
+    else this.#waiters.rejectAll(error);
   }
 
   async #writeFrame(): Promise<void> {
-    const frame = this.#queue.shift()!;
-    try {
-      frame.resolve(await this.#put(frame));
-    } catch (error) {
-      frame.reject(error as JournalError);
-    }
+    const frame = this.#queue.shift();
+    if (frame) await this.#put(frame).then(frame.resolve, frame.reject);
   }
 
   /** Writes a record, after a failed write once more in a new segment; then stops accepting. */
-  async #put(frame: Waiting | undefined): Promise<Written> {
+  async #put(frame: QueuedFrame | undefined): Promise<Written> {
     try {
-      return await this.#attempt(frame);
+      return await this.#writer.write(frame);
     } catch (error) {
-      // Refused before anything was written: nothing is in doubt.
+      // Refused before a byte was written: nothing is in doubt.
       if (error instanceof JournalError) throw error;
     }
     try {
-      return await this.#attempt(frame);
+      return await this.#writer.write(frame);
     } catch (error) {
       this.#startFailing(error);
       throw writeFailed(error);
     }
   }
 
-  async #attempt(frame: Waiting | undefined): Promise<Written> {
-    return this.#write(await this.#segmentFor(frame), frame);
-  }
-
-  async #segmentFor(frame: Waiting | undefined): Promise<OwnSegment> {
-    for (;;) {
-      const place = this.#place(this.#state.sizeOf(frame), frame?.claim ?? "must");
-      if (place === "full") throw fullError(this.#spares.failure);
-      if (place === "here") return this.#state.current!;
-      if (place === "next") return this.#next();
-      await this.#spares.make();
-    }
-  }
-
-  #next(): OwnSegment {
-    const next = this.#state.begin(this.#spares.take());
-    this.#makeSpares();
-    return next;
-  }
-
-  async #write(segment: OwnSegment, frame: Waiting | undefined): Promise<Written> {
-    const marks = new Map(this.#state.marks);
-    const waiters = this.#waiters.take();
-    const encoded = this.#state.encode(segment, frame);
-    const { bytes, lsn, at, infoBytes, gone } = encoded;
-    try {
-      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);
-    } catch (error) {
-      this.#waiters.putBack(waiters);
-      this.#abandon(segment);
-      throw error;
-    }
-    const where = { lsn, segment: segment.file.name, at: segment.position + at, infoBytes };
-    this.#state.written(segment, frame, encoded);
-    this.#counts.writes += 1;
-    this.#counts.writtenBytes += bytes.length;
-    if (frame) this.#counts.frames += 1;
-    this.#writtenMarks = marks;
-    this.#isFailing = false;
-    this.#release(gone);
-    for (const { resolve } of waiters) resolve();
-    return where;
-  }
-
-  /** Only after a record on the disk has said that they are not needed. */
-  #release(gone: readonly OlderSegment[]): void {
-    if (gone.length === 0) return;
-    this.#state.release(gone);
-    for (const { name, file } of gone) {
-      const isWanted = this.#segments() < this.#options.maxSegments;
-      if (file && isWanted) this.#spares.add(file);
-      else this.#files.remove({ name, file: file?.file });
-    }
-    this.#spares.forgetFailure();
-  }
-
-  /** Never written or flushed again, and deleted when nothing in front of the failed write is needed. */
-  #abandon(segment: OwnSegment): void {
-    this.#counts.abandonedSegments += 1;
-    this.#files.close(segment.file.file);
-    if (segment.count > 0) this.#state.retire(segment, false);
-    else {
-      this.#state.current = undefined;
-      this.#files.remove({ name: segment.file.name });
-    }
-  }
-
   #startFailing(cause: unknown): void {
-    this.#isFailing = true;
-    this.#repairIsDue = true;
+    const wasOpening = this.#mode === "opening";
     this.#failure = cause;
+    this.#setMode("repairing");
     for (const { reject } of this.#queue.splice(0)) reject(writeFailed(cause));
-    if (this.#isOpening) this.#waiters.rejectAll(writeFailed(cause));
+    if (wasOpening) this.#waiters.rejectAll(writeFailed(cause));
   }
 
-  /** Writes the record that makes failed frames void; after that the log accepts again. */
+  /** Writes the record that makes refused frames void; after that the log accepts again. */
   async #repair(): Promise<void> {
-    this.#repairIsDue = false;
+    this.#setMode("failing");
     try {
-      await this.#attempt(undefined);
+      await this.#writer.write(undefined);
     } catch {
       this.#retryLater();
     }
@@ -312,37 +243,29 @@ export class Log {
     if (this.#isClosed) return;
     this.#retryTimer ??= this.#clock.setTimeout(() => {
       this.#retryTimer = undefined;
-      this.#spares.forgetFailure();
-      this.#repairIsDue = this.#isFailing;
+      this.#pool.forgetFailure();
+      if (this.#mode === "failing") this.#setMode("repairing");
       this.#wake();
     }, this.#options.retryMs);
   }
 
-  #place(size: number, claim: Claim): Place {
-    return placeFor({ size, claim, ...this.#situation() });
+  #makeSpareAhead(): void {
+    if (this.#pool.failure !== undefined) this.#retryLater();
+    else if (this.isAccepting) this.#pool.makeAhead();
   }
 
-  #situation(): Situation {
-    return {
-      room: this.#state.room,
-      spares: this.#spares.count,
-      isMaking: this.#spares.isMaking,
-      mayMake: this.#spares.failure === undefined,
-      segments: this.#segments(),
-      maxSegments: this.#options.maxSegments,
-    };
-  }
-
-  #makeSpares(): void {
-    if (this.#spares.failure !== undefined) this.#retryLater();
-    else if (this.accepting && this.#spares.count < wantedSpares && !this.#spares.isMaking) {
-      if (this.#segments() < this.#options.maxSegments) void this.#spares.make();
-    }
-  }
-
-  #segments(): number {
-    return this.#state.segments + this.#spares.count + (this.#spares.isMaking ? 1 : 0);
+  #setMode(mode: LogMode): void {
+    const before = this.#mode;
+    this.#mode = mode;
+    const { onAccepting } = this.#options;
+    if (!onAccepting || before === "opening" || takesFrames(before) === takesFrames(mode)) return;
+    // In a microtask of its own: what the callback throws must not fail the write under way.
+    queueMicrotask(() => onAccepting(takesFrames(mode)));
   }
 }
 
-function noMatter(): void {}
+function takesFrames(mode: LogMode): boolean {
+  return mode === "opening" || mode === "accepting";
+}
+
+function ignore(): void {}

@@ -1,4 +1,4 @@
-/** Those who wait until what they said is on the disk, and when that must be at the latest. */
+/** The callers that wait until their marks are on the disk, and the time by which these must be written. */
 import type { Clock } from "../system/index.ts";
 import type { JournalError } from "./errors.ts";
 
@@ -13,9 +13,9 @@ export class MarkWaiters {
   #waiters: MarkWaiter[] = [];
   #areDue = false;
   #timer: unknown;
-  #dueAt = 0;
+  #dueAtMs = 0;
 
-  /** `onDue` is called when a write of its own is due for those that no frame took along. */
+  /** @param onDue - called when the marks that rode on no frame need a write of their own. */
   constructor(clock: Clock, onDue: () => void) {
     this.#clock = clock;
     this.#onDue = onDue;
@@ -29,7 +29,7 @@ export class MarkWaiters {
     return this.#areDue;
   }
 
-  /** Resolves when the next record is on the disk, which is to be begun within so many milliseconds. */
+  /** Resolves when the next record is on the disk; its write starts within `withinMs` milliseconds. */
   add(withinMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
@@ -45,7 +45,7 @@ export class MarkWaiters {
     this.#onDue();
   }
 
-  /** Takes all of them, for the record that is about to be written. */
+  /** Takes all waiters, for the record that is about to be written. */
   take(): readonly MarkWaiter[] {
     const taken = this.#waiters;
     this.#waiters = [];
@@ -53,7 +53,7 @@ export class MarkWaiters {
     return taken;
   }
 
-  /** Their record was not written; they are due at once. */
+  /** Returns waiters whose record was not written; they are due at once. */
   putBack(waiters: readonly MarkWaiter[]): void {
     this.#waiters.unshift(...waiters);
     this.#areDue = this.#waiters.length > 0;
@@ -64,10 +64,10 @@ export class MarkWaiters {
   }
 
   #callWithin(withinMs: number): void {
-    const dueAt = this.#clock.now() + withinMs;
-    if (this.#timer !== undefined && this.#dueAt <= dueAt) return;
+    const dueAtMs = this.#clock.now() + withinMs;
+    if (this.#timer !== undefined && this.#dueAtMs <= dueAtMs) return;
     this.#clock.clearTimeout(this.#timer);
-    this.#dueAt = dueAt;
+    this.#dueAtMs = dueAtMs;
     this.#timer = this.#clock.setTimeout(() => this.dueNow(), withinMs);
   }
 }

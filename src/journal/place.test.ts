@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { placeFor, type Request, roomForMail } from "./place.ts";
+import { type Claim, placeFor, roomForMail, type SegmentSupply } from "./place.ts";
 
-const base: Request = {
-  size: 4096,
-  claim: "mail",
-  room: 8192,
+const base: SegmentSupply = {
+  roomBytes: 8192,
   spares: 2,
   isMaking: false,
   mayMake: true,
@@ -13,8 +11,8 @@ const base: Request = {
   maxSegments: 8,
 };
 
-function place(changes: Partial<Request>) {
-  return placeFor({ ...base, ...changes });
+function place({ claim = "mail", ...supply }: Partial<SegmentSupply> & { readonly claim?: Claim }) {
+  return placeFor(4096, claim, { ...base, ...supply });
 }
 
 test("a frame goes into the current segment while it fits and a spare is left", () => {
@@ -23,14 +21,14 @@ test("a frame goes into the current segment while it fits and a spare is left", 
 });
 
 test("new mail never takes the last spare", () => {
-  assert.equal(place({ room: 0, spares: 2 }), "next");
-  assert.equal(place({ room: 0, spares: 1 }), "full");
+  assert.equal(place({ roomBytes: 0, spares: 2 }), "next");
+  assert.equal(place({ roomBytes: 0, spares: 1 }), "full");
   assert.equal(place({ spares: 0 }), "full");
 });
 
 test("what makes room takes the last spare", () => {
-  assert.equal(place({ claim: "reserved", room: 0, spares: 1 }), "next");
-  assert.equal(place({ claim: "must", room: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "reserved", roomBytes: 0, spares: 1 }), "next");
+  assert.equal(place({ claim: "must", roomBytes: 0, spares: 1 }), "next");
   assert.equal(place({ claim: "reserved", spares: 0 }), "here");
 });
 
@@ -41,16 +39,19 @@ test("a frame waits for a spare that is being made or may be", () => {
 });
 
 test("only marks and recovery may go beyond the limit, and only when no spare is left", () => {
-  assert.equal(place({ claim: "must", room: 0, spares: 0 }), "wait");
-  assert.equal(place({ claim: "must", room: 0, spares: 0, mayMake: false }), "full");
-  assert.equal(place({ claim: "reserved", room: 0, spares: 0 }), "full");
+  assert.equal(place({ claim: "must", roomBytes: 0, spares: 0 }), "wait");
+  assert.equal(place({ claim: "must", roomBytes: 0, spares: 0, mayMake: false }), "full");
+  assert.equal(place({ claim: "reserved", roomBytes: 0, spares: 0 }), "full");
 });
 
 test("the last spare is no room for mail, those that may be made are", () => {
   assert.equal(roomForMail({ ...base, spares: 0 }, 100), 0);
-  assert.equal(roomForMail({ ...base, spares: 1, room: 7 }, 100), 7);
-  assert.equal(roomForMail({ ...base, spares: 2, room: 7 }, 100), 107);
-  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6 }, 100), 207);
-  assert.equal(roomForMail({ ...base, spares: 1, room: 7, isMaking: true }, 100), 107);
-  assert.equal(roomForMail({ ...base, spares: 1, room: 7, segments: 6, mayMake: false }, 100), 7);
+  assert.equal(roomForMail({ ...base, spares: 1, roomBytes: 7 }, 100), 7);
+  assert.equal(roomForMail({ ...base, spares: 2, roomBytes: 7 }, 100), 107);
+  assert.equal(roomForMail({ ...base, spares: 1, roomBytes: 7, segments: 6 }, 100), 207);
+  assert.equal(roomForMail({ ...base, spares: 1, roomBytes: 7, isMaking: true }, 100), 107);
+  assert.equal(
+    roomForMail({ ...base, spares: 1, roomBytes: 7, segments: 6, mayMake: false }, 100),
+    7,
+  );
 });

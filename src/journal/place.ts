@@ -1,18 +1,20 @@
 /**
- * Decides where the next record goes, so that new mail never takes the last spare segment.
+ * Decides where the next record goes.
  *
- * That spare is for what makes room again: marks, frames logged once more, recovery.
+ * Invariant: new mail never takes the last spare segment. That spare is reserved for records that make
+ * room again: marks, frames that are logged once more, recovery.
  */
 
-/** What a record may use: the spares but one; every spare; or also a segment beyond the limit. */
+/** What a record may use: all spares but one; every spare; or also a segment beyond the limit. */
 export type Claim = "mail" | "reserved" | "must";
 
-/** Into the current segment, into the next one, after a spare has been made, or nowhere. */
+/** Where a record goes: the current segment, the next one, wait for a spare to be made, or nowhere. */
 export type Place = "here" | "next" | "wait" | "full";
 
-export interface Situation {
-  /** Octets left in the current segment. */
-  readonly room: number;
+/** The segments that the log can use now. */
+export interface SegmentSupply {
+  /** Bytes left in the current segment. */
+  readonly roomBytes: number;
   readonly spares: number;
   readonly isMaking: boolean;
   /** The last attempt to make a spare did not fail. */
@@ -21,25 +23,20 @@ export interface Situation {
   readonly maxSegments: number;
 }
 
-export interface Request extends Situation {
-  readonly size: number;
-  readonly claim: Claim;
-}
-
-export function placeFor(request: Request): Place {
-  const { size, claim, room, spares, isMaking, mayMake, segments, maxSegments } = request;
-  const left = claim === "mail" ? 1 : 0;
-  const fits = size <= room;
-  if (fits && spares >= left) return "here";
-  if (!fits && spares > left) return "next";
+export function placeFor(size: number, claim: Claim, supply: SegmentSupply): Place {
+  const { roomBytes, spares, isMaking, mayMake, segments, maxSegments } = supply;
+  const reserved = claim === "mail" ? 1 : 0;
+  const fits = size <= roomBytes;
+  if (fits && spares >= reserved) return "here";
+  if (!fits && spares > reserved) return "next";
   const isWithinLimit = segments < maxSegments || (claim === "must" && spares === 0);
   return isMaking || (mayMake && isWithinLimit) ? "wait" : "full";
 }
 
-/** Octets that new mail may still take, if `freshRoom` of them fit into a segment of its own. */
-export function roomForMail(situation: Situation, freshRoom: number): number {
-  const { room, spares, isMaking, mayMake, segments, maxSegments } = situation;
+/** Bytes that new mail may still take; `freshRoomBytes` is the room for payload in an empty segment. */
+export function roomForMail(supply: SegmentSupply, freshRoomBytes: number): number {
+  const { roomBytes, spares, isMaking, mayMake, segments, maxSegments } = supply;
   const toBeMade = mayMake ? Math.max(0, maxSegments - segments) : 0;
   const ahead = spares + (isMaking ? 1 : 0) + toBeMade;
-  return ahead === 0 ? 0 : room + (ahead - 1) * freshRoom;
+  return ahead === 0 ? 0 : roomBytes + (ahead - 1) * freshRoomBytes;
 }

@@ -1,9 +1,11 @@
-/** Reads a log from the disk without touching it: each segment on its own, one in memory at a time. */
-
-import { type FoundFrame, type FoundSegment, type Replay, replay } from "./contents.ts";
+/**
+ * Reads a log from the disk without changing anything: when a journal is opened, and to inspect one
+ * without its lock. Each segment is read on its own, one in memory at a time.
+ */
+import { errnoOf } from "../system/index.ts";
+import { contentsOf, type FoundFrame, type FoundSegment, type LogContents } from "./contents.ts";
 import { JournalError } from "./errors.ts";
-import type { Lsn } from "./format.ts";
-import { headBytes, readRecord, recordBytes } from "./format.ts";
+import { headBytes, type Lsn, readRecord, recordBytes } from "./format.ts";
 import type { Marks } from "./info.ts";
 import { scanSegment } from "./scan.ts";
 import type { SegmentFiles } from "./segment-files.ts";
@@ -16,22 +18,22 @@ export interface RecoveredFrame {
   /**
    * Reads the payload again from its segment, and checks it again.
    *
-   * @throws {JournalError} `ERR_JOURNAL_DAMAGED` when it is not there as it was, or cannot be read.
+   * @throws {JournalError} `ERR_JOURNAL_DAMAGED` when it has changed or cannot be read.
    */
   read(): Promise<Uint8Array>;
 }
 
 export interface Recovery {
-  /** Whole frames that are not void and that some volume still needs, in the order of their numbers. */
+  /** Valid frames, not void, that some volume still needs, in the order of their numbers. */
   readonly frames: readonly RecoveredFrame[];
   readonly marks: ReadonlyMap<string, Marks>;
-  /** What is wrong with the log, in plain words. A torn tail is not: nobody was told of what it held. */
+  /** The faults of the log, as text. A torn tail is none: its frames were never acknowledged. */
   readonly damage: readonly string[];
 }
 
 export interface ReadLog {
   readonly found: readonly FoundSegment[];
-  readonly replay: Replay;
+  readonly contents: LogContents;
 }
 
 /** @throws {JournalError} `ERR_JOURNAL_VERSION` */
@@ -43,21 +45,22 @@ export function readLog(files: SegmentFiles): ReadLog {
     if (scan.state === "foreign") {
       throw new JournalError(
         "ERR_JOURNAL_VERSION",
-        `${name} in ${files.directory} has format version ${scan.version}, which this version of Postbag does not understand; use the one that wrote it`,
+        `${name} in ${files.directory} has format version ${scan.version}, which this Postbag does not know; ` +
+          "nothing was changed; use the version of Postbag that wrote it",
       );
     }
     return [{ name, bytes: bytes.length, scan }];
   });
   files.forget();
-  return { found, replay: replay(found) };
+  return { found, contents: contentsOf(found) };
 }
 
-/** One that is gone since it was listed was not needed by the process that has the journal open. */
+/** A segment deleted since it was listed was not needed by the process that has the journal open. */
 function readIfThere(files: SegmentFiles, name: string): Buffer | undefined {
   try {
     return files.read(name);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (errnoOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
@@ -82,7 +85,53 @@ export function readPayload(files: SegmentFiles, frame: FoundFrame): Uint8Array 
   }
   throw new JournalError(
     "ERR_JOURNAL_DAMAGED",
-    `a frame of ${segment} at ${at} cannot be read as it was found`,
+    `${segment} lost the frame at ${at} since it was first read; the frame cannot be recovered`,
     cause === undefined ? {} : { cause },
   );
+}
+
+export interface InspectedSegment {
+  readonly name: string;
+  readonly bytes: number;
+  /** `undefined` where no header can be read. */
+  readonly generation: bigint | undefined;
+  /** Valid records of any kind. */
+  readonly records: number;
+  /** Frames that some volume still needs. */
+  readonly frames: number;
+  /** Needed, no longer needed, or without a header. */
+  readonly state: "live" | "free" | "blank";
+}
+
+export interface Inspection {
+  /** Empty when there is no journal. */
+  readonly id: string;
+  readonly starts: bigint;
+  readonly recovery: Recovery;
+  readonly segments: readonly InspectedSegment[];
+}
+
+/** @throws {JournalError} `ERR_JOURNAL_VERSION`; the errno error of the segment that cannot be read */
+export function inspectLog(files: SegmentFiles): Inspection {
+  let log = readLog(files);
+  // A segment that is used again while it is read looks damaged, but not twice.
+  if (log.contents.damage.length > 0) log = readLog(files);
+  const { id = "", starts, frames, marks, damage } = log.contents;
+  const recovered = frames.map((frame) => recoveredFrame(files, frame));
+  return { id, starts, recovery: { frames: recovered, marks, damage }, segments: inspected(log) };
+}
+
+function inspected({ found, contents }: ReadLog): InspectedSegment[] {
+  return found.map(({ name, bytes, scan }) => {
+    const live = contents.live.find((segment) => segment.name === name);
+    const isRead = scan.state === "segment";
+    return {
+      name,
+      bytes,
+      generation: isRead ? scan.header.generation : undefined,
+      records: isRead ? scan.records.length : 0,
+      frames: live?.frames.length ?? 0,
+      state: live ? "live" : isRead ? "free" : "blank",
+    };
+  });
 }

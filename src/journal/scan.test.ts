@@ -54,8 +54,8 @@ test("every record of a segment is found, with what the newest and the one befor
     ],
   );
   assert.deepEqual(scan.holes, []);
-  assert.equal(scan.newest.starts, 3n);
-  assert.equal(scan.sure?.starts, 2n);
+  assert.equal(scan.newestInfo.starts, 3n);
+  assert.equal(scan.durableInfo?.starts, 2n);
 });
 
 test("a torn tail is no hole", () => {

@@ -1,9 +1,9 @@
 /**
- * Reads one segment on its own: which of its octets are records, and where it has holes.
+ * Reads one segment on its own: which of its bytes are records, and where it has holes.
  *
- * Behind a torn record nothing of the same generation can lie, because each write waited for the one
- * before it. So the scan goes on behind the first octets that do not validate, block by block, and what
- * it finds there is a hole in the middle, not a torn tail.
+ * Behind a torn record there can be nothing of the same generation, because each write waited for the
+ * one before. The scan therefore goes on behind the first invalid bytes, block by block; a record found
+ * there means a hole in the middle, not a torn tail.
  */
 import {
   blockBytes,
@@ -21,7 +21,7 @@ export interface ScannedRecord {
   readonly count: number;
   readonly lsn: Lsn;
   readonly volumes: readonly string[];
-  /** Where the record lies in its segment. */
+  /** Position of the record in its segment. */
   readonly at: number;
   readonly infoBytes: number;
   readonly payloadBytes: number;
@@ -34,12 +34,12 @@ export type SegmentScan =
       readonly records: readonly ScannedRecord[];
       /** Records missing in front of valid ones: `[first count missing, first count found again]`. */
       readonly holes: readonly (readonly [from: number, to: number])[];
-      /** What the newest valid record, or else the header, says. */
-      readonly newest: Info;
-      /** What the one before it says: unlike the newest it is surely on the disk. */
-      readonly sure: Info | undefined;
+      /** The info of the newest valid record, or else of the header. */
+      readonly newestInfo: Info;
+      /** The info of the record before; unlike the newest it is surely durable. */
+      readonly durableInfo: Info | undefined;
     }
-  /** No valid header: never used, or its first write was torn. Unless frames lie behind it. */
+  /** No valid header: never used, or its first write was torn, unless frames follow. */
   | { readonly state: "blank"; readonly strays: readonly RecordHead[] }
   | { readonly state: "foreign"; readonly version: number };
 
@@ -51,8 +51,8 @@ export function scanSegment(bytes: Buffer): SegmentScan {
   const records: ScannedRecord[] = [];
   const holes: [number, number][] = [];
   const names = new Map<string, string>();
-  let newest = decodeInfo(first.info);
-  let sure: Info | undefined;
+  let newestInfo = decodeInfo(first.info);
+  let durableInfo: Info | undefined;
   let expected = header.count;
   let at = recordBytes(header.infoBytes, 0);
   while (at < bytes.length) {
@@ -64,14 +64,14 @@ export function scanSegment(bytes: Buffer): SegmentScan {
     const { kind, count, lsn, infoBytes, payloadBytes } = found.head;
     if (count > expected) holes.push([expected, count]);
     // The header came with the first record, in one write.
-    if (records.length > 0) sure = newest;
-    newest = decodeInfo(found.info);
-    const volumes = newest.volumes.map(interned);
+    if (records.length > 0) durableInfo = newestInfo;
+    newestInfo = decodeInfo(found.info);
+    const volumes = newestInfo.volumes.map(interned);
     records.push({ kind, count, lsn, volumes, at, infoBytes, payloadBytes });
     expected = count + 1;
     at += recordBytes(infoBytes, payloadBytes);
   }
-  return { state: "segment", header, records, holes, newest, sure };
+  return { state: "segment", header, records, holes, newestInfo, durableInfo };
 
   function continues(head: RecordHead): boolean {
     return head.kind !== "header" && isOfSegment(head, header) && head.count >= expected;
@@ -83,7 +83,7 @@ export function scanSegment(bytes: Buffer): SegmentScan {
   }
 }
 
-/** A first write that was torn leaves at most its own first record; more of them had a header once. */
+/** A torn first write leaves at most its own first record; more records once had a header. */
 function blank(bytes: Buffer): SegmentScan {
   const strays: RecordHead[] = [];
   for (let at = 0; at < bytes.length; ) {

@@ -1,11 +1,11 @@
 /**
- * The files of a log: made full of zeros under a temporary name, flushed, renamed, and their directory
- * flushed, all before the first record is written into one.
+ * The files of a log. A segment is filled with zeros under a temporary name, synced, renamed, and its
+ * directory synced, all before the first record is written into it.
  *
- * Because the blocks are there already, a record costs no metadata, and its write one flush.
+ * The blocks exist already, so the write of a record changes no metadata and costs one flush.
  */
 import { dirname, join, resolve } from "node:path";
-import type { Clock, Descriptor, FileSystem } from "../system/index.ts";
+import { type Clock, type Descriptor, errnoOf, type FileSystem } from "../system/index.ts";
 
 export interface SegmentFile {
   readonly name: string;
@@ -13,17 +13,16 @@ export interface SegmentFile {
   readonly file: Descriptor;
 }
 
-/** The file that holds the lock of a journal. */
+/** The file of the lock of a journal. */
 export const lockName = "lock";
 
-const namePattern = /^segment-(\d{8,})$/;
-const temporaryPattern = /^segment-\d{8,}\.new$/;
-
-/** Whether a file of this name is a segment. */
+/** Whether a name in the directory of a journal is that of a segment. */
 export function isSegmentName(name: string): boolean {
   return namePattern.test(name);
 }
 
+const namePattern = /^segment-(\d{8,})$/;
+const temporaryPattern = /^segment-\d{8,}\.new$/;
 const zeros = new Uint8Array(256 * 1024);
 
 export class SegmentFiles {
@@ -41,7 +40,7 @@ export class SegmentFiles {
     this.#clock = clock;
   }
 
-  /** Names of the segments there are, in the order they were made. */
+  /** Names of the segments that exist, in the order in which they were made. */
   names(): string[] {
     const numbers = this.#fileSystem
       .list(this.directory)
@@ -52,12 +51,12 @@ export class SegmentFiles {
     return numbers.map(nameOf);
   }
 
-  /** Removes what a process left behind that was killed while it made a segment. */
+  /** Removes temporary files of a process that was killed while it made a segment. */
   sweep(): void {
-    const left = this.#fileSystem
+    const names = this.#fileSystem
       .list(this.directory)
       .filter((name) => temporaryPattern.test(name));
-    for (const name of left) this.#fileSystem.unlink(join(this.directory, name));
+    for (const name of names) this.#fileSystem.unlink(join(this.directory, name));
   }
 
   /** Makes a segment that survives a power cut, and opens it. @throws the errno error of the step */
@@ -72,7 +71,7 @@ export class SegmentFiles {
       try {
         for (let left = this.#segmentBytes; left > 0; left -= zeros.length) {
           fileSystem.write(filling, zeros.subarray(0, left));
-          await this.#turn();
+          await this.#yield();
         }
         await fileSystem.sync(filling);
       } finally {
@@ -88,14 +87,14 @@ export class SegmentFiles {
     }
   }
 
-  /** Reads a whole segment; what was read before is overwritten. @throws the errno error */
+  /** Reads a whole segment into the buffer of the one read before. @throws the errno error */
   read(name: string): Buffer<ArrayBuffer> {
     const { size } = this.#fileSystem.status(join(this.directory, name));
     if (this.#scratch.length < size) this.#scratch = Buffer.allocUnsafeSlow(size);
     return this.#readInto(this.#scratch.subarray(0, size), name, 0);
   }
 
-  /** Reads so many octets at a position, fewer where the segment ends. @throws the errno error */
+  /** Reads `length` bytes at a position, fewer where the segment ends. @throws the errno error */
   readPart(name: string, position: number, length: number): Buffer<ArrayBuffer> {
     return this.#readInto(Buffer.allocUnsafeSlow(length), name, position);
   }
@@ -113,12 +112,12 @@ export class SegmentFiles {
     }
   }
 
-  /** Gives back the memory that reading took. */
+  /** Frees the memory that reading took. */
   forget(): void {
     this.#scratch = Buffer.alloc(0);
   }
 
-  /** Closes and deletes a segment that nothing needs; one that stays is found free by the next start. */
+  /** Closes and deletes a segment that is not needed; if that fails, the next start finds it free. */
   remove({ name, file }: { readonly name: string; readonly file?: Descriptor | undefined }): void {
     if (file !== undefined) this.close(file);
     attempt(() => this.#fileSystem.unlink(join(this.directory, name)));
@@ -128,17 +127,17 @@ export class SegmentFiles {
     attempt(() => this.#fileSystem.close(file));
   }
 
-  /** Lets others run: filling a segment is quick for the machine, but not for who waits for an answer. */
-  #turn(): Promise<void> {
+  /** Yields to the event loop: a whole segment at once would delay every reply. */
+  #yield(): Promise<void> {
     return new Promise((done) => this.#clock.setImmediate(done));
   }
 }
 
 /**
- * Makes a directory with every parent that is missing, and flushes the name of each.
+ * Makes a directory with every missing parent, and syncs the name of each.
  *
- * Parents that were there are flushed too: a process killed between making one and flushing it leaves
- * a name that looks as if it were on the disk. Those that may not be opened were not made by us.
+ * Existing parents are synced too: a process killed between making and syncing one leaves a name that
+ * looks durable and is not. A parent that may not be opened was not made by this process.
  */
 export async function makeDirectoryDurably(
   fileSystem: FileSystem,
@@ -149,7 +148,7 @@ export async function makeDirectoryDurably(
   if (parent === path) return;
   const isThere = kindOf(fileSystem, path) !== undefined;
   if (!isThere) {
-    // From the top down, so that nothing is made under a parent that cannot be.
+    // From the top down, so that no directory is made if a parent cannot be.
     await makeDirectoryDurably(fileSystem, parent);
     fileSystem.makeDirectory(path, 0o700);
     await syncDirectory(fileSystem, parent);
@@ -158,7 +157,7 @@ export async function makeDirectoryDurably(
   try {
     await syncDirectory(fileSystem, parent);
   } catch (error) {
-    if (!mayNotBeSynced.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    if (!mayNotBeSynced.has(errnoOf(error) ?? "")) throw error;
   }
   await makeDirectoryDurably(fileSystem, parent);
 }
@@ -186,7 +185,7 @@ function kindOf(fileSystem: FileSystem, path: string): string | undefined {
   try {
     return fileSystem.status(path).kind;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (errnoOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
@@ -195,7 +194,7 @@ function nameOf(number: number): string {
   return `segment-${String(number).padStart(8, "0")}`;
 }
 
-/** Does what may fail without changing the outcome. */
+/** Does something whose failure does not matter. */
 function attempt(action: () => void): void {
   try {
     action();

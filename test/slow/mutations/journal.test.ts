@@ -11,26 +11,27 @@ const badKill = "kills at any instant on a failing";
 const many = "many short runs";
 
 const log = "journal/log.ts";
+const writer = "record-writer.ts";
 const twoInFlight: readonly Edit[] = [
   [
     log,
-    "step = this.#step()) await step();",
-    "step = this.#step()) {\n      void step();\n      await new Promise((done) => setImmediate(done));\n    }",
+    "next = this.#next()) await this.#carryOut(next);",
+    "next = this.#next()) {\n      void this.#carryOut(next);\n      await new Promise((done) => setImmediate(done));\n    }",
   ],
   [
-    log,
-    "    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, segment.position);",
-    "    const start = segment.position;\n    this.#state.written(segment, frame, encoded);\n    try {\n      await this.#fileSystem.writeAt(segment.file.file, bytes, start);",
+    writer,
+    "    try {\n      await fileSystem.writeAt(segment.file.file, bytes, segment.position);",
+    "    const start = segment.position;\n    state.written(segment, frame, encoded);\n    try {\n      await fileSystem.writeAt(segment.file.file, bytes, start);",
   ],
-  [log, "at: segment.position + at,", "at: start + at,"],
+  [writer, "at: segment.position + at,", "at: start + at,"],
   [
-    log,
-    "    this.#state.written(segment, frame, encoded);\n    this.#counts.writes += 1;",
-    "    this.#counts.writes += 1;",
+    writer,
+    "    state.written(segment, frame, encoded);\n    this.counts.writes += 1;",
+    "    this.counts.writes += 1;",
   ],
 ];
 
-const adopt = `  adopt(found) {
+const adopt = `  adopt(found, files, fileSystem) {
     const last = found
       .filter(({ scan }) => scan.state === "segment")
       .sort((a, b) => (a.scan.header.generation < b.scan.header.generation ? -1 : 1))
@@ -39,9 +40,9 @@ const adopt = `  adopt(found) {
     if (record === undefined) return;
     const { generation, random } = last.scan.header;
     this.#state.older = this.#state.older.filter((older) => older.generation !== generation);
-    const path = \`\${this.#files.directory}/\${last.name}\`;
+    const path = \`\${files.directory}/\${last.name}\`;
     this.#state.current = {
-      file: { name: last.name, file: this.#fileSystem.openForLog(path) },
+      file: { name: last.name, file: fileSystem.openForLog(path) },
       generation,
       random,
       position: record.at + 4096 * Math.ceil((80 + record.infoBytes + record.payloadBytes) / 4096),
@@ -65,13 +66,13 @@ const mutations: readonly Mutation[] = [
       ["journal/log.ts", "  opened(): void {", adopt],
       [
         "journal.ts",
-        "const { replay } = readLog(files);",
-        "const { replay, found } = readLog(files);",
+        "const { contents } = readLog(files);",
+        "const { contents, found: segments } = readLog(files);",
       ],
       [
         "journal.ts",
-        "        const frames = await writeDown",
-        "        log.adopt(found);\n        const frames = await writeDown",
+        "        const found = await rewrite",
+        "        log.adopt(segments, files, fileSystem);\n        const found = await rewrite",
       ],
     ],
     test: sweep,
@@ -79,7 +80,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "nothing is appended to a segment whose write failed",
-    edits: [["journal/log.ts", "      this.#abandon(segment);\n", ""]],
+    edits: [[writer, "      pool.abandon(segment);\n", ""]],
     test: sweep,
     only: many,
   },
@@ -87,9 +88,9 @@ const mutations: readonly Mutation[] = [
     guard: "a segment whose write failed is never used again",
     edits: [
       [
-        "journal/log.ts",
-        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) this.#state.retire(segment, false);",
-        "    if (segment.count > 0) this.#state.retire(segment, true);",
+        "segment-pool.ts",
+        "    this.#files.close(segment.file.file);\n    if (segment.count > 0) {\n      this.#state.retire(segment, false);",
+        "    if (segment.count > 0) {\n      this.#state.retire(segment, true);",
       ],
     ],
     test: sweep,
@@ -100,11 +101,11 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         log,
-        "    this.#state.marks.set(volume, merged);\n",
-        `    this.#state.marks.set(volume, merged);
+        "    const merged = this.#state.mark(volume, marks);\n",
+        `    const merged = this.#state.mark(volume, marks);
     const { marks: known, older } = this.#state;
     const isPublished = ([name, lsn]) => (known.get(name)?.published ?? 0n) >= lsn;
-    this.#release(older.filter((each) => !each.isKept && [...each.highest].every(isPublished)));\n`,
+    this.#pool.release(older.filter((each) => !each.isPinned && [...each.highest].every(isPublished)));\n`,
       ],
     ],
     test: sweep,
@@ -138,7 +139,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "ABORT is written",
-    edits: [["log-state.ts", "      end: count,\n", "      end: 0xffff_ffff,\n"]],
+    edits: [["log-state.ts", "      endCount: count,\n", "      endCount: 0xffff_ffff,\n"]],
     test: sweep,
     only: many,
   },
@@ -147,7 +148,7 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "contents.ts",
-        "const records = scan.records.filter(({ count }) => count < end);",
+        "const records = scan.records.filter(({ count }) => count < endCount);",
         "const { records } = scan;",
       ],
     ],
@@ -156,13 +157,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "ABORT precedes anything else: nothing is accepted before it is written",
-    edits: [
-      [
-        "journal/log.ts",
-        "    if (this.#isFailing) return this.#repairIsDue",
-        "    this.#isFailing = false;\n    if (this.#isFailing) return this.#repairIsDue",
-      ],
-    ],
+    edits: [[log, 'this.#setMode("repairing");\n    for', 'this.#setMode("accepting");\n    for']],
     test: units,
     only: "after a second failure",
   },
@@ -250,9 +245,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "a segment cut short behind what was acknowledged is damage",
-    edits: [
-      ["contents.ts", "    if (found < wanted) damage.push", "    if (found < 0) damage.push"],
-    ],
+    edits: [["contents.ts", "  if (isShort) damage.push", "  if (found < 0) damage.push"]],
     test: units,
     only: "a missing segment",
   },
@@ -261,8 +254,8 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         "contents.ts",
-        "for (const wanted of missing)",
-        "for (const wanted of missing.slice(missing.length))",
+        "      ...missing.map((wanted) =>",
+        "      ...missing.slice(missing.length).map((wanted) =>",
       ],
     ],
     test: units,
@@ -273,6 +266,34 @@ const mutations: readonly Mutation[] = [
     edits: [["journal.ts", "    !isDamaged && frames.every(", "    frames.every("]],
     test: units,
     only: "damage is reported",
+  },
+  {
+    guard: "a frame that waits for room does not hold up the marks that make room",
+    edits: [["next-write.ts", ' || frame === "wait")', ")"]],
+    test: "next-write.test.ts",
+  },
+  {
+    guard: "the caller learns that the journal accepts again",
+    edits: [
+      [
+        log,
+        "queueMicrotask(() => onAccepting(takesFrames(mode)));",
+        "if (!takesFrames(mode)) onAccepting(false);",
+      ],
+    ],
+    test: units,
+    only: "onAccepting",
+  },
+  {
+    guard: "segments are set aside under the lock",
+    edits: [
+      [
+        "set-aside.ts",
+        "const unlock = fileSystem.lock(join(directory, lockName));",
+        "const unlock = () => join(directory, lockName);",
+      ],
+    ],
+    test: "set-aside.test.ts",
   },
   {
     guard: "the lock is taken",
