@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
 import { type Message, messageFromBytes } from "../../mail/index.ts";
@@ -56,208 +56,222 @@ async function harness(
 const send = (client: Awaited<ReturnType<typeof harness>>["client"], ...recipients: string[]) =>
   client.deliver({ reversePath: "a@here.example", recipients }, message, { signal });
 
-test("mail for several domains goes to the host of each, outcomes stay in order", async (t) => {
-  const { sink, client } = await harness(t, {
-    "x.example": { "mx.x.example": "127.0.0.1" },
-    "y.example": { "mx.y.example": "127.0.0.1" },
+describe("domains", () => {
+  test("mail for several domains goes to the host of each, outcomes stay in order", async (t) => {
+    const { sink, client } = await harness(t, {
+      "x.example": { "mx.x.example": "127.0.0.1" },
+      "y.example": { "mx.y.example": "127.0.0.1" },
+    });
+    const outcomes = await send(
+      client,
+      "1@x.example",
+      "2@gone.example",
+      "3@y.example",
+      "4@X.example",
+    );
+    assert.deepEqual(
+      outcomes.map(({ kind }) => kind),
+      ["delivered", "failed", "delivered", "delivered"],
+    );
+    assert.deepEqual(
+      sink.mails.map(({ recipients }) => recipients),
+      [["1@x.example", "4@X.example"], ["3@y.example"]],
+    );
   });
-  const outcomes = await send(
-    client,
-    "1@x.example",
-    "2@gone.example",
-    "3@y.example",
-    "4@X.example",
-  );
-  assert.deepEqual(
-    outcomes.map(({ kind }) => kind),
-    ["delivered", "failed", "delivered", "delivered"],
-  );
-  assert.deepEqual(
-    sink.mails.map(({ recipients }) => recipients),
-    [["1@x.example", "4@X.example"], ["3@y.example"]],
-  );
-});
 
-test("a host that cannot be reached is skipped", async (t) => {
-  const clock = new SimClock();
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "bad.example": "127.0.0.9", "good.example": "127.0.0.1" } },
-    {},
-    { clock },
-  );
-  const [first] = await send(client, "1@x.example");
-  assert.equal(first?.kind, "delivered");
-  assert.equal(sink.mails.length, 1);
-});
-
-test("a host that greets with a refusal is skipped", async (t) => {
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
-    {
-      answer: ({ verb, nth }) =>
-        verb === "connect" && nth === 1 ? { reply: "554 5.3.2 Not now", drop: true } : undefined,
-    },
-  );
-  const [outcome] = await send(client, "1@x.example");
-  assert.equal(outcome?.kind, "delivered");
-  assert.equal(sink.sessions, 2);
-});
-
-test("after a host has received the final dot no other host is tried", async (t) => {
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
-    { answer: ({ verb }) => (verb === "dot" ? { drop: true } : undefined) },
-  );
-  const [outcome] = await send(client, "1@x.example");
-  assert.ok(outcome?.kind === "deferred" && outcome.inDoubt);
-  assert.equal(sink.sessions, 1);
-});
-
-test("an enforced policy excludes hosts that it does not name, and plain text", async (t) => {
-  const transportPolicy = async () => ({
-    enforced: true,
-    allows: (host: string) => host === "named.example",
+  test("of several domains only the one without a reply is in doubt", async (t) => {
+    const hosts = {
+      "x.example": { "mx.x.example": "127.0.0.1" },
+      "y.example": { "mx.y.example": "127.0.0.1" },
+      "z.example": { "mx.z.example": "127.0.0.1" },
+    };
+    const { client } = await harness(t, hosts, {
+      answer: ({ verb, nth }) => (verb === "dot" && nth === 2 ? { drop: true } : undefined),
+    });
+    const [x, y, z] = await send(client, "1@x.example", "2@y.example", "3@z.example");
+    assert.equal(x?.kind, "delivered");
+    assert.ok(y?.kind === "deferred" && y.inDoubt);
+    assert.equal(z?.kind, "delivered");
   });
-  const { sink, client } = await harness(
-    t,
-    {
-      "x.example": { "other.example": "127.0.0.1" },
-      "y.example": { "named.example": "127.0.0.1" },
-    },
-    {},
-    { transportPolicy },
-  );
-  const [unnamed] = await send(client, "1@x.example");
-  assert.ok(
-    unnamed?.kind === "deferred" && unnamed.scope === "route" && unnamed.reply.enhanced === "4.7.5",
-  );
-  assert.equal(sink.sessions, 0);
-  const [plain] = await send(client, "1@y.example");
-  assert.ok(plain?.kind === "deferred" && plain.scope === "route");
-  assert.equal(sink.mails.length, 0);
-});
 
-test("if STARTTLS fails and no policy requires it, mail is sent in plain text", async (t) => {
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "mx.example": "127.0.0.1" } },
-    {
-      extensions: ["STARTTLS"],
-      answer: ({ verb }) => (verb === "STARTTLS" ? "220 Go ahead" : undefined),
-    },
-  );
-  const [outcome] = await send(client, "1@x.example");
-  assert.equal(outcome?.kind, "delivered");
-  assert.equal(sink.mails.length, 1);
-});
+  for (const drop of [true, false]) {
+    const first = drop ? "may have taken" : "has taken";
+    test(`outcome of a domain that ${first} mail stays when the next gets no final dot`, async (t) => {
+      const { sink, client } = await harness(
+        t,
+        {
+          "x.example": { "mx.x.example": "127.0.0.1" },
+          "y.example": { "mx.y.example": "127.0.0.1" },
+          "z.example": { "mx.z.example": "127.0.0.1" },
+        },
+        { answer: ({ verb }) => (verb === "dot" && drop ? { drop } : undefined) },
+      );
+      let asked = 0;
+      const [x, y, z] = await client.deliver(
+        {
+          reversePath: "a@here.example",
+          recipients: ["1@x.example", "2@y.example", "3@z.example"],
+        },
+        message,
+        {
+          signal,
+          beforeCommit: async () => {
+            asked += 1;
+            if (asked > 1) throw new Error("the lease was lost");
+          },
+        },
+      );
+      if (drop) assert.ok(x?.kind === "deferred" && x.inDoubt);
+      else assert.equal(x?.kind, "delivered");
+      for (const other of [y, z]) {
+        assert.ok(other?.kind === "deferred" && !other.inDoubt && other.scope === "message");
+        assert.match(other.reply.text, /^Not sent this time: the lease was lost$/);
+      }
+      assert.equal(sink.mails.length, 1);
+      assert.equal(asked, 2);
+    });
+  }
 
-test("of several domains only the one without a reply is in doubt", async (t) => {
-  const hosts = {
-    "x.example": { "mx.x.example": "127.0.0.1" },
-    "y.example": { "mx.y.example": "127.0.0.1" },
-    "z.example": { "mx.z.example": "127.0.0.1" },
-  };
-  const { client } = await harness(t, hosts, {
-    answer: ({ verb, nth }) => (verb === "dot" && nth === 2 ? { drop: true } : undefined),
-  });
-  const [x, y, z] = await send(client, "1@x.example", "2@y.example", "3@z.example");
-  assert.equal(x?.kind, "delivered");
-  assert.ok(y?.kind === "deferred" && y.inDoubt);
-  assert.equal(z?.kind, "delivered");
-});
-
-for (const drop of [true, false]) {
-  const first = drop ? "may have taken" : "has taken";
-  test(`outcome of a domain that ${first} mail stays when the next gets no final dot`, async (t) => {
+  test("maxConnections of a domain holds while its mail is signed", async (t) => {
+    const { privateKey } = generateKeyPairSync("rsa", {
+      modulusLength: 2048,
+      publicKeyEncoding: { type: "spki", format: "der" },
+      privateKeyEncoding: { type: "pkcs8", format: "pem" },
+    });
     const { sink, client } = await harness(
       t,
       {
         "x.example": { "mx.x.example": "127.0.0.1" },
         "y.example": { "mx.y.example": "127.0.0.1" },
-        "z.example": { "mx.z.example": "127.0.0.1" },
       },
-      { answer: ({ verb }) => (verb === "dot" && drop ? { drop } : undefined) },
+      {},
+      { maxConnections: 1, dkim: { domain: "here.example", selector: "mail", privateKey } },
     );
-    let asked = 0;
-    const [x, y, z] = await client.deliver(
-      { reversePath: "a@here.example", recipients: ["1@x.example", "2@y.example", "3@z.example"] },
-      message,
-      {
-        signal,
-        beforeCommit: async () => {
-          asked += 1;
-          if (asked > 1) throw new Error("the lease was lost");
-        },
-      },
+    await Promise.all(["1@x.example", "2@y.example", "3@x.example"].map((to) => send(client, to)));
+    assert.equal(sink.mails.length, 3);
+    assert.equal(sink.sessions, 2);
+  });
+});
+
+describe("hosts", () => {
+  test("a host that cannot be reached is skipped", async (t) => {
+    const clock = new SimClock();
+    const { sink, client } = await harness(
+      t,
+      { "x.example": { "bad.example": "127.0.0.9", "good.example": "127.0.0.1" } },
+      {},
+      { clock },
     );
-    if (drop) assert.ok(x?.kind === "deferred" && x.inDoubt);
-    else assert.equal(x?.kind, "delivered");
-    for (const other of [y, z]) {
-      assert.ok(other?.kind === "deferred" && !other.inDoubt && other.scope === "message");
-      assert.match(other.reply.text, /^Not sent this time: the lease was lost$/);
-    }
+    const [first] = await send(client, "1@x.example");
+    assert.equal(first?.kind, "delivered");
     assert.equal(sink.mails.length, 1);
-    assert.equal(asked, 2);
   });
-}
 
-test("a host that disconnects before the mail is skipped for two minutes", async (t) => {
-  const clock = new SimClock();
-  const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
-  const bad = await startSmtpSink({
-    address: "127.0.0.2",
-    answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined),
-  });
-  const good = await startSmtpSink({ address: "127.0.0.3", port: bad.port });
-  const { client } = await harness(
-    t,
-    { "x.example": { "bad.example": "127.0.0.2", "good.example": "127.0.0.3" } },
-    {},
-    { clock, port: bad.port, maxMessagesPerConnection: 1 },
-  );
-  t.after(async () => {
-    await bad[Symbol.asyncDispose]();
-    await good[Symbol.asyncDispose]();
-  });
-  for (const tried of [1, 1, 2]) {
-    assert.equal((await send(client, "1@x.example"))[0]?.kind, "delivered");
-    assert.equal(bad.sessions, tried);
-    if (good.mails.length === 2) clock.advance(120_000);
-  }
-  assert.equal(good.mails.length, 3);
-});
-
-test("if all hosts disconnect each is tried once, and the last reply is the outcome", async (t) => {
-  const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
-    { answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined) },
-  );
-  for (const sessions of [2, 3]) {
+  test("a host that greets with a refusal is skipped", async (t) => {
+    const { sink, client } = await harness(
+      t,
+      { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
+      {
+        answer: ({ verb, nth }) =>
+          verb === "connect" && nth === 1 ? { reply: "554 5.3.2 Not now", drop: true } : undefined,
+      },
+    );
     const [outcome] = await send(client, "1@x.example");
-    assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
-    assert.match(outcome.reply.text, /Leaving/);
-    assert.equal(sink.sessions, sessions);
-  }
+    assert.equal(outcome?.kind, "delivered");
+    assert.equal(sink.sessions, 2);
+  });
+
+  test("after a host has received the final dot no other host is tried", async (t) => {
+    const { sink, client } = await harness(
+      t,
+      { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
+      { answer: ({ verb }) => (verb === "dot" ? { drop: true } : undefined) },
+    );
+    const [outcome] = await send(client, "1@x.example");
+    assert.ok(outcome?.kind === "deferred" && outcome.inDoubt);
+    assert.equal(sink.sessions, 1);
+  });
+
+  test("a host that disconnects before the mail is skipped for two minutes", async (t) => {
+    const clock = new SimClock();
+    const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
+    const bad = await startSmtpSink({
+      address: "127.0.0.2",
+      answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined),
+    });
+    const good = await startSmtpSink({ address: "127.0.0.3", port: bad.port });
+    const { client } = await harness(
+      t,
+      { "x.example": { "bad.example": "127.0.0.2", "good.example": "127.0.0.3" } },
+      {},
+      { clock, port: bad.port, maxMessagesPerConnection: 1 },
+    );
+    t.after(async () => {
+      await bad[Symbol.asyncDispose]();
+      await good[Symbol.asyncDispose]();
+    });
+    for (const tried of [1, 1, 2]) {
+      assert.equal((await send(client, "1@x.example"))[0]?.kind, "delivered");
+      assert.equal(bad.sessions, tried);
+      if (good.mails.length === 2) clock.advance(120_000);
+    }
+    assert.equal(good.mails.length, 3);
+  });
+
+  test("if all hosts disconnect each is tried once, and the last reply is the outcome", async (t) => {
+    const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
+    const { sink, client } = await harness(
+      t,
+      { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
+      { answer: ({ verb }) => (verb === "MAIL" ? leaving : undefined) },
+    );
+    for (const sessions of [2, 3]) {
+      const [outcome] = await send(client, "1@x.example");
+      assert.ok(outcome?.kind === "deferred" && outcome.scope === "route");
+      assert.match(outcome.reply.text, /Leaving/);
+      assert.equal(sink.sessions, sessions);
+    }
+  });
 });
 
-test("maxConnections of a domain holds while its mail is signed", async (t) => {
-  const { privateKey } = generateKeyPairSync("rsa", {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: "spki", format: "der" },
-    privateKeyEncoding: { type: "pkcs8", format: "pem" },
+describe("encryption", () => {
+  test("an enforced policy excludes hosts that it does not name, and plain text", async (t) => {
+    const transportPolicy = async () => ({
+      enforced: true,
+      allows: (host: string) => host === "named.example",
+    });
+    const { sink, client } = await harness(
+      t,
+      {
+        "x.example": { "other.example": "127.0.0.1" },
+        "y.example": { "named.example": "127.0.0.1" },
+      },
+      {},
+      { transportPolicy },
+    );
+    const [unnamed] = await send(client, "1@x.example");
+    assert.ok(
+      unnamed?.kind === "deferred" &&
+        unnamed.scope === "route" &&
+        unnamed.reply.enhanced === "4.7.5",
+    );
+    assert.equal(sink.sessions, 0);
+    const [plain] = await send(client, "1@y.example");
+    assert.ok(plain?.kind === "deferred" && plain.scope === "route");
+    assert.equal(sink.mails.length, 0);
   });
-  const { sink, client } = await harness(
-    t,
-    { "x.example": { "mx.x.example": "127.0.0.1" }, "y.example": { "mx.y.example": "127.0.0.1" } },
-    {},
-    { maxConnections: 1, dkim: { domain: "here.example", selector: "mail", privateKey } },
-  );
-  await Promise.all(["1@x.example", "2@y.example", "3@x.example"].map((to) => send(client, to)));
-  assert.equal(sink.mails.length, 3);
-  assert.equal(sink.sessions, 2);
+
+  test("if STARTTLS fails and no policy requires it, mail is sent in plain text", async (t) => {
+    const { sink, client } = await harness(
+      t,
+      { "x.example": { "mx.example": "127.0.0.1" } },
+      {
+        extensions: ["STARTTLS"],
+        answer: ({ verb }) => (verb === "STARTTLS" ? "220 Go ahead" : undefined),
+      },
+    );
+    const [outcome] = await send(client, "1@x.example");
+    assert.equal(outcome?.kind, "delivered");
+    assert.equal(sink.mails.length, 1);
+  });
 });
