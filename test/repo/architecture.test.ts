@@ -205,6 +205,54 @@ test(`no folder has more than ${maxFilesInFolder} source files`, () => {
   assert.deepEqual(faults, []);
 });
 
+test("no function over 70 lines, no class over 220, without a reason above it", () => {
+  const faults = sources.flatMap((file) =>
+    blocksOf(readFileSync(join(root, file), "utf8").split("\n"))
+      .filter(({ lines, max, reason }) => lines > max && !reason)
+      .map(({ head, lines, max }) => `${file}: ${head}: ${lines} lines, at most ${max}`),
+  );
+  assert.deepEqual(faults, []);
+});
+
+interface Block {
+  readonly head: string;
+  readonly lines: number;
+  readonly max: number;
+  /** The comment above it says why it is long: "Long because …". */
+  readonly reason: boolean;
+}
+
+/** The classes, functions and methods of a formatted source: each ends with a `}` under its beginning. */
+function blocksOf(lines: readonly string[]): Block[] {
+  return lines.flatMap((line, at) => {
+    const indent = /^ */.exec(line)?.[0] ?? "";
+    const isClass = /^ *(export )?(abstract )?class /.test(line);
+    const isFunction =
+      /^ *(export )?(async )?function\b/.test(line) ||
+      /^ *(static |async |get |set |\*)*#?\w+(<[^>]*>)?\([^;]*$/.test(line) ||
+      /^ *(export )?const \w+ = (async )?\(?[^=]*=> \{$/.test(line);
+    if (!isClass && !isFunction) return [];
+    // The parameters may take several lines: then the head ends where these do.
+    const headEnd = line.endsWith("(")
+      ? lines.find((other, index) => index > at && other.startsWith(`${indent})`))
+      : line;
+    if (!headEnd?.endsWith("{")) return [];
+    if (/^ *(if|for|while|switch|catch|return|await|super|void)\b/.test(line)) return [];
+    const end = lines.findIndex((other, index) => index > at && other.startsWith(`${indent}}`));
+    if (end === -1 || /^ *\}[,)]/.test(lines[end] ?? "")) return [];
+    const above = lines.slice(Math.max(0, at - 12), at).join("\n");
+    const comment = above.slice(above.lastIndexOf("/**"));
+    return [
+      {
+        head: line.trim(),
+        lines: end - at + 1,
+        max: isClass ? 220 : 70,
+        reason: /Long because /.test(comment),
+      },
+    ];
+  });
+}
+
 test("the core imports no package", () => {
   const core = ["batcher", "mail", "system", "maildir", "journal", "delivery"];
   const faults = sources
