@@ -78,6 +78,25 @@ const floors: Record<string, readonly string[]> = {
 };
 /** The same inside one folder that has folders of its own. */
 const innerFloors: Record<string, readonly string[]> = {
+  "smtp/client": [
+    "direct",
+    "relay",
+    "host-search",
+    "route-delivery",
+    "session-pool",
+    "session",
+    "message-body",
+    "open-socket",
+    "transaction-end",
+    "reply-text",
+    "policy",
+    "mx",
+    "options",
+    "classify",
+    "dkim-thread",
+    "dkim",
+    "target",
+  ],
   "smtp/server": [
     "server",
     "unix-socket",
