@@ -1,19 +1,22 @@
-/** The commands of the README: `npm start` and `npx postbag`, as a shell and a service manager see them. */
+/** The commands of the README, `npm start` and `npx postbag`, under a shell or a service manager. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { run, temporaryFolder } from "./support/postbag.ts";
+import { atEnd, run, temporaryFolder } from "./support/postbag.ts";
 
 const root = join(import.meta.dirname, "../..");
-const silent = ["--smtp", "127.0.0.1:0", "--lmtp", "off", "--http", "off"];
+const onlySmtp = ["--smtp", "127.0.0.1:0", "--lmtp", "off", "--http", "off"];
 
 /** Starts `npm start` in a process group of its own and waits until it is ready. */
 async function npmStart(t: TestContext) {
-  const data = join(temporaryFolder(t), "data");
-  const npm = spawn("npm", ["start", "--", "--data", data, ...silent], {
+  const folder = temporaryFolder(t);
+  const data = join(folder, "data");
+  const npm = spawn("npm", ["start", "--", "--data", data, ...onlySmtp], {
     cwd: root,
+    // npm leaves its compile cache in the temporary folder.
+    env: { ...process.env, TMPDIR: folder },
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -22,7 +25,7 @@ async function npmStart(t: TestContext) {
     output += text;
   });
   const ended = once(npm, "close");
-  t.after(() => {
+  atEnd(t, () => {
     if (npm.exitCode === null && npm.signalCode === null) process.kill(-(npm.pid ?? 0), "SIGKILL");
   });
   await new Promise<void>((resolve, reject) => {

@@ -408,7 +408,7 @@ test("what the outbox commands do not understand is one line with the nearest na
     [
       78,
       ["serve", "--data", data, "--outbound", "relay"],
-      /outbound relay needs the address of one/,
+      /outbound relay needs the address of a relay/,
     ],
     [
       64,
