@@ -32,12 +32,12 @@ async function bench(options: Readonly<Record<string, unknown>>): Promise<void> 
     console.log(options.json ? JSON.stringify(report, undefined, 2) : benchText(report));
   } catch (error) {
     if (!stop.signal.aborted) throw error;
-    console.error("postbag: stopped; everything the bench made is removed.");
+    console.error("postbag: stopped; the files of the bench are removed.");
     process.exitCode = 1;
   }
 }
 
-/** What a person reads: the figures, the advice as a command line, and a reason for each part of it. */
+/** The report for a person: the figures, the advice as a command line, and the reason for each part. */
 export function benchText({
   directory,
   fileSystem,
@@ -72,7 +72,7 @@ export function benchText({
     `Disk under ${directory}: one small write and its flush take ${flush.p50Ms.toFixed(2)} ms (p50), ${flush.p99Ms.toFixed(2)} ms (p99).`,
     ...(fileSystem === undefined ? [] : [`${fileSystem.text}.`]),
     "",
-    `Messages of ${bodyBytes} octets, from the call to durable:`,
+    `Messages of ${bodyBytes} bytes, from the call to durable:`,
     "",
     ...table([head, ...cells]),
     "",
@@ -80,11 +80,11 @@ export function benchText({
     "",
     ...reasons.map((reason) => `* ${reason}`),
     "",
-    "Measured in a short time with this process alone; a server has sockets to serve too.",
+    "Measured in a short time, without the sockets that a server also serves.",
   ].join("\n");
 }
 
-/** The first four columns are words and loads, the rest are figures. */
+/** Columns 1 and 4 are texts, the others are figures. */
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths =
     rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? [];

@@ -33,7 +33,7 @@ test("deliveries are printed as a table with the cursor of the next page", () =>
     "",
     "There are more: --cursor abc",
   ]);
-  assert.equal(deliveryTable({ deliveries: [] }), "There is nothing.");
+  assert.equal(deliveryTable({ deliveries: [] }), "There are no such deliveries.");
 });
 
 test("captured mail is distinguished from sent mail", () => {
@@ -54,7 +54,7 @@ test("a message shows deliveries and replies without control characters", () => 
     deliveries: [delivery],
   });
   assert.match(text, /^From +<>$/m);
-  assert.match(text, /^Size +10 octets, purged$/m);
+  assert.match(text, /^Size +10 bytes, purged$/m);
   assert.match(text, /^Attempts +3, 1 in cycle 2$/m);
   assert.match(text, /^Last by +mx\.one\.example \[192\.0\.2\.1\]:25 TLSv1\.3$/m);
   assert.match(text, /^ {2}to +you@one\.example +deferred +451 4\.7\.1 Come {2}\[2Jback$/m);
@@ -88,7 +88,7 @@ test("attempts are listed in order with their server, the one in progress includ
     lines[1] ?? "",
     /^1 +1 +1 +2026-11-22 07:00:00 UTC +12 ms +deferred +451 4\.7\.1 .* mx \[::1\]:25$/,
   );
-  assert.match(lines[2] ?? "", /^2 .* under way$/);
+  assert.match(lines[2] ?? "", /^2 .* in progress$/);
 });
 
 test("statistics name the paused routes", () => {
@@ -100,5 +100,5 @@ test("statistics name the paused routes", () => {
     eventsWaiting: 0,
   });
   assert.match(text, /^normal +3 +2 +1 +1\.5 s$/m);
-  assert.match(text, /^Route relay:25 +rests until 2026-11-22 07:00:00 UTC: 421 busy$/m);
+  assert.match(text, /^Route relay:25 +paused until 2026-11-22 07:00:00 UTC: 421 busy$/m);
 });

@@ -1,11 +1,11 @@
-/** What `postbag outbox` prints for people: tables without frames, instants in UTC. */
+/** The texts of `postbag outbox` for people: tables without frames, instants in UTC. */
 import type { AttemptRow, DeliveryRow, MessageRow, Outbox, StoreStats } from "../app/index.ts";
 
 type Page = Awaited<ReturnType<Outbox["list"]>>;
 
 /** One line for each delivery. */
 export function deliveryTable({ deliveries, next }: Page): string {
-  if (deliveries.length === 0) return "There is nothing.";
+  if (deliveries.length === 0) return "There are no such deliveries.";
   const head = ["delivery", "state", "attempts", "next or end", "to", "subject"];
   const rows = deliveries.map((delivery) => [
     delivery.id,
@@ -19,7 +19,7 @@ export function deliveryTable({ deliveries, next }: Page): string {
   return [...table([head, ...rows]), ...more].join("\n");
 }
 
-/** A message with everything under it. */
+/** A message with its deliveries and recipients. */
 export function messageText(message: MessageRow): string {
   const { id, messageIdHeader, reversePath, subject, template, size, hasBytes, createdAtMs } =
     message;
@@ -29,7 +29,7 @@ export function messageText(message: MessageRow): string {
     ["From", plain(reversePath === "" ? "<>" : reversePath)],
     ...(subject === undefined ? [] : [["Subject", plain(subject)]]),
     ...(template === undefined ? [] : [["Template", plain(template)]]),
-    ["Size", `${size} octets${hasBytes ? "" : ", purged"}`],
+    ["Size", `${size} bytes${hasBytes ? "" : ", purged"}`],
     ["Enqueued", instant(createdAtMs)],
   ];
   return [...table(facts), ...message.deliveries.flatMap(deliveryText)].join("\n");
@@ -64,7 +64,7 @@ function deliveryText(delivery: DeliveryRow): string[] {
 /** One line for each attempt. */
 export function attemptTable(attempts: readonly AttemptRow[]): string {
   if (attempts.length === 0) {
-    return "No attempt yet. A route that fails spends none: postbag outbox stats names it.";
+    return "No attempt yet. A failing route counts no attempt: see postbag outbox stats.";
   }
   const head = ["no", "cycle", "in cycle", "started", "took", "outcome", "reply", "by"];
   const rows = attempts.map(({ startedAtMs, finishedAtMs, reply, outcome, ...attempt }) => [
@@ -73,7 +73,7 @@ export function attemptTable(attempts: readonly AttemptRow[]): string {
     String(attempt.cycleAttempt),
     instant(startedAtMs),
     finishedAtMs === undefined ? "" : `${finishedAtMs - startedAtMs} ms`,
-    outcome ?? "under way",
+    outcome ?? "in progress",
     reply === undefined ? "" : replyText(reply),
     plain(attempt.via ?? ""),
   ]);
@@ -82,10 +82,10 @@ export function attemptTable(attempts: readonly AttemptRow[]): string {
 
 const redriveAnswers = {
   redriven: "is due now",
-  pending: "is still being tried",
+  pending: "is still pending",
   in_doubt: "is in doubt: use postbag outbox resolve",
-  purged: "has no bytes any more",
-  delivered: "has reached everybody: use --all to send it again",
+  purged: "was purged: its bytes are gone",
+  delivered: "has reached all recipients: use --all to send it again",
 } as const;
 
 export function redriveText(answers: Awaited<ReturnType<Outbox["redrive"]>>): string {
@@ -102,7 +102,7 @@ export function purgeText({
 }
 
 export function statsText({ lanes, dead, inDoubt, blockedRoutes, eventsWaiting }: StoreStats) {
-  const head = ["lane", "queued", "due", "in hands", "oldest due"];
+  const head = ["lane", "queued", "due", "leased", "oldest due"];
   const rows = lanes.map(({ lane, queued, due, leased, oldestDueMs }) => [
     lane,
     ...[queued, due, leased].map(String),
@@ -111,10 +111,10 @@ export function statsText({ lanes, dead, inDoubt, blockedRoutes, eventsWaiting }
   const facts = [
     ["Dead letters", String(dead)],
     ["In doubt", String(inDoubt)],
-    ["Events no hook has heard of", String(eventsWaiting)],
+    ["Events waiting for hooks", String(eventsWaiting)],
     ...blockedRoutes.map(({ route, reason = "", blockedUntilMs }) => [
       `Route ${plain(route)}`,
-      `rests until ${instant(blockedUntilMs)}: ${plain(reason)}`,
+      `paused until ${instant(blockedUntilMs)}: ${plain(reason)}`,
     ]),
   ];
   const queue = rows.length === 0 ? ["Nothing is queued."] : table([head, ...rows]);
@@ -141,10 +141,10 @@ function instant(ms: number | undefined): string {
   return ms === undefined ? "" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
-/** A stranger's words without what a terminal would take for a command. */
-function plain(text: string, most = 200): string {
+/** A text from outside, shortened and without characters that control a terminal. */
+function plain(text: string, maxLength = 200): string {
   const quiet = text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ");
-  return quiet.length > most ? `${quiet.slice(0, most - 1)}…` : quiet;
+  return quiet.length > maxLength ? `${quiet.slice(0, maxLength - 1)}…` : quiet;
 }
 
 function table(rows: readonly (readonly string[])[]): string[] {

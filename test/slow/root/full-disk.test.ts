@@ -1,6 +1,7 @@
 /**
- * The real server on a disk that is full, out of inodes, read-only or silent: mail is put off with a
- * 4yz, never refused with a 5yz, nothing acknowledged is lost, and service resumes by itself.
+ * The real server on a disk that is full, out of inodes, read-only or hanging: mail gets 4yz, never 5yz,
+ * no acknowledged mail is lost, and service resumes by itself. Needs root and loop devices; skipped
+ * without.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -21,17 +22,18 @@ const hello = "Subject: Hello\n\nIt works.";
 const page = `${"x".repeat(70)}\n`.repeat(900);
 
 /**
- * Sends numbered messages until five in a row are not taken; the numbers taken. What is on its way to
- * the mailbox counts twice against the room there is, so the journal may take some again after the first.
+ * Sends numbered messages until five in a row are deferred; returns the numbers of the accepted ones.
+ * A message on its way to the mailbox needs its room twice, so the journal may accept more messages after
+ * the first deferred one.
  */
 async function sendUntilFull(server: Server, body: string): Promise<number[]> {
-  const taken: number[] = [];
+  const accepted: number[] = [];
   let refused = 0;
   for (let number = 1; refused < 5; number++) {
     assert.ok(number < 2_000, "the disk was never full");
     const answer = await sendMessage(server.smtpPort, `Subject: ${number}\n\n${body}`);
     if (/^250 /.test(answer ?? "")) {
-      taken.push(number);
+      accepted.push(number);
       refused = 0;
       continue;
     }
@@ -39,17 +41,17 @@ async function sendUntilFull(server: Server, body: string): Promise<number[]> {
     refused += 1;
     await server.published();
   }
-  return taken;
+  return accepted;
 }
 
-/** The numbers of the messages in the mailbox; each must be whole. */
+/** The numbers of the messages in the mailbox; each must be complete. */
 function numbersIn(server: Server, body: string): number[] {
   const contents = [...filesIn(server.data, "localhost/you").values()];
   return contents
     .flatMap((content) => {
       const number = /^Subject: (\d+)$/m.exec(content)?.[1];
       if (number === undefined) return [];
-      assert.ok(content.endsWith(`\n\n${body}\n`), `message ${number} is whole`);
+      assert.ok(content.endsWith(`\n\n${body}\n`), `message ${number} is complete`);
       return [Number(number)];
     })
     .sort((a, b) => a - b);
@@ -59,7 +61,7 @@ async function isReady(server: Server): Promise<boolean> {
   return (await fetch(`${server.http}/readyz`)).status === 200;
 }
 
-/** Both ways to commit; the journal as small as the disks are. */
+/** Both commit modes, with a journal small enough for the disks. */
 const modes = {
   synced: ["--commit", "synced"],
   journal: ["--commit", "journal", "--journal-segment-bytes", "512KiB", "--journal-segments", "4"],
@@ -71,9 +73,9 @@ for (const [mode, flags] of Object.entries(modes)) {
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
     const server = await serve(t, join(disk.path, "data"), [...flags, "--min-free-bytes", "8MiB"]);
-    const taken = await sendUntilFull(server, page);
-    assert.ok(taken.length > 10, `${taken.length} messages fitted`);
-    assert.deepEqual(numbersIn(server, page), taken);
+    const accepted = await sendUntilFull(server, page);
+    assert.ok(accepted.length > 10, `${accepted.length} messages fit`);
+    assert.deepEqual(numbersIn(server, page), accepted);
     assert.equal(await isReady(server), false);
 
     const [first = ""] = filesIn(server.data, "localhost/you").keys();
@@ -124,8 +126,8 @@ for (const [mode, flags] of Object.entries(modes)) {
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryFolder(t), { inodes: 192 });
     const server = await serve(t, join(disk.path, "data"), flags);
-    const taken = await sendUntilFull(server, "x\n");
-    assert.deepEqual(numbersIn(server, "x\n"), taken);
+    const accepted = await sendUntilFull(server, "x\n");
+    assert.deepEqual(numbersIn(server, "x\n"), accepted);
     assert.match(
       (await sendMessage(server.smtpPort, hello, { to: "new@localhost" })) ?? "",
       /^452 4\.3\.1 /,
@@ -156,7 +158,7 @@ for (const [mode, flags] of Object.entries(modes)) {
       }
       return answers;
     });
-    // Those in the batches under way wait for the disk; the others are answered without it.
+    // Messages in a batch under way wait for the disk; the others are answered without it.
     const refusals = await countedRefusals(server, 300);
     assert.ok(refusals >= 300);
     const residentMiB = residentBytes(server.pid) / 2 ** 20;
@@ -166,9 +168,9 @@ for (const [mode, flags] of Object.entries(modes)) {
     const answers = (await Promise.all(clients)).flat();
     const wrong = answers.filter((answer) => !/^(250|452 4\.3\.1) /.test(answer));
     assert.deepEqual(wrong, []);
-    const taken = answers.filter((answer) => answer.startsWith("250 ")).length;
+    const accepted = answers.filter((answer) => answer.startsWith("250 ")).length;
     await server.published();
-    assert.equal(numbersIn(server, half).length, taken);
+    assert.equal(numbersIn(server, half).length, accepted);
     assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
     assert.equal((await server.stop()).code, 0);
   });
@@ -178,8 +180,8 @@ test("synced: mail gets 451 while the disk is read-only", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryFolder(t));
-  // A lock is a file open for writing, which keeps a disk from becoming read-only by request; so only
-  // the mailboxes of the domain are on this one.
+  // A disk with a file open for writing, such as a lock, cannot be remounted read-only; so only the
+  // mailboxes of the domain are on this disk.
   const data = join(temporaryFolder(t), "data");
   mkdirSync(join(data, "mail/localhost"), { recursive: true });
   execFileSync("mount", ["--bind", disk.path, join(data, "mail/localhost")]);
@@ -197,7 +199,7 @@ test("synced: mail gets 451 while the disk is read-only", async (t) => {
   assert.equal((await server.stop()).code, 0);
 });
 
-/** Waits until the server has counted so many deliveries as put off; asks as it answers. */
+/** Reads the metrics until the server has deferred that many recipients. */
 async function countedRefusals(server: Server, wanted: number): Promise<number> {
   for (;;) {
     const metrics = await (await fetch(`${server.http}/metrics`)).text();

@@ -1,7 +1,7 @@
 /**
- * The server with a journal when a disk is full, read-only or stands still between the answer and the
- * mailbox: what was acknowledged is kept and becomes visible when the disk allows it, new mail is put
- * off, and neither a start nor an end depends on the disk being well.
+ * The server with a journal on a disk that is full, read-only or hanging between the reply and the
+ * mailbox: acknowledged mail becomes visible when the disk works again, new mail gets 4yz, and neither
+ * start nor stop needs a working disk. Needs root, loop devices and device-mapper; skipped without.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -22,16 +22,16 @@ import { missing, RecordedDisk } from "../../support/recorded-disk/index.ts";
 import { fill, mountSmallDisk, whyNoDisk } from "./small-disk.ts";
 
 const small = ["--journal-segment-bytes", "512KiB", "--journal-segments", "4"];
-/** After the first message, what is acknowledged stays in the journal until the next start. */
+/** Acknowledged mail after the first message stays in the journal until the next start. */
 const heldBack = ["--publish-within-ms", "600000"];
-/** The same, but for some seconds only. */
+/** The same for some seconds only. */
 const heldBriefly = ["--publish-within-ms", "20000"];
 
 function send(server: Server, subject: string, to = "you@localhost") {
   return sendMessage(server.smtpPort, `Subject: ${subject}\n\nIt works.`, { to });
 }
 
-/** Sends messages all at once; each must be accepted. */
+/** Sends messages at the same time; each must be accepted. */
 async function sendAll(server: Server, subjects: readonly string[]): Promise<void> {
   const answers = await Promise.all(subjects.map((subject) => send(server, subject)));
   assert.deepEqual(
@@ -44,7 +44,7 @@ function numbered(word: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${word} ${index}`);
 }
 
-/** The subjects in a mailbox, sorted; each message must be whole. */
+/** The subjects in a mailbox, sorted; each message must be complete. */
 function subjectsIn(data: string, mailbox = "localhost/you"): string[] {
   return [...filesIn(data, mailbox).values()]
     .map((content) => {
@@ -60,7 +60,7 @@ async function reasonNotReady(server: Server): Promise<string> {
   return answer.text();
 }
 
-/** Mounts a disk once more at a place below the data folder, as an operator would mount it there. */
+/** Mounts a disk once more below the data folder, as an operator would mount it there. */
 function bind(t: TestContext, disk: string, at: string): void {
   mkdirSync(at, { recursive: true });
   execFileSync("mount", ["--bind", disk, at]);
@@ -123,7 +123,7 @@ for (const [where, journalIsElsewhere] of [
     await first.stop("SIGKILL");
     const second = await serve(t, data, small);
     assert.match((await send(second, "refused")) ?? "", /^45[12] 4\./);
-    // A segment that is given up may make room for these few messages before staging asks for it.
+    // A released segment may make room for these few messages before staging needs it.
     assert.match(await reasonNotReady(second), /ENOSPC|bytes are free/);
     rmSync(filler);
     while (!/^250 /.test((await send(second, "later")) ?? ""));
@@ -145,7 +145,7 @@ test("mail gets 4yz on a full journal disk, and the next start has room to recov
   await sendAll(first, sent);
   await first.published();
   fill(filler);
-  // Nothing is published any more, so the segments there are fill up.
+  // Publishing is late, so the existing segments fill up.
   for (;;) {
     const subject = `kept ${sent.length}`;
     const answer = (await send(first, subject)) ?? "no answer";
@@ -211,7 +211,7 @@ test("mail for a volume that became read-only gets 451 until it is writable agai
   assert.match(await reasonNotReady(first), /EROFS/);
   assert.equal((await first.stop()).code, 0);
 
-  // What the kernel made read-only must be mounted anew; then it is made read-only once more.
+  // A disk that the kernel made read-only must be mounted again; then it is made read-only once more.
   execFileSync("umount", [mailOf]);
   disk.mountAgain();
   execFileSync("mount", ["--bind", disk.path, mailOf]);
@@ -236,19 +236,20 @@ test("a disk that hangs for ten seconds under load loses no mail, and service re
   const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
   const limits = ["--admission-timeout-ms", "1000", "--journal-segment-bytes", "4MiB"];
   const server = await serve(t, join(disk.mountPoint, "data"), limits);
-  // More clients than two batches hold.
+  // More clients than fit into two batches. The messages in the write under way are answered when the
+  // disk works again; the others get 452.
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes, 160);
   await load.reached(300);
   const idleBytes = residentBytes(server);
 
   await disk.configure({ flushes: "stall" });
-  const standstill = pause(10_000);
+  const hanging = pause(10_000);
   await load.refused(1);
   const before = load.acknowledged.size;
   await load.refused(100);
-  await standstill;
+  await hanging;
   const grownMiB = (residentBytes(server) - idleBytes) / 2 ** 20;
-  assert.equal(load.acknowledged.size, before, "nobody is answered without the disk");
+  assert.equal(load.acknowledged.size, before, "no message is accepted without the disk");
   await disk.configure({ flushes: "work" });
 
   await load.reached(before + 300);
@@ -267,7 +268,7 @@ test("a disk that hangs for ten seconds under load loses no mail, and service re
   assert.equal((await server.stop()).code, 0);
   const refused = [...load.refusals.values()].reduce((sum, count) => sum + count, 0);
   t.diagnostic(
-    `${refused} put off and ${grownMiB.toFixed(0)} MiB more while the disk stood still; ${stored.size} accepted, each there once`,
+    `${refused} deferred and ${grownMiB.toFixed(0)} MiB more while the disk hung; ${stored.size} accepted, each stored once`,
   );
 });
 

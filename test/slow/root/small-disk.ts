@@ -1,4 +1,4 @@
-/** A small ext4 of its own in an image file, that can be filled, made read-only and frozen. */
+/** A small ext4 in an image file, which a test can fill, make read-only and freeze. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import {
@@ -16,16 +16,16 @@ import { atEnd } from "../../process/support/postbag.ts";
 
 export interface SmallDisk {
   readonly path: string;
-  /** Mount options to change, such as `ro`. */
+  /** Changes mount options, such as `ro`. */
   readonly remount: (options: string) => void;
-  /** Unmounts it and mounts it anew. */
+  /** Unmounts and mounts it. */
   readonly mountAgain: () => void;
   /** Makes every write wait until `thaw`. */
   readonly freeze: () => void;
   readonly thaw: () => void;
 }
 
-/** Why such a disk cannot be made here, or `undefined` when it can. */
+/** Why this machine cannot have such a disk; `undefined` when it can. */
 export function whyNoDisk(): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
   for (const program of ["mkfs.ext4", "losetup", "fsfreeze"]) {
@@ -34,7 +34,7 @@ export function whyNoDisk(): string | undefined {
   return spawnSync("losetup", ["--find"]).status === 0 ? undefined : "needs a loop device";
 }
 
-/** Makes and mounts a disk inside `folder`; it is unmounted after the test. */
+/** Creates and mounts a disk inside `folder`; it is unmounted after the test. */
 export function mountSmallDisk(
   t: TestContext,
   folder: string,
@@ -74,7 +74,7 @@ export function mountSmallDisk(
   };
 }
 
-/** Takes all the space there is with one file, to the last block. */
+/** Uses all free space for one file, to the last block. */
 export function fill(path: string): void {
   const file = openSync(path, "w");
   for (let size = 2 ** 20; size >= 512; size /= 2) {

@@ -1,4 +1,4 @@
-/** What the server flushes before it takes its first message, as the kernel sees it. */
+/** The syncs of a server before its first message, observed with strace. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -12,7 +12,7 @@ test("the directories down to the mail root are synced before the server is read
   const folder = temporaryFolder(t);
   const data = join(folder, "new", "data");
   const trace = join(folder, "trace");
-  // With -D the server is our own child and strace looks on, so that signals reach the server.
+  // With -D the server is the child process, not strace, so that signals reach the server.
   const strace = ["strace", "-D", "-f", "-y", "-e", calls, "-o", trace] as const;
   const server = await serve(t, data, [], { command: [...strace, process.execPath, entry] });
   await server.stop();
