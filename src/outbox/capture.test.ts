@@ -13,8 +13,8 @@ beforeEach(() => {
 afterEach(() => rmSync(data, { recursive: true }));
 
 const envelope = { reversePath: "me@example.org", recipients: ["a@one.example", "b@one.example"] };
-const octets = Buffer.from("Subject: x\r\n\r\nGr\xfc\xdfe\r\n", "latin1");
-const message = outgoingMessage(octets);
+const bytes = Buffer.from("Subject: x\r\n\r\nGr\xfc\xdfe\r\n", "latin1");
+const message = outgoingMessage(bytes);
 const { signal } = new AbortController();
 
 test("captured mail is stored whole, with its envelope, for its owner only", async () => {
@@ -33,9 +33,9 @@ test("captured mail is stored whole, with its envelope, for its owner only", asy
     [".eml", ".json"],
   );
   const [eml = "", json = ""] = names.map((name) => join(folder, name));
-  assert.deepEqual(readFileSync(eml), octets);
+  assert.deepEqual(readFileSync(eml), bytes);
   const { capturedAt, ...facts } = JSON.parse(readFileSync(json, "utf8"));
-  assert.deepEqual(facts, { ...envelope, size: octets.length });
+  assert.deepEqual(facts, { ...envelope, size: bytes.length });
   assert.ok(!Number.isNaN(Date.parse(capturedAt)));
   assert.equal(statSync(eml).mode & 0o777, 0o600);
   assert.equal(statSync(folder).mode & 0o777, 0o700);

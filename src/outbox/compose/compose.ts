@@ -149,10 +149,10 @@ export function readAddresses(value: string): readonly ParsedAddress[] {
 }
 
 /** Decodes UTF-8 whose bytes stand as characters. */
-function utf8Of<Text extends string | undefined>(octets: Text): Text {
+function utf8Of<Text extends string | undefined>(bytes: Text): Text {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
-  if (octets === undefined || /^[\x00-\x7f]*$/.test(octets)) return octets;
-  return Buffer.from(octets, "latin1").toString() as Text;
+  if (bytes === undefined || /^[\x00-\x7f]*$/.test(bytes)) return bytes;
+  return Buffer.from(bytes, "latin1").toString() as Text;
 }
 
 function partiesOf(

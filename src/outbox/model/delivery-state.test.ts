@@ -62,17 +62,21 @@ const judgement: Judgement = {
   elapsedMs: 10,
 };
 
-const said = (code: number, text = "text"): Reply => ({ code, text, phase: "message" });
-const delivered: RecipientOutcome = { kind: "delivered", reply: said(250) };
+const replyWith = (code: number, text = "text"): Reply => ({ code, text, phase: "message" });
+const delivered: RecipientOutcome = { kind: "delivered", reply: replyWith(250) };
 const deferred: RecipientOutcome = {
   kind: "deferred",
-  reply: said(451, "busy"),
+  reply: replyWith(451, "busy"),
   scope: "message",
 };
-const failed: RecipientOutcome = { kind: "failed", reply: said(550, "gone"), scope: "recipient" };
+const failed: RecipientOutcome = {
+  kind: "failed",
+  reply: replyWith(550, "gone"),
+  scope: "recipient",
+};
 const routeDown: RecipientOutcome = {
   kind: "deferred",
-  reply: said(421, "closing"),
+  reply: replyWith(421, "closing"),
   scope: "route",
 };
 
@@ -158,7 +162,7 @@ test("a failed route spends no attempt and changes no recipient", () => {
   const verdict = judged(claimed({ cycleAttempts: 7 }), [routeDown], { maxAttempts: 8 });
   assert.equal(verdict.kind, "route");
   assert.equal(verdict.kind === "route" && verdict.reply.text, "closing");
-  const refusedLogin: RecipientOutcome = { kind: "failed", reply: said(535), scope: "route" };
+  const refusedLogin: RecipientOutcome = { kind: "failed", reply: replyWith(535), scope: "route" };
   assert.equal(judged(claimed(), [refusedLogin]).kind, "route");
 });
 
@@ -190,9 +194,9 @@ test("an attempt records the first host that answered, in plain characters", () 
   const some = judged(three, [deferred, by(delivered, "one\0[::1]\ud800"), by(failed, "two")]);
   assert.ok(some.kind !== "route");
   assert.equal(some.completion.attempt?.via, "one [::1]\ufffd");
-  const nobody = judged(claimed(), [deferred]);
-  assert.ok(nobody.kind === "retry" && nobody.completion.attempt);
-  assert.equal(nobody.completion.attempt.via, undefined);
+  const unanswered = judged(claimed(), [deferred]);
+  assert.ok(unanswered.kind === "retry" && unanswered.completion.attempt);
+  assert.equal(unanswered.completion.attempt.via, undefined);
 });
 
 test("events carry the facts for hooks, and notify marks the wanted types", () => {
@@ -269,11 +273,11 @@ test("a stored reply is well-formed, without control characters, at most 500 lon
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 50 }), fc.nat(600), (start, more) => {
       const text = start + "é\ud83d\ude82".repeat(more);
-      const kept = keptReply({ code: 550, text: `a\0b\r\n${text}\ud800`, phase: "rcpt" });
-      assert.ok(kept.text.isWellFormed());
-      assert.ok(kept.text.length <= 500);
+      const stored = keptReply({ code: 550, text: `a\0b\r\n${text}\ud800`, phase: "rcpt" });
+      assert.ok(stored.text.isWellFormed());
+      assert.ok(stored.text.length <= 500);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: that is the claim.
-      assert.doesNotMatch(kept.text, /[\x00-\x1f\x7f]/);
+      assert.doesNotMatch(stored.text, /[\x00-\x1f\x7f]/);
     }),
   );
   assert.equal(

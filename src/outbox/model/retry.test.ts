@@ -68,7 +68,7 @@ test("the mta policy stays within its bounds and draws evenly up to them", () =>
 });
 
 test("the delay that a reply names is read", () => {
-  const said: readonly [string, number | undefined][] = [
+  const hints: readonly [string, number | undefined][] = [
     ["Greylisted, please try again in 300 seconds", 300 * second],
     ["try again in 5 minutes", 5 * minute],
     ["Try again after 2 hours", 2 * hour],
@@ -82,7 +82,7 @@ test("the delay that a reply names is read", () => {
     ["message 12 of 30 minutes", undefined],
     ["try again in 900000 hours", 24 * hour],
   ];
-  for (const [text, expected] of said) assert.equal(hintMs(text), expected, text);
+  for (const [text, expected] of hints) assert.equal(hintMs(text), expected, text);
 });
 
 const reply = (text: string, code = 451) => ({ code, text, phase: "rcpt" }) as const;

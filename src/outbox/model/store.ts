@@ -81,7 +81,7 @@ export interface OutboxStore {
    *   `isProbe`, the route is blocked for `leaseMs` more, and the others are put off until then;
    * - deliveries beyond the room of their route are put off for `putOffMs`;
    * - all others are leased. If a former lease was still set, `crashes` goes up by one, and
-   *   `inDoubt` tells whether an attempt is open: an intent without a completion, or a lease
+   *   `inDoubt` shows whether an attempt is open: an intent without a completion, or a lease
    *   without intents.
    *
    * The caller decides the policy: a delivery that has expired, crashed too often or is in doubt is

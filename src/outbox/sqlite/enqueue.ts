@@ -1,6 +1,6 @@
 /**
- * The statements of one enqueue, as steps that whoever holds a connection runs in turn: our own thread
- * synchronously, an application's handle in its own transaction, synchronously or not.
+ * Enqueue as a series of statements that the owner of a connection runs in turn: the database
+ * thread synchronously, a handle of the application in its own transaction, synchronously or not.
  */
 import type { SQLInputValue } from "node:sqlite";
 import { DELIVERIES_PER_MESSAGE } from "../model/ids.ts";
@@ -9,11 +9,11 @@ import type { PrepareHandle, QueryHandle } from "../model/store.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
 import type { Row, Statements, Values } from "./statements.ts";
 
-/** One statement; it yields rows if it is a `select` or has a `returning`. */
+/** One statement; it has rows if it is a `select` or has a `returning`. */
 interface Step {
   readonly sql: string;
   readonly values: readonly SQLInputValue[];
-  readonly rows: boolean;
+  readonly hasRows: boolean;
 }
 
 type Steps<Result> = Generator<Step, Result, readonly Row[]>;
@@ -25,7 +25,7 @@ const RECIPIENT = "insert into outbox_recipient (delivery, ordinal, address, kin
 const LAST_MESSAGE = "select max(id) as id from outbox_message";
 const FIND_KEY = `select content_sha256, public_id from outbox_idempotency
   where scope = ? and key = ? and expires_at > ?`;
-const KEEP_KEY = `insert or replace into outbox_idempotency
+const STORE_KEY = `insert or replace into outbox_idempotency
   (scope, key, content_sha256, public_id, expires_at) values (?, ?, ?, ?, ?)`;
 
 function messageRow(id: number | null, message: NewMessage, now: number): Values {
@@ -44,7 +44,7 @@ function messageRow(id: number | null, message: NewMessage, now: number): Values
   ];
 }
 
-/** The rows of the deliveries of a message with this row key, and those of their recipients. */
+/** The rows of the deliveries and recipients of a message with this row key. */
 function deliveryRows(id: number, message: NewMessage, now: number) {
   const dueAtMs = Math.max(now, message.sendAtMs ?? now);
   const expiresAtMs = message.expiresAtMs ?? dueAtMs + message.expireAfterMs;
@@ -64,26 +64,26 @@ function deliveryRows(id: number, message: NewMessage, now: number) {
   return { deliveries, recipients };
 }
 
-/** Whether a message is to be stored; with an idempotency key that is known it is not. */
+/** Decides whether a message is stored; with a known idempotency key it is not. */
 function* keySteps({ id, idempotency }: NewMessage, now: number): Steps<EnqueueResult> {
   if (idempotency === undefined) return { kind: "stored", id };
   const { scope, key, contentSha256, keepMs } = idempotency;
-  const [known] = yield { sql: FIND_KEY, values: [scope, key, now], rows: true };
+  const [known] = yield { sql: FIND_KEY, values: [scope, key, now], hasRows: true };
   if (known) {
     const same = Buffer.compare(known.content_sha256 as Uint8Array, contentSha256) === 0;
     return { kind: same ? "duplicate" : "conflict", id: uuidText(known.public_id) };
   }
   const values = [scope, key, contentSha256, uuidBytes(id), now + keepMs];
-  yield { sql: KEEP_KEY, values, rows: false };
+  yield { sql: STORE_KEY, values, hasRows: false };
   return { kind: "stored", id };
 }
 
-/** All that one message needs. */
+/** All statements of one message. */
 function* enqueueSteps(message: NewMessage, now: number): Steps<EnqueueResult> {
   const result = yield* keySteps(message, now);
   if (result.kind !== "stored") return result;
   const values = messageRow(null, message, now);
-  const [stored] = yield { sql: `${MESSAGE} ${tuple(values)} returning id`, values, rows: true };
+  const [stored] = yield { sql: `${MESSAGE} ${tuple(values)} returning id`, values, hasRows: true };
   const { deliveries, recipients } = deliveryRows(Number(stored?.id), message, now);
   for (const row of deliveries) yield insertOf(DELIVERY, row);
   for (const row of recipients) yield insertOf(RECIPIENT, row);
@@ -91,7 +91,7 @@ function* enqueueSteps(message: NewMessage, now: number): Steps<EnqueueResult> {
 }
 
 function insertOf(into: string, values: Values): Step {
-  return { sql: `${into} ${tuple(values)}`, values, rows: false };
+  return { sql: `${into} ${tuple(values)}`, values, hasRows: false };
 }
 
 function tuple(values: Values): string {
@@ -124,7 +124,7 @@ export function enqueue(
   return results;
 }
 
-/** Runs the steps on a synchronous handle of the caller's, in the transaction that is open there. */
+/** Runs the steps on a synchronous handle of the caller, in its open transaction. */
 export function enqueueSync(
   handle: PrepareHandle,
   now: number,
@@ -132,18 +132,18 @@ export function enqueueSync(
 ): EnqueueResult[] {
   const prepared = new Map<string, ReturnType<PrepareHandle["prepare"]>>();
   return messages.map((message) =>
-    take(enqueueSteps(message, now), ({ sql, values, rows }) => {
+    take(enqueueSteps(message, now), ({ sql, values, hasRows }) => {
       const statement = prepared.get(sql) ?? handle.prepare(sql);
       prepared.set(sql, statement);
       const given = values as unknown as never[];
-      if (rows) return statement.all(...given) as Row[];
+      if (hasRows) return statement.all(...given) as Row[];
       statement.run(...given);
       return none;
     }),
   );
 }
 
-/** Runs the steps through the documented `query`. */
+/** Runs the steps through the documented `query` of a handle. */
 export async function enqueueByQuery(
   handle: QueryHandle,
   now: number,

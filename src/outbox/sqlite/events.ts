@@ -1,5 +1,4 @@
-/** Events and routes. */
-
+/** Events and routes in SQLite: their leases, blocks and probes. */
 import { deliveryId } from "../model/ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../model/rows.ts";
 import { routeRow } from "../model/stored-rows.ts";
@@ -21,7 +20,7 @@ const OPEN =
 const WAKE = `update outbox_delivery set due_at = min(due_at, ?), parked = 0 where id in
   (select id from outbox_delivery where parked = 1 and route = ? limit ?)`;
 
-/** The row of an event; without a delivery it is one of a route. */
+/** The row of an event; without a delivery it belongs to a route. */
 export function eventValues(
   now: number,
   { type, data, notify }: NewEvent,

@@ -1,4 +1,4 @@
-/** Public ids as SQLite keeps them: 16 octets. */
+/** Public ids as SQLite stores them: 16 bytes. */
 
 export function uuidBytes(uuid: string): Uint8Array {
   return Buffer.from(uuid.replaceAll("-", ""), "hex");

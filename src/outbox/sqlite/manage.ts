@@ -1,5 +1,4 @@
-/** What people do to deliveries: cancel, redrive, resolve a doubt, purge. */
-
+/** Calls of operators in SQLite: cancel, redrive, resolve a doubt, purge. */
 import { deliveryId } from "../model/ids.ts";
 import { type DeliveryState, RESEND_GRACE_MS } from "../model/rows.ts";
 import type {
@@ -16,13 +15,14 @@ import type { Row, Statements } from "./statements.ts";
 
 const OWN_INTENT = `select 1 from outbox_attempt
   where delivery = ? and token = ? and outcome is null limit 1`;
-// What its own worker never told of: that one may be stopped, and send its final dot however late.
-const UNTOLD = `select 1 from outbox_attempt
+// Attempts without an outcome of their own worker: it may be merely stopped, and send its dot
+// later.
+const UNREPORTED = `select 1 from outbox_attempt
   where delivery = ? and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;
-const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = null, token = null, blind = 0, doubt = 0,
-  parked = 0, crashes = 0, finished_at = ? where id = ?`;
-const RESTART = `update outbox_delivery set state = 'pending', queue_lane = lane, due_at = ?, token = null,
-  blind = 0, doubt = 0, parked = 0, crashes = 0, reason = null, finished_at = null,
+const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = null, token = null,
+  blind = 0, doubt = 0, parked = 0, crashes = 0, finished_at = ? where id = ?`;
+const RESTART = `update outbox_delivery set state = 'pending', queue_lane = lane, due_at = ?,
+  token = null, blind = 0, doubt = 0, parked = 0, crashes = 0, reason = null, finished_at = null,
   expires_at = max(expires_at, ?)`;
 const RESEND = `${RESTART} where id = ?`;
 const REDRIVE = `${RESTART}, cycle = cycle + 1, cycle_attempts = 0,
@@ -31,11 +31,11 @@ const REOPEN = "update outbox_recipient set status = 'pending', reply = null whe
 const REOPEN_UNDELIVERED = `${REOPEN} and status not in ('delivered', 'suppressed')`;
 const UNDELIVERED = `select 1 from outbox_recipient
   where delivery = ? and status not in ('delivered', 'suppressed') limit 1`;
-const SAY_DELIVERED = `update outbox_recipient set status = 'delivered', reply = null
+const MARK_DELIVERED = `update outbox_recipient set status = 'delivered', reply = null
   where delivery = ? and status in ('pending', 'deferred')`;
 const HAS_FAILED =
   "select 1 from outbox_recipient where delivery = ? and status = 'failed' limit 1";
-// What nobody will answer any more must not be taken for a doubt of the next cycle.
+// An attempt that stays without an outcome must not count as a doubt of the next cycle.
 const CLOSE_DOUBT = `update outbox_attempt set outcome = 'in_doubt', finished_at = ?
   where delivery = ? and outcome is null`;
 
@@ -69,13 +69,14 @@ function cancelAnswer(db: Statements, row: Row): CancelAnswer {
     case "cancelled":
     case "pending": {
       const isBlind = row.token !== null && row.blind === 1;
-      const maySend = isBlind || row.doubt === 1 || db.get(UNTOLD, Number(row.id)) !== undefined;
+      const maySend =
+        isBlind || row.doubt === 1 || db.get(UNREPORTED, Number(row.id)) !== undefined;
       return maySend ? "unknown" : "cancelled";
     }
   }
 }
 
-/** Whether its holder will tell what became of it, or may: then it is not taken away. */
+/** Whether the holder of a valid lease may report an outcome; then the lease stays. */
 function isBeingSent(db: Statements, now: number, { id, token, blind, due_at: until }: Row) {
   if (token === null || Number(until) <= now) return false;
   return blind === 1 || db.get(OWN_INTENT, Number(id), Number(token)) !== undefined;
@@ -109,8 +110,8 @@ function redriveAnswer(
 ): RedriveAnswer {
   if (row.state === "pending" || row.state === "in_doubt") return row.state;
   if (message?.has_bytes !== 1) return "purged";
-  const someone = recipients === "all" || db.get(UNDELIVERED, Number(row.id)) !== undefined;
-  return someone ? "redriven" : "delivered";
+  const isNeeded = recipients === "all" || db.get(UNDELIVERED, Number(row.id)) !== undefined;
+  return isNeeded ? "redriven" : "delivered";
 }
 
 /** See `OutboxStore.resolveDoubt`. */
@@ -128,7 +129,7 @@ export function resolveDoubt(
     db.run(RESEND, now, now + RESEND_GRACE_MS, delivery);
     return "resolved";
   }
-  db.run(SAY_DELIVERED, delivery);
+  db.run(MARK_DELIVERED, delivery);
   const state = db.get(HAS_FAILED, delivery) === undefined ? "done" : "dead";
   db.run(END, state, now, delivery);
   const event = { type: `delivery.${state}`, data: { resolved: true }, notify } as const;
@@ -141,7 +142,7 @@ const ENDED_BEFORE = `not exists (select 1 from outbox_delivery d
   and (d.finished_at is null or d.finished_at > ? or (d.state = 'dead' and d.finished_at > ?)))`;
 const OLD_BYTES = `select m.id from outbox_message m
   where m.bytes is not null and m.created_at <= ? and ${ENDED_BEFORE} order by m.id limit ?`;
-// An event tells hooks by whose mail it is: that one stays until they have heard.
+// An event names its message to hooks, so the message stays while one waits for them.
 const OLD_MESSAGES = `select m.id from outbox_message m
   where m.created_at <= ? and ${ENDED_BEFORE}
   and m.id not in (select delivery / 1024 from outbox_event where due_at is not null and delivery > 0)

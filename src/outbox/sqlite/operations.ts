@@ -1,6 +1,6 @@
 /**
- * Everything the store can be asked, by name: plain functions of a connection, the time and one
- * argument. Those that write run inside a transaction that several of them share.
+ * All calls of the store by name: functions of a connection, the time and one argument. Those that
+ * write run inside a transaction that several of them share.
  */
 import { body, claim, nextDue, release, renew } from "./claim.ts";
 import { complete, intend } from "./complete.ts";

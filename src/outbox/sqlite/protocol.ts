@@ -1,7 +1,7 @@
 /**
- * What the event loop and the database thread say to each other: one request and one answer per
- * batch of calls. The calls cross as one text, the bytes of their messages, copied once, in one buffer
- * that changes hands. Errors cross as plain facts, because structured cloning drops their own fields.
+ * The protocol of the database thread: one request and one answer per batch of calls. The calls
+ * cross as one text; the bytes of their messages are copied once, into one buffer that is
+ * transferred. Errors cross as plain facts, because structured cloning drops their own fields.
  */
 import { type ErrorFacts, errorOf, factsOf, type ThreadProtocol } from "../../system/index.ts";
 import { OutboxError, type OutboxErrorCode } from "../model/errors.ts";
@@ -47,14 +47,14 @@ export interface PackedError {
   readonly cause?: ErrorFacts | undefined;
 }
 
-/** A call ready to cross: what it says as JSON, and the bytes of its messages beside it. */
+/** A packed call: its argument as JSON, and the bytes of its messages beside it. */
 export interface PackedCall {
   readonly name: OperationName;
   readonly json: string;
   readonly bodies: readonly Uint8Array[];
 }
 
-/** A message in JSON: how many of the octets beside it are its own, and its hash in hexadecimal. */
+/** A message in JSON: `bytes` is its length in the buffer, the hash is hexadecimal. */
 type MessageInJson = Omit<NewMessage, "bytes" | "idempotency"> & {
   readonly bytes: number;
   readonly idempotency?: Omit<IdempotencyKey, "contentSha256"> & { readonly contentSha256: string };
@@ -75,7 +75,7 @@ export function packCall<Name extends OperationName>(
     const json = JSON.stringify({ name, argument: messages.map(inJson) });
     return { name, json, bodies: messages.map(({ bytes }) => bytes) };
   } catch (cause) {
-    const text = `What ${name} was given cannot be handed to the database: ${String(cause)}`;
+    const text = `The argument of ${name} is not JSON; nothing was changed: ${String(cause)}`;
     throw new OutboxError("ERR_OUTBOX_OPTION", text, { cause });
   }
 }
@@ -116,7 +116,7 @@ export function unpackBatch({ text, bytes }: { text: string; bytes: ArrayBuffer 
   return calls as Call[];
 }
 
-/** The buffers in the results of a batch, which change hands instead of being copied. */
+/** The buffers in the results of a batch, which are transferred instead of copied. */
 export function buffersOf(calls: readonly Call[], results: readonly CallResult[]): ArrayBuffer[] {
   return results.flatMap((result, index) => {
     if (!result.ok) return [];

@@ -1,4 +1,4 @@
-/** What is shown: messages, deliveries, attempts, lists, figures. */
+/** Views in SQLite: messages, deliveries, attempts, lists, stats. */
 import { deliveryId, deliveryKeys, messageOf, readId } from "../model/ids.ts";
 import type { DeliveryState, RecipientKind, RecipientRow, RecipientStatus } from "../model/rows.ts";
 import {
@@ -25,8 +25,8 @@ import type { Row, Statements } from "./statements.ts";
 
 const RECIPIENTS = `select ordinal, address, kind, status, reply from outbox_recipient
   where delivery = ? order by ordinal`;
-const MESSAGE_COLUMNS = `id, public_id, reverse_path, message_id_header, subject, template, tags, size,
-  created_at, bytes is not null as has_bytes`;
+const MESSAGE_COLUMNS = `id, public_id, reverse_path, message_id_header, subject, template, tags,
+  size, created_at, bytes is not null as has_bytes`;
 const MESSAGE = `select ${MESSAGE_COLUMNS} from outbox_message where public_id = ?`;
 const MESSAGE_BY_KEY = `select ${MESSAGE_COLUMNS} from outbox_message where id = ?`;
 const DELIVERIES = "select * from outbox_delivery where id between ? and ? order by id";
@@ -81,7 +81,7 @@ export function findMessage(db: Statements, id: string): Row | undefined {
   return found && db.get(MESSAGE, uuidBytes(found.message));
 }
 
-/** The rows of the deliveries a public id means: one, or all of a message. */
+/** The rows of the deliveries that a public id names: one, or all of a message. */
 export function findDeliveries(db: Statements, id: string): Row[] {
   const message = findMessage(db, id);
   if (message === undefined) return [];

@@ -1,12 +1,14 @@
 /**
- * The tables in SQLite, as numbered steps that only go forward, and the versions this program
- * understands.
+ * The tables in SQLite, as numbered migrations that only go forward, and the versions that this
+ * program understands.
  *
- * Kept narrow, because every row and every index is paid on every message: the key of a delivery is
- * made of that of its message (no index is needed to find one from the other), the queue is two
- * columns of the delivery and a partial index (SQLite updates in place, so a table of its own would
- * only cost), and a public id is 16 octets. `late_end` of
- * an attempt says that its lease was lost by then, and whether it ended its delivery all the same. Instants are milliseconds since 1970 UTC.
+ * The tables are narrow, because each message pays for every row and index. The key of a delivery
+ * is computed from that of its message, so neither needs an index to find the other. The queue is
+ * two columns of the delivery and a partial index: SQLite updates in place, so a table of its own
+ * would only cost. A public id is 16 bytes. Instants are milliseconds since 1970 UTC.
+ *
+ * `late_end` of an attempt is null unless its lease was lost; then it shows whether the attempt
+ * ended its delivery all the same.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { checkSchemaVersion } from "../model/stored-rows.ts";
@@ -103,11 +105,11 @@ insert into outbox_counter values ('token', 0);`,
 ];
 
 /** The newest schema, which {@link migrate} makes. */
-export const SCHEMA_VERSION = steps.length;
-/** The oldest one that this program can still work with. */
-export const OLDEST_SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = steps.length;
+/** The oldest schema that this program understands. */
+const OLDEST_SCHEMA_VERSION = 1;
 
-/** The SQL of all steps after `from`, for those who run it themselves. */
+/** The SQL of all migrations after version `from`, for operators who run it themselves. */
 export function migrationSql(from = 0): string {
   const later = steps.slice(from).map((sql, index) => {
     const version = from + index + 1;
@@ -118,7 +120,7 @@ export function migrationSql(from = 0): string {
 
 const MIGRATION_TABLE = "create table if not exists outbox_migration (version integer primary key)";
 
-/** Makes all missing steps, each in a transaction that keeps every other process out. */
+/** Runs all missing migrations, each in a transaction that locks out every other process. */
 export function migrate(database: DatabaseSync): { from: number; to: number } {
   const from = schemaVersion(database);
   for (;;) {

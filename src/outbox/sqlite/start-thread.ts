@@ -1,7 +1,8 @@
 /**
- * Starts the database thread and talks to it: a request per batch, an answer per request.
+ * Starts the database thread and posts requests to it: one request per batch, one answer per
+ * request.
  *
- * If the thread ends by itself, what it held is in doubt and everything after is refused.
+ * If the thread ends by itself, its pending requests are in doubt and later ones are refused.
  */
 import { type NoAnswer, ThreadClient, threadEntry } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";
@@ -47,8 +48,12 @@ export async function startDatabaseThread(options: ThreadOptions): Promise<Datab
 function errorFor(reason: NoAnswer, cause: unknown): OutboxError {
   if (reason === "not started") return unpackError(packError("ERR_OUTBOX_STORE", cause));
   if (reason === "gone") {
-    return new OutboxError("ERR_OUTBOX_STORE", "The database thread is gone.", { cause });
+    return new OutboxError(
+      "ERR_OUTBOX_STORE",
+      "The database thread has ended; nothing was changed; open the store again.",
+      { cause },
+    );
   }
-  const text = "The database thread ended while it held this call; it may or may not be durable.";
+  const text = "The database thread ended during this call; the write may or may not be durable.";
   return new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause });
 }

@@ -1,4 +1,4 @@
-/** One SQLite connection of ours with its prepared statements, each prepared once. */
+/** One SQLite connection with its statements, each prepared once. */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { openSqlite } from "../../system/index.ts";
 import type { Row } from "../model/stored-rows.ts";
@@ -8,15 +8,15 @@ export type { Row };
 /** The values of a row, in the order of its columns. */
 export type Values = readonly SQLInputValue[];
 
-/** Octets the write-ahead log grows to before it is copied into the database. */
+/** Size of the write-ahead log at which it is copied into the database. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024;
-/** How many rows one statement inserts: few sizes, so that few statements have to be kept. */
+/** Rows that one statement inserts: few sizes, so that few statements are prepared. */
 const ROWS_AT_ONCE = [32, 8, 2, 1];
 
 export class Statements {
   readonly database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
-  /** Those whose rows are tuples. */
+  /** Statements whose rows are tuples. */
   readonly #tuples = new Map<string, StatementSync>();
 
   /**
@@ -39,8 +39,8 @@ export class Statements {
   }
 
   /**
-   * Inserts rows of equal length, many with one statement: a statement of its own costs a row as much
-   * as the row itself.
+   * Inserts rows of equal length, many with one statement: running a statement costs as much as a
+   * row.
    *
    * @param into - The statement up to its `values`.
    */
@@ -59,7 +59,7 @@ export class Statements {
     return this.#prepare(sql).get(...values);
   }
 
-  /** The first row as its values, in the order of its columns: half the price of an object. */
+  /** The values of the first row in the order of its columns; costs half as much as an object. */
   tuple<Tuple extends readonly unknown[]>(
     sql: string,
     ...values: SQLInputValue[]
@@ -67,7 +67,7 @@ export class Statements {
     return this.#prepare(sql, this.#tuples).get(...values) as unknown as Tuple | undefined;
   }
 
-  /** All rows as {@link tuple} gives one. */
+  /** All rows, each as {@link tuple} returns it. */
   tuples<Tuple extends readonly unknown[]>(sql: string, ...values: SQLInputValue[]): Tuple[] {
     return this.#prepare(sql, this.#tuples).all(...values) as unknown as Tuple[];
   }

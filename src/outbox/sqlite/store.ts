@@ -1,9 +1,9 @@
 /**
- * The outbox in one SQLite file, in a thread of its own: the embedded default.
+ * The store in one SQLite file, on a thread of its own: the embedded default.
  *
- * Calls that arrive while a commit runs become the next one, so that a flush of the disk carries all
- * of them. Several processes may use one file: SQLite lets one write at a time, and each holds it only
- * for one batch.
+ * Calls that arrive during a commit share the next one, so that one flush of the disk serves all of
+ * them. Several processes may use one file: SQLite lets one of them write at a time, and each keeps
+ * the lock for one batch only.
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
@@ -24,25 +24,25 @@ import {
 import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
 
 export interface SqliteStoreOptions {
-  /** The database file; made if it is not there. May hold other tables, such as the application's. */
+  /** The database file, made if missing. It may have other tables, such as the application's. */
   readonly file: string;
-  /** Longest wait for another process that writes, in milliseconds. @defaultValue 5000 */
-  readonly busyTimeoutMs?: number;
+  /** Most milliseconds to wait while another process writes. @defaultValue 5000 */
+  readonly busyTimeoutMs?: number | undefined;
   /** Most calls in one commit. @defaultValue 128 */
-  readonly maxBatch?: number;
-  /** Most octets of messages in one commit, unless single messages are larger. @defaultValue 16 MiB */
-  readonly maxBatchBytes?: number;
-  /** Whether to bring the schema up to date when opening. @defaultValue true */
-  readonly migrate?: boolean;
-  /** @defaultValue the machine's */
-  readonly clock?: Clock;
+  readonly maxBatch?: number | undefined;
+  /** Most bytes of messages in one commit; a larger message goes alone. @defaultValue 16 MiB */
+  readonly maxBatchBytes?: number | undefined;
+  /** Whether to migrate the schema when opening. @defaultValue true */
+  readonly migrate?: boolean | undefined;
+  /** @defaultValue the machine's clock */
+  readonly clock?: Clock | undefined;
 }
 
 /**
- * Opens the store, and makes or updates its tables.
+ * Opens the store, and creates or migrates its tables.
  *
- * @throws {OutboxError} ERR_OUTBOX_STORE when the file cannot be opened, ERR_OUTBOX_SCHEMA_VERSION when
- *   a newer program made it.
+ * @throws {OutboxError} ERR_OUTBOX_STORE when the file cannot be opened, ERR_OUTBOX_SCHEMA_VERSION
+ *   when a newer program made it.
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<OutboxStore> {
   const { file, busyTimeoutMs = 5000, clock = systemClock } = options;
@@ -65,17 +65,17 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
 }
 
 const MiB = 1024 * 1024;
-/** What a call counts at least, in octets, towards the size of a batch. */
+/** Bytes that a call without messages counts towards the size of a batch. */
 const CALL_BYTES = 256;
 const MAX_BATCH = 128;
 const MAX_BATCH_BYTES = 16 * MiB;
 /**
- * How many requests are with the thread at a time, so that it never waits for the event loop. What it
- * finds waiting it commits together, unless a commit is cheap.
+ * Requests at the thread at a time, so that it never waits for the event loop. It commits waiting
+ * requests together, unless a commit is cheap.
  */
-const REQUESTS = 4;
-/** Calls that are worth a request of their own while another one is with the thread. */
-const WORTH_A_REQUEST = 8;
+const MAX_REQUESTS = 4;
+/** Fewest calls of a request that is posted while another one is at the thread. */
+const MIN_REQUEST_CALLS = 8;
 
 class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
@@ -88,9 +88,9 @@ class SqliteStore implements OutboxStore {
   constructor(thread: DatabaseThread, clock: Clock, options: SqliteStoreOptions) {
     this.#thread = thread;
     this.#clock = clock;
-    this.#afterCommit = new AfterCommit(clock, (mail) => this.#tell(mail));
+    this.#afterCommit = new AfterCommit(clock, (mail) => this.#announce(mail));
     const { maxBatch = MAX_BATCH, maxBatchBytes = MAX_BATCH_BYTES } = options;
-    const requests = Math.min(REQUESTS, maxBatch);
+    const requests = Math.min(MAX_REQUESTS, maxBatch);
     const maxBatchItems = Math.floor(maxBatch / requests);
     this.#calls = new Batcher<Access, PackedCall, unknown>({
       name: "sqlite outbox",
@@ -98,7 +98,7 @@ class SqliteStore implements OutboxStore {
       maxBatchItems,
       maxBatchBytes: Math.ceil(maxBatchBytes / requests),
       keyConcurrency: requests,
-      minBatchItems: Math.min(WORTH_A_REQUEST, maxBatchItems),
+      minBatchItems: Math.min(MIN_REQUEST_CALLS, maxBatchItems),
       sizeOf: sizeOfCall,
       maxItems: 100_000,
       onFull: "wait",
@@ -119,7 +119,7 @@ class SqliteStore implements OutboxStore {
 
   async enqueue(messages: readonly NewMessage[]) {
     const results = await this.#call("enqueue", messages);
-    this.#tell(messages);
+    this.#announce(messages);
     return results;
   }
 
@@ -135,16 +135,16 @@ class SqliteStore implements OutboxStore {
   intend: OutboxStore["intend"] = (intents) => this.#call("intend", intents);
   complete: OutboxStore["complete"] = (completions) => this.#call("complete", completions);
   release: OutboxStore["release"] = (releases) =>
-    this.#call("release", releases).finally(() => this.#tell());
+    this.#call("release", releases).finally(() => this.#announce());
   nextDue: OutboxStore["nextDue"] = (lane) => this.#call("nextDue", lane);
   blockRoute: OutboxStore["blockRoute"] = (request) => this.#call("blockRoute", request);
   restoreRoute: OutboxStore["restoreRoute"] = (request) =>
-    this.#call("restoreRoute", request).finally(() => this.#tell());
+    this.#call("restoreRoute", request).finally(() => this.#announce());
   cancel: OutboxStore["cancel"] = (id, { notify }) => this.#call("cancel", { id, notify });
   redrive: OutboxStore["redrive"] = (id, options) =>
-    this.#call("redrive", { id, options }).finally(() => this.#tell());
+    this.#call("redrive", { id, options }).finally(() => this.#announce());
   resolveDoubt: OutboxStore["resolveDoubt"] = (id, truth, { notify }) =>
-    this.#call("resolveDoubt", { id, truth, notify }).finally(() => this.#tell());
+    this.#call("resolveDoubt", { id, truth, notify }).finally(() => this.#announce());
   get: OutboxStore["get"] = (id) => this.#call("get", id);
   list: OutboxStore["list"] = (filter) => this.#call("list", filter);
   attempts: OutboxStore["attempts"] = (id) => this.#call("attempts", id);
@@ -167,8 +167,8 @@ class SqliteStore implements OutboxStore {
     return this.#closed;
   }
 
-  /** Says in which lanes something may be due: those of new messages, or any. */
-  #tell(messages?: readonly Pick<NewMessage, "lane">[]): void {
+  /** Calls the listeners with the lanes of new messages, or without one for any lane. */
+  #announce(messages?: readonly Pick<NewMessage, "lane">[]): void {
     if (this.#listeners.size === 0) return;
     const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
     for (const listener of this.#listeners) {

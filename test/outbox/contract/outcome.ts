@@ -126,7 +126,7 @@ export function outcomeSuite(open: OpenStore): void {
       const [result] = await store.complete([
         { delivery, token, recipients: [], next, events: [] },
       ]);
-      assert.deepEqual(result, { kind: "settled" });
+      assert.deepEqual(result, { kind: "settled", attemptNo: undefined });
       const dead = await shown(store, lease.id);
       assert.equal(dead.state, "dead");
       assert.equal(dead.reason, "expired: it was never tried");

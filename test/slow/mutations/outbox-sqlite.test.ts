@@ -8,7 +8,7 @@ const complete = "sqlite/complete.ts";
 const enqueue = "sqlite/enqueue.ts";
 const events = "sqlite/events.ts";
 const manage = "sqlite/manage.ts";
-const thread = "database-thread.ts";
+const runCalls = "run-calls.ts";
 
 const leases: readonly Case[] = [
   [
@@ -34,17 +34,17 @@ const leases: readonly Case[] = [
   [
     "the token is checked when an intent is written",
     "an intent is written once, and only by the lease holder",
-    [complete, "if (standing?.token !== token) return false;", "if (!standing) return false;"],
+    [complete, "if (row?.token !== token) return false;", "if (!row) return false;"],
   ],
   [
     "the token is checked when an outcome is written",
     "a late failure changes nothing",
-    [complete, "standing.token === completion.token", "standing"],
+    [complete, "row.token === completion.token", "row"],
   ],
   [
     "an intent is written once",
     "an intent is written once, and only by the lease holder",
-    [complete, "if (standing.begun) return true;", ""],
+    [complete, "if (row.begun) return true;", ""],
   ],
   [
     "an expired lease is counted as a crash",
@@ -69,7 +69,7 @@ const leases: readonly Case[] = [
   [
     "a release closes its own intent",
     "a release closes its own intent and leaves no doubt",
-    [claim, "db.run(CLOSE_ATTEMPT, now, kept, delivery, token);", ""],
+    [claim, "db.run(CLOSE_ATTEMPT, now, stored, delivery, token);", ""],
   ],
 ];
 
@@ -77,12 +77,12 @@ const outcomes: readonly Case[] = [
   [
     "an outcome is written once",
     "a repeated completion changes nothing, intent written",
-    [complete, "answeredBefore(completion, standing) ?? recordLost", "recordLost"],
+    [complete, "answeredBefore(completion, row) ?? recordLost", "recordLost"],
   ],
   [
     "a late success is marked as late",
     "a repeated late success gets the same answer, last recipient",
-    [complete, "db.run(WAS_LATE, finished ? 1 : 0, delivery, attemptNo);", ""],
+    [complete, "db.run(MARK_LATE, finished ? 1 : 0, delivery, attemptNo);", ""],
   ],
   [
     "a late success is recorded",
@@ -130,13 +130,13 @@ const keys: readonly Case[] = [
   [
     "all rows of a message are stored in one transaction",
     "a message that fails halfway leaves no rows",
-    [thread, "inTransaction(db, () => runAll(db, now, calls))", "runAll(db, now, calls)"],
+    [runCalls, "this.#inTransaction(() => this.#runAll(now, calls))", "this.#runAll(now, calls)"],
   ],
   [
     "a faulty message fails alone",
     "a message that cannot be stored fails alone",
     [
-      thread,
+      runCalls,
       "calls.length === 1 || error instanceof",
       "error instanceof Error || error instanceof",
     ],
@@ -167,7 +167,7 @@ const left: readonly Case[] = [
   [
     "deliveries of excepted routes move to lane local",
     "deliveries of excepted routes move to lane local, due time unchanged",
-    [claim, "db.run(LEAVE, laneNumbers.local, id);", ""],
+    [claim, "db.run(MOVE_TO_LANE, laneNumbers.local, id);", ""],
   ],
   [
     "an expired delivery is leased although its route is excepted",
@@ -304,6 +304,14 @@ const routes: readonly Case[] = [
     [events, "where seq = ? and due_at is not null", "where seq = ?"],
   ],
 ];
+
+testMutations([
+  {
+    guard: "SQLite: calls of one transaction wait for a lock together",
+    edits: [[runCalls, " || error instanceof TransactionFailed", ""]],
+    test: "run-calls.test.ts",
+  },
+]);
 
 testMutations(
   [...leases, ...outcomes, ...keys, ...left, ...people, ...routes].map(

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { type TestContext, test } from "node:test";
+import { message } from "../../../test/outbox/contract/support.ts";
+import { CallRunner } from "./run-calls.ts";
+import { migrate } from "./schema.ts";
+import { Statements } from "./statements.ts";
+
+/** A connection that does not wait for locks and counts the transactions it begins. */
+class CountingStatements extends Statements {
+  begins = 0;
+
+  override run(...given: Parameters<Statements["run"]>): number {
+    if (given[0] === "begin immediate") this.begins += 1;
+    return super.run(...given);
+  }
+}
+
+function opened(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
+  const file = join(folder, "outbox.db");
+  const db = new CountingStatements(file, 0);
+  migrate(db.database);
+  t.after(() => {
+    db.close();
+    rmSync(folder, { recursive: true });
+  });
+  return { db, file, runner: new CallRunner(db) };
+}
+
+const enqueue = (id?: string) => ({
+  name: "enqueue" as const,
+  argument: [id === undefined ? message() : message({ id })],
+});
+
+test("calls whose transaction cannot begin wait for the lock together, once", (t) => {
+  const { db, file, runner } = opened(t);
+  using other = new DatabaseSync(file);
+  other.exec("begin immediate");
+  const results = runner.write(
+    0,
+    Array.from({ length: 50 }, () => enqueue()),
+  );
+  assert.equal(db.begins, 1);
+  assert.equal(results.length, 50);
+  for (const result of results) {
+    assert.ok(!result.ok && result.error.code === "ERR_OUTBOX_STORE");
+    assert.match(result.error.message, /locked/);
+  }
+});
+
+test("after a failed call each call runs in a transaction of its own", (t) => {
+  const { db, runner } = opened(t);
+  const first = enqueue();
+  const again = enqueue(first.argument[0]?.id);
+  const results = runner.write(0, [first, again, enqueue()]);
+  assert.deepEqual(
+    results.map(({ ok }) => ok),
+    [true, false, true],
+  );
+  assert.equal(db.begins, 4);
+});
