@@ -43,13 +43,18 @@ export const { wholeNumber, refusal } = optionChecks(
 const refused = "the frame was not accepted";
 
 export function closedError(): JournalError {
-  return new JournalError("ERR_JOURNAL_CLOSED", "journal is closed; nothing was written");
+  return new JournalError("ERR_JOURNAL_CLOSED", "the journal is closed; nothing was written");
 }
 
 export function fullError(cause: unknown): JournalError {
   return cause === undefined
-    ? new JournalError("ERR_JOURNAL_FULL", `journal is full; ${refused}; publish or add segments`)
-    : new JournalError("ERR_JOURNAL_FULL", `journal cannot make a segment; ${refused}`, { cause });
+    ? new JournalError(
+        "ERR_JOURNAL_FULL",
+        `the journal is full; ${refused}; publish or add segments`,
+      )
+    : new JournalError("ERR_JOURNAL_FULL", `the journal cannot make a segment; ${refused}`, {
+        cause,
+      });
 }
 
 export function writeFailed(cause: unknown): JournalError {
@@ -58,11 +63,11 @@ export function writeFailed(cause: unknown): JournalError {
 }
 
 export function tooManyVolumes(count: number): JournalError {
-  const text = `journal has no room for the marks of more than ${count} volumes; raise segmentBytes`;
+  const text = `the journal has no room for the marks of more than ${count} volumes; raise segmentBytes`;
   return new JournalError("ERR_JOURNAL_OPTION", text);
 }
 
 export function tooLarge(bytes: number, maxBytes: number): JournalError {
-  const text = `frame of ${bytes} bytes exceeds the ${maxBytes} of a segment; nothing was written`;
+  const text = `the frame of ${bytes} bytes exceeds the ${maxBytes} of a segment; nothing was written`;
   return new JournalError("ERR_JOURNAL_FRAME_TOO_LARGE", text);
 }

@@ -204,7 +204,7 @@ export class Journal {
     if (this.#damage.length > 0) {
       throw new JournalError(
         "ERR_JOURNAL_DAMAGED",
-        `journal is damaged; its segments stay: ${this.#damage.join("; ")}`,
+        `the journal is damaged; its segments stay: ${this.#damage.join("; ")}`,
       );
     }
     await this.#log.unpin(() => true);
@@ -308,11 +308,11 @@ async function asOpening<Value>(directory: string, action: () => Promise<Value>)
     if (error instanceof JournalError && !openingFailures.has(error.code)) throw error;
     const cause = (error instanceof JournalError ? error.cause : undefined) ?? error;
     if (errnoOf(cause) === "EAGAIN") {
-      const text = `journal in ${directory} is open in another process; nothing was changed`;
+      const text = `the journal in ${directory} is open in another process; nothing was changed`;
       throw new JournalError("ERR_JOURNAL_LOCKED", text, { cause });
     }
     const why = cause instanceof Error ? cause.message : String(cause);
-    const text = `journal in ${directory} cannot be opened: ${why}`;
+    const text = `the journal in ${directory} cannot be opened: ${why}`;
     throw new JournalError("ERR_JOURNAL_OPEN_FAILED", text, { cause });
   }
 }

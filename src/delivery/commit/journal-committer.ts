@@ -189,8 +189,9 @@ async function openJournal(
     directory,
     fileSystem,
     clock,
-    ...(segmentBytes === undefined ? {} : { segmentBytes }),
-    ...(maxSegments === undefined ? {} : { maxSegments }),
+    segmentBytes,
+    maxSegments,
+    onAccepting: (accepting) => onEvent({ kind: "accepting", accepting }),
   });
   const volumes = new Volumes({ fileSystem, clock, journal, root });
   const log = new FrameLog(journal, volumes);

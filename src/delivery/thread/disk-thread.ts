@@ -79,27 +79,13 @@ function openJournal(settings: JournalSettings, fileWorker: FileWorker): Promise
   });
 }
 
-/** Also posts when the journal stops accepting mail, and when it accepts mail again. */
 function serveJournal(committer: JournalCommitter, fileWorker: FileWorker): void {
-  let accepting = true;
-  let watch: NodeJS.Timeout | undefined;
-  function checkAccepting(): void {
-    clearTimeout(watch);
-    if (committer.accepting !== accepting) {
-      accepting = committer.accepting;
-      thread.post({ kind: "accepting", accepting });
-    }
-    if (!accepting) watch = setTimeout(checkAccepting, 1000);
-  }
-  const commit: Committer["commit"] = (deliveries) =>
-    committer.commit(deliveries).finally(checkAccepting);
   const close = async () => {
-    clearTimeout(watch);
     try {
       await committer.close();
     } finally {
       await Promise.all([synced.close(), fileWorker.close()]);
     }
   };
-  serve({ commit, close }, committer.recovered);
+  serve({ commit: (deliveries) => committer.commit(deliveries), close }, committer.recovered);
 }

@@ -217,6 +217,10 @@ test("while journal writes fail mail is refused with EIO and accepting is false"
     harness.disk.faults = [];
     await until(() => committer.accepting);
     assert.deepEqual(await send(harness, committer, [bob]), [undefined]);
+    const reported = harness.events.flatMap((event) =>
+      event.kind === "accepting" ? [event.accepting] : [],
+    );
+    assert.deepEqual(reported, [false, true]);
   });
   harness.check();
   harness.cutPower();
