@@ -61,7 +61,7 @@ export function toDeliveryError(error: unknown, path: string, maxPendingBytes: n
   return new DeliveryError(
     "ERR_DELIVERY_FAILED",
     `Cannot deliver into "${path}"${errno ? ` (${errno})` : ""}; nothing of the message is visible there.`,
-    { path, errno, cause: (error as Error).cause ?? error },
+    { path, errno, cause: error instanceof Error ? (error.cause ?? error) : error },
   );
 }
 

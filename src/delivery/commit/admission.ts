@@ -199,11 +199,9 @@ export function refuseFor(cause: unknown, message: Letter, text: string): void {
     return;
   }
   const code = errnoOf(cause) ?? "EIO";
+  const hasCode = cause instanceof Error && "code" in cause && cause.code === code;
   message.failure ??= new MaildirError("ERR_MAILDIR_WRITE_FAILED", text, {
     path: message.maildir,
-    cause:
-      (cause as { code?: unknown }).code === code
-        ? cause
-        : Object.assign(new Error(text, { cause }), { code }),
+    cause: hasCode ? cause : Object.assign(new Error(text, { cause }), { code }),
   });
 }

@@ -92,17 +92,15 @@ export class JournalCommitter implements Committer {
 
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
     const { tools, admission } = this.#opened;
-    const messages = deliveries.map((delivery) => letterOf(delivery, tools));
+    const pairs = deliveries.map((delivery) => ({ delivery, message: letterOf(delivery, tools) }));
+    const messages = pairs.map(({ message }) => message);
     // One batch after the other, so that the log has them in the order of the calls.
     const admitted = this.#turn.then(() => admit(messages, admission));
     this.#turn = admitted.catch(() => undefined);
     const { logged, synced } = await admitted;
     const [publications] = await Promise.all([
       this.#log(logged),
-      this.#commitSynced(
-        synced,
-        deliveries.filter((_, at) => synced.includes(messages[at]!)),
-      ),
+      this.#commitSynced(pairs.filter(({ message }) => synced.includes(message))),
     ]);
     const unpublished = new Set(
       publications.filter(({ state }) => state !== "published").map(({ record }) => record.id),
@@ -153,17 +151,25 @@ export class JournalCommitter implements Committer {
   }
 
   /** Commits messages in their mailboxes, under the names they have. */
-  async #commitSynced(messages: readonly Letter[], deliveries: readonly Delivery[]): Promise<void> {
-    if (messages.length === 0) return;
+  async #commitSynced(pairs: readonly Pair[]): Promise<void> {
+    if (pairs.length === 0) return;
     const { tools } = this.#opened;
     const commit = tools.commitSynced ?? ((batch) => deliverAll(batch, tools));
-    const named = deliveries.map((delivery, at) => ({ ...delivery, id: messages[at]!.id }));
-    const results = await commit(named);
-    invariant(results.length === messages.length, "a commit has one result for each message");
-    for (const [at, result] of results.entries()) {
-      if (!result.ok) messages[at]!.failure = result.error;
+    const results = await commit(
+      pairs.map(({ delivery, message }) => ({ ...delivery, id: message.id })),
+    );
+    invariant(results.length === pairs.length, "a commit has one result for each message");
+    for (const [position, { message }] of pairs.entries()) {
+      const result = results[position];
+      if (result?.ok === false) message.failure = result.error;
     }
   }
+}
+
+/** A delivery, and the message on its way. */
+interface Pair {
+  readonly delivery: Delivery;
+  readonly message: Letter;
 }
 
 /** An open journal, its volumes and their publishers. */

@@ -13,7 +13,7 @@ import type { Staging } from "./staging.ts";
 const pieceBytes = 256 * 1024;
 
 /** A body in the form of a record. */
-export interface StoredBody {
+interface StoredBody {
   readonly head: Uint8Array;
   readonly large: LargeBody | undefined;
 }

@@ -22,7 +22,7 @@ import { isGone } from "./orphans.ts";
 import type { Publication } from "./publication.ts";
 import type { Staging } from "./staging.ts";
 
-export interface PublishTools {
+interface PublishTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly fileWorker: FileWorker;

@@ -21,7 +21,7 @@ import { publishAll } from "./publish-round.ts";
 import { dueInMs, isHeld, mayWaitMs, pauseMs, publishableUpTo } from "./schedule.ts";
 import type { Staging } from "./staging.ts";
 
-export interface PublisherTools {
+interface PublisherTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly fileWorker: FileWorker;
@@ -251,10 +251,10 @@ export class Publisher {
   async #logAgain(messages: readonly Publication[], failures: 0 | 1): Promise<void> {
     const records = messages.map(({ record }) => ({ ...record, tries: record.tries + failures }));
     const lsns = await this.#tools.logAgain(records);
-    invariant(lsns.length === records.length, "each record logged again has one lsn");
     for (const [position, one] of messages.entries()) {
-      one.lsn = lsns[position]!;
-      one.record = records[position]!;
+      const [lsn, record] = [lsns[position], records[position]];
+      invariant(lsn !== undefined && record !== undefined, "a record logged again has an lsn");
+      Object.assign(one, { lsn, record });
     }
     this.#queue.sort();
     const last = lsns.at(-1) ?? 0n;

@@ -41,7 +41,7 @@ export function dueInMs(backlog: Backlog, nowMs: number): number | undefined {
 }
 
 /** The rounds so far. */
-export interface Rounds {
+interface Rounds {
   readonly lastStartMs: number;
   /** Failed rounds in a row. */
   readonly failures: number;

@@ -146,11 +146,10 @@ export class Staging {
 
   async #stageSlice(publications: readonly Publication[]): Promise<void> {
     const { fileSystem } = this.#tools;
-    const files: Descriptor[] = [];
+    const written: { readonly record: StoredRecord; readonly file: Descriptor }[] = [];
     try {
-      for (const { record } of publications) files.push(this.#write(record));
-      const flushes = publications.map(({ record }, position) => {
-        const file = files[position]!;
+      for (const { record } of publications) written.push({ record, file: this.#write(record) });
+      const flushes = written.map(({ record, file }) => {
         // fdatasync(2) may leave out the modification time, which matters only where we set it.
         return record.receivedMs === undefined ? fileSystem.syncData(file) : fileSystem.sync(file);
       });
@@ -158,7 +157,7 @@ export class Staging {
         if (outcome.status === "rejected") throw outcome.reason;
       }
     } finally {
-      for (const file of files) fileSystem.close(file);
+      for (const { file } of written) fileSystem.close(file);
     }
   }
 

@@ -15,7 +15,7 @@ export interface VolumePublisher {
   readonly publisher: Publisher;
 }
 
-export interface VolumePublisherTools extends StagingTools {
+interface VolumePublisherTools extends StagingTools {
   readonly journal: Journal;
   readonly log: FrameLog;
   readonly known: KnownMailboxes;

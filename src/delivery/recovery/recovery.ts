@@ -10,9 +10,10 @@ import { type Clock, type FileSystem, invariant } from "../../system/index.ts";
 import type { RecoveryReport } from "../committer.ts";
 import type { VolumePublishers } from "../publishing/volume-publishers.ts";
 import type { Volumes } from "../volumes/volumes.ts";
+import type { NextStep } from "./next-step.ts";
 import { type Counts, indexOf, type LogIndex, replayVolume } from "./replay.ts";
 
-export interface RecovererTools {
+interface RecovererTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly root: string | undefined;
@@ -28,7 +29,7 @@ export class Recoverer {
   /** Why a volume is not recovered yet, by its directory. */
   readonly #unavailable = new Map<string, string>();
   #isClosed = false;
-  #counts: Counts = {};
+  readonly #counts = new Map<NextStep, number>();
   #swept = 0;
   /** Ends the pauses before the next tries. */
   readonly #wake = new Set<() => void>();
@@ -62,7 +63,7 @@ export class Recoverer {
   }
 
   get report(): RecoveryReport {
-    const count = (step: keyof Counts) => this.#counts[step] ?? 0;
+    const count = (step: NextStep) => this.#counts.get(step) ?? 0;
     return {
       restored: count("stage again"),
       finished: count("publish") + count("remove from staging"),
@@ -126,8 +127,8 @@ export class Recoverer {
   }
 
   #add(counts: Counts): void {
-    for (const [step, count] of Object.entries(counts) as [keyof Counts, number][]) {
-      this.#counts[step] = (this.#counts[step] ?? 0) + count;
+    for (const [step, count] of counts) {
+      this.#counts.set(step, (this.#counts.get(step) ?? 0) + count);
     }
   }
 

@@ -30,7 +30,7 @@ export interface LogIndex {
 }
 
 /** How often each step was taken. */
-export type Counts = Partial<Record<NextStep, number>>;
+export type Counts = ReadonlyMap<NextStep, number>;
 
 /**
  * Reads the whole log once.
@@ -52,7 +52,7 @@ export async function indexOf(frames: readonly RecoveredFrame[]): Promise<LogInd
   return { highest, volumes };
 }
 
-export interface ReplayTools {
+interface ReplayTools {
   readonly fileSystem: FileSystem;
   readonly root: string | undefined;
   readonly staging: Staging;
@@ -73,7 +73,7 @@ export async function replayVolume(
   tools: ReplayTools,
 ): Promise<Counts> {
   const { publisher, untilDone, marks } = tools;
-  const counts: Counts = {};
+  const counts = new Map<NextStep, number>();
   let chunk: Publication[] = [];
   let bytes = 0;
   for (const frame of frames) {
@@ -82,7 +82,7 @@ export async function replayVolume(
       if (record.volume !== volume) continue;
       const highestLsn = highest.get(record.id) ?? frame.lsn;
       const { step, todo } = await untilDone(() => begin(frame.lsn, highestLsn, record, tools));
-      counts[step] = (counts[step] ?? 0) + 1;
+      counts.set(step, (counts.get(step) ?? 0) + 1);
       if (todo === undefined) continue;
       chunk.push(todo);
       bytes += spaceOf(record);

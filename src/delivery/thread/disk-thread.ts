@@ -35,7 +35,7 @@ const syncEach: DeliverTools = {
   clock: systemClock,
   names: createNameSource({ clock: systemClock }),
   known: createKnownMailboxes(),
-  ...(mailRoot === undefined ? {} : { root: mailRoot }),
+  root: mailRoot,
 };
 const synced: Committer = { commit: commitSynced, close: () => syncs.close() };
 

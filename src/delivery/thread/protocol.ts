@@ -36,7 +36,7 @@ export interface DiskProtocol extends ThreadProtocol {
   readonly event: CommitterEvent;
 }
 
-export interface PackedBatch {
+interface PackedBatch {
   readonly bytes: ArrayBuffer;
   readonly items: readonly PackedDelivery[];
 }
@@ -56,7 +56,7 @@ type PackedResult =
   | { readonly ok: false; readonly error: PackedError };
 
 interface PackedError {
-  readonly code: string;
+  readonly code: MaildirErrorCode;
   readonly message: string;
   readonly path: string | undefined;
   readonly mayRemain: boolean;
@@ -124,11 +124,8 @@ export function unpackResults(results: readonly PackedResult[]): CommitResult[] 
   return results.map((result) => {
     if (result.ok) return result;
     const { code, message, path, mayRemain, cause } = result.error;
-    const error = new MaildirError(code as MaildirErrorCode, message, {
-      mayRemain,
-      ...(path === undefined ? {} : { path }),
-      ...(cause === undefined ? {} : { cause: errorOf(cause) }),
-    });
+    const facts = { mayRemain, path, cause: cause && errorOf(cause) };
+    const error = new MaildirError(code, message, facts);
     return { ok: false, error };
   });
 }

@@ -10,7 +10,7 @@ import type { FileSystem } from "../../system/index.ts";
 import { stagingNames } from "./staging-directories.ts";
 
 /** What the identity file in a staging directory says. */
-export interface VolumeIdentity {
+interface VolumeIdentity {
   readonly journal: string;
   /** The volume's id; `fileSystem` in the file. */
   readonly volume: string;

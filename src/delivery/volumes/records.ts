@@ -214,7 +214,7 @@ function safePath(value: unknown, what: string): string {
 }
 
 function whole(value: unknown, what: string): number {
-  if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
   throw unreadable(`${what} is no whole number`);
 }
 

@@ -24,7 +24,7 @@ export interface Volume {
   readonly staging: string;
 }
 
-export interface VolumeTools {
+interface VolumeTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly journal: { readonly id: string; readonly starts: bigint };

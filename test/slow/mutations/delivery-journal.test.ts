@@ -1,20 +1,20 @@
 /**
- * Makes one mistake at a time in delivery through the journal, and requires that a test goes red.
+ * Removes one guard at a time from delivery through the journal, and requires that a test fails.
  */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
-const sweep = "delivery/power-cuts.test.ts";
+const powerCuts = "delivery/power-cuts.test.ts";
 const eachCut = "^file flushes, names any: no cut";
 const eachKill = "^file flushes, names any: no kill";
 const bulkCut = "^bulk flushes, names any: no cut";
 const cases = "publishing-cases.test.ts";
 const recovery = "recovery-cases.test.ts";
-const strangers = "wrong-volumes.test.ts";
+const wrongVolumes = "wrong-volumes.test.ts";
 const lostBulk = "^staged data lost in write-back is staged again, bulk";
 
 const mutations: readonly Mutation[] = [
   {
-    guard: "absence is interpreted only where the right identity was read",
+    guard: "a missing file counts as published only on a recognised volume",
     edits: [
       [
         "volumes.ts",
@@ -22,13 +22,13 @@ const mutations: readonly Mutation[] = [
         "    if (found === undefined) this.#makeDirectory(this.#stagingOf(directory));\n    if (recognises(found ?? expected, expected, journal.starts)) return",
       ],
     ],
-    test: strangers,
+    test: wrongVolumes,
     only: "^mail of a missing volume",
   },
   {
-    guard: "an older copy of a mail file system is known by its start counter",
+    guard: "an older copy of a volume is recognised by its start counter",
     edits: [["volumes/identity.ts", "    found.starts >= expected.starts &&\n", ""]],
-    test: strangers,
+    test: wrongVolumes,
     only: "^an older copy",
   },
   {
@@ -48,7 +48,7 @@ const mutations: readonly Mutation[] = [
     test: "publish-round.test.ts",
   },
   {
-    guard: "the directory opened is the mailbox's",
+    guard: "an opened directory must be the mailbox's own",
     edits: [
       [
         "publish-round.ts",
@@ -59,7 +59,7 @@ const mutations: readonly Mutation[] = [
     test: "publish-round.test.ts",
   },
   {
-    guard: "what cannot be published is written to the log again before PUBLISHED passes it",
+    guard: "a failed message is logged again before PUBLISHED passes it",
     edits: [
       [
         "publisher.ts",
@@ -71,7 +71,7 @@ const mutations: readonly Mutation[] = [
     only: "^messages logged again",
   },
   {
-    guard: "what is written to the log again need not fit into one frame",
+    guard: "messages logged again are split into several frames if necessary",
     edits: [
       [
         "frame-log.ts",
@@ -83,13 +83,13 @@ const mutations: readonly Mutation[] = [
     only: "^more than one segment",
   },
   {
-    guard: "what waits for its next attempt moves on in the log",
+    guard: "held messages are logged again before they block segments",
     edits: [["publisher.ts", "    await this.#logHeldAgain();\n", ""]],
     test: "held-mail.test.ts",
     only: "^the log reuses its segments",
   },
   {
-    guard: "names the disk did not keep are published again",
+    guard: "messages whose names could not be flushed are published again",
     edits: [
       [
         "publish-round.ts",
@@ -109,7 +109,7 @@ const mutations: readonly Mutation[] = [
         "return record.receivedMs === undefined ? undefined : file;",
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
@@ -121,17 +121,17 @@ const mutations: readonly Mutation[] = [
         "this.#stageSlice(slice));",
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
     guard: "many staged files are flushed with their file system",
     edits: [["staging.ts", "    await sync.sync();\n", ""]],
-    test: sweep,
+    test: powerCuts,
     only: bulkCut,
   },
   {
-    guard: "the helper that flushes is older than the files it vouches for",
+    guard: "the bulk flush is opened before the files it covers",
     edits: [
       [
         "staging.ts",
@@ -143,7 +143,7 @@ const mutations: readonly Mutation[] = [
     only: lostBulk,
   },
   {
-    guard: "what was not kept is staged again to new files",
+    guard: "after a failed flush all files are staged again",
     edits: [
       [
         "staging.ts",
@@ -163,7 +163,7 @@ const mutations: readonly Mutation[] = [
         "this.#marks = { ...this.#marks, durable: reach };",
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachKill,
   },
   {
@@ -180,11 +180,11 @@ const mutations: readonly Mutation[] = [
   {
     guard: "every touched new/ is flushed before PUBLISHED",
     edits: [["publish-round.ts", "    await fileSystem.sync(directory);\n", ""]],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
-    guard: "what recovery finds published is flushed before PUBLISHED",
+    guard: "names found published by recovery are flushed before PUBLISHED",
     edits: [
       [
         "replay.ts",
@@ -196,7 +196,7 @@ const mutations: readonly Mutation[] = [
     only: "^names any: recovery interrupted",
   },
   {
-    guard: "PUBLISHED does not pass what is not published",
+    guard: "PUBLISHED does not pass an unpublished message",
     edits: [
       [
         "schedule.ts",
@@ -216,11 +216,11 @@ const mutations: readonly Mutation[] = [
         "      staging.sweep(new Set(), true);\n      const logged = ",
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: `${eachCut}|${eachKill}`,
   },
   {
-    guard: "a message that a reader consumed is not made again",
+    guard: "a message that a reader removed is not published again",
     edits: [
       [
         "replay.ts",
@@ -228,7 +228,7 @@ const mutations: readonly Mutation[] = [
         '    case "flush names":\n      return todo("logged");',
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachKill,
   },
   {
@@ -236,13 +236,13 @@ const mutations: readonly Mutation[] = [
     edits: [
       ["replay.ts", '.links > 1 ? "one of several names"', '.links > 99 ? "one of several names"'],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
     guard: "the mailbox's directories are durable before the log has the message",
     edits: [["ensure-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""]],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
@@ -254,7 +254,7 @@ const mutations: readonly Mutation[] = [
         "",
       ],
     ],
-    test: sweep,
+    test: powerCuts,
     only: eachCut,
   },
   {
@@ -270,15 +270,15 @@ const mutations: readonly Mutation[] = [
     only: "^a large body survives",
   },
   {
-    guard: "a log older than the mail file system is known by the start counter",
+    guard: "a log older than the volume is recognised by the start counter",
     edits: [["volumes/identity.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
-    test: strangers,
+    test: wrongVolumes,
     only: "^an identity newer than the log",
   },
   {
-    guard: "the identity of a file system is compared",
+    guard: "the volume's id is compared",
     edits: [["volumes/identity.ts", "    found.volume === expected.volume &&\n", ""]],
-    test: strangers,
+    test: wrongVolumes,
     only: "^an identity of another volume",
   },
   {
@@ -290,13 +290,13 @@ const mutations: readonly Mutation[] = [
         "this.#unlocks.set(staging, () => undefined);",
       ],
     ],
-    test: strangers,
+    test: wrongVolumes,
     only: "^a staging directory locked by another",
   },
   {
-    guard: "staging is swept only after a log without an anomaly",
+    guard: "strays are removed only after a log without damage",
     edits: [["recovery/recovery.ts", "damage.length === 0", "damage.length >= 0"]],
-    test: strangers,
+    test: wrongVolumes,
     only: "^with a damaged log",
   },
   {
@@ -310,7 +310,7 @@ const mutations: readonly Mutation[] = [
   {
     guard: "staging is flushed before PUBLISHED",
     edits: [["publish-round.ts", "    await staging.syncNames();\n", ""]],
-    test: sweep,
+    test: powerCuts,
     only: "^file flushes, names any: no (cut|kill)",
   },
 ];

@@ -29,7 +29,7 @@ export interface Run {
   readonly startedNs: number;
   readonly endedNs: number;
   /** When the process was killed, and when the next one had recovered. */
-  readonly killed?: { readonly atNs: number; readonly openedNs: number };
+  readonly killed?: { readonly atNs: number; readonly openedNs: number } | undefined;
 }
 
 export interface LoadPlan extends Omit<Load, keyof Places | "first"> {
@@ -60,16 +60,20 @@ export async function recordRun(fileSystem: FileSystemName, plan: LoadPlan): Pro
   const endedNs = nowNs();
   const opening = second?.events.find(({ kind }) => kind === "opened");
   return {
-    ...{ fileSystem, method, seed, startedNs, endedNs },
+    fileSystem,
+    method,
+    seed,
+    startedNs,
+    endedNs,
     recordings: await Promise.all(all.map((disk) => disk.recording())),
     events: [...first.events, ...(second?.events ?? [])],
-    ...(opening && { killed: { atNs: first.endedNs, openedNs: opening.atNs } }),
+    killed: opening && { atNs: first.endedNs, openedNs: opening.atNs },
   };
 }
 
-/** Says where things lie, given the roots of the file systems of a run. */
+/** The places of a run, given the mount points of its file systems. */
 export function placesOf([disk, journalDisk]: readonly string[]): Places {
-  return { disk: disk!, ...(journalDisk !== undefined && { journalDisk }) };
+  return { disk: disk!, journalDisk };
 }
 
 interface LoadEnd {
