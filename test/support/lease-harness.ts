@@ -1,4 +1,6 @@
-/** A sender that asks for its final dot while its lease is stolen, too short or renewed too late. */
+/**
+ * A sender that asks for its final dot while its lease is stolen, too short or renewed too late.
+ */
 import type { TestContext } from "node:test";
 import type { Deliver } from "../../src/mail/index.ts";
 import type { ClaimRequest, WorkerOptions } from "../../src/outbox/index.ts";

@@ -18,8 +18,8 @@ export interface SinkStep {
 
 /**
  * The answer to a step: a reply, to which CRLF is added. `drop` ends the connection, after the
- * reply if there is one; `hang` never replies; `byteMs` sends the reply byte by byte; `undefined`
- * is the usual reply.
+ * reply if there is one; `hang` never replies; `after` replies when the promise resolves, `afterMs`
+ * after a time; `byteMs` sends the reply byte by byte; `undefined` is the usual reply.
  */
 export type SinkAnswer =
   | string
@@ -27,6 +27,7 @@ export type SinkAnswer =
       readonly reply?: string;
       readonly drop?: true;
       readonly hang?: true;
+      readonly after?: Promise<unknown>;
       readonly afterMs?: number;
       readonly byteMs?: number;
     }
@@ -137,10 +138,11 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
             .join("\r\n")
         : (outOfOrder(verb) ?? usualReplies[verb] ?? "500 5.5.1 What?");
     const given = options.answer?.({ verb, line, nth, session }) ?? usual;
-    const { reply, drop, hang, afterMs, byteMs } =
+    const { reply, drop, hang, after, afterMs, byteMs } =
       typeof given === "string"
         ? ({ reply: given } as Exclude<SinkAnswer, string | undefined>)
         : given;
+    await after;
     if (afterMs !== undefined) await new Promise((resolve) => setTimeout(resolve, afterMs));
     if (hang) return new Promise(() => {});
     for (const byte of byteMs !== undefined && reply !== undefined ? `${reply}\r\n` : "") {

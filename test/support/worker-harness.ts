@@ -1,6 +1,7 @@
 /**
- * A worker on a real SQLite store, under a clock that stands still: time moves only when no call of the
- * store is under way. Calls of the store can be made to fail, before or after they have done their work.
+ * A worker on a real SQLite store, under a clock that stands still: time moves only when no call of
+ * the store is under way. Calls of the store can be made to fail, before or after they have done
+ * their work.
  */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -52,7 +53,10 @@ export class WatchedStore {
     });
   }
 
-  /** Makes a call fail from now on: `before` it does anything, or `after`, when only its answer is lost. */
+  /**
+   * Makes a call fail from now on: `before` it does anything, or `after`, when only its answer is
+   * lost.
+   */
   fail(name: CallName, times = Number.POSITIVE_INFINITY, when: Failure["when"] = "before"): void {
     this.#failures.set(name, { when, left: times });
   }

@@ -1,4 +1,7 @@
-/** The profile `reference`: behaves like the Go outbox worker of docs/explanation/compared.md, promises no less. */
+/**
+ * The profile `reference`: behaves like the Go outbox worker of docs/explanation/compared.md,
+ * promises no less.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hourMs, mail, ok, refusal, workerHarness } from "../../../test/support/worker-harness.ts";

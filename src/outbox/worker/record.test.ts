@@ -1,4 +1,7 @@
-/** Outcomes and releases while the store fails: each is written in the end, and sent mail is never lost. */
+/**
+ * Outcomes and releases while the store fails: each is written in the end, and sent mail is never
+ * lost.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { steal } from "../../../test/support/lease-harness.ts";

@@ -1,4 +1,7 @@
-/** Routes: a failed one is blocked and probed, a slow one gets its share, some are left to other workers. */
+/**
+ * Routes: a failed one is blocked and probed, a slow one gets its share, some are left to other
+ * workers.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {

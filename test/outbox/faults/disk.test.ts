@@ -1,22 +1,24 @@
 /**
- * A disk under the outbox that is full or read-only: what cannot be stored is refused, with the reason
- * and nothing of it left behind; what was sent meanwhile stays known, and work goes on as soon as it can.
+ * A disk under the outbox that is full or read-only: mail that cannot be stored is refused with the
+ * reason and leaves nothing behind. Mail that was sent stays on record, and work goes on as soon as
+ * it can.
  */
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
-import {
-  type OutboxError,
-  openPostgresStore,
-  type WorkerEvent,
-} from "../../../src/outbox/index.ts";
+import { OutboxError, openPostgresStore, type WorkerEvent } from "../../../src/outbox/index.ts";
 import { atEnd, temporaryFolder } from "../../process/support/postbag.ts";
 import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../../slow/root/small-disk.ts";
 import { Postgres, postgresBinaries } from "../../support/postgres.ts";
-import { become, faultLab, type Lab } from "./support/fault-harness.ts";
-import { letter, letters } from "./support/outbox-expectations.ts";
-import { openStoreAt } from "./support/place.ts";
+import {
+  eventually,
+  type FaultHarness,
+  faultHarness,
+  shortLeaseMs,
+} from "./support/fault-harness.ts";
+import { newMessage, newMessages } from "./support/outbox-expectations.ts";
+import { openStoreAt, type StoreLocation } from "./support/store-location.ts";
 
 /** Registers a test that needs a disk of its own. */
 function withDisk(
@@ -31,124 +33,122 @@ function withDisk(
   });
 }
 
-/** Enqueues until it is refused; gives the refusal. */
-async function enqueueUntilRefused({ ledger }: Lab): Promise<OutboxError> {
+/** Makes a store, and something that happens at the twentieth final dot. */
+function harnessWith(t: TestContext, location: StoreLocation, atDot: () => void) {
+  return faultHarness(t, {
+    location,
+    sink: {
+      answer: ({ verb, nth }) => {
+        if (verb === "dot" && nth === 20) atDot();
+        return undefined;
+      },
+    },
+  });
+}
+
+/** A worker that sends 60 messages, and the calls of the store that failed for it. */
+async function startedWorker(harness: FaultHarness) {
+  const failed: string[] = [];
+  const worker = harness.worker({
+    concurrency: 4,
+    leaseMs: shortLeaseMs,
+    onEvent: (event: WorkerEvent) => {
+      if (event.kind === "store-failed") failed.push(event.doing);
+    },
+  });
+  await harness.expectations.enqueue(...newMessages(60));
+  worker.start();
+  return { worker, failed, times: (doing: string) => failed.filter((one) => one === doing).length };
+}
+
+async function enqueueUntilRefused({ expectations }: FaultHarness): Promise<OutboxError> {
   for (let tries = 0; tries < 10_000; tries += 1) {
     try {
-      await ledger.enqueue(letter());
+      await expectations.enqueue(newMessage());
     } catch (error) {
-      return error as OutboxError;
+      assert.ok(error instanceof OutboxError);
+      return error;
     }
   }
   return assert.fail("the disk was never full");
 }
 
 withDisk(
-  "SQLite on a full disk refuses what is new, forgets nothing, and goes on when there is room",
+  "SQLite on a full disk refuses new mail, loses none, and goes on when there is room",
   async (t, disk) => {
     const ballast = join(disk.path, "ballast");
-    const failures: Extract<WorkerEvent, { kind: "store-failed" }>[] = [];
-    const lab = await faultLab(t, {
-      place: { kind: "sqlite", file: join(disk.path, "outbox.db") },
-      sink: {
-        answer: ({ verb, nth }) => {
-          // Full from the instant at which a mail is taken on.
-          if (verb === "dot" && nth === 20) fill(ballast);
-          return undefined;
-        },
-      },
-    });
-    const worker = lab.worker({
-      concurrency: 4,
-      onEvent: (event) => {
-        if (event.kind === "store-failed") failures.push(event);
-      },
-    });
-    const count = (doing: string) => failures.filter((failure) => failure.doing === doing).length;
-    await lab.ledger.enqueue(...letters(60));
-    worker.start();
-    await become("outcomes were refused", () => count("complete") > 0);
+    const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
+    // Full from the instant at which the server takes a mail.
+    const harness = await harnessWith(t, location, () => fill(ballast));
+    const { expectations, sink } = harness;
+    const { worker, times } = await startedWorker(harness);
+    await eventually("an outcome was refused", () => times("complete") > 0);
 
-    const refusal = await enqueueUntilRefused(lab);
+    const refusal = await enqueueUntilRefused(harness);
     assert.equal(refusal.code, "ERR_OUTBOX_STORE");
     assert.match(refusal.message, /full/);
-    const many = await Promise.allSettled(letters(20).map((one) => lab.ledger.enqueue(one)));
+    const many = await Promise.allSettled(newMessages(20).map((one) => expectations.enqueue(one)));
     assert.ok(many.every(({ status }) => status === "rejected"));
-    assert.equal(await lab.ledger.isOver(), false, "what is there can still be read");
-    await become("every lease has run out", () => count("renew") > 8);
-    assert.ok(lab.sink.mails.length < 60, "nothing is sent whose outcome could not be kept");
+    assert.equal(await expectations.haveEnded(), false, "the store can still be read");
+    await eventually("every lease has run out", () => times("renew") > 8);
+    assert.ok(sink.mails.length < 60, "no mail is sent whose intent cannot be stored");
 
     rmSync(ballast);
-    await become("everything has ended", () => lab.ledger.isOver());
-    await lab.ledger.enqueue(letter());
-    await become("new mail is sent", () => lab.ledger.isOver());
+    await eventually("every delivery has ended", () => expectations.haveEnded());
+    await expectations.enqueue(newMessage());
+    await eventually("new mail is sent", () => expectations.haveEnded());
     await worker.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
   },
 );
 
 withDisk(
-  "SQLite on a disk that turns read-only sends no more, and the next start finds everything",
+  "SQLite on a disk that turns read-only sends no more; the next start finds all mail",
   async (t, disk) => {
-    const place = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
-    const lab = await faultLab(t, {
-      place,
-      sink: {
-        answer: ({ verb, nth }) => {
-          // As ext4 does by itself when it finds that it is damaged.
-          if (verb === "dot" && nth === 20) disk.remount("abort");
-          return undefined;
-        },
-      },
-    });
-    let failures = 0;
-    const worker = lab.worker({
-      concurrency: 4,
-      onEvent: ({ kind }) => {
-        if (kind === "store-failed") failures += 1;
-      },
-    });
-    await lab.ledger.enqueue(...letters(60));
-    worker.start();
-    await become("the worker noticed", () => failures > 8);
-    const refusal = await enqueueUntilRefused(lab);
+    const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
+    // As ext4 does by itself when it finds that it is damaged.
+    const harness = await harnessWith(t, location, () => disk.remount("abort"));
+    const { expectations, sink } = harness;
+    const { worker, failed } = await startedWorker(harness);
+    await eventually("the worker noticed", () => failed.length > 8);
+    const refusal = await enqueueUntilRefused(harness);
     assert.match(refusal.code, /^ERR_OUTBOX_(STORE|IN_DOUBT)$/);
     assert.match(refusal.message, /disk I\/O error|readonly|read-only/);
-    const sent = lab.sink.mails.length;
-    assert.ok(sent < 30, `${sent} were sent though no intent could be kept`);
+    const sent = sink.mails.length;
+    assert.ok(sent < 30, `${sent} were sent though no intent could be stored`);
     await worker.stop({ drainMs: 0, replyMs: 0 });
-    await lab.store.close();
+    await harness.store.close();
 
     disk.mountAgain();
-    const store = await openStoreAt(place);
-    lab.ledger.continueOn(store);
-    const next = lab.worker({ store });
+    const store = await openStoreAt(location);
+    expectations.useStore(store);
+    const next = harness.worker({ store });
     next.start();
-    await become("everything has ended", () => lab.ledger.isOver());
+    await eventually("every delivery has ended", () => expectations.haveEnded());
     await next.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     await store.close();
-    assert.ok(found.inDoubt > 0, "the mail at hand is in doubt");
+    assert.ok(found.inDoubt > 0, "the mail that was being sent is in doubt");
     assert.equal(found.dead, 0);
   },
 );
 
 withDisk(
-  "SQLite on a read-only disk is not opened, with the reason; later it is, with all there was",
+  "SQLite on a read-only disk is refused with the reason, and opens later with all mail",
   async (_, disk) => {
-    const place = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
-    const before = await openStoreAt(place);
-    const message = letter();
+    const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
+    const before = await openStoreAt(location);
+    const message = newMessage();
     await before.enqueue([message]);
     await before.close();
     disk.remount("ro");
-    await assert.rejects(openStoreAt(place), {
+    await assert.rejects(openStoreAt(location), {
       code: "ERR_OUTBOX_STORE",
       message: /read-?only|unable to open/,
     });
     disk.remount("rw");
-    const after = await openStoreAt(place);
+    const after = await openStoreAt(location);
     assert.ok(await after.get(message.id));
     await after.close();
   },
@@ -175,14 +175,14 @@ function withDiskAndPostgres(
   );
 }
 
-async function opened(server: Postgres, tablespace?: string) {
+async function migratedDatabase(server: Postgres, tablespace?: string) {
   const connectionString = await server.database("template1", tablespace);
   await (await openPostgresStore({ connectionString })).close();
   return { kind: "postgres", connectionString } as const;
 }
 
 withDiskAndPostgres(
-  "PostgreSQL whose tables are on a full disk refuses what is new, and goes on when there is room",
+  "PostgreSQL with its tables on a full disk refuses new mail, and goes on with room",
   async (t, disk, bin) => {
     const ballast = join(disk.path, "ballast");
     const server = await Postgres.start(bin);
@@ -191,65 +191,42 @@ withDiskAndPostgres(
     mkdirSync(tables, { mode: 0o700 });
     chownSync(tables, 65_534, 65_534);
     await server.sql(`create tablespace small location '${tables}'`);
-    const lab = await faultLab(t, {
-      place: await opened(server, "small"),
-      sink: {
-        answer: ({ verb, nth }) => {
-          if (verb === "dot" && nth === 20) fill(ballast);
-          return undefined;
-        },
-      },
-    });
-    let failures = 0;
-    const worker = lab.worker({
-      concurrency: 4,
-      onEvent: ({ kind }) => {
-        if (kind === "store-failed") failures += 1;
-      },
-    });
-    await lab.ledger.enqueue(...letters(60));
-    worker.start();
-    await become("the disk is full", () => existsSync(ballast));
-    const refusal = await enqueueUntilRefused(lab);
+    const location = await migratedDatabase(server, "small");
+    const harness = await harnessWith(t, location, () => fill(ballast));
+    const { expectations } = harness;
+    const { worker, failed } = await startedWorker(harness);
+    await eventually("the disk is full", () => existsSync(ballast));
+    const refusal = await enqueueUntilRefused(harness);
     assert.equal(refusal.code, "ERR_OUTBOX_STORE");
     assert.match(refusal.message, /No space left on device/);
-    // The log is elsewhere: what fits into the pages there are goes on.
-    await become("the worker noticed", () => failures > 3);
+    // The log is on another disk, so writes go on that fit into the pages there are.
+    await eventually("the worker noticed", () => failed.length > 3);
 
     rmSync(ballast);
-    await become("everything has ended", () => lab.ledger.isOver());
-    await lab.ledger.enqueue(letter());
-    await become("new mail is sent", () => lab.ledger.isOver());
+    await eventually("every delivery has ended", () => expectations.haveEnded());
+    await expectations.enqueue(newMessage());
+    await eventually("new mail is sent", () => expectations.haveEnded());
     await worker.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
   },
 );
 
 withDiskAndPostgres(
-  "PostgreSQL whose log is on a full disk stops; started again with room, it has all that was acknowledged",
+  "PostgreSQL with its log on a full disk stops; with room it starts with all mail",
   async (t, disk, bin) => {
     const ballast = join(disk.path, "ballast");
     const settings = { max_wal_size: "4MB", min_wal_size: "2MB" };
     const server = await Postgres.start(bin, { parent: disk.path, walSegmentMb: 1, settings });
     atEnd(t, () => server.stop());
-    const lab = await faultLab(t, {
-      place: await opened(server),
-      sink: {
-        answer: ({ verb, nth }) => {
-          if (verb === "dot" && nth === 20) fill(ballast);
-          return undefined;
-        },
-      },
-    });
-    const worker = lab.worker({ concurrency: 4 });
-    await lab.ledger.enqueue(...letters(60));
-    worker.start();
-    await become("the disk is full", () => existsSync(ballast));
-    // Each is refused, or in doubt, once the log cannot grow.
+    const harness = await harnessWith(t, await migratedDatabase(server), () => fill(ballast));
+    const { expectations } = harness;
+    const { worker } = await startedWorker(harness);
+    await eventually("the disk is full", () => existsSync(ballast));
+    // Once the log cannot grow, each is refused or in doubt.
     let refused = 0;
     while (refused < 10) {
-      await lab.ledger.enqueue(...letters(20)).catch((error) => {
+      await expectations.enqueue(...newMessages(20)).catch((error) => {
         assert.match(error.code, /^ERR_OUTBOX_(STORE|IN_DOUBT)$/);
         refused += 1;
       });
@@ -257,9 +234,9 @@ withDiskAndPostgres(
     rmSync(ballast);
     await server.crash();
     await server.start();
-    await become("everything has ended", () => lab.ledger.isOver().catch(() => false));
+    await eventually("every delivery has ended", () => expectations.haveEnded().catch(() => false));
     await worker.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     assert.equal(found.dead, 0);
   },
   256,

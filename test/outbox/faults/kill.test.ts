@@ -1,13 +1,15 @@
 /**
- * kill -9 at every named point of a delivery: a real worker process, a real store, a real server. Whoever
- * comes after finds everything, and sends twice only what may have been taken already.
+ * `kill -9` at the points of a delivery: a real worker process, a real store, a real server. The
+ * next worker finds every message, and sends again only what the server may have taken already.
+ *
+ * On PostgreSQL the points that leave the store in a state of its own; the others are in
+ * `test/slow/outbox/kill-postgres.test.ts`.
  */
-import { points, tryPoint } from "./support/kill-points.ts";
+import { furtherPoints, statePoints, testKillPoints } from "./support/kill-points.ts";
 import { onBothStores } from "./support/stores.ts";
 
-onBothStores(({ newPlace }) => {
-  for (const point of points) {
-    tryPoint(point, "resend", newPlace);
-    if (point.inDoubt) tryPoint(point, "hold", newPlace);
-  }
+// W4
+onBothStores((store) => {
+  testKillPoints(statePoints, store);
+  if (store.name === "SQLite") testKillPoints(furtherPoints, store);
 });

@@ -1,10 +1,11 @@
 /**
- * The network between a worker and PostgreSQL: cut, closed on one side, dead without a word, or slow. Who
- * is cut off sends nothing that the store does not know of, and comes back by itself.
+ * The network between a worker and PostgreSQL: cut, closed on one side, silent, or slow. A worker
+ * that is cut off sends nothing without a stored intent, and goes on by itself when the network is
+ * back.
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { type OutboxStore, openPostgresStore } from "../../../src/outbox/index.ts";
+import { openPostgresStore } from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
 import {
   type ProxyAction,
@@ -12,113 +13,115 @@ import {
   type ProxyDirection,
   startTcpProxy,
 } from "../../support/tcp-proxy.ts";
-import { become, faultLab } from "./support/fault-harness.ts";
-import { letter, letters } from "./support/outbox-expectations.ts";
-import type { Place } from "./support/place.ts";
+import { eventually, faultHarness, shortLeaseMs } from "./support/fault-harness.ts";
+import { newMessage, newMessages } from "./support/outbox-expectations.ts";
+import type { StoreLocation } from "./support/store-location.ts";
 import { onPostgres } from "./support/stores.ts";
 
-/** Longest wait for an answer of the store behind the bad network. */
-const timeoutMs = 700;
+/** Time limit of an answer, where some answers never come. */
+const shortTimeoutMs = 700;
 
-onPostgres(({ newPlace }, server) => {
-  /** The same database behind a network that a test makes bad. */
-  async function networkTo(t: TestContext, place: Place) {
-    const network: { deed: (chunk: ProxyChunk) => ProxyAction; store?: OutboxStore } = {
-      deed: () => "pass",
-    };
-    const proxy = await startTcpProxy(`${server().folder}/.s.PGSQL.5432`, (chunk) =>
-      network.deed(chunk),
-    );
+const pass = () => "pass" as const;
+
+onPostgres(({ newLocation }, server) => {
+  /** The same database behind a network that the test makes bad. */
+  async function networkTo(t: TestContext, location: StoreLocation, timeoutMs = shortTimeoutMs) {
+    const network: { actionFor: (chunk: ProxyChunk) => ProxyAction } = { actionFor: pass };
+    const socket = `${server().folder}/.s.PGSQL.5432`;
+    const proxy = await startTcpProxy(socket, (chunk) => network.actionFor(chunk));
     atEnd(t, () => proxy[Symbol.asyncDispose]());
-    assert.ok(place.kind === "postgres");
-    const database = place.connectionString.split("/").at(-1);
+    assert.ok(location.kind === "postgres");
+    const database = location.connectionString.split("/").at(-1);
     const connectionString = `postgres://postgres@127.0.0.1:${proxy.port}/${database}`;
     const store = await openPostgresStore({ connectionString, timeoutMs, migrate: false });
     atEnd(t, () => store.close());
     return Object.assign(network, { store });
   }
 
-  for (const deed of ["drop", "half-close", "blackhole"] as const) {
+  for (const action of ["drop", "half-close", "blackhole"] as const) {
     for (const direction of ["to server", "to client"] as const satisfies ProxyDirection[]) {
-      test(`${deed} of all that goes ${direction}: sent once, as soon as it is over`, async (t) => {
-        const place = await newPlace(t);
-        const network = await networkTo(t, place);
-        const bad = (chunk: ProxyChunk) => (chunk.direction === direction ? deed : "pass");
-        const lab = await faultLab(t, {
-          place,
+      test(`${action} of all chunks ${direction}: each mail is sent once, afterwards`, async (t) => {
+        const location = await newLocation(t);
+        const network = await networkTo(t, location);
+        const bad = (chunk: ProxyChunk) => (chunk.direction === direction ? action : "pass");
+        const harness = await faultHarness(t, {
+          location,
           sink: {
             answer: ({ verb, nth }) => {
-              if (verb === "dot" && nth === 20) network.deed = bad;
+              if (verb === "dot" && nth === 20) network.actionFor = bad;
               return undefined;
             },
           },
         });
+        const { expectations, sink } = harness;
         let failures = 0;
-        const worker = lab.worker({
+        const worker = harness.worker({
           store: network.store,
           concurrency: 4,
+          leaseMs: shortLeaseMs,
           onEvent: ({ kind }) => {
             if (kind === "store-failed") failures += 1;
           },
         });
-        await lab.ledger.enqueue(...letters(40));
+        await expectations.enqueue(...newMessages(40));
         worker.start();
-        await become("the worker noticed", () => failures >= 6);
-        const sent = lab.sink.mails.length;
-        assert.ok(sent < 30, `${sent} were sent though no intent could be kept`);
-        network.deed = () => "pass";
-        await become("everything has ended", () => lab.ledger.isOver());
+        await eventually("the worker noticed", () => failures >= 6);
+        const sent = sink.mails.length;
+        assert.ok(sent < 30, `${sent} were sent though no intent could be stored`);
+        network.actionFor = pass;
+        await eventually("every delivery has ended", () => expectations.haveEnded());
         await worker.stop();
-        const found = await lab.ledger.check();
+        const found = await expectations.check();
         assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
       });
     }
   }
 
   test("a network that delays everything changes nothing", async (t) => {
-    const place = await newPlace(t);
-    const network = await networkTo(t, place);
-    network.deed = () => ({ delayMs: 15 });
-    const lab = await faultLab(t, { place });
-    await lab.ledger.enqueue(...letters(20));
-    const worker = lab.worker({ store: network.store, concurrency: 4, leaseMs: 30_000 });
+    const location = await newLocation(t);
+    const network = await networkTo(t, location, 30_000);
+    network.actionFor = () => ({ delayMs: 15 });
+    const harness = await faultHarness(t, { location });
+    const { expectations } = harness;
+    await expectations.enqueue(...newMessages(20));
+    const worker = harness.worker({ store: network.store, concurrency: 4 });
     worker.start();
-    await become("everything has ended", () => lab.ledger.isOver());
+    await eventually("every delivery has ended", () => expectations.haveEnded());
     await worker.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
     assert.equal([...found.attempts.values()].flat().length, 20);
   });
 
-  test("cut off without a word before its dot, a worker keeps it back; another one sends the mail, once", async (t) => {
-    const place = await newPlace(t);
-    const network = await networkTo(t, place);
-    const lab = await faultLab(t, {
-      place,
+  test("a worker cut off before its dot sends none; another sends the mail, once", async (t) => {
+    const location = await newLocation(t);
+    const network = await networkTo(t, location);
+    const harness = await faultHarness(t, {
+      location,
       sink: {
         answer: ({ verb, session }) => {
           if (verb !== "MAIL" || session > 1) return undefined;
-          network.deed = () => "blackhole";
+          network.actionFor = () => "blackhole";
           // Goes on when less is left of the lease than a dot needs.
-          return { reply: "250 2.1.0 Ok", afterMs: 0.9 * 600 };
+          return { reply: "250 2.1.0 Ok", afterMs: 0.9 * shortLeaseMs };
         },
       },
     });
-    const message = letter({ doubt: "hold" });
-    await lab.ledger.enqueue(message);
-    const cutOff = lab.worker({ store: network.store });
-    cutOff.start();
-    await become("it began to send", () => lab.sink.lines.some((line) => line.startsWith("MAIL")));
-    const other = lab.worker();
+    const { expectations, sink } = harness;
+    const message = newMessage({ doubt: "hold" });
+    await expectations.enqueue(message);
+    harness.worker({ store: network.store, leaseMs: shortLeaseMs }).start();
+    await eventually("it began to send", () => sink.lines.some((line) => line.startsWith("MAIL")));
+    const other = harness.worker();
     other.start();
-    await become("everything has ended", () => lab.ledger.isOver());
-    network.deed = () => "pass";
+    await eventually("every delivery has ended", () => expectations.haveEnded());
+    network.actionFor = pass;
     await other.stop();
-    await lab.ledger.enqueue(letter());
-    await become("the first works again", () => lab.ledger.isOver());
-    const found = await lab.ledger.check();
+    await expectations.enqueue(newMessage());
+    await eventually("the first worker sends again", () => expectations.haveEnded());
+    const found = await expectations.check();
     assert.deepEqual([found.duplicates, found.inDoubt], [0, 0]);
-    assert.equal(lab.sink.mails.length, 2);
+    assert.equal(sink.mails.length, 2);
     const attempts = found.attempts.get(`${message.id}.1`) ?? [];
     assert.deepEqual(
       attempts.map(({ outcome }) => outcome),
@@ -126,26 +129,26 @@ onPostgres(({ newPlace }, server) => {
     );
   });
 
-  test("an enqueue that gets no answer is in doubt after its time, one that gets no connection is refused", async (t) => {
-    const place = await newPlace(t);
-    const network = await networkTo(t, place);
-    const lab = await faultLab(t, { place });
-    await network.store.enqueue([letter()]);
-    network.deed = ({ direction }) => (direction === "to client" ? "blackhole" : "pass");
-    const stored = letter();
+  test("an enqueue without an answer is in doubt, one without a connection is refused", async (t) => {
+    const location = await newLocation(t);
+    const network = await networkTo(t, location);
+    const { store } = await faultHarness(t, { location });
+    await network.store.enqueue([newMessage()]);
+    network.actionFor = ({ direction }) => (direction === "to client" ? "blackhole" : "pass");
+    const stored = newMessage();
     await assert.rejects(network.store.enqueue([stored]), {
       code: "ERR_OUTBOX_IN_DOUBT",
       message: /The database was lost while a write was with it: .*timeout/,
     });
-    assert.ok(await lab.store.get(stored.id), "only the answer was lost");
-    network.deed = () => "blackhole";
-    const refused = letter();
+    assert.ok(await store.get(stored.id), "only the answer was lost");
+    network.actionFor = () => "blackhole";
+    const refused = newMessage();
     await assert.rejects(network.store.enqueue([refused]), {
       code: "ERR_OUTBOX_STORE",
       message: /timeout/,
     });
-    network.deed = () => "pass";
+    network.actionFor = pass;
     await network.store.enqueue([refused]);
-    assert.ok(await lab.store.get(refused.id));
+    assert.ok(await store.get(refused.id));
   });
 });

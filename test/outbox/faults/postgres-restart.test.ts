@@ -1,45 +1,50 @@
 /**
- * What happens to a PostgreSQL server in the middle of the work: it is killed and started again, shut
- * down, its backends are ended one after the other.
+ * A PostgreSQL server that is killed and started again, is shut down, or has its backends ended one
+ * after the other, while mail is enqueued and sent.
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { become, faultLab } from "./support/fault-harness.ts";
-import { letters } from "./support/outbox-expectations.ts";
+import { eventually, faultHarness, shortLeaseMs } from "./support/fault-harness.ts";
+import { newMessages } from "./support/outbox-expectations.ts";
 import { onPostgres } from "./support/stores.ts";
 
-onPostgres(({ newPlace }, server) => {
-  /** Something is done to the server when so many messages have come, while two workers send on. */
+onPostgres(({ newLocation }, server) => {
+  /**
+   * Disturbs the server at these final dots, while two workers send and an application enqueues.
+   */
   async function disturbed(t: TestContext, at: readonly number[], disturb: () => Promise<unknown>) {
-    const deeds: Promise<unknown>[] = [];
-    const lab = await faultLab(t, {
-      place: await newPlace(t),
+    const disturbances: Promise<unknown>[] = [];
+    const harness = await faultHarness(t, {
+      location: await newLocation(t),
       sink: {
         answer: ({ verb, nth }) => {
-          if (verb === "dot" && at.includes(nth)) deeds.push(disturb());
+          if (verb === "dot" && at.includes(nth)) disturbances.push(disturb());
           return undefined;
         },
       },
     });
-    await lab.ledger.enqueue(...letters(60));
-    const workers = [lab.worker({ concurrency: 4 }), lab.worker({ concurrency: 4 })];
+    const { expectations } = harness;
+    await expectations.enqueue(...newMessages(60));
+    const workers = [0, 1].map(() => harness.worker({ concurrency: 4, leaseMs: shortLeaseMs }));
     for (const worker of workers) worker.start();
-    // The application goes on too; what it is told is written down.
-    let isDisturbed = false;
+    let isOver = false;
     const application = (async () => {
-      while (!isDisturbed) await lab.ledger.enqueue(...letters(1)).catch(pause);
+      while (!isOver) {
+        await expectations.enqueue(...newMessages(1)).catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
     })();
-    await become("the server was disturbed", () => deeds.length === at.length);
-    await Promise.all(deeds);
-    isDisturbed = true;
+    await eventually("the server was disturbed", () => disturbances.length === at.length);
+    await Promise.all(disturbances);
+    isOver = true;
     await application;
-    await become("everything has ended", () => lab.ledger.isOver().catch(() => false));
+    await eventually("every delivery has ended", () => expectations.haveEnded().catch(() => false));
     for (const worker of workers) await worker.stop();
-    const books = await lab.ledger.check();
-    assert.equal(books.dead, 0);
+    const found = await expectations.check();
+    assert.equal(found.dead, 0);
   }
 
-  test("the server is killed and started again while mail is enqueued and sent", async (t) => {
+  test("a server killed and started again loses no acknowledged mail", async (t) => {
     await disturbed(t, [20], async () => {
       await server().crash();
       await server().start();
@@ -47,7 +52,7 @@ onPostgres(({ newPlace }, server) => {
   });
 
   for (const how of ["fast", "immediate"] as const) {
-    test(`the server is shut down (${how}) and started again while mail is enqueued and sent`, async (t) => {
+    test(`a server shut down (${how}) and started again loses no acknowledged mail`, async (t) => {
       await disturbed(t, [20], async () => {
         await server().shutDown(how);
         await server().start();
@@ -55,13 +60,9 @@ onPostgres(({ newPlace }, server) => {
     });
   }
 
-  test("its backends are ended again and again", async (t) => {
+  test("a server whose backends are ended again and again loses no mail", async (t) => {
     const sql =
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'postbag'";
     await disturbed(t, [10, 20, 30, 40], () => server().sql(sql));
   });
 }, 1);
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 20));
-}

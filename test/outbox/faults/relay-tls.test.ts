@@ -1,6 +1,7 @@
 /**
- * A relay whose encryption is not as it must be, where encryption is required: nothing is said in the
- * clear, no mail loses an attempt, the reason is plain, and the mail goes as soon as that is mended.
+ * A relay whose encryption is faulty, where encryption is required: nothing is sent in the clear,
+ * no mail spends an attempt, the reason is on record, and the mail is sent as soon as the relay is
+ * mended.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -10,14 +11,15 @@ import {
   whyNoCertificates,
 } from "../../support/certificates.ts";
 import type { SinkOptions } from "../../support/smtp-sink.ts";
-import { faultLab, MovedClock } from "./support/fault-harness.ts";
-import { letters } from "./support/outbox-expectations.ts";
+import { faultHarness } from "./support/fault-harness.ts";
+import { newMessages } from "./support/outbox-expectations.ts";
 
 const extensions = ["PIPELINING", "8BITMIME", "AUTH PLAIN", "STARTTLS"];
 const goOn: NonNullable<SinkOptions["answer"]> = ({ verb }) =>
   verb === "STARTTLS" ? "220 2.0.0 Go on" : undefined;
 const why = whyNoCertificates();
 const server = "IP:127.0.0.1";
+const hourMs = 3_600_000;
 
 let authority: ReturnType<typeof certificateAuthority>;
 let good: Certificate;
@@ -31,9 +33,9 @@ after(() => authority?.remove());
 interface BadRelay {
   readonly name: string;
   readonly reason: RegExp;
-  /** The certificate it has at first. @defaultValue a good one */
+  /** Its certificate until it is mended. @defaultValue a good one */
   readonly certificate?: () => Certificate;
-  /** What it does otherwise at first. */
+  /** What it answers and offers until it is mended. */
   readonly sink?: Pick<SinkOptions, "answer" | "extensions">;
   readonly tls?: readonly ("required" | "implicit")[];
 }
@@ -55,7 +57,7 @@ const badRelays: readonly BadRelay[] = [
     reason: /self-signed certificate/,
   },
   {
-    name: "that takes STARTTLS out of its offers",
+    name: "that does not offer STARTTLS",
     sink: {
       extensions: extensions.filter((name) => name !== "STARTTLS"),
       answer: ({ verb }) => (verb === "STARTTLS" ? "502 5.5.1 No such command" : undefined),
@@ -73,21 +75,20 @@ const badRelays: readonly BadRelay[] = [
   },
 ];
 
-for (const { name, reason, certificate, sink = {}, tls } of badRelays) {
+for (const { name, reason, certificate, sink: badSink = {}, tls } of badRelays) {
   for (const use of tls ?? (["required", "implicit"] as const)) {
-    test(`a relay ${name} gets nothing until that is mended (${use})`, async (t) => {
+    test(`a relay ${name} gets no mail until it is mended (${use})`, async (t) => {
       if (why !== undefined) return t.skip(why);
-      const clock = new MovedClock();
       let shown = certificate?.() ?? good;
-      const bad: SinkOptions = { extensions, answer: goOn, ...sink };
+      const bad: SinkOptions = { extensions, answer: goOn, ...badSink };
       const relay: { -readonly [Name in keyof SinkOptions]: SinkOptions[Name] } = {
         ...bad,
         tls: () => ({ ...shown, implicit: use === "implicit" }),
       };
-      const lab = await faultLab(t, { clock, sink: relay });
-      await lab.ledger.enqueue(...letters(3));
+      const { expectations, sink, store, step, worker } = await faultHarness(t, { sink: relay });
+      await expectations.enqueue(...newMessages(3));
       const reasons: string[] = [];
-      const worker = lab.worker(
+      const tlsWorker = worker(
         {
           concurrency: 1,
           onEvent: (event) => {
@@ -103,14 +104,14 @@ for (const { name, reason, certificate, sink = {}, tls } of badRelays) {
         },
       );
       for (let hours = 0; hours < 5; hours += 1) {
-        await worker.tick();
-        clock.offsetMs += 3_600_000;
+        await tlsWorker.tick();
+        await step(hourMs);
       }
       assert.ok(reasons.length >= 5);
-      for (const said of reasons) assert.match(said, reason);
-      const told = lab.sink.lines.filter((line) => /^(MAIL|RCPT|DATA|AUTH)/.test(line));
-      assert.deepEqual(told, []);
-      const { deliveries } = await lab.store.list({ limit: 10 });
+      for (const given of reasons) assert.match(given, reason);
+      const sent = sink.lines.filter((line) => /^(MAIL|RCPT|DATA|AUTH)/.test(line));
+      assert.deepEqual(sent, []);
+      const { deliveries } = await store.list({ limit: 10 });
       assert.deepEqual(
         deliveries.map(({ state, attempts }) => [state, attempts]),
         [1, 2, 3].map(() => ["pending", 0]),
@@ -118,13 +119,13 @@ for (const { name, reason, certificate, sink = {}, tls } of badRelays) {
 
       shown = good;
       Object.assign(relay, { extensions, answer: goOn });
-      for (let hours = 0; hours < 5 && !(await lab.ledger.isOver()); hours += 1) {
-        clock.offsetMs += 3_600_000;
-        await worker.tick();
+      for (let hours = 0; hours < 5 && !(await expectations.haveEnded()); hours += 1) {
+        await step(hourMs);
+        await tlsWorker.tick();
       }
-      const found = await lab.ledger.check();
+      const found = await expectations.check();
       assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
-      assert.equal(lab.sink.mails.length, 3);
+      assert.equal(sink.mails.length, 3);
     });
   }
 }

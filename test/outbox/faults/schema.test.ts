@@ -1,4 +1,7 @@
-/** A newer program migrates the tables while a worker runs: it takes nothing more, and ends what it sends. */
+/**
+ * A newer program migrates the tables while a worker runs: the worker claims nothing more and ends
+ * its sends.
+ */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
@@ -12,27 +15,27 @@ import {
 import { systemClock } from "../../../src/system/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
 import { message, shown } from "../contract/support.ts";
-import { MovedClock } from "./support/fault-harness.ts";
-import { openStoreAt, type Place } from "./support/place.ts";
 import { quickWorker } from "./support/quick-worker.ts";
+import { MovedClock } from "./support/store-clock.ts";
+import { openStoreAt, type StoreLocation } from "./support/store-location.ts";
 import { onBothStores } from "./support/stores.ts";
 
-/** What the migration of a program to come leaves behind. */
-async function migrateByNewer(place: Place): Promise<void> {
+/** Leaves behind what the migration of a later program would. */
+async function migrateByNewer(location: StoreLocation): Promise<void> {
   const sql = "insert into outbox_migration (version) values (99)";
-  if (place.kind === "sqlite") {
-    using database = new DatabaseSync(place.file);
+  if (location.kind === "sqlite") {
+    using database = new DatabaseSync(location.file);
     database.exec(sql);
     return;
   }
   const { default: pg } = await import("pg");
-  const client = new pg.Client({ connectionString: place.connectionString });
+  const client = new pg.Client({ connectionString: location.connectionString });
   await client.connect();
   await client.query(sql.replace("into ", "into postbag."));
   await client.end();
 }
 
-/** A clock of a worker's that can leap ahead; its timers are real. */
+/** A clock of a worker that can leap ahead; its timers are real. */
 class LeapingClock extends MovedClock {
   leapMs = 0;
   override readonly now = () => systemClock.now() + this.leapMs;
@@ -40,7 +43,7 @@ class LeapingClock extends MovedClock {
 
 const reply = { code: 250, text: "Taken", phase: "message" } as const;
 
-/** A sender that holds what it is given until it is told to go on. */
+/** A sender that waits with its mail until `goOn` is called. */
 function heldSender() {
   const given = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
@@ -54,10 +57,10 @@ function heldSender() {
   return { send, sent, given: given.promise, goOn: goOn.resolve };
 }
 
-onBothStores(({ newPlace }) => {
-  async function lab(t: Parameters<typeof newPlace>[0]) {
-    const place = await newPlace(t);
-    const store = await openStoreAt(place);
+onBothStores(({ newLocation }) => {
+  async function schemaHarness(t: Parameters<typeof newLocation>[0]) {
+    const location = await newLocation(t);
+    const store = await openStoreAt(location);
     atEnd(t, () => store.close());
     const clock = new LeapingClock();
     const sender = heldSender();
@@ -69,18 +72,18 @@ onBothStores(({ newPlace }) => {
       senderOf: () => sender.send,
       onEvent: (event) => event.kind === "outdated" && outdated.resolve(event),
     });
-    return { place, store, clock, sender, worker, outdated: outdated.promise };
+    return { location, store, clock, sender, worker, outdated: outdated.promise };
   }
   const queued = async (store: OutboxStore) =>
     (await store.stats()).lanes.map(({ lane, leased, due }) => [lane, leased, due]);
 
-  test("a worker ends what it sends, takes nothing more, and says so", async (t) => {
-    const { place, store, clock, sender, worker, outdated } = await lab(t);
+  test("a worker ends its sends, claims nothing more, and reports the new schema", async (t) => {
+    const { location, store, clock, sender, worker, outdated } = await schemaHarness(t);
     const mail = message();
     await store.enqueue([mail]);
     worker.start();
     await sender.given;
-    await migrateByNewer(place);
+    await migrateByNewer(location);
     clock.leapMs = 30_000;
     const line = workerLogLine(await outdated);
     assert.equal(line.level, "error");
@@ -94,12 +97,12 @@ onBothStores(({ newPlace }) => {
     await assert.rejects(createOutbox({ store }).stats(), { code: "ERR_OUTBOX_SCHEMA_VERSION" });
   });
 
-  test("a tick claims nothing, and rejects", async (t) => {
-    const { place, store, clock, sender, worker } = await lab(t);
+  test("a tick claims nothing and rejects", async (t) => {
+    const { location, store, clock, sender, worker } = await schemaHarness(t);
     sender.goOn();
     assert.equal((await worker.tick()).claimed, 0);
     await store.enqueue([message()]);
-    await migrateByNewer(place);
+    await migrateByNewer(location);
     clock.leapMs = 30_000;
     for (let ticks = 0; ticks < 2; ticks += 1) {
       await assert.rejects(worker.tick(), { code: "ERR_OUTBOX_SCHEMA_VERSION" });
@@ -107,9 +110,9 @@ onBothStores(({ newPlace }) => {
     assert.deepEqual(await queued(store), [["normal", 0, 1]]);
   });
 
-  test("a worker that works by ticks ends", async (t) => {
-    const { place, worker, outdated } = await lab(t);
-    await migrateByNewer(place);
+  test("a worker that runs by ticks ends", async (t) => {
+    const { location, worker, outdated } = await schemaHarness(t);
+    await migrateByNewer(location);
     const ticking = new Worker({ ...worker.settings, maxAttempts: 8, intervalMs: 5 });
     await ticking.run(new AbortController().signal);
     assert.equal((await outdated).kind, "outdated");

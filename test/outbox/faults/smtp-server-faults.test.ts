@@ -1,30 +1,39 @@
-/** A server that misbehaves in every way it can: nothing is lost, and nothing taken twice unless told. */
+/**
+ * A mail server with every fault there is: no mail is lost, and none is taken twice without a
+ * doubt.
+ */
 import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
+import type { OutboxStore } from "../../../src/outbox/index.ts";
+import { SimClock } from "../../support/sim-clock.ts";
 import type { SinkAnswer, SinkStep } from "../../support/smtp-sink.ts";
 import {
-  carryAll,
-  faultLab,
-  type LabClient,
+  clientTimeouts,
+  endClientWait,
+  faultHarness,
+  type HarnessClient,
   leaseMs,
-  MovedClock,
+  tickUntilEnded,
 } from "./support/fault-harness.ts";
-import { letter } from "./support/outbox-expectations.ts";
+import { newMessage } from "./support/outbox-expectations.ts";
 
-interface Misdeed {
+interface ServerFault {
   readonly name: string;
   readonly answer: (step: SinkStep) => SinkAnswer;
+  /** The server leaves the client waiting when it answers this. */
+  readonly stallsAt?: (answer: SinkAnswer) => boolean;
   /** Deliveries that end as dead letters, of three. @defaultValue 0 */
   readonly dead?: number;
-  /** Deliveries of those to be held that end in doubt, of one. @defaultValue 0 */
+  /** Deliveries with `hold` that end in doubt, of one. @defaultValue 0 */
   readonly held?: number;
   /** Attempts over all three, where that is certain. */
   readonly attempts?: number;
-  readonly client?: LabClient;
+  readonly client?: HarnessClient;
 }
 
 /** Only the first time. */
-const once =
+const onlyOnce =
   (verb: string, answer: SinkAnswer) =>
   (step: SinkStep): SinkAnswer =>
     step.verb === verb && step.nth === 1 ? answer : undefined;
@@ -33,12 +42,11 @@ const always =
   (step: SinkStep): SinkAnswer =>
     step.verb === verb ? answer : undefined;
 
-const quick = { greetingMs: 300, commandMs: 300, dataMs: 300, finalDotMs: 300 };
 const auth = { user: "u", pass: "p" };
 const drop = { drop: true } as const;
 const extensions = ["PIPELINING", "8BITMIME", "AUTH PLAIN"];
 
-const slowly: Readonly<Record<string, string>> = {
+const slowReplies: Readonly<Record<string, string>> = {
   connect: "220 sink",
   EHLO: "250-sink\r\n250 8BITMIME",
   MAIL: "250 2.1.0 Ok",
@@ -47,30 +55,34 @@ const slowly: Readonly<Record<string, string>> = {
   dot: "250 2.0.0 Ok",
 };
 
-const misdeeds: readonly Misdeed[] = [
+const serverFaults: readonly ServerFault[] = [
   {
     name: "drops after 250 without QUIT",
     answer: always("dot", { reply: "250 2.0.0 Taken", drop: true }),
   },
+  { name: "says 4yz to one recipient", answer: onlyOnce("RCPT", "450 4.2.1 Later"), attempts: 4 },
   {
-    name: "takes longer for its 250 than two leases",
-    answer: always("dot", { reply: "250 2.0.0 Taken", afterMs: 2.2 * leaseMs }),
+    name: "says 5yz as its greeting",
+    answer: onlyOnce("connect", "554 5.3.2 No service"),
     attempts: 3,
   },
-  { name: "4yz to one recipient", answer: once("RCPT", "450 4.2.1 Later"), attempts: 4 },
-  { name: "5yz as its greeting", answer: once("connect", "554 5.3.2 No service"), attempts: 3 },
-  { name: "5yz to MAIL", answer: once("MAIL", "550 5.1.8 No"), dead: 1, attempts: 3 },
-  { name: "5yz to one recipient", answer: once("RCPT", "550 5.1.1 Who?"), dead: 1, attempts: 3 },
-  { name: "5yz to DATA", answer: once("DATA", "554 5.6.0 No"), dead: 1, attempts: 3 },
-  { name: "5yz after the dot", answer: once("dot", "554 5.6.0 No"), dead: 1, attempts: 3 },
+  { name: "says 5yz to MAIL", answer: onlyOnce("MAIL", "550 5.1.8 No"), dead: 1, attempts: 3 },
   {
-    name: "452 to every second recipient of a transaction",
+    name: "says 5yz to one recipient",
+    answer: onlyOnce("RCPT", "550 5.1.1 Who?"),
+    dead: 1,
+    attempts: 3,
+  },
+  { name: "says 5yz to DATA", answer: onlyOnce("DATA", "554 5.6.0 No"), dead: 1, attempts: 3 },
+  { name: "says 5yz after the dot", answer: onlyOnce("dot", "554 5.6.0 No"), dead: 1, attempts: 3 },
+  {
+    name: "says 452 to every second recipient of a transaction",
     answer: ({ verb, nth }) =>
       verb === "RCPT" && nth % 3 === 2 ? "452 4.5.3 Too many recipients" : undefined,
     attempts: 3,
   },
   {
-    name: "552 to the second recipient, as of old",
+    name: "says 552 to the second recipient, as of old",
     answer: ({ verb, nth }) =>
       verb === "RCPT" && nth % 3 === 2 ? "552 Too many recipients" : undefined,
     attempts: 3,
@@ -82,14 +94,14 @@ const misdeeds: readonly Misdeed[] = [
     attempts: 6,
   },
   {
-    name: "is a tar pit: an octet at a time, in every phase",
+    name: "is a tar pit: a byte at a time, in every phase",
     answer: ({ verb }) => {
-      const reply = slowly[verb];
+      const reply = slowReplies[verb];
       return reply === undefined ? undefined : { reply, byteMs: 3 };
     },
     attempts: 3,
   },
-  { name: "answers with half a code", answer: once("RCPT", "25"), client: { timeouts: quick } },
+  { name: "answers with half a code", answer: onlyOnce("RCPT", "25") },
   {
     name: "refuses a password until it is mended",
     answer: ({ verb, nth }) =>
@@ -115,28 +127,39 @@ const everywhere: Readonly<Record<string, SinkAnswer>> = {
   "breaks off in its reply": { reply: "2", drop: true },
 };
 const refusals = ["says 421 and closes", "says 421 and stays", "says 4yz"];
+const stalls = ["hangs", "begins a reply that never ends"];
 
-for (const [what, answer] of Object.entries(everywhere)) {
+for (const [what, given] of Object.entries(everywhere)) {
   for (const phase of phases) {
-    const held = phase === "dot" && !refusals.includes(what) ? 1 : 0;
-    tryMisdeed({
+    testServerFault({
       name: `${what} at ${phase}`,
-      answer: once(phase, answer),
-      client: { timeouts: quick },
-      held,
+      answer: onlyOnce(phase, given),
+      stallsAt: (answer) => stalls.includes(what) && answer === given,
+      held: phase === "dot" && !refusals.includes(what) ? 1 : 0,
     });
   }
 }
-for (const misdeed of misdeeds) tryMisdeed(misdeed);
+for (const fault of serverFaults) testServerFault(fault);
 
-function tryMisdeed({ name, answer, dead = 0, held = 0, attempts, client }: Misdeed): void {
+function testServerFault(fault: ServerFault): void {
+  const { name, answer, stallsAt, dead = 0, held = 0, attempts, client } = fault;
   test(`a server that ${name}`, async (t) => {
-    const clock = new MovedClock();
-    const lab = await faultLab(t, { clock, sink: { answer, extensions } });
-    await lab.ledger.enqueue(letter({ doubt: "hold" }), letter(), letter());
-    const worker = lab.worker({ concurrency: 1 }, client);
-    await carryAll(worker, lab.ledger, clock);
-    const found = await lab.ledger.check();
+    const clock = new SimClock();
+    const harness = await faultHarness(t, {
+      sink: {
+        extensions,
+        answer: (step) => {
+          const given = answer(step);
+          if (stallsAt?.(given)) void endClientWait(clock);
+          return given;
+        },
+      },
+    });
+    const { expectations } = harness;
+    await expectations.enqueue(newMessage({ doubt: "hold" }), newMessage(), newMessage());
+    const onClock = { clock, timeouts: clientTimeouts, ...client };
+    await tickUntilEnded(harness.worker({ concurrency: 1 }, onClock), harness);
+    const found = await expectations.check();
     assert.equal(found.duplicates, 0);
     if (name !== "drops after 250 without QUIT") assert.equal(found.inDoubt, held);
     assert.equal(found.dead, dead, JSON.stringify([...found.attempts]));
@@ -144,3 +167,40 @@ function tryMisdeed({ name, answer, dead = 0, held = 0, attempts, client }: Misd
     assert.equal([...found.attempts.values()].flat().length, attempts);
   });
 }
+
+test("a server that takes longer for its 250 than two leases", async (t) => {
+  const clock = new SimClock();
+  const renewals = new EventEmitter();
+  /** Lets the worker's time pass by so many heartbeats; there are three in a lease. */
+  const heartbeats = async (count: number) => {
+    for (let beat = 0; beat < count; beat += 1) {
+      const renewed = once(renewals, "renewed");
+      clock.fireNextTimer();
+      await renewed;
+    }
+  };
+  const harness = await faultHarness(t, {
+    sink: {
+      answer: ({ verb }) =>
+        verb === "dot" ? { reply: "250 2.0.0 Taken", after: heartbeats(7) } : undefined,
+    },
+  });
+  const { expectations, store } = harness;
+  const renewing = new Proxy(store, {
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      if (name !== "renew") return typeof value === "function" ? value.bind(target) : value;
+      return async (...given: Parameters<OutboxStore["renew"]>) => {
+        const valid = await target.renew(...given);
+        renewals.emit("renewed");
+        return valid;
+      };
+    },
+  });
+  await expectations.enqueue(newMessage({ doubt: "hold" }), newMessage(), newMessage());
+  await tickUntilEnded(harness.worker({ concurrency: 1, store: renewing, clock }), harness);
+  assert.ok(clock.now() > 3 * 2 * leaseMs, "each mail took longer than two leases");
+  const found = await expectations.check();
+  assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
+  assert.equal([...found.attempts.values()].flat().length, 3);
+});

@@ -1,195 +1,220 @@
 /**
- * A transaction of the application's that stays open for long while everybody else works: on PostgreSQL
- * nobody waits for it but who wants the same key, on SQLite nobody else writes and everybody survives it.
- * Its mail is sent if and when it commits.
+ * A transaction of the application that stays open for long while everything else goes on. On
+ * PostgreSQL only enqueues with the same key wait for it; on SQLite no other connection writes, and
+ * each survives that. Its mail is sent if and when it commits.
  */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import pg from "pg";
-import type { NewMessage, OutboxStore, TransactionHandle } from "../../../src/outbox/index.ts";
+import {
+  type NewMessage,
+  OutboxError,
+  type OutboxStore,
+  type TransactionHandle,
+} from "../../../src/outbox/index.ts";
 import { atEnd } from "../../process/support/postbag.ts";
-import { become, faultLab, rounds } from "./support/fault-harness.ts";
-import { letter, letters } from "./support/outbox-expectations.ts";
-import { openStoreAt, type Place } from "./support/place.ts";
+import { eventually, faultHarness, rounds, shortLeaseMs } from "./support/fault-harness.ts";
+import { newMessage, newMessages } from "./support/outbox-expectations.ts";
+import { openStoreAt, type StoreLocation } from "./support/store-location.ts";
 import { onBothStores } from "./support/stores.ts";
 
-/** An application's own connection, with a transaction begun. */
-async function begin(place: Place) {
-  if (place.kind === "sqlite") {
-    const db = new DatabaseSync(place.file);
-    db.exec("begin immediate");
+interface ApplicationTransaction {
+  readonly tx: TransactionHandle;
+  end(how: "commit" | "rollback"): Promise<void>;
+}
+
+/** A connection of the application's own, with a transaction begun. Rejects if SQLite is locked. */
+async function begin(location: StoreLocation): Promise<ApplicationTransaction> {
+  if (location.kind === "sqlite") {
+    const db = new DatabaseSync(location.file);
+    try {
+      db.exec("begin immediate");
+    } catch (error) {
+      db.close();
+      throw error;
+    }
     return {
       tx: db as TransactionHandle,
-      async end(how: "commit" | "rollback") {
+      async end(how) {
         db.exec(how);
         db.close();
       },
     };
   }
-  const client = new pg.Client({ connectionString: place.connectionString });
+  const client = new pg.Client({ connectionString: location.connectionString });
   await client.connect();
   await client.query("begin");
   return {
     tx: client as TransactionHandle,
-    async end(how: "commit" | "rollback") {
+    async end(how) {
       await client.query(how);
       await client.end();
     },
   };
 }
 
+/** The same, as soon as SQLite is not locked. */
+async function beginEventually(location: StoreLocation): Promise<ApplicationTransaction> {
+  let begun: ApplicationTransaction | undefined;
+  await eventually("the transaction has begun", async () => {
+    begun = await begin(location).catch(() => undefined);
+    return begun !== undefined;
+  });
+  assert.ok(begun);
+  return begun;
+}
+
 const keyed = (key: string): NewMessage =>
-  letter({
+  newMessage({
     idempotency: { scope: "app", key, contentSha256: new Uint8Array(32), keepMs: 86_400_000 },
   });
 
-onBothStores(({ name, newPlace }) => {
+onBothStores(({ name, newLocation }) => {
   for (const how of ["commit", "rollback"] as const) {
-    test(`many keys wait for the transaction that has them, and are ${how === "commit" ? "its own" : "the first other's"} after its ${how}`, async (t) => {
-      const place = await newPlace(t);
-      const patient = place.kind === "sqlite" ? { ...place, busyTimeoutMs: 30_000 } : place;
-      const lab = await faultLab(t, { place: patient });
+    const winner = how === "commit" ? "its own message" : "the first other one";
+    test(`enqueues wait for a transaction with their key; its ${how} keeps ${winner}`, async (t) => {
+      const location = await newLocation(t);
+      const patient =
+        location.kind === "sqlite" ? { ...location, busyTimeoutMs: 30_000 } : location;
+      const { expectations, store, worker } = await faultHarness(t, { location: patient });
       const others = await Promise.all([openStoreAt(patient), openStoreAt(patient)]);
       for (const other of others) atEnd(t, () => other.close());
       const keys = Array.from({ length: 10 }, (_, at) => `order-${at}`);
-      const { tx, end } = await begin(place);
+      const { tx, end } = await begin(location);
       const own = keys.map(keyed);
-      await lab.store.enqueueWithin(tx, own);
+      await store.enqueueWithin(tx, own);
       let answered = 0;
-      const waiting = [lab.store, ...others].flatMap((store: OutboxStore) =>
+      const waiting = [store, ...others].flatMap((each: OutboxStore) =>
         keys.map(async (key) => {
           const message = keyed(key);
-          const [answer] = await store.enqueue([message]);
+          const [answer] = await each.enqueue([message]);
           answered += 1;
           return { key, message, answer };
         }),
       );
       const all = Promise.all(waiting);
       if (name === "PostgreSQL") {
-        for (let at = 0; at < 30; at += 1) await lab.ledger.enqueue(letter());
+        for (let at = 0; at < 30; at += 1) await expectations.enqueue(newMessage());
       }
-      assert.equal(answered, 0, "nobody may be told before it is decided");
+      assert.equal(answered, 0, "none is answered before the transaction has ended");
       await end(how);
       for (const [at, key] of keys.entries()) {
         const answers = (await all).filter((one) => one.key === key);
         const stored = answers.filter(({ answer }) => answer?.kind === "stored");
         assert.equal(stored.length, how === "commit" ? 0 : 1);
-        const winner = how === "commit" ? own[at] : stored[0]?.message;
-        assert.ok(winner);
-        assert.ok(answers.every(({ answer }) => answer?.id === winner.id));
-        lab.ledger.acknowledge(winner);
-        lab.ledger.refuse(...answers.map(({ message }) => message).filter((one) => one !== winner));
-        if (how === "rollback") lab.ledger.refuse(own[at] as NewMessage);
+        const kept = how === "commit" ? own[at] : stored[0]?.message;
+        assert.ok(kept);
+        assert.ok(answers.every(({ answer }) => answer?.id === kept.id));
+        expectations.acknowledge(kept);
+        expectations.refuse(...answers.map(({ message }) => message).filter((one) => one !== kept));
+        if (how === "rollback") expectations.refuse(own[at] as NewMessage);
       }
-      const worker = lab.worker();
-      worker.start();
-      await become("everything has ended", () => lab.ledger.isOver());
-      const found = await lab.ledger.check();
+      worker().start();
+      await eventually("every delivery has ended", () => expectations.haveEnded());
+      const found = await expectations.check();
       assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
     });
   }
 
   if (name === "PostgreSQL") {
-    test("a storm of mail is enqueued and sent while a transaction stays open; its mail comes after its commit", async (t) => {
-      const place = await newPlace(t);
-      const lab = await faultLab(t, { place });
-      const [committed, rolledBack] = [await begin(place), await begin(place)];
-      const [later, never] = [letters(5), letters(5)];
-      await lab.store.enqueueWithin(committed.tx, later);
-      await lab.store.enqueueWithin(rolledBack.tx, never);
-      const workers = [lab.worker({ concurrency: 8 }), lab.worker({ concurrency: 8 })];
-      for (const worker of workers) worker.start();
+    test("mail is enqueued and sent beside an open transaction, its mail after the commit", async (t) => {
+      const location = await newLocation(t);
+      const { expectations, sink, store, worker } = await faultHarness(t, { location });
+      const [committed, rolledBack] = [await begin(location), await begin(location)];
+      const [later, never] = [newMessages(5), newMessages(5)];
+      await store.enqueueWithin(committed.tx, later);
+      await store.enqueueWithin(rolledBack.tx, never);
+      for (let workers = 0; workers < 2; workers += 1) worker({ concurrency: 8 }).start();
       await Promise.all(
         Array.from({ length: 8 }, async () => {
-          for (let at = 0; at < 30 * rounds; at += 1) await lab.ledger.enqueue(...letters(1));
+          for (let at = 0; at < 20 * rounds; at += 1) await expectations.enqueue(newMessage());
         }),
       );
-      await become("the storm is over", () => lab.ledger.isOver());
-      assert.equal(lab.sink.mails.length, 240 * rounds, "nothing of what is open was sent");
+      await eventually("every committed delivery has ended", () => expectations.haveEnded());
+      assert.equal(sink.mails.length, 160 * rounds, "no mail of an open transaction was sent");
       await committed.end("commit");
       await rolledBack.end("rollback");
-      lab.ledger.acknowledge(...later);
-      lab.ledger.refuse(...never);
-      await become("the rest has come", () => lab.sink.mails.length === 240 * rounds + 5);
-      await become("everything has ended", () => lab.ledger.isOver());
-      const found = await lab.ledger.check();
+      expectations.acknowledge(...later);
+      expectations.refuse(...never);
+      await eventually("the rest has come", () => sink.mails.length === 160 * rounds + 5);
+      await eventually("every delivery has ended", () => expectations.haveEnded());
+      const found = await expectations.check();
       assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
     });
     return;
   }
 
-  test("a transaction that locks the file longer than anybody waits: refused or kept, then all goes on", async (t) => {
-    const place = await newPlace(t);
-    assert.ok(place.kind === "sqlite");
+  test("SQLite locked for longer than every wait: mail is refused or kept, then all goes on", async (t) => {
+    const location = await newLocation(t);
+    assert.ok(location.kind === "sqlite");
     const failures: string[] = [];
-    let application: Awaited<ReturnType<typeof begin>> | undefined;
-    const within = letters(5);
-    const lab = await faultLab(t, {
-      place: { ...place, busyTimeoutMs: 50 },
+    const isLocked = Promise.withResolvers<void>();
+    const within = newMessages(5);
+    const { expectations, sink, store, ...harness } = await faultHarness(t, {
+      location: { ...location, busyTimeoutMs: 50 },
       sink: {
         answer: ({ verb, nth }) => {
           if (verb !== "dot" || nth !== 20) return undefined;
-          // What was on its way to the server is taken while nobody can write that down.
-          return { reply: "250 2.0.0 Taken", afterMs: 200 };
+          // The server takes this mail while no connection can record that.
+          return { reply: "250 2.0.0 Taken", after: isLocked.promise };
         },
       },
     });
-    await lab.ledger.enqueue(...letters(60));
-    const worker = lab.worker({
+    await expectations.enqueue(...newMessages(60));
+    const worker = harness.worker({
       concurrency: 4,
+      leaseMs: shortLeaseMs,
       onEvent: (event) => {
         if (event.kind === "store-failed") failures.push(event.doing);
       },
     });
     worker.start();
-    await become("it sends", () => lab.sink.mails.length >= 20);
-    await become("the file is ours", async () => {
-      application = await begin(place).catch(() => undefined);
-      return application !== undefined;
-    });
-    assert.ok(application);
-    await lab.store.enqueueWithin(application.tx, within);
-    const refused = await lab.ledger.enqueue(letter()).catch((error) => error);
+    await eventually("it sends", () => sink.mails.length >= 20);
+    const { tx, end } = await beginEventually(location);
+    isLocked.resolve();
+    await store.enqueueWithin(tx, within);
+    const refused = await expectations.enqueue(newMessage()).catch((error) => error);
+    assert.ok(refused instanceof OutboxError);
     assert.equal(refused.code, "ERR_OUTBOX_STORE");
     assert.match(refused.message, /locked/);
-    await become("every lease has run out", () => failures.filter((f) => f === "renew").length > 8);
-    await application.end("commit");
-    lab.ledger.acknowledge(...within);
-    await become("everything has ended", () => lab.ledger.isOver());
+    const renewalsFailed = () => failures.filter((doing) => doing === "renew").length;
+    await eventually("every lease has run out", () => renewalsFailed() > 8);
+    await end("commit");
+    expectations.acknowledge(...within);
+    await eventually("every delivery has ended", () => expectations.haveEnded());
     await worker.stop();
-    const found = await lab.ledger.check();
+    const found = await expectations.check();
     assert.deepEqual([found.duplicates, found.inDoubt, found.dead], [0, 0, 0]);
     assert.equal(found.attempts.size, 65);
   });
 
-  test("a storm of writers on one file: nobody is lost for being busy", async (t) => {
-    const place = await newPlace(t);
-    const impatient = { ...(place as Extract<Place, { kind: "sqlite" }>), busyTimeoutMs: 5 };
-    const lab = await faultLab(t, { place: impatient });
-    await Promise.all([lab.spawn({ concurrency: 4 }), lab.spawn({ concurrency: 4 })]);
-    let locks = 0;
-    let isOver = false;
-    const applications = [1, 2].map(async () => {
-      for (; !isOver; locks += 1) {
-        const other = await begin(place).catch(() => undefined);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-        await other?.end(locks % 2 === 0 ? "commit" : "rollback");
-        await new Promise((resolve) => setImmediate(resolve));
-      }
+  test("concurrent SQLite writers lose no mail by being refused as busy", async (t) => {
+    const location = await newLocation(t);
+    assert.ok(location.kind === "sqlite");
+    const { expectations, ...harness } = await faultHarness(t, {
+      location: { ...location, busyTimeoutMs: 5 },
     });
-    let busy = 0;
-    for (let at = 0; at < 60 * rounds; at += 1) {
-      await lab.ledger.enqueue(...letters(1)).catch((error) => {
-        assert.match(error.message, /locked|busy/);
-        busy += 1;
-      });
+    await Promise.all([harness.spawn({ concurrency: 4 }), harness.spawn({ concurrency: 4 })]);
+    for (let turn = 0; turn < 15 * rounds; turn += 1) {
+      const [refused, ...offered] = newMessages(4) as [NewMessage, ...NewMessage[]];
+      const { end } = await beginEventually(location);
+      await assert.rejects(expectations.enqueue(refused), /locked|busy/);
+      await end(turn % 2 === 0 ? "commit" : "rollback");
+      for (const message of offered) {
+        await expectations.enqueue(message).catch((error) => {
+          assert.match(error.message, /locked|busy/);
+        });
+      }
     }
-    isOver = true;
-    await Promise.all(applications);
-    await become("everything has ended", () => lab.ledger.isOver());
-    const found = await lab.ledger.check();
-    assert.ok(busy > 0 && lab.ledger.acknowledged > 0, `${busy} of ${60 * rounds} were busy`);
+    await eventually("a message was taken", () =>
+      expectations.enqueue(newMessage()).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await eventually("every delivery has ended", () => expectations.haveEnded());
+    const found = await expectations.check();
     assert.equal(found.dead, 0);
   });
 });

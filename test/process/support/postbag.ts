@@ -13,7 +13,7 @@ import type { TestContext } from "node:test";
 const root = join(import.meta.dirname, "../../..");
 export const entry = join(root, "src/cli/main.ts");
 /** Many short processes share one compilation. */
-const compileCache = join(root, "node_modules/.cache/postbag-tests");
+export const compileCache = join(root, "node_modules/.cache/postbag-tests");
 
 export interface Ended {
   readonly code: number | null;

@@ -82,7 +82,7 @@ const mutations: readonly Mutation[] = [
       ],
     ],
     test: "postgres-network.test.ts",
-    only: "an enqueue that gets no answer",
+    only: "an enqueue without an answer",
   },
   {
     guard: "what is no reply to the dot is no delivery",
@@ -100,7 +100,7 @@ const mutations: readonly Mutation[] = [
     guard: "required encryption is required",
     edits: [["client/session.ts", 'requireTLS: target.tls === "required",', "requireTLS: false,"]],
     test: "relay-tls.test.ts",
-    only: "takes STARTTLS out of its offers",
+    only: "does not offer STARTTLS",
   },
   {
     guard: "a certificate is checked where encryption is required",

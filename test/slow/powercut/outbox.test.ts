@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openSqliteStore, Worker } from "../../../src/outbox/index.ts";
 import { rounds } from "../../outbox/faults/support/fault-harness.ts";
-import { letter } from "../../outbox/faults/support/outbox-expectations.ts";
+import { newMessage } from "../../outbox/faults/support/outbox-expectations.ts";
 import {
   type Cut,
   type FileSystemName,
@@ -74,7 +74,7 @@ async function recordRun(fileSystem: FileSystemName): Promise<Run> {
   const caller = async () => {
     while (left-- > 0) {
       // In total more than the log holds, so that SQLite copies it into the database meanwhile.
-      const message = letter({ bytes: Buffer.alloc(90_000, "line of text\r\n") });
+      const message = newMessage({ bytes: Buffer.alloc(90_000, "line of text\r\n") });
       ids.set(message.deliveries[0]?.recipients[0]?.address ?? "", message.id);
       await store.enqueue([message]);
       report("enqueued", message.id);

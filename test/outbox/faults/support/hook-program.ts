@@ -1,24 +1,24 @@
 /**
- * A process that sends one mail, which is refused for good, and tells its hook of the dead letter; it ends
- * itself, as by `kill -9`, at a named point on the way. Says on standard output when the hook runs.
+ * A process that sends one mail, which is refused for good, and calls its hook for the dead letter.
+ * It kills itself, as by `kill -9`, at a named point on the way. Prints a line when the hook runs.
  */
 import { writeSync } from "node:fs";
 import { EventDispatcher, Worker, wantedBy } from "../../../../src/outbox/index.ts";
-import { openStoreAt, type Place } from "./place.ts";
+import { openStoreAt, type StoreLocation } from "./store-location.ts";
 
 export interface HookProgramOptions {
-  readonly place: Place;
-  /** After the commit of the outcome, within the hook, or before it is on record that it returned. */
+  readonly location: StoreLocation;
+  /** After the outcome is committed, within the hook, or before its return is recorded. */
   readonly dieAt: "after commit" | "in the hook" | "after the hook";
 }
 
-const { place, dieAt } = JSON.parse(process.argv[2] ?? "") as HookProgramOptions;
+const { location, dieAt } = JSON.parse(process.argv[2] ?? "") as HookProgramOptions;
 
 function reached(point: HookProgramOptions["dieAt"]): void {
   if (point === dieAt) process.kill(process.pid, "SIGKILL");
 }
 
-const store = await openStoreAt(place);
+const store = await openStoreAt(location);
 store.acknowledgeEvents = async () => reached("after the hook");
 const hooks = {
   onDeadLetter() {

@@ -1,90 +1,106 @@
-/** The points of a delivery at which a worker process is killed, and what is to be found afterwards. */
+/** The points of a delivery at which a worker process is killed, and the state that must follow. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import type { DoubtPolicy } from "../../../../src/outbox/index.ts";
 import type { SinkStep } from "../../../support/smtp-sink.ts";
-import { become, faultLab, killed } from "./fault-harness.ts";
-import { letter } from "./outbox-expectations.ts";
-import type { Place } from "./place.ts";
-import type { OwnPoint } from "./worker-program.ts";
+import { eventually, faultHarness, killed } from "./fault-harness.ts";
+import { newMessage } from "./outbox-expectations.ts";
+import type { StoreKind } from "./stores.ts";
+import type { ProcessPoint } from "./worker-program.ts";
 
-/** What the server has seen when the process ends; it answers nothing any more. */
-const wirePoints: Readonly<Record<string, (step: SinkStep) => boolean>> = {
+/** The step at which the server kills the process; it answers nothing more. */
+const wireSteps = {
   connect: ({ verb }) => verb === "connect",
   MAIL: ({ verb }) => verb === "MAIL",
   "the second RCPT": ({ verb, nth }) => verb === "RCPT" && nth === 2,
   DATA: ({ verb }) => verb === "DATA",
   "after the dot": ({ verb }) => verb === "dot",
-};
+} as const satisfies Record<string, (step: SinkStep) => boolean>;
 
-export interface Point {
+export interface KillPoint {
   readonly name: string;
-  readonly dieAt?: OwnPoint;
+  readonly dieAt?: ProcessPoint;
   readonly dieWhen?: (step: SinkStep) => boolean;
-  /** Whether the dot may have gone, as far as anybody can know afterwards. */
+  /** Whether the record leaves it open that the dot was sent. */
   readonly inDoubt: boolean;
-  /** Copies of the message at hand that the server took by then. */
+  /** Copies of the first message that the server took by then. */
   readonly taken: 0 | 1;
 }
 
-const own = (dieAt: OwnPoint, inDoubt: boolean, taken: 0 | 1 = 0): Point => {
+const own = (dieAt: ProcessPoint, inDoubt: boolean, taken: 0 | 1 = 0): KillPoint => {
   return { name: dieAt, dieAt, inDoubt, taken };
 };
-const wire = (name: string, inDoubt: boolean): Point => {
-  return { name, dieWhen: wirePoints[name] as Point["dieWhen"] & {}, inDoubt, taken: 0 };
+const wire = (name: keyof typeof wireSteps, inDoubt: boolean): KillPoint => {
+  return { name, dieWhen: wireSteps[name], inDoubt, taken: 0 };
 };
 
-export const points: readonly Point[] = [
-  own("before claim", false),
+/** Each leaves the store in a state of its own. */
+export const statePoints: readonly KillPoint[] = [
   own("after claim", false),
+  own("after intent", true),
+  own("after 250", true, 1),
+  own("after commit", false, 1),
+];
+
+/** Each leaves the store as one of `statePoints` does. */
+export const furtherPoints: readonly KillPoint[] = [
+  own("before claim", false),
   wire("connect", false),
   wire("MAIL", false),
   wire("the second RCPT", false),
   wire("DATA", false),
   own("half body", false),
   own("before intent", false),
-  own("after intent", true),
   wire("after the dot", true),
-  own("after 250", true, 1),
   own("before commit", true, 1),
-  own("after commit", false, 1),
 ];
 
-/** Registers the test of one point: of three messages with this policy, the first is the one at hand. */
-export function tryPoint(
-  { name, dieAt, dieWhen, inDoubt, taken }: Point,
+/** Registers the tests of some points: with each policy where the point leaves a doubt. */
+export function testKillPoints(points: readonly KillPoint[], store: StoreKind): void {
+  for (const point of points) {
+    testKillPoint(point, "resend", store);
+    if (point.inDoubt) testKillPoint(point, "hold", store);
+  }
+}
+
+/** Of three messages the process is killed with the first. */
+function testKillPoint(
+  { name, dieAt, dieWhen, inDoubt, taken }: KillPoint,
   doubt: DoubtPolicy,
-  newPlace: (t: TestContext) => Promise<Place>,
+  { newLocation, clockOf }: StoreKind,
 ): void {
-  const held = inDoubt && doubt === "hold";
-  const then = inDoubt ? (held ? "it is held" : "it is sent again") : "each arrives once";
+  const isHeld = inDoubt && doubt === "hold";
+  const then = inDoubt ? (isHeld ? "it is held" : "it is sent again") : "each arrives once";
   test(`killed ${dieAt ? "" : "at "}${name}: ${then}`, async (t) => {
     let child: ChildProcess | undefined;
-    let isOver = false;
-    const lab = await faultLab(t, {
-      place: await newPlace(t),
+    let isDead = false;
+    const location = await newLocation(t);
+    const harness = await faultHarness(t, {
+      location,
+      storeClock: clockOf(location),
       sink: {
         answer: (step) => {
-          if (isOver || !child || !dieWhen?.(step)) return undefined;
-          isOver = true;
+          if (isDead || !child || !dieWhen?.(step)) return undefined;
+          isDead = true;
           child.kill("SIGKILL");
           return { hang: true };
         },
       },
     });
-    if (dieWhen) child = await lab.spawn();
-    await lab.ledger.enqueue(letter({ doubt }), letter({ doubt }), letter({ doubt }));
-    child ??= await lab.spawn({ ...(dieAt && { dieAt }) });
+    const { expectations } = harness;
+    if (dieWhen) child = await harness.spawn();
+    await expectations.enqueue(...Array.from({ length: 3 }, () => newMessage({ doubt })));
+    child ??= await harness.spawn({ dieAt });
     await killed(child);
 
-    const next = lab.worker();
-    next.start();
-    await become("everything has ended", () => lab.ledger.isOver());
-    const found = await lab.ledger.check();
-    assert.equal(found.inDoubt, held ? 1 : 0);
+    await harness.expireLeases();
+    harness.worker().start();
+    await eventually("every delivery has ended", () => expectations.haveEnded());
+    const found = await expectations.check();
+    assert.equal(found.inDoubt, isHeld ? 1 : 0);
     assert.equal(found.dead, 0);
-    assert.equal(found.duplicates, inDoubt && !held ? 2 * taken : 0);
+    assert.equal(found.duplicates, inDoubt && !isHeld ? 2 * taken : 0);
     const doubts = [...found.attempts.values()]
       .flat()
       .filter(({ outcome = "in_doubt" }) => outcome === "in_doubt");

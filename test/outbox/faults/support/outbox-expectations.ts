@@ -1,11 +1,11 @@
 /**
- * The ledger: what was acknowledged to the sender, what the store says became of it, and what the server
- * at the other end took, compared with each other.
+ * Compares the messages that were acknowledged at `enqueue`, the record of the store, and the
+ * messages that the mail server got.
  *
- * No loss: all that was acknowledged is there and came to an end. No invention: every copy at the server
- * is one of ours, octet for octet, and has an attempt of its own on record. A second copy exists only
- * where the record says that a reply was lost, and never of a message that is to be held then. Without
- * such a doubt nobody who was served is even named to a server again.
+ * No loss: every acknowledged message is in the store and has ended. No invention: every copy at
+ * the server is one of ours, byte for byte, and has an attempt of its own on record. A second copy
+ * exists only where the record says that a reply was lost, and never of a message whose policy is
+ * `hold`. Without such a doubt a recipient that was served is not even named to a server again.
  */
 import assert from "node:assert/strict";
 import {
@@ -22,10 +22,10 @@ import type { SmtpSink, SunkMail } from "../../../support/smtp-sink.ts";
 let made = 0;
 
 /** A complete message to two recipients, unlike any other. */
-export function letter(changes: Partial<NewMessage> = {}): NewMessage {
+export function newMessage(changes: Partial<NewMessage> = {}): NewMessage {
   made += 1;
   const messageIdHeader = `<${made}.${process.pid}@here.example>`;
-  const body = `Letter ${made}\r\n.a line with a dot\r\n${"words ".repeat(400)}\r\n`;
+  const body = `Message ${made}\r\n.a line with a dot\r\n${"words ".repeat(400)}\r\n`;
   return {
     id: uuidv7(Date.now()),
     reversePath: "a@here.example",
@@ -47,14 +47,14 @@ export function letter(changes: Partial<NewMessage> = {}): NewMessage {
   };
 }
 
-/** So many of them, every second one to be held in doubt. */
-export function letters(count: number): NewMessage[] {
+/** Makes several; the policy of every second one is `hold`. */
+export function newMessages(count: number): NewMessage[] {
   return Array.from({ length: count }, (_, at) =>
-    letter({ doubt: at % 2 === 0 ? "hold" : "resend" }),
+    newMessage({ doubt: at % 2 === 0 ? "hold" : "resend" }),
   );
 }
 
-export interface LedgerFound {
+export interface OutboxFindings {
   /** Copies beyond the first, over all recipients. */
   readonly duplicates: number;
   readonly inDoubt: number;
@@ -65,23 +65,23 @@ export interface LedgerFound {
 
 interface Cancel {
   readonly answer: CancelAnswer | undefined;
-  /** Messages whose final dot had come to the server when it was given. */
+  /** Messages whose final dot had come to the server by then. */
   readonly dots: number;
 }
 
-export class Ledger {
+export class OutboxExpectations {
   #store: OutboxStore;
   readonly #sink: SmtpSink;
-  /** How many workers there have been. */
+  /** Workers made so far. */
   workers = 0;
   readonly #acknowledged: NewMessage[] = [];
   readonly #refused: NewMessage[] = [];
-  /** Nobody knows of these whether they were stored. */
-  readonly #perhaps: NewMessage[] = [];
+  /** `enqueue` failed in doubt: they may be in the store. */
+  readonly #inDoubt: NewMessage[] = [];
   readonly #cancels = new Map<string, Cancel>();
-  /** What somebody said of messages in doubt. */
+  /** How the doubt about a message was resolved, by its id. */
   readonly #resolved = new Map<string, "sent" | "resend">();
-  /** How many ends were told of each delivery. */
+  /** Events of an end, by the id of the delivery. */
   readonly #ends = new Map<string, number>();
 
   constructor(store: OutboxStore, sink: SmtpSink) {
@@ -93,41 +93,41 @@ export class Ledger {
     return this.#acknowledged.length;
   }
 
-  /** The same books, from a store that was opened anew. */
-  continueOn(store: OutboxStore): void {
+  /** Goes on with a store that was opened anew. */
+  useStore(store: OutboxStore): void {
     this.#store = store;
   }
 
-  /** Enqueues and writes down what is answered; throws what the store throws. */
+  /** Enqueues and notes the answer; rejects as the store does. */
   async enqueue(...messages: NewMessage[]): Promise<void> {
     try {
       await this.#store.enqueue(messages);
       this.#acknowledged.push(...messages);
     } catch (error) {
       const isInDoubt = error instanceof OutboxError && error.code === "ERR_OUTBOX_IN_DOUBT";
-      (isInDoubt ? this.#perhaps : this.#refused).push(...messages);
+      (isInDoubt ? this.#inDoubt : this.#refused).push(...messages);
       throw error;
     }
   }
 
-  /** Writes down what an application's own transaction stored. */
+  /** Notes messages that a transaction of an application stored. */
   acknowledge(...messages: NewMessage[]): void {
     this.#acknowledged.push(...messages);
   }
 
-  /** Writes down what must not be there, such as what was rolled back. */
+  /** Notes messages that must not be in the store, such as those of a rolled-back transaction. */
   refuse(...messages: NewMessage[]): void {
     this.#refused.push(...messages);
   }
 
-  /** Cancels a message, and writes down what had been sent when the answer came. */
+  /** Cancels a message, and notes how many messages the server had when the answer came. */
   async cancel({ id }: NewMessage): Promise<CancelAnswer | undefined> {
     const [answer] = await this.#store.cancel(id, { notify: true });
     this.#cancels.set(id, { answer: answer?.answer, dots: this.#sink.mails.length });
     return answer?.answer;
   }
 
-  /** Ends all doubts, one as sent, the next by sending it again, as a person would. */
+  /** Resolves every doubt, as a person would: by turns as `resend` and as `sent`. */
   async resolveDoubts(): Promise<void> {
     const { deliveries } = await this.#store.list({ state: "in_doubt", limit: 1_000 });
     for (const [at, { id, messageId }] of deliveries.entries()) {
@@ -138,26 +138,26 @@ export class Ledger {
     }
   }
 
-  /** Whether everything came to an end. */
-  async isOver(): Promise<boolean> {
+  /** Whether every delivery has ended. */
+  async haveEnded(): Promise<boolean> {
     return (await this.#store.stats()).lanes.every(({ queued }) => queued === 0);
   }
 
   /**
-   * Compares; throws where the books do not agree. After jumps of the store's clock the record cannot
-   * tell which of two attempts came first.
+   * Compares; throws at the first contradiction. With `clockJumps` the record cannot show which of
+   * two attempts came first.
    */
-  async check({ clockJumps = false } = {}): Promise<LedgerFound> {
+  async check({ clockJumps = false } = {}): Promise<OutboxFindings> {
     const attempts = new Map<string, readonly AttemptRow[]>();
     const found = { duplicates: 0, inDoubt: 0, dead: 0, cancelled: 0 };
     await this.#readEndEvents();
-    this.#checkStrangers();
+    this.#checkOrigins();
     for (const { id, messageIdHeader } of this.#refused) {
       assert.equal(await this.#store.get(id), undefined, `${messageIdHeader} was refused`);
     }
-    for (const message of [...this.#acknowledged, ...this.#perhaps]) {
+    for (const message of [...this.#acknowledged, ...this.#inDoubt]) {
       const row = await this.#store.get(message.id);
-      if (!row && this.#perhaps.includes(message)) continue;
+      if (!row && this.#inDoubt.includes(message)) continue;
       assert.ok(row, `${message.messageIdHeader} was acknowledged and is gone`);
       const copies = this.#copiesOf(message);
       this.#checkCancel(message, row.deliveries);
@@ -176,14 +176,14 @@ export class Ledger {
         assert.equal(
           this.#ends.get(delivery.id) ?? 0,
           isHeld ? 0 : 1,
-          `ends told of ${delivery.id}`,
+          `end events of ${delivery.id}`,
         );
       }
     }
     return { ...found, attempts };
   }
 
-  /** The copies the server got, each of them octet for octet. */
+  /** The copies that the server got, each checked byte for byte. */
   #copiesOf(message: NewMessage): SunkMail[] {
     const bytes = Buffer.from(message.bytes).toString("latin1");
     const header = `Message-ID: ${message.messageIdHeader}`;
@@ -192,21 +192,22 @@ export class Ledger {
     return copies;
   }
 
-  /** Nothing comes to the server that nobody was told to be durable. */
-  #checkStrangers(): void {
+  /** Every message at the server was acknowledged, or may have been stored. */
+  #checkOrigins(): void {
     const known = new Set(
-      [...this.#acknowledged, ...this.#perhaps].map(({ messageIdHeader }) => messageIdHeader),
+      [...this.#acknowledged, ...this.#inDoubt].map(({ messageIdHeader }) => messageIdHeader),
     );
     for (const { data } of this.#sink.mails) {
       const header = /^Message-ID: (.*)\r\n/.exec(data)?.[1] ?? "without a Message-ID";
-      assert.ok(known.has(header), `${header} was sent and is nobody's`);
+      assert.ok(known.has(header), `${header} was sent and never enqueued`);
     }
   }
 
   #checkCancel({ id, messageIdHeader }: NewMessage, deliveries: readonly DeliveryRow[]): void {
     const cancel = this.#cancels.get(id);
     const attempts = deliveries.reduce((sum, delivery) => sum + delivery.attempts, 0);
-    if (cancel?.answer === "too_late") assert.ok(attempts > 0, "too late, and never tried");
+    if (cancel?.answer === "too_late")
+      assert.ok(attempts > 0, "too late to cancel, and never attempted");
     if (cancel?.answer !== "cancelled") return;
     const later = this.#sink.mails.slice(cancel.dots).map(({ data }) => data);
     const header = `Message-ID: ${messageIdHeader}\r\n`;
@@ -231,25 +232,25 @@ export class Ledger {
       const own = copies.filter(
         ({ accepted, recipients }) => accepted && recipients.includes(address),
       );
-      const who = `${address}: ${status}, ${own.length} copies, attempts ${JSON.stringify(tried)}`;
-      assert.ok(own.length <= sent.length, `a copy without an attempt; ${who}`);
-      assert.ok(own.length <= 1 + doubts.length, `a second copy, and no doubt on record; ${who}`);
+      const facts = `${address}: ${status}, ${own.length} copies, attempts ${JSON.stringify(tried)}`;
+      assert.ok(own.length <= sent.length, `a copy without an attempt; ${facts}`);
+      assert.ok(own.length <= 1 + doubts.length, `a second copy, and no doubt on record; ${facts}`);
       if (status === "delivered" && resolved !== "sent") {
-        assert.ok(own.length > 0, `delivered nowhere; ${who}`);
+        assert.ok(own.length > 0, `delivered nowhere; ${facts}`);
       }
       if (message.doubt === "hold" && resolved !== "resend") {
-        assert.ok(own.length <= 1, `held, and sent twice; ${who}`);
+        assert.ok(own.length <= 1, `held, and sent twice; ${facts}`);
       }
       if (status === "pending" || status === "deferred") {
         const { state } = delivery;
-        assert.ok(state === "in_doubt" || state === "cancelled", `undecided at the end; ${who}`);
+        assert.ok(state === "in_doubt" || state === "cancelled", `undecided at the end; ${facts}`);
       }
       if (status === "failed" && delivery.reason?.startsWith("permanent: ")) {
-        assert.ok((reply?.code ?? 0) >= 500, `failed for good without a refusal; ${who}`);
+        assert.ok((reply?.code ?? 0) >= 500, `failed for good without a refusal; ${facts}`);
       }
       const [first] = own;
       if (first && doubts.length === 0) {
-        assert.deepEqual(this.#namedAfter(first, address, copies), [], `named again; ${who}`);
+        assert.deepEqual(this.#namedAfter(first, address, copies), [], `named again; ${facts}`);
       }
       duplicates += Math.max(0, own.length - 1);
     }
@@ -257,8 +258,8 @@ export class Ledger {
   }
 
   /**
-   * Where somebody who was served is named again. A worker whose lease was taken too early, or too late,
-   * may still say RCPT before it is refused its dot; of several only the dots count.
+   * Where a recipient that was served is named again. A worker whose lease another worker took may
+   * still send RCPT before it is refused its dot; so with several workers only the dots count.
    */
   #namedAfter(first: SunkMail, address: string, copies: readonly SunkMail[]): readonly unknown[] {
     if (this.workers > 1) {
@@ -282,10 +283,7 @@ export class Ledger {
   }
 }
 
-/**
- * Whether the next attempt began while nobody knew what became of this one: it says so, or its reply came
- * on record later than that.
- */
+/** Whether the outcome of an attempt was not on record when the next one began. */
 function wasInDoubt(attempt: AttemptRow, next: AttemptRow | undefined): boolean {
   if ((attempt.outcome ?? "in_doubt") === "in_doubt") return true;
   return (attempt.finishedAtMs ?? 0) > (next?.startedAtMs ?? 0);
@@ -302,8 +300,8 @@ function checkAttempts(
   );
   for (const { attemptNo, cycleAttempt, outcome } of tried) {
     assert.ok(cycleAttempt <= attemptNo);
-    // Of what is held the attempt stays open until somebody resolves the doubt.
+    // The attempt of a held delivery stays open until the doubt is resolved.
     assert.ok(outcome ?? state === "in_doubt", `attempt ${attemptNo} of ${id} is open`);
   }
-  assert.ok(cycleAttempts <= tried.length, `${id} spent more than it tried`);
+  assert.ok(cycleAttempts <= tried.length, `${id} spent more attempts than it made`);
 }

@@ -1,4 +1,4 @@
-/** What makes a worker quick to come back to mail: the same logic, with short times. */
+/** Options that make a worker come back to mail soon: the same logic with short times. */
 import type { WorkerOptions } from "../../../../src/outbox/index.ts";
 
 export const quickWorker = {

@@ -1,40 +1,33 @@
-/** Both stores, for what must hold on either: a new place for each test, and the hand on its clock. */
+/** Registers tests on both stores: a new, empty store for each test, and a hold on its clock. */
 import { after, before, describe, type TestContext, test } from "node:test";
 import { openPostgresStore } from "../../../../src/outbox/index.ts";
-import type { Clock } from "../../../../src/system/index.ts";
 import { Postgres, postgresBinaries } from "../../../support/postgres.ts";
-import { MovedClock, temporaryFile } from "./fault-harness.ts";
-import type { Place } from "./place.ts";
+import { temporaryFile } from "./fault-harness.ts";
+import { MovedClock, type StoreClock, sqliteClock } from "./store-clock.ts";
+import type { StoreLocation } from "./store-location.ts";
 
 export interface StoreKind {
   readonly name: "SQLite" | "PostgreSQL";
   /** Makes an empty store, migrated. */
-  newPlace(t: TestContext): Promise<Place>;
-  /** The clock that decides there, with what a worker's store is to be opened with. */
-  clockOf(place: Place): { readonly clock: Clock; step(ms: number): Promise<void> };
+  newLocation(t: TestContext): Promise<StoreLocation>;
+  clockOf(location: StoreLocation): StoreClock;
 }
 
 const sqlite: StoreKind = {
   name: "SQLite",
-  newPlace: async (t) => ({ kind: "sqlite", file: temporaryFile(t) }),
-  clockOf() {
-    const clock = new MovedClock();
-    return {
-      clock,
-      async step(ms) {
-        clock.offsetMs += ms;
-      },
-    };
-  },
+  newLocation: async (t) => ({ kind: "sqlite", file: temporaryFile(t) }),
+  clockOf: () => sqliteClock(),
 };
 
-/** Registers the tests of both, two at a time; those of PostgreSQL say so where it cannot run. */
+/**
+ * Registers the tests of both, two at a time. Those of PostgreSQL are skipped where it cannot run.
+ */
 export function onBothStores(register: (store: StoreKind) => void): void {
   describe("SQLite", { concurrency: 2 }, () => register(sqlite));
   onPostgres(register);
 }
 
-/** The same for one server of its own, shared by the tests. */
+/** The same for PostgreSQL alone: one server for the tests of a file. */
 export function onPostgres(
   register: (store: StoreKind, server: () => Postgres) => void,
   concurrency = 2,
@@ -48,13 +41,13 @@ export function onPostgres(
   const migrated = "migrated";
   const store: StoreKind = {
     name: "PostgreSQL",
-    newPlace: async () => ({
+    newLocation: async () => ({
       kind: "postgres",
       connectionString: await server.database(migrated),
     }),
-    clockOf(place) {
+    clockOf(location) {
       let offsetMs = 0;
-      const connectionString = place.kind === "postgres" ? place.connectionString : undefined;
+      const connectionString = location.kind === "postgres" ? location.connectionString : undefined;
       return {
         clock: new MovedClock(),
         async step(ms) {
@@ -76,7 +69,7 @@ export function onPostgres(
   });
 }
 
-/** What a server whose clock was set does from then on. */
+/** Makes the server answer as one whose clock was set. */
 function steppedClock(offsetMs: number): string {
   return `create or replace function postbag.outbox_now() returns bigint language sql stable
     parallel safe

@@ -1,17 +1,19 @@
 /**
- * A worker in a process of its own, which can be told to end itself, as by `kill -9`, at a named point
- * of its work. The points are in what it is given, a store and a sender; the worker knows nothing.
+ * A worker in a process of its own that can kill itself, as by `kill -9`, at a named point of its
+ * work. The points are in the store and the sender that it is given; the worker itself is
+ * unchanged.
  *
- * Says `ready` when it works; stops in good order when its standard input ends.
+ * Prints `ready` when it works; stops in good order when its standard input ends.
  */
 import type { Deliver, Message } from "../../../../src/mail/index.ts";
 import { type OutboxStore, Worker } from "../../../../src/outbox/index.ts";
 import { relayClient } from "../../../../src/smtp/index.ts";
-import { openStoreAt, type Place } from "./place.ts";
 import { quickWorker } from "./quick-worker.ts";
+import { MovedClock } from "./store-clock.ts";
+import { openStoreAt, type StoreLocation } from "./store-location.ts";
 
-/** Where the process can end itself. What happens on the wire is left to the sink. */
-export type OwnPoint =
+/** Where the process can kill itself. The sink kills it at the points on the wire. */
+export type ProcessPoint =
   | "before claim"
   | "after claim"
   | "half body"
@@ -22,26 +24,29 @@ export type OwnPoint =
   | "after commit";
 
 export interface WorkerProgramOptions {
-  readonly place: Place;
+  readonly location: StoreLocation;
+  /** How far the clock of an SQLite store is ahead, in milliseconds. */
+  readonly clockOffsetMs: number;
   /** Of the server to send to. */
   readonly port: number;
+  /** Name of the worker, and in EHLO. */
   readonly name: string;
   readonly leaseMs: number;
   readonly concurrency: number;
-  readonly dieAt?: OwnPoint;
+  readonly dieAt?: ProcessPoint | undefined;
 }
 
 const options = JSON.parse(process.argv[2] ?? "") as WorkerProgramOptions;
 
-function reached(point: OwnPoint): void {
+function reached(point: ProcessPoint): void {
   if (point === options.dieAt) process.kill(process.pid, "SIGKILL");
 }
 
-/** Calls with a point before and after; of an empty answer nothing is to be feared. */
+/** A call with a point before and after it; the one after only where the answer counts. */
 function between<Arguments extends unknown[], Answer>(
   call: (...given: Arguments) => Promise<Answer>,
-  before: OwnPoint,
-  after: OwnPoint,
+  before: ProcessPoint,
+  after: ProcessPoint,
   counts: (answer: Answer) => boolean = () => true,
 ): (...given: Arguments) => Promise<Answer> {
   return async (...given) => {
@@ -73,7 +78,7 @@ function watched(store: OutboxStore): OutboxStore {
   });
 }
 
-/** A message that is read in pieces, and whose reader does not survive the first. */
+/** A message that is read in two pieces, with the point "half body" between them. */
 function cutInHalf(message: Message): Message {
   return {
     ...message,
@@ -88,14 +93,14 @@ function cutInHalf(message: Message): Message {
   };
 }
 
-const store = await openStoreAt(options.place);
+const store = await openStoreAt(options.location, new MovedClock(options.clockOffsetMs));
 const client = relayClient({
   relay: { host: "127.0.0.1", port: options.port, tls: "never" },
-  name: "worker.example",
+  name: options.name,
 });
 const deliver: Deliver = async (envelope, message, given) => {
-  const whole = options.dieAt !== "half body";
-  const outcomes = await client.deliver(envelope, whole ? message : cutInHalf(message), given);
+  const isWhole = options.dieAt !== "half body";
+  const outcomes = await client.deliver(envelope, isWhole ? message : cutInHalf(message), given);
   reached("after 250");
   return outcomes;
 };

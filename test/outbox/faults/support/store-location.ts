@@ -1,4 +1,4 @@
-/** Where an outbox is kept, said so that another process can open it too. */
+/** Where an outbox is stored, as plain data, so that another process can open it too. */
 import {
   type OutboxStore,
   openPostgresStore,
@@ -6,19 +6,19 @@ import {
 } from "../../../../src/outbox/index.ts";
 import type { Clock } from "../../../../src/system/index.ts";
 
-export type Place =
+export type StoreLocation =
   | { readonly kind: "sqlite"; readonly file: string; readonly busyTimeoutMs?: number }
   | {
       readonly kind: "postgres";
       readonly connectionString: string;
-      /** Longest wait for an answer. @defaultValue 5,000 */
+      /** Time limit of an answer. @defaultValue 30,000 */
       readonly timeoutMs?: number;
     };
 
-export function openStoreAt(place: Place, clock?: Clock): Promise<OutboxStore> {
-  const { kind, ...where } = place;
+export function openStoreAt(location: StoreLocation, clock?: Clock): Promise<OutboxStore> {
+  const { kind, ...where } = location;
   const more = clock ? { clock } : {};
   return kind === "sqlite"
-    ? openSqliteStore({ ...(where as Extract<Place, { kind: "sqlite" }>), ...more })
-    : openPostgresStore({ timeoutMs: 5_000, ...where, ...more });
+    ? openSqliteStore({ ...(where as Extract<StoreLocation, { kind: "sqlite" }>), ...more })
+    : openPostgresStore({ ...where, ...more });
 }
