@@ -18,8 +18,9 @@ export interface SmtpLimits {
   /** Time from `354` to the final dot, in milliseconds; then `421 4.4.2`. @defaultValue 600,000 */
   readonly dataTimeoutMs: number;
   /**
-   * Wait until `deliver` admits a message, in milliseconds. After it the signal of `deliver` aborts. Recipients that `deliver` then defers, or all if it
-   * rejects, get `452 4.3.1`. @defaultValue 5,000
+   * Wait until `deliver` admits a message, in milliseconds. After it the signal of `deliver`
+   * aborts. Recipients that `deliver` then defers, or all if it rejects, get `452 4.3.1`.
+   * @defaultValue 5,000
    */
   readonly admissionTimeoutMs: number;
   /** Bytes of one message held in memory; a larger one goes to a spool file. @defaultValue 1 MiB */
