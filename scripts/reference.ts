@@ -1,7 +1,7 @@
 /**
- * Writes the generated pages of docs/reference: settings, commands, metrics and error codes, each from
- * the table that the code uses too. `node scripts/reference.ts --check` writes nothing, names the pages
- * that are stale and exits with 1.
+ * Writes the generated pages of docs/reference: settings, commands, metrics and error codes, each
+ * from the table that the code uses too. `node scripts/reference.ts --check` writes nothing, names
+ * the pages that are stale and exits with 1.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,8 +1,9 @@
 /**
  * The data directory: its folders, and the lock that excludes a second server.
  *
- * The kernel drops the lock the instant the process ends, however it ends, so there is no stale lock
- * file to remove by hand. Nothing else in the process may open `lock`; see `system/lock.ts` for why.
+ * The kernel drops the lock the instant the process ends, however it ends, so there is no stale
+ * lock file to remove by hand. Nothing else in the process may open `lock`; see `system/lock.ts`
+ * for why.
  */
 import {
   closeSync,
@@ -43,7 +44,8 @@ export function journalFolderOf({ data, journal }: Pick<Settings, "data" | "jour
 }
 
 /**
- * Creates missing folders, open to their owner only. On return the path to the mail root is durable.
+ * Creates missing folders, open to their owner only. On return the path to the mail root is
+ * durable.
  *
  * @throws {AppError} `ERR_APP_DATA_DIRECTORY`
  */

@@ -30,8 +30,8 @@ export type AppErrorCode =
 /**
  * Says why a command cannot do what its user asked, and what to do about it.
  *
- * The message is one line, complete without a stack trace. `code` is stable; the command line turns it
- * into an exit code (sysexits).
+ * The message is one line, complete without a stack trace. `code` is stable; the command line turns
+ * it into an exit code (sysexits).
  */
 export class AppError extends Error {
   override readonly name = "AppError";

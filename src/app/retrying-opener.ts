@@ -1,14 +1,16 @@
 /**
- * Opens something that may not open at the start: the journal on a full, failing or read-only disk, the
- * outbox while its database does not answer. The server runs without it, answers with 451, reports the
- * reason, and tries again until it succeeds. A server that ended instead would be restarted every few
- * seconds, and `/readyz` could not report the reason.
+ * Opens something that may not open at the start: the journal on a full, failing or read-only disk,
+ * the outbox while its database does not answer. The server runs without it, answers with 451,
+ * reports the reason, and tries again until it succeeds. A server that ended instead would be
+ * restarted every few seconds, and `/readyz` could not report the reason.
  */
 import type { Clock, TimerHandle } from "../system/index.ts";
 
 export interface RetryingOpenerOptions<T> {
   readonly open: () => Promise<T>;
-  /** Whether an error of the first try may pass by itself. Later tries are repeated after any error. */
+  /**
+   * Whether an error of the first try may pass by itself. Later tries are repeated after any error.
+   */
   readonly isTemporary: (error: unknown) => boolean;
   /** Receives the error of a try, unless the try before failed for the same reason. */
   readonly onFailure: (error: unknown) => void;

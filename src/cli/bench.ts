@@ -37,7 +37,9 @@ async function bench(options: Readonly<Record<string, unknown>>): Promise<void> 
   }
 }
 
-/** The report for a person: the figures, the advice as a command line, and the reason for each part. */
+/**
+ * The report for a person: the figures, the advice as a command line, and the reason for each part.
+ */
 export function benchText({
   directory,
   fileSystem,

@@ -1,4 +1,6 @@
-/** `postbag deliver`: a pipe into a Maildir, for mail systems that start a program for each message. */
+/**
+ * `postbag deliver`: a pipe into a Maildir, for mail systems that start a program for each message.
+ */
 import { Command } from "commander";
 import { AppError } from "../app/index.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";

@@ -1,6 +1,6 @@
 /**
- * The command line's start: reads the arguments, runs a command, and turns errors into one line and an
- * exit code. Standard output has the result of a command; standard error has the rest.
+ * The command line's start: reads the arguments, runs a command, and turns errors into one line and
+ * an exit code. Standard output has the result of a command; standard error has the rest.
  */
 import { CommanderError } from "commander";
 import { AppError } from "../app/index.ts";

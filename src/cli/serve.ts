@@ -1,8 +1,9 @@
 /**
  * `postbag serve`: runs the server until a signal stops it.
  *
- * SIGTERM and SIGINT stop it in order: no new mail, every accepted message is answered, exit 0. A second
- * signal ends it at once; a message being committed then is either durable or was never acknowledged.
+ * SIGTERM and SIGINT stop it in order: no new mail, every accepted message is answered, exit 0. A
+ * second signal ends it at once; a message being committed then is either durable or was never
+ * acknowledged.
  */
 import { relative } from "node:path";
 import { Command } from "commander";

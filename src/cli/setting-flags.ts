@@ -64,7 +64,7 @@ function flagFor(name: SettingName): Option {
   const isList = Array.isArray(value);
   const fallback = defaultTextOf(name);
   const hint = isList || fallback === "none" ? "" : ` (default: ${fallback})`;
-  // A text that follows its flag begins with a small letter, unless it begins with an acronym.
+  // A text that follows its flag begins in lower case, unless it begins with an acronym.
   const text = doc.replace(/\.$/, "").replace(/^[A-Z](?![A-Z])/, (first) => first.toLowerCase());
   const option = new Option(`${flagOf(name)} <${kind.shape}>`, `${text}${hint}`);
   option.helpGroup(titles[group]);

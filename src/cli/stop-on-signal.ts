@@ -1,7 +1,7 @@
 /**
- * How a running command ends: SIGTERM and SIGINT stop it in order, exit 0. A second signal, at least a
- * second later, ends it at once. (A shell or npm often passes on a signal that the process has already
- * received, so a repeat within that second counts as the same signal.)
+ * How a running command ends: SIGTERM and SIGINT stop it in order, exit 0. A second signal, at
+ * least a second later, ends it at once. (A shell or npm often passes on a signal that the process
+ * has already received, so a repeat within that second counts as the same signal.)
  */
 import type { Logger } from "../app/observe/log.ts";
 import { exitCodes } from "./sysexits.ts";

@@ -1,7 +1,9 @@
 /**
- * Exit codes, by sysexits.h: a mail system that calls a command reads them instead of the error text.
+ * Exit codes, by sysexits.h: a mail system that calls a command reads them instead of the error
+ * text.
  *
- * Postfix, Exim and Sendmail keep the message and try again on 75, and bounce it on every other code but
+ * Postfix, Exim and Sendmail keep the message and try again on 75, and bounce it on every other
+ * code but
  * 0. So every fault of this machine is 75 in a command that delivers or sends a message.
  */
 import type { AppErrorCode } from "../app/index.ts";

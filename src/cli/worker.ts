@@ -1,4 +1,7 @@
-/** `postbag worker`: sends the mail of an outbox that several machines share, until a signal stops it. */
+/**
+ * `postbag worker`: sends the mail of an outbox that several machines share, until a signal stops
+ * it.
+ */
 import { Command } from "commander";
 import { AppError, type SettingName } from "../app/index.ts";
 import { openCommandLog } from "./command-log.ts";

@@ -2,8 +2,8 @@
  * The status app: the HTTP pages of a server, `Request` in, `Response` out, without a socket.
  *
  * `/healthz` answers while the process runs, `/readyz` says whether the server is ready for mail,
- * `/metrics` is for Prometheus and `/` for people. Clients on this machine see everything. Other clients
- * see only "ok" or "not ready", unless they send the access token.
+ * `/metrics` is for Prometheus and `/` for people. Clients on this machine see everything. Other
+ * clients see only "ok" or "not ready", unless they send the access token.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";

@@ -1,4 +1,7 @@
-/** A real server that is killed, stopped, started twice, or out of resources: no acknowledged mail is lost. */
+/**
+ * A real server that is killed, stopped, started twice, or out of resources: no acknowledged mail
+ * is lost.
+ */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";

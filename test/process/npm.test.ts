@@ -1,4 +1,6 @@
-/** The commands of the README, `npm start` and `npx postbag`, under a shell or a service manager. */
+/**
+ * The commands of the README, `npm start` and `npx postbag`, under a shell or a service manager.
+ */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,7 @@
-/** Mail to the hosts that the DNS names: `postbag serve --outbound direct` with a name server of the test. */
+/**
+ * Mail to the hosts that the DNS names: `postbag serve --outbound direct` with a name server of the
+ * test.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { DnsZone } from "../support/dns-server.ts";

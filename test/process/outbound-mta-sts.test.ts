@@ -1,4 +1,7 @@
-/** What a domain demands of the connection, fetched by HTTPS: MTA-STS (RFC 8461) through the real command line. */
+/**
+ * What a domain demands of the connection, fetched by HTTPS: MTA-STS (RFC 8461) through the real
+ * command line.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";

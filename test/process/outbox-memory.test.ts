@@ -37,7 +37,8 @@ test("a long queue does not grow the worker that drains it", async (t) => {
   const [third, whole] = JSON.parse(stdout) as { resident: number; used: number }[];
   assert.ok(third && whole);
   const grown = (of: "resident" | "used") => (whole[of] - third[of]) / MiB;
-  // Thirteen thousand mails of a kilobyte later: a hundred and fifty octets kept of each would show.
+  // Thirteen thousand mails of a kilobyte later: a hundred and fifty octets kept of each would
+  // show.
   assert.ok(grown("used") < 1, `${grown("used")} MiB more in use`);
   assert.ok(grown("resident") < 32, `${grown("resident")} MiB more resident`);
 });

@@ -1,4 +1,7 @@
-/** Several machines on one PostgreSQL: workers of their own beside the server that has the mailboxes. */
+/**
+ * Several machines on one PostgreSQL: workers of their own beside the server that has the
+ * mailboxes.
+ */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,6 @@
-/** Mail out as its users meet it: `send`, `outbox`, SMTP from this machine, a relay that misbehaves. */
+/**
+ * Mail out as its users meet it: `send`, `outbox`, SMTP from this machine, a relay that misbehaves.
+ */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,10 +1,10 @@
 /**
- * Holds the structure of `src/`: which room may import which and that each is entered by its door; inside
- * a room, the order of its folders; no circles; no folder too full to take in at a glance. The table of
- * rooms is the one in docs/explanation/architecture.md.
+ * Holds the structure of `src/`: which room may import which and that each is entered by its door;
+ * inside a room, the order of its folders; no circles; no folder too full to take in at a glance.
+ * The table of rooms is the one in docs/explanation/architecture.md.
  *
- * It prints how many pairs of places (folders and loose files) of each room import each other, so that
- * drift shows in review.
+ * It prints how many pairs of places (folders and loose files) of each room import each other, so
+ * that drift shows in review.
  */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -27,8 +27,8 @@ const mayImport: Record<string, readonly string[]> = {
 };
 
 /**
- * Places of a room that another room may enter beside its door. The command line imports a command's
- * code only when the command runs, and so not through the door of `app`.
+ * Places of a room that another room may enter beside its door. The command line imports a
+ * command's code only when the command runs, and so not through the door of `app`.
  */
 const sideDoors: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   cli: { app: ["server", "commands", "doctor", "observe/log"] },
@@ -241,7 +241,10 @@ interface Block {
   readonly reason: boolean;
 }
 
-/** The classes, functions and methods of a formatted source: each ends with a `}` under its beginning. */
+/**
+ * The classes, functions and methods of a formatted source: each ends with a `}` under its
+ * beginning.
+ */
 function blocksOf(lines: readonly string[]): Block[] {
   return lines.flatMap((line, at) => {
     const indent = /^ */.exec(line)?.[0] ?? "";

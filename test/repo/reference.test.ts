@@ -1,4 +1,6 @@
-/** The generated pages of docs/reference are up to date, and every log message has its place there. */
+/**
+ * The generated pages of docs/reference are up to date, and every log message has its place there.
+ */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -32,8 +34,8 @@ test("docs/reference/log-lines.md lists every log message of the sources, and no
 type LogMessage = readonly [level: string | undefined, message: string];
 
 /**
- * The messages of `log.warn(fields, "message")` and of `{ level: "warn", message: "message" }`; without
- * a level where it is computed. The part of a template that varies is an ellipsis.
+ * The messages of `log.warn(fields, "message")` and of `{ level: "warn", message: "message" }`;
+ * without a level where it is computed. The part of a template that varies is an ellipsis.
  */
 function logMessages(source: string, file: string): LogMessage[] {
   const found: LogMessage[] = [];

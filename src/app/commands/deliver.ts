@@ -1,8 +1,8 @@
 /**
  * `postbag deliver`: delivers one message that another mail system pipes in.
  *
- * It works beside a running server: two writers of one Maildir need no lock, because names never repeat
- * and a message becomes visible by one rename.
+ * It works beside a running server: two writers of one Maildir need no lock, because names never
+ * repeat and a message becomes visible by one rename.
  */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -36,9 +36,9 @@ export interface PipedDelivery {
 /**
  * Reads the message and delivers it; durable on return.
  *
- * @throws {AppError} `ERR_APP_NO_MAILBOX` for a recipient without a mailbox here, `ERR_APP_ADDRESS` and
- *   `ERR_APP_MESSAGE` for an invalid address or message, `ERR_APP_DELIVERY` for every fault of this
- *   machine: then the caller should deliver the message again.
+ * @throws {AppError} `ERR_APP_NO_MAILBOX` for a recipient without a mailbox here, `ERR_APP_ADDRESS`
+ *   and `ERR_APP_MESSAGE` for an invalid address or message, `ERR_APP_DELIVERY` for every fault of
+ *   this machine: then the caller should deliver the message again.
  */
 export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedDelivery> {
   const { settings, from, to } = options;
@@ -134,7 +134,10 @@ async function readMessage(
   throw new AppError("ERR_APP_MESSAGE", "There is no message on standard input");
 }
 
-/** Drops the `From ` line that programs for mbox put before the header, as Postfix's mailbox_command. */
+/**
+ * Drops the `From ` line that programs for mbox put before the header, as Postfix's
+ * mailbox_command.
+ */
 async function* withoutMboxLine(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let start: Buffer | undefined = Buffer.alloc(0);
   for await (const chunk of input) {

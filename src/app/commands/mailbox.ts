@@ -30,7 +30,10 @@ export function listMailboxes(settings: Settings): readonly MailboxSummary[] {
   );
 }
 
-/** The names in a folder without the control files of mail readers, sorted; empty without the folder. */
+/**
+ * The names in a folder without the control files of mail readers, sorted; empty without the
+ * folder.
+ */
 function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder)

@@ -1,4 +1,7 @@
-/** What `postbag outbox` does: opens an existing outbox for one use, and makes or updates its tables. */
+/**
+ * What `postbag outbox` does: opens an existing outbox for one use, and makes or updates its
+ * tables.
+ */
 import { type Outbox, postgresMigrationSql, sqliteMigrationSql } from "../../outbox/index.ts";
 import { prepareDataDirectory } from "../data-directory.ts";
 import {
@@ -26,7 +29,11 @@ export async function withOutbox<Result>(
   }
 }
 
-/** Brings the tables up to date and returns a sentence on it. @throws {AppError} as `openStore` does. */
+/**
+ * Brings the tables up to date and returns a sentence on it.
+ *
+ * @throws {AppError} as `openStore` does.
+ */
 export async function migrateOutbox(settings: Settings): Promise<string> {
   const address = storeAddressOf(settings);
   if (address.kind === "sqlite" && settings.store === undefined)
@@ -40,7 +47,10 @@ export async function migrateOutbox(settings: Settings): Promise<string> {
   }
 }
 
-/** Returns the statements that make the tables from nothing, in the database's SQL. Connects nowhere. */
+/**
+ * Returns the statements that make the tables from nothing, in the database's SQL. Connects
+ * nowhere.
+ */
 export function outboxMigrationSql(settings: Settings): string {
   const { kind } = storeAddressOf(settings);
   return kind === "sqlite" ? sqliteMigrationSql() : postgresMigrationSql();

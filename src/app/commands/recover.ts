@@ -1,8 +1,8 @@
 /**
  * Recovery without a server: publishes the mail of a journal, or says what it would publish.
  *
- * It takes the same locks as the server, so that the two never use one journal at a time. A dry run takes
- * none and changes nothing.
+ * It takes the same locks as the server, so that the two never use one journal at a time. A dry run
+ * takes none and changes nothing.
  */
 import { existsSync } from "node:fs";
 import type { DeliveryEvent, JournalInspection, RecoveryReport } from "../../delivery/index.ts";
@@ -24,14 +24,18 @@ export interface RecoverOptions {
   readonly settings: Settings;
   /** Whether to report only, and change nothing. */
   readonly isDryRun: boolean;
-  /** Whether to move the segments of a damaged journal aside afterwards, so that a new one begins. */
+  /**
+   * Whether to move the segments of a damaged journal aside afterwards, so that a new one begins.
+   */
   readonly acceptDamage: boolean;
 }
 
 export interface RecoverResult {
   /** What was done, or would be, and what is left, for a person. */
   readonly lines: readonly string[];
-  /** `unpublished`: some mail cannot be published now. `damaged`: part of the journal is unreadable. */
+  /**
+   * `unpublished`: some mail cannot be published now. `damaged`: part of the journal is unreadable.
+   */
   readonly state: "done" | "unpublished" | "damaged";
 }
 

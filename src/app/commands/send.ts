@@ -1,6 +1,6 @@
 /**
- * `postbag send`: puts one message from standard input into the outbox. It works beside a running server,
- * whose worker finds the message within a second; without a server the message waits.
+ * `postbag send`: puts one message from standard input into the outbox. It works beside a running
+ * server, whose worker finds the message within a second; without a server the message waits.
  */
 import { type Address, parsePath } from "../../mail/index.ts";
 import type { Mail } from "../../outbox/index.ts";
@@ -102,7 +102,9 @@ async function readAll(input: AsyncIterable<Uint8Array>, maxBytes: number): Prom
   return Buffer.concat(pieces);
 }
 
-/** Creates the data folder; every error of that is temporary, because the caller has the message. */
+/**
+ * Creates the data folder; every error of that is temporary, because the caller has the message.
+ */
 function prepareFolder({ data }: Settings): void {
   try {
     prepareDataDirectory(data);

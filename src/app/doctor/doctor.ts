@@ -1,6 +1,6 @@
 /**
- * Checks that a machine has what Postbag needs, and advises on each fault. It only reads: nothing is
- * created, locked or repaired.
+ * Checks that a machine has what Postbag needs, and advises on each fault. It only reads: nothing
+ * is created, locked or repaired.
  */
 import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";

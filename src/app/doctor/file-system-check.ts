@@ -1,10 +1,10 @@
 /**
- * Judges by the mount table (proc_pid_mountinfo(5)) whether the file system under a folder keeps mail
- * through a power cut.
+ * Judges by the mount table (proc_pid_mountinfo(5)) whether the file system under a folder keeps
+ * mail through a power cut.
  *
- * The promise needs two properties: a flush that returned has reached the disk, and a rename leaves the
- * old name or the new one after a crash. docs/explanation/durability.md names the file systems on which
- * both were tested.
+ * The promise needs two properties: a flush that returned has reached the disk, and a rename leaves
+ * the old name or the new one after a crash. docs/explanation/durability.md names the file systems
+ * on which both were tested.
  */
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * What `doctor` reports about the journal: its segments, its unpublished mail and what recovery would do
- * with it, the staging directories, and damage to any of these. It only reads.
+ * What `doctor` reports about the journal: its segments, its unpublished mail and what recovery
+ * would do with it, the staging directories, and damage to any of these. It only reads.
  */
 import { statfsSync } from "node:fs";
 import { type InspectedVolume, type JournalInspection, listStaging } from "../../delivery/index.ts";

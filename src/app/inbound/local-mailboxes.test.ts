@@ -29,7 +29,7 @@ test("with existing mailboxes only, an unknown one gets 550 and a failed lookup 
   writeFileSync(join(mailRoot, "localhost/file"), "");
   const { checkRecipient } = localMailboxes({ mailRoot, domains, policy: "existing" });
   assert.equal(await checkRecipient("you@localhost"), undefined);
-  for (const address of ["nobody@localhost", "file@localhost", "you@example.org"]) {
+  for (const address of ["missing@localhost", "file@localhost", "you@example.org"]) {
     assert.equal((await checkRecipient(address))?.enhanced, "5.1.1", address);
   }
   // A name too long for any file cannot be looked up; whose fault that is, is not decided here.

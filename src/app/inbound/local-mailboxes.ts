@@ -1,8 +1,8 @@
 /**
  * Finds the mailbox of an address of this server: `<mail root>/<domain>/<local part>/`.
  *
- * Other domains are refused here; submission.ts decides which clients may send to them. An error of the
- * lookup is a fault of this machine, and temporary for the sender.
+ * Other domains are refused here; submission.ts decides which clients may send to them. An error of
+ * the lookup is a fault of this machine, and temporary for the sender.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,8 +1,8 @@
 /**
  * Opens the executor that the settings ask for, and explains why when it cannot open.
  *
- * Mail that a journal has acknowledged must not be left behind: before `--commit synced` the journal
- * publishes all of it.
+ * Mail that a journal has acknowledged must not be left behind: before `--commit synced` the
+ * journal publishes all of it.
  */
 import { existsSync } from "node:fs";
 import {

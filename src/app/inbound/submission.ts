@@ -1,11 +1,11 @@
 /**
  * Mail for other domains by SMTP: which clients may submit it, and where it goes.
  *
- * Never an open relay: other clients are refused at RCPT. Over SMTP one reply answers all recipients, and
- * a sender that receives 451 sends to all of them again. So the step that fails as a whole comes first:
- * the recipients elsewhere go into the outbox in one commit. Then the recipients here get their copies. A
- * recipient here whose delivery fails after others succeeded goes into the outbox too, and is retried
- * from there instead of by the sender.
+ * Never an open relay: other clients are refused at RCPT. Over SMTP one reply answers all
+ * recipients, and a sender that receives 451 sends to all of them again. So the step that fails as
+ * a whole comes first: the recipients elsewhere go into the outbox in one commit. Then the
+ * recipients here get their copies. A recipient here whose delivery fails after others succeeded
+ * goes into the outbox too, and is retried from there instead of by the sender.
  */
 import {
   type Deliver,
@@ -52,13 +52,18 @@ export interface Submission {
 const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, try again later");
 const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
 
-/** Bytes of spooled messages in memory at a time, on their way into the outbox; a larger one goes alone. */
+/**
+ * Bytes of spooled messages in memory at a time, on their way into the outbox; a larger one goes
+ * alone.
+ */
 const maxMemoryBytes = 16 * 1024 * 1024;
 
 /** Recipients of one message in the outbox. */
 const maxRecipients = 1_000;
 
-/** Never aborts: other recipients have their copies by now, so the rest must get into the outbox. */
+/**
+ * Never aborts: other recipients have their copies by now, so the rest must get into the outbox.
+ */
 const neverAborts = new AbortController().signal;
 
 export function submission(options: SubmissionOptions): Submission {
@@ -171,7 +176,10 @@ export function mixedDelivery(targets: {
   };
 }
 
-/** The message with CRLF. Of a large message the stored form is released as soon as the other exists. */
+/**
+ * The message with CRLF. Of a large message the stored form is released as soon as the other
+ * exists.
+ */
 async function asSent(message: Message): Promise<Uint8Array> {
   const stored = await message.bytes();
   if (message.file === undefined) return stored; // Small: the outbox converts it.
@@ -181,8 +189,9 @@ async function asSent(message: Message): Promise<Uint8Array> {
 }
 
 /**
- * Aborts when the client has gone, but not at the admission timeout: the message waits on the disk behind
- * other mail that makes progress, and RFC 5321 §4.5.3.2.6 has the client wait for ten minutes.
+ * Aborts when the client has gone, but not at the admission timeout: the message waits on the disk
+ * behind other mail that makes progress, and RFC 5321 §4.5.3.2.6 has the client wait for ten
+ * minutes.
  */
 function untilGone(signal: AbortSignal): AbortSignal {
   const gone = new AbortController();

@@ -2,9 +2,9 @@
  * Decides readiness: not ready while stopping, while the disk fails or does not answer, while the
  * journal or the outbox cannot do its work, or when the disk is nearly full.
  *
- * A disk that failed counts as failing until something is stored durably again. Because a server that is
- * not ready may receive no mail to store, each health request after a failure makes a small durable
- * write of its own.
+ * A disk that failed counts as failing until something is stored durably again. Because a server
+ * that is not ready may receive no mail to store, each health request after a failure makes a small
+ * durable write of its own.
  */
 import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
@@ -94,7 +94,8 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
       if (isStalled()) return notReady("the disk does not answer");
       const [reason] = options.notReady();
       if (reason !== undefined) return notReady(reason);
-      // Requests share one answer, so that a hung disk holds one request to it, not one per visitor.
+      // Requests share one answer, so that a hung disk holds one request to it, not one per
+      // visitor.
       answer ??= askDisk().finally(() => {
         answer = undefined;
       });

@@ -35,9 +35,9 @@ test("a recovery is logged as info only when it did something", () => {
 
 test("an unavailable volume is a reason not to be ready until it is available again", () => {
   const { onEvent, lines, notReady } = watch();
-  const unavailable = [{ directory: "/mail", reason: "the mail file system at /mail is missing" }];
+  const unavailable = [{ directory: "/mail", reason: "the volume at /mail is missing" }];
   onEvent({ kind: "recovered", report: { ...nothing, unavailable } });
-  assert.deepEqual(notReady(), ["the mail file system at /mail is missing"]);
+  assert.deepEqual(notReady(), ["the volume at /mail is missing"]);
   onEvent({ kind: "recovered", report: nothing });
   assert.deepEqual(notReady(), []);
   assert.deepEqual(

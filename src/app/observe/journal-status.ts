@@ -1,6 +1,6 @@
 /**
- * Follows the events of the journal: writes log lines, and supplies reasons for `/readyz` and figures
- * for the status page and the metrics.
+ * Follows the events of the journal: writes log lines, and supplies reasons for `/readyz` and
+ * figures for the status page and the metrics.
  */
 import type { DeliveryEvent, RecoveryReport } from "../../delivery/index.ts";
 import type { Logger } from "./log.ts";

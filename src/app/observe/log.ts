@@ -1,9 +1,10 @@
 /**
  * The log: one JSON object a line for programs, or one readable line for a person at a terminal.
  *
- * Lines go to standard error, because standard output has the result of a command. The lines of one turn
- * of the event loop are written together. A warning or worse is written at once, with all lines before
- * it, and the rest when the process ends, because the last line before a crash is the one that matters.
+ * Lines go to standard error, because standard output has the result of a command. The lines of one
+ * turn of the event loop are written together. A warning or worse is written at once, with all
+ * lines before it, and the rest when the process ends, because the last line before a crash is the
+ * one that matters.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
 

@@ -1,6 +1,6 @@
 /**
- * The table of metrics. The registry that Prometheus reads and docs/reference/metrics.md are both made
- * from it, so that every metric has its text in both.
+ * The table of metrics. The registry that Prometheus reads and docs/reference/metrics.md are both
+ * made from it, so that every metric has its text in both.
  */
 
 export interface MetricRow {

@@ -1,4 +1,6 @@
-/** Makes the metrics of the table in a registry, with the figures of the server behind its gauges. */
+/**
+ * Makes the metrics of the table in a registry, with the figures of the server behind its gauges.
+ */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { DeliveryStats, RecoveryReport } from "../../delivery/index.ts";
 import { type MetricRow, serverMetrics as rows } from "./metrics-table.ts";

@@ -1,6 +1,6 @@
 /**
- * Turns the events of the rooms into log lines and metrics: one line for each accepted message, one for
- * each refusal and each failure, and figures for all of them.
+ * Turns the events of the rooms into log lines and metrics: one line for each accepted message, one
+ * for each refusal and each failure, and figures for all of them.
  */
 
 import type { DeliveryEvent, LocalDeliveryEvent } from "../../delivery/index.ts";

@@ -1,8 +1,8 @@
 /**
  * Opens the outbox that the settings ask for, and explains why when it cannot open.
  *
- * The route of a delivery is its domain, so that the sending server decides what it does with it at that
- * moment. With a relay all mail for other domains has one route, and is sent together.
+ * The route of a delivery is its domain, so that the sending server decides what it does with it at
+ * that moment. With a relay all mail for other domains has one route, and is sent together.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

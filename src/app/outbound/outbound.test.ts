@@ -11,7 +11,9 @@ import { loadSettings } from "../settings/settings.ts";
 import { Outbound } from "./outbound.ts";
 import { openSenders } from "./senders.ts";
 
-/** Opens outbound on a data folder that need not exist; collects the log lines and waits for them. */
+/**
+ * Opens outbound on a data folder that need not exist; collects the log lines and waits for them.
+ */
 function harness(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), "postbag-outbound-"));
   t.after(() => rmSync(folder, { recursive: true }));

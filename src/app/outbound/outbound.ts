@@ -1,9 +1,9 @@
 /**
- * Outbound mail: the outbox, the worker that sends due mail, the hooks that receive its events, and the
- * hourly purge of old mail.
+ * Outbound mail: the outbox, the worker that sends due mail, the hooks that receive its events, and
+ * the hourly purge of old mail.
  *
- * An outbox that cannot be opened does not stop the server from receiving mail: mail for other domains
- * gets 451, and opening is retried until it succeeds.
+ * An outbox that cannot be opened does not stop the server from receiving mail: mail for other
+ * domains gets 451, and opening is retried until it succeeds.
  */
 import type { Registry } from "prom-client";
 import {
@@ -199,8 +199,8 @@ export class Outbound {
 function workerSettings(settings: Settings) {
   const { concurrency, leaseMs, retry, maxAttempts, outbound, routeConnections } = settings;
   // The relay client counts its own connections, and mail beyond them waits there, so that no
-  // connection idles while an outcome becomes durable. A domain gets as many deliveries at a time as
-  // connections.
+  // connection idles while an outcome becomes durable. A domain gets as many deliveries at a time
+  // as connections.
   const routeConcurrency = outbound === "direct" ? (routeConnections ?? 3) : concurrency;
   return {
     concurrency,

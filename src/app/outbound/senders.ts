@@ -1,6 +1,7 @@
 /**
- * Finds the sender for a route of the outbox: the mailboxes here, and for other domains the captured
- * folder, the relay, or the hosts of the domain, as the setting `outbound` says at that moment.
+ * Finds the sender for a route of the outbox: the mailboxes here, and for other domains the
+ * captured folder, the relay, or the hosts of the domain, as the setting `outbound` says at that
+ * moment.
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
@@ -42,7 +43,8 @@ export interface SendersOptions {
 /**
  * Opens the senders. They connect when there is mail.
  *
- * @throws {AppError} `ERR_APP_SETTING_INVALID` or `ERR_APP_CONFIG_FILE` for settings that do not fit.
+ * @throws {AppError} `ERR_APP_SETTING_INVALID` or `ERR_APP_CONFIG_FILE` for settings that do not
+ *   fit.
  */
 export function openSenders({ settings, captured, local }: SendersOptions): Senders {
   const ours = new Set(local ? ownDomains(settings) : []);

@@ -1,11 +1,11 @@
 /**
- * Wires the server: listeners receive mail, the engine makes it durable, outbound sends mail for other
- * domains, the status app reports on all of it.
+ * Wires the server: listeners receive mail, the engine makes it durable, outbound sends mail for
+ * other domains, the status app reports on all of it.
  *
- * Order matters twice. Start: lock the data directory before anything in it is touched, and recover the
- * journal before any listener accepts mail. Stop: end the mail listeners and the sender first, so that
- * every accepted message is answered and every sent one recorded; then the executor, which publishes its
- * mail; then the status app; then the lock.
+ * Order matters twice. Start: lock the data directory before anything in it is touched, and recover
+ * the journal before any listener accepts mail. Stop: end the mail listeners and the sender first,
+ * so that every accepted message is answered and every sent one recorded; then the executor, which
+ * publishes its mail; then the status app; then the lock.
  */
 import { hostname as machineName } from "node:os";
 import { normaliseDomain } from "../../mail/index.ts";
@@ -77,7 +77,8 @@ type MailServers = Map<"smtp" | "lmtp", MailServer>;
 /**
  * Starts the server; resolves once it accepts connections at all its addresses.
  *
- * @throws {AppError} The reason why it cannot start, in words for its owner. Nothing is left running.
+ * @throws {AppError} The reason why it cannot start, in words for its owner. Nothing is left
+ *   running.
  */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { settings, log } = options;
@@ -203,14 +204,17 @@ interface DrainOptions {
   readonly timeoutMs: number;
 }
 
-/** Ends the sessions, then commits their messages; returns what was cut off when the time was up. */
+/**
+ * Ends the sessions, then commits their messages; returns what was cut off when the time was up.
+ */
 async function drain(options: DrainOptions): Promise<Leftover> {
   const { engine, outbound, mailServers, timeoutMs } = options;
   const endMs = systemClock.now() + timeoutMs;
   const servers = [...mailServers.values()];
   let cutOff = { messages: 0, deliveries: 0 };
   engine.health.stopping();
-  // This timer is set before those of the servers, so it counts the sessions before they are cut off.
+  // This timer is set before those of the servers, so it counts the sessions before they are cut
+  // off.
   const timer = systemClock.setTimeout(() => {
     const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
     cutOff = { messages, deliveries: engine.stats().pending };

@@ -1,4 +1,6 @@
-/** Opens the HTTP listeners of a server: the status app, and `/metrics` at an address of its own. */
+/**
+ * Opens the HTTP listeners of a server: the status app, and `/metrics` at an address of its own.
+ */
 import { readFileSync } from "node:fs";
 import { createMetricsApp, createStatusApp } from "../../http/index.ts";
 import { systemClock } from "../../system/index.ts";
@@ -26,7 +28,11 @@ export interface StatusListenersOptions {
   readonly undo: AsyncDisposableStack;
 }
 
-/** Opens the listeners that the settings ask for. @throws {AppError} `_LISTEN` or `_CONFIG_FILE`. */
+/**
+ * Opens the listeners that the settings ask for.
+ *
+ * @throws {AppError} `_LISTEN` or `_CONFIG_FILE`.
+ */
 export async function openStatusListeners(options: StatusListenersOptions): Promise<void> {
   const { settings, engine, listeners, undo } = options;
   const metrics = () => engine.metrics.registry.metrics();

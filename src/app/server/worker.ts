@@ -1,6 +1,6 @@
 /**
- * A worker without a server: it sends mail that other machines put into a PostgreSQL outbox. Mail for
- * the domains in its settings is left to the server that has their mailboxes.
+ * A worker without a server: it sends mail that other machines put into a PostgreSQL outbox. Mail
+ * for the domains in its settings is left to the server that has their mailboxes.
  */
 import { Registry } from "prom-client";
 import { createMetricsApp, type HttpListener } from "../../http/index.ts";
@@ -30,7 +30,11 @@ export interface RunningWorker {
   close(options: { readonly timeoutMs: number }): Promise<number>;
 }
 
-/** Starts a worker. @throws {AppError} The reason why it cannot start, unless it may pass by itself. */
+/**
+ * Starts a worker.
+ *
+ * @throws {AppError} The reason why it cannot start, unless it may pass by itself.
+ */
 export async function startWorker({ settings, log }: WorkerOptions): Promise<RunningWorker> {
   requireOutbox(settings);
   const registry = new Registry();

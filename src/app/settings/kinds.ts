@@ -1,8 +1,8 @@
 /**
  * The kinds of value of a setting: how each is written, read and shown.
  *
- * Every value arrives as text, from a flag, the environment or the configuration file, so that one rule
- * decides in all three. A kind never corrects a value: it reads it or refuses it.
+ * Every value arrives as text, from a flag, the environment or the configuration file, so that one
+ * rule decides in all three. A kind never corrects a value: it reads it or refuses it.
  */
 import { isAbsolute, resolve } from "node:path";
 import { normaliseDomain } from "../../mail/index.ts";
@@ -128,7 +128,9 @@ export const listenAddress: Kind<ListenAddress | false> = {
   show: (value) => (value === false ? "off" : showListenAddress(value)),
 };
 
-/** Shows an address as it is written in a setting: an IPv6 host in brackets, a socket as its path. */
+/**
+ * Shows an address as it is written in a setting: an IPv6 host in brackets, a socket as its path.
+ */
 export function showListenAddress(address: ListenAddress): string {
   if ("path" in address) return address.path;
   return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;

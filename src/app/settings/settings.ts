@@ -1,9 +1,9 @@
 /**
  * Reads the settings: flag before environment before configuration file before default.
  *
- * A value is the one given or the default, never a corrected one. An unknown name stops the program and
- * the error has the nearest known name, because a misspelt limit without effect is worse than no limit.
- * The configuration file is JSON: every language writes it and Node reads it.
+ * A value is the one given or the default, never a corrected one. An unknown name stops the program
+ * and the error has the nearest known name, because a misspelt limit without effect is worse than
+ * no limit. The configuration file is JSON: every language writes it and Node reads it.
  */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -51,9 +51,9 @@ const configVariable = `${prefix}CONFIG`;
 /**
  * Collects every setting from its sources.
  *
- * @throws {AppError} `ERR_APP_SETTING_INVALID` for a wrong value (`ERR_APP_USAGE` for one of a flag),
- *   `ERR_APP_SETTING_UNKNOWN` for an unknown key, `ERR_APP_CONFIG_FILE` for a file that cannot be read
- *   or has no JSON object. Each message has the value received and its origin.
+ * @throws {AppError} `ERR_APP_SETTING_INVALID` for a wrong value (`ERR_APP_USAGE` for one of a
+ *   flag), `ERR_APP_SETTING_UNKNOWN` for an unknown key, `ERR_APP_CONFIG_FILE` for a file that
+ *   cannot be read or has no JSON object. Each message has the value received and its origin.
  */
 export function loadSettings(sources: SettingSources = {}): LoadedSettings {
   const { flags = {}, environment = process.env, workingFolder = process.cwd() } = sources;
@@ -97,7 +97,9 @@ function fromEnvironment(environment: NodeJS.ProcessEnv, folder: string) {
   return layer;
 }
 
-/** Relative paths in the file start from the folder of the file, wherever the program was started. */
+/**
+ * Relative paths in the file start from the folder of the file, wherever the program was started.
+ */
 function fromFile(path: string) {
   const layer = new Map<string, Given>();
   for (const [name, value] of Object.entries(readObject(path))) {
@@ -168,8 +170,8 @@ function withoutSecret(text: string): string {
 }
 
 /**
- * Reports unknown `POSTBAG_` variables without refusing them: a container platform adds variables of that
- * form by itself, one for each port of a service named "postbag".
+ * Reports unknown `POSTBAG_` variables without refusing them: a container platform adds variables
+ * of that form by itself, one for each port of a service named "postbag".
  */
 function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
   const known = [...settingNames.map(variableOf), configVariable];

@@ -1,6 +1,6 @@
 /**
- * The one table of settings. The types, `--help`, docs/reference/settings.md, the names of variables,
- * the keys of the configuration file and the error messages all come from it.
+ * The one table of settings. The types, `--help`, docs/reference/settings.md, the names of
+ * variables, the keys of the configuration file and the error messages all come from it.
  *
  * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
  * `maxBatch`. A default of `undefined` follows from other settings; `otherwise` says how.

@@ -32,7 +32,9 @@ export class Client {
     });
   }
 
-  /** Waits for a complete reply; returns its last line, or `undefined` when the connection ended. */
+  /**
+   * Waits for a complete reply; returns its last line, or `undefined` when the connection ended.
+   */
   async reply(): Promise<string | undefined> {
     for (;;) {
       const match = /^(?:\d{3}-.*\r\n)*(\d{3} .*)\r\n/.exec(this.#received);
@@ -79,7 +81,10 @@ export class Client {
   }
 }
 
-/** Sends one message in a session of its own; returns the reply to the dot, or the refusal before it. */
+/**
+ * Sends one message in a session of its own; returns the reply to the dot, or the refusal before
+ * it.
+ */
 export async function sendMessage(
   port: number,
   message: string,

@@ -1,4 +1,7 @@
-/** Runs `postbag serve --outbound direct` with a DNS server and sinks of the test, and reads its outbox. */
+/**
+ * Runs `postbag serve --outbound direct` with a DNS server and sinks of the test, and reads its
+ * outbox.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";

@@ -1,6 +1,6 @@
 /**
- * Drains an outbox and prints its memory after a third of the mails and after all of them, as one line of
- * JSON. Run with --expose-gc: memory in use is measured after a collection.
+ * Drains an outbox and prints its memory after a third of the mails and after all of them, as one
+ * line of JSON. Run with --expose-gc: memory in use is measured after a collection.
  */
 import { openSqliteStore, Worker } from "../../../src/outbox/index.ts";
 

@@ -18,7 +18,9 @@ export interface Load {
   readonly stop: () => void;
 }
 
-/** Sends numbered messages from several clients, one after the other each, until stopped or cut off. */
+/**
+ * Sends numbered messages from several clients, one after the other each, until stopped or cut off.
+ */
 export function startLoad(
   ports: readonly number[],
   mailboxes: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * Runs the real command line in child processes, each with its own data directory and ports that the
- * system chooses. Processes are ended by their id.
+ * Runs the real command line in child processes, each with its own data directory and ports that
+ * the system chooses. Processes are ended by their id.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";

@@ -1,7 +1,7 @@
 /**
- * The real server on a disk that is full, out of inodes, read-only or hanging: mail gets 4yz, never 5yz,
- * no acknowledged mail is lost, and service resumes by itself. Needs root and loop devices; skipped
- * without.
+ * The real server on a disk that is full, out of inodes, read-only or hanging: mail gets 4yz, never
+ * 5yz, no acknowledged mail is lost, and service resumes by itself. Needs root and loop devices;
+ * skipped without.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -22,9 +22,9 @@ const hello = "Subject: Hello\n\nIt works.";
 const page = `${"x".repeat(70)}\n`.repeat(900);
 
 /**
- * Sends numbered messages until five in a row are deferred; returns the numbers of the accepted ones.
- * A message on its way to the mailbox needs its room twice, so the journal may accept more messages after
- * the first deferred one.
+ * Sends numbered messages until five in a row are deferred; returns the numbers of the accepted
+ * ones. A message on its way to the mailbox needs its room twice, so the journal may accept more
+ * messages after the first deferred one.
  */
 async function sendUntilFull(server: Server, body: string): Promise<number[]> {
   const accepted: number[] = [];

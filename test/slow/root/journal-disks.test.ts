@@ -1,7 +1,8 @@
 /**
  * The server with a journal on a disk that is full, read-only or hanging between the reply and the
- * mailbox: acknowledged mail becomes visible when the disk works again, new mail gets 4yz, and neither
- * start nor stop needs a working disk. Needs root, loop devices and device-mapper; skipped without.
+ * mailbox: acknowledged mail becomes visible when the disk works again, new mail gets 4yz, and
+ * neither start nor stop needs a working disk. Needs root, loop devices and device-mapper; skipped
+ * without.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -211,7 +212,8 @@ test("mail for a volume that became read-only gets 451 until it is writable agai
   assert.match(await reasonNotReady(first), /EROFS/);
   assert.equal((await first.stop()).code, 0);
 
-  // A disk that the kernel made read-only must be mounted again; then it is made read-only once more.
+  // A disk that the kernel made read-only must be mounted again; then it is made read-only once
+  // more.
   execFileSync("umount", [mailOf]);
   disk.mountAgain();
   execFileSync("mount", ["--bind", disk.path, mailOf]);
@@ -236,8 +238,8 @@ test("a disk that hangs for ten seconds under load loses no mail, and service re
   const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
   const limits = ["--admission-timeout-ms", "1000", "--journal-segment-bytes", "4MiB"];
   const server = await serve(t, join(disk.mountPoint, "data"), limits);
-  // More clients than fit into two batches. The messages in the write under way are answered when the
-  // disk works again; the others get 452.
+  // More clients than fit into two batches. The messages in the write under way are answered when
+  // the disk works again; the others get 452.
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes, 160);
   await load.reached(300);
   const idleBytes = residentBytes(server);

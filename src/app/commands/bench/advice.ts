@@ -1,8 +1,8 @@
 /**
  * The advice of `postbag bench`: a plain function from figures to settings.
  *
- * A setting leaves its default only for a gain that a second measurement would confirm, so that noise
- * does not become advice.
+ * A setting leaves its default only for a gain that a second measurement would confirm, so that
+ * noise does not become advice.
  */
 import type { BenchCommit, BenchMeasured } from "./load.ts";
 

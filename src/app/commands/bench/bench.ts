@@ -1,10 +1,10 @@
 /**
- * `postbag bench`: measures the delivery executor on the user's own disk and advises a commit mode and
- * limits.
+ * `postbag bench`: measures the delivery executor on the user's own disk and advises a commit mode
+ * and limits.
  *
- * It works in a folder of its own inside the data directory, which it removes at the end. It touches no
- * mailbox, is bounded in time and space, and needs no root. A server that uses the same disk slows both
- * down.
+ * It works in a folder of its own inside the data directory, which it removes at the end. It
+ * touches no mailbox, is bounded in time and space, and needs no root. A server that uses the same
+ * disk slows both down.
  */
 import {
   closeSync,
@@ -60,8 +60,9 @@ const minCaseMs = 10;
 /**
  * Measures and advises.
  *
- * @throws {AppError} `ERR_APP_DATA_DIRECTORY` without permission or space, or after an earlier bench
- *   was killed; `ERR_APP_USAGE` for an impossible number of seconds; the signal's reason on abort.
+ * @throws {AppError} `ERR_APP_DATA_DIRECTORY` without permission or space, or after an earlier
+ *   bench was killed; `ERR_APP_USAGE` for an impossible number of seconds; the signal's reason on
+ *   abort.
  */
 export async function runBench({ data, seconds = 20, signal }: BenchOptions): Promise<BenchReport> {
   if (!(seconds > 0 && seconds <= 3_600)) {
@@ -87,9 +88,9 @@ export async function runBench({ data, seconds = 20, signal }: BenchOptions): Pr
 }
 
 /**
- * Measures each case twice, the cases in turn, and returns the better run: a disturbance of the machine
- * comes and goes, and makes no run faster. The runs share the time that is left; when it is used up, one
- * run of a case is enough.
+ * Measures each case twice, the cases in turn, and returns the better run: a disturbance of the
+ * machine comes and goes, and makes no run faster. The runs share the time that is left; when it is
+ * used up, one run of a case is enough.
  */
 async function measureCases(
   directory: string,
@@ -129,7 +130,10 @@ interface Opened {
   readonly folder: string;
 }
 
-/** One executor for each commit mode with its limits, each in a folder of its own, opened at first use. */
+/**
+ * One executor for each commit mode with its limits, each in a folder of its own, opened at first
+ * use.
+ */
 class Executors implements AsyncDisposable {
   readonly #directory: string;
   readonly #opened = new Map<string, Promise<Opened>>();

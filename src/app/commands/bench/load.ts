@@ -1,9 +1,9 @@
 /**
- * A closed loop of callers on a delivery executor: each delivers its next message when the last one is
- * acknowledged.
+ * A closed loop of callers on a delivery executor: each delivers its next message when the last one
+ * is acknowledged.
  *
- * Only deliveries after the warm-up are measured. The loop ends when its time or its messages are used
- * up, but not before every caller has delivered one measured message.
+ * Only deliveries after the warm-up are measured. The loop ends when its time or its messages are
+ * used up, but not before every caller has delivered one measured message.
  */
 import { join } from "node:path";
 import { DeliveryExecutor, type DeliveryTuning } from "../../../delivery/index.ts";
