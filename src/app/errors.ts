@@ -54,7 +54,10 @@ export function messageOf(error: unknown): string {
 }
 
 /** The fields of a log line about an error: its message with those of its causes, and its errno. */
-export function errorFields(error: unknown): { readonly error: string; readonly errno?: string } {
+export function errorFields(error: unknown): {
+  readonly error: string;
+  readonly errno: string | undefined;
+} {
   const messages: string[] = [];
   for (let level = error; level !== undefined && messages.length < 5; ) {
     const message = messageOf(level);
@@ -64,6 +67,5 @@ export function errorFields(error: unknown): { readonly error: string; readonly 
     }
     level = level instanceof Error ? level.cause : undefined;
   }
-  const errno = errnoOf(error);
-  return { error: messages.join(": "), ...(errno !== undefined && { errno }) };
+  return { error: messages.join(": "), errno: errnoOf(error) };
 }

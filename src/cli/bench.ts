@@ -88,12 +88,11 @@ export function benchText({
 
 /** Columns 1 and 4 are texts, the others are figures. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const widths =
-    rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? [];
+  const widthOf = (at: number) => Math.max(...rows.map((row) => row[at]?.length ?? 0));
   const isText = (at: number) => at === 0 || at === 3;
   return rows.map((row) =>
     row
-      .map((cell, at) => (isText(at) ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!)))
+      .map((cell, at) => (isText(at) ? cell.padEnd(widthOf(at)) : cell.padStart(widthOf(at))))
       .join("  ")
       .trimEnd(),
   );

@@ -59,10 +59,15 @@ function banner(
   const addresses = listeners.map(
     ({ protocol, address }) => `  ${protocol.toUpperCase().padEnd(8)} ${linkOf(protocol, address)}`,
   );
-  const way = outbound === "capture" ? `captured in ${data.captured} and never sent` : description;
+  const target =
+    outbound === "capture" ? `captured in ${data.captured} and never sent` : description;
   const lines = [
-    ...[`Postbag ${version} keeps mail in ${data.mail}`, "", ...addresses, ""],
-    ...[`Mail for other domains is ${way}.`, ""],
+    `Postbag ${version} keeps mail in ${data.mail}`,
+    "",
+    ...addresses,
+    "",
+    `Mail for other domains is ${target}.`,
+    "",
   ];
   if (smtp === undefined) return lines.join("\n");
   return [

@@ -3,18 +3,20 @@
  * it.
  */
 import { Command } from "commander";
-import { AppError, type SettingName } from "../app/index.ts";
+import { AppError, type SettingName, settingNames, settingOf } from "../app/index.ts";
 import { openCommandLog } from "./command-log.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { stopOnSignal } from "./stop-on-signal.ts";
 
-const flags: readonly SettingName[] = [
-  ...(["data", "domain", "hostname", "metrics", "logLevel", "logFormat", "shutdownMs"] as const),
-  ...(["store", "outbound", "relay", "relayPasswordFile", "retry", "maxAttempts"] as const),
-  ...(["nameServers", "directPort", "privateHosts"] as const),
-  ...(["concurrency", "routeConnections", "messagesPerConnection", "leaseMs"] as const),
-  ...(["dkimDomain", "dkimSelector", "dkimKeyFile", "expireAfterMs", "doubt"] as const),
-];
+/** Outbound settings that only a server has. */
+const serverOnly: readonly SettingName[] = ["relayFrom"];
+
+/** The settings of a worker, in the order of the table. */
+const flags = settingNames.filter(
+  (name) =>
+    (settingOf(name).group === "outbound" && !serverOnly.includes(name)) ||
+    ["data", "domain", "hostname", "metrics", "logLevel", "logFormat", "shutdownMs"].includes(name),
+);
 
 export function workerCommand(): Command {
   const command = new Command("worker")

@@ -52,7 +52,7 @@ export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedD
     clock: systemClock,
     names: createNameSource({ clock: systemClock }),
     known: createKnownMailboxes(),
-    ...(root !== undefined && { root }),
+    root,
   });
   if (result?.ok) return { path, id: result.id };
   throw unstored(path, result?.error);
@@ -62,7 +62,7 @@ export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedD
 async function maildirOf(
   { settings, maildir, create }: DeliverPipedOptions,
   recipient: string | undefined,
-): Promise<{ readonly path: string; readonly root?: string }> {
+): Promise<{ readonly path: string; readonly root?: string | undefined }> {
   if (maildir !== undefined) {
     const path = resolve(maildir);
     if (!create) requireMaildir(path);

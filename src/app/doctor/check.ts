@@ -5,7 +5,7 @@ export interface Check {
   readonly state: "good" | "warning" | "bad";
   readonly found: string;
   /** What to do; absent when there is nothing to do. */
-  readonly advice?: string;
+  readonly advice?: string | undefined;
 }
 
 export function good(name: string, found: string): Check {

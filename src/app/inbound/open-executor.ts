@@ -97,7 +97,7 @@ function executorOptions({
     maxPendingBytes: settings.maxPendingBytes,
     publishWithinMs: settings.publishWithinMs,
     maxBacklogBytes: settings.maxBacklogBytes,
-    ...(settings.maxPending !== undefined && { maxPending: settings.maxPending }),
+    maxPending: settings.maxPending,
     onEvent,
   };
 }

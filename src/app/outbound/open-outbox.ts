@@ -43,7 +43,7 @@ export function routeOf(settings: Settings): (recipient: Address) => string {
 
 export interface StoreOptions {
   /** Whether processes notify each other of new mail, where the store can. @defaultValue false */
-  readonly notify?: boolean;
+  readonly notify?: boolean | undefined;
 }
 
 /**
@@ -53,12 +53,12 @@ export interface StoreOptions {
  */
 export async function openStore(
   settings: Pick<Settings, "store" | "data">,
-  options: StoreOptions = {},
+  { notify = false }: StoreOptions = {},
 ): Promise<OutboxStore> {
   const address = storeAddressOf(settings);
   try {
     if (address.kind === "sqlite") return await openSqliteStore({ file: address.file });
-    return await openPostgresStore({ connectionString: address.url, ...options });
+    return await openPostgresStore({ connectionString: address.url, notify });
   } catch (cause) {
     throw explained(cause);
   }

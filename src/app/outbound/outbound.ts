@@ -207,6 +207,6 @@ function workerSettings(settings: Settings) {
     routeConcurrency: Math.min(concurrency, routeConcurrency),
     leaseMs,
     retry: retry === "mta" ? mtaRetry : referenceRetry,
-    ...(maxAttempts !== undefined && { maxAttempts }),
+    maxAttempts,
   };
 }

@@ -64,8 +64,8 @@ function openClient(settings: Settings): SmtpClient | undefined {
   const options: ClientOptions = {
     name: settings.hostname ?? normaliseDomain(machineName()) ?? "localhost",
     maxMessagesPerConnection: messagesPerConnection,
-    ...(routeConnections !== undefined && { maxConnections: routeConnections }),
-    ...(dkim && { dkim }),
+    maxConnections: routeConnections,
+    dkim,
   };
   if (outbound === "direct") return directClient({ ...options, ...directOf(settings) });
   if (relay !== undefined) return relayClient({ ...options, relay: targetOf(relay, settings) });
@@ -74,7 +74,7 @@ function openClient(settings: Settings): SmtpClient | undefined {
 
 function directOf({ nameServers, directPort, privateHosts }: Settings): DirectClientOptions {
   return {
-    ...(nameServers !== undefined && { nameServers }),
+    nameServers,
     port: directPort,
     allowPrivateAddresses: privateHosts === "use",
   };

@@ -11,9 +11,9 @@ export interface SettingText {
   /** One line, without the default. */
   readonly doc: string;
   /** What holds when the setting is not given and has no fixed default. */
-  readonly otherwise?: string;
+  readonly otherwise?: string | undefined;
   /** Whether `--help` shows it; `--help all` shows every setting. @defaultValue false */
-  readonly isEveryday?: boolean;
+  readonly isEveryday?: boolean | undefined;
 }
 
 export type SettingGroup = "server" | "outbound" | "limits" | "commit";

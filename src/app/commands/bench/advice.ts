@@ -11,8 +11,8 @@ export interface BenchCase {
   readonly commit: BenchCommit;
   readonly callers: number;
   readonly mailboxes: number;
-  readonly maxBatch?: number;
-  readonly maxConcurrentFlushes?: number;
+  readonly maxBatch?: number | undefined;
+  readonly maxConcurrentFlushes?: number | undefined;
 }
 
 export interface BenchRow extends BenchCase, BenchMeasured {}
@@ -28,7 +28,7 @@ export interface Advice {
   readonly maxBatch: number;
   readonly maxConcurrentFlushes: number;
   /** Only with a journal. */
-  readonly publishWithinMs?: number;
+  readonly publishWithinMs?: number | undefined;
   /** One sentence for each of the settings, in plain words. */
   readonly reasons: readonly string[];
 }

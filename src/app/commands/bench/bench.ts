@@ -147,8 +147,8 @@ class Executors implements AsyncDisposable {
     const opened =
       this.#opened.get(name) ??
       this.#open(join(this.#directory, name), commit, {
-        ...(maxBatch !== undefined && { maxBatch }),
-        ...(maxConcurrentFlushes !== undefined && { maxConcurrentFlushes }),
+        maxBatch,
+        maxConcurrentFlushes,
       });
     this.#opened.set(name, opened);
     return opened;

@@ -7,13 +7,14 @@
  */
 import { join } from "node:path";
 import { DeliveryExecutor, type DeliveryTuning } from "../../../delivery/index.ts";
+import { invariant } from "../../../system/index.ts";
 
 export type BenchCommit = "synced" | "journal";
 
 /** How an executor is opened. */
 export interface BenchCommitment {
   readonly commit: BenchCommit;
-  readonly tuning?: DeliveryTuning;
+  readonly tuning?: DeliveryTuning | undefined;
   /** The journal's size. @defaultValue the executor's */
   readonly segments?: { readonly segmentBytes: number; readonly maxSegments: number };
 }
@@ -31,7 +32,7 @@ export interface BenchLoad {
   /** Ends the loop with its reason. */
   readonly signal?: AbortSignal | undefined;
   /** Called when measuring begins and when it ends. */
-  readonly onPhase?: (phase: "begins" | "ends") => void;
+  readonly onPhase?: ((phase: "begins" | "ends") => void) | undefined;
 }
 
 export interface BenchMeasured {
@@ -83,9 +84,8 @@ async function loop(
 ): Promise<BenchMeasured> {
   const { signal, maxMessages = Number.POSITIVE_INFINITY } = load;
   const body = new Uint8Array(load.bodyBytes).fill(0x78);
-  const request = signal === undefined ? {} : { signal };
   const boxes = Array.from({ length: load.mailboxes }, (_, box) => join(directory, `u${box}`));
-  const first = await Promise.all(boxes.map((box) => executor.deliver(box, body, request)));
+  const first = await Promise.all(boxes.map((box) => executor.deliver(box, body, { signal })));
   await Promise.all(first.map((id) => executor.published(id)));
 
   const latenciesMs: number[] = [];
@@ -115,7 +115,9 @@ async function loop(
         load.onPhase?.("begins");
       }
       const isMeasured = before !== undefined;
-      const id = await executor.deliver(boxes[sent++ % boxes.length]!, body, request);
+      const mailbox = boxes[sent++ % boxes.length];
+      invariant(mailbox !== undefined, "a load has mailboxes");
+      const id = await executor.deliver(mailbox, body, { signal });
       if (!isMeasured) continue;
       measured += 1;
       latenciesMs.push(performance.now() - startedMs);
