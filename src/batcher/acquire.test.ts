@@ -23,7 +23,7 @@ function pool() {
   };
 }
 
-test("items that arrive while acquire runs are in the batch it was for", async () => {
+test("items that arrive while acquire runs join its batch", async () => {
   const { acquire, release, asked, released } = pool();
   const harness = new BatcherHarness({ acquire, release });
   harness.add("a", 1);
@@ -54,7 +54,7 @@ test("one queued item acquires once, although slots are free", async () => {
   assert.equal(asked.length, 2, "the third does not fit the batch being acquired for");
 });
 
-test("an oversize item is covered by one slot", async () => {
+test("an acquiring slot covers an item larger than maxBatchBytes", async () => {
   const { acquire, asked } = pool();
   const sizes = { maxBatchBytes: 10, sizeOf: Number };
   const harness = new BatcherHarness({ acquire, keyConcurrency: 3, ...sizes });
@@ -64,7 +64,7 @@ test("an oversize item is covered by one slot", async () => {
   assert.equal(asked.length, 1);
 });
 
-test("a byte limit that seals fewer items than were covered leaves a runnable rest", async () => {
+test("items left behind by a byte limit acquire a slot of their own", async () => {
   const { acquire, asked } = pool();
   const harness = new BatcherHarness({
     acquire,
@@ -81,7 +81,7 @@ test("a byte limit that seals fewer items than were covered leaves a runnable re
   assert.equal(asked.length, 3, "120 bytes are not covered by one");
 });
 
-test("20 items during one acquire make two batches of 10, whichever resource comes first", async () => {
+test("20 items make two batches of 10, whichever resource is acquired first", async () => {
   const { acquire, asked } = pool();
   const harness = new BatcherHarness({ acquire, keyConcurrency: 2, maxBatchItems: 10 });
   const items = Array.from({ length: 20 }, (_, index) => index);
@@ -94,7 +94,7 @@ test("20 items during one acquire make two batches of 10, whichever resource com
   assert.deepEqual(harness.sealed, [items.slice(0, 10), items.slice(10)]);
 });
 
-test("a failed acquire rejects the items of its batch, and those only", async () => {
+test("a failed acquire rejects the items of its batch and no others", async () => {
   const { acquire, release, asked, released } = pool();
   const harness = new BatcherHarness({ acquire, release, maxBatchItems: 2 });
   const added = harness.addMany("a", [1, 2, 3]);
@@ -116,7 +116,7 @@ test("a failed acquire rejects the items of its batch, and those only", async ()
   assert.deepEqual(released, ["fine"]);
 });
 
-test("failing acquires fail one batch each: first all with the first error, then the second", async () => {
+test("each failed acquire rejects one batch with its own error", async () => {
   let calls = 0;
   const harness = new BatcherHarness({
     maxBatchItems: 2,
@@ -134,7 +134,7 @@ test("failing acquires fail one batch each: first all with the first error, then
   assert.equal(harness.batcher.stats().keys, 0);
 });
 
-test("acquire for nothing, because every item was cancelled, releases without processing", async () => {
+test("an acquire whose items were all cancelled releases without processing", async () => {
   const { acquire, release, asked, released } = pool();
   const harness = new BatcherHarness({ acquire, release });
   const controller = new AbortController();
@@ -148,7 +148,7 @@ test("acquire for nothing, because every item was cancelled, releases without pr
   assert.deepEqual([harness.batcher.stats().keys, harness.batcher.stats().batches], [0, 0]);
 });
 
-test("items do not wait for the release, the next batch of the key does", async () => {
+test("items settle before the release; the next batch of the key waits for it", async () => {
   const { promise: releasing, resolve: released } = Promise.withResolvers<void>();
   const harness = new BatcherHarness({ acquire: () => "r", release: () => releasing });
   const first = harness.add("a", 1);
@@ -163,7 +163,7 @@ test("items do not wait for the release, the next batch of the key does", async 
   assert.deepEqual(harness.sealed, [[1], [2]]);
 });
 
-test("a release that fails is a warning, and frees the slot", async (t) => {
+test("a failed release emits a warning and frees the slot", async (t) => {
   const warn = t.mock.method(process, "emitWarning", () => {});
   const cause = new Error("cannot let go");
   const harness = new BatcherHarness({ acquire: () => "r", release: () => Promise.reject(cause) });
@@ -180,7 +180,7 @@ test("a release that fails is a warning, and frees the slot", async (t) => {
   assert.equal((warning as Error | undefined)?.cause, cause);
 });
 
-test("closing while acquire runs waits for it, processes what is queued, and releases", async () => {
+test("close waits for a running acquire, processes queued items and releases", async () => {
   const { acquire, release, asked, released } = pool();
   const harness = new BatcherHarness({ acquire, release, workMs: 1 });
   const added = harness.add("a", 1);
@@ -196,7 +196,7 @@ test("closing while acquire runs waits for it, processes what is queued, and rel
   assert.deepEqual([added.value, closed, released], [1, true, ["late"]]);
 });
 
-test("when draining takes too long, acquire is told by its signal", async () => {
+test("a drain timeout aborts the signal of a running acquire", async () => {
   const { acquire, release, asked, released, signals } = pool();
   const harness = new BatcherHarness({ acquire, release });
   const added = harness.add("a", 1);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";
 
-test("past maxItems an add is refused, and accepted again once something is settled", async () => {
+test("past maxItems an add is refused until an item settles", async () => {
   const harness = new BatcherHarness({ maxItems: 2, maxBatchItems: 2 });
   harness.addMany("a", [1, 2]);
   await harness.turn();
@@ -17,7 +17,7 @@ test("past maxItems an add is refused, and accepted again once something is sett
   assert.deepEqual(harness.sealed, [[1, 2], [4]]);
 });
 
-test("past maxItemsPerKey one key is refused and the others are not", async () => {
+test("past maxItemsPerKey adds of that key are refused, others accepted", async () => {
   const harness = new BatcherHarness({ maxItemsPerKey: 1 });
   const added = [harness.add("a", 1), harness.add("a", 2), harness.add("b", 3)];
   await harness.turn();
@@ -25,7 +25,7 @@ test("past maxItemsPerKey one key is refused and the others are not", async () =
   assert.deepEqual(harness.sealed, [[1], [3]]);
 });
 
-test("past maxBytes an add is refused; an item that can never fit is too large", async () => {
+test("past maxBytes an add is refused; an item above maxBytes is too large", async () => {
   const harness = new BatcherHarness({ maxBytes: 100, sizeOf: Number });
   harness.add("a", 60);
   const [full, tooLarge] = harness.addMany("a", [50, 101]);
@@ -36,7 +36,7 @@ test("past maxBytes an add is refused; an item that can never fit is too large",
   assert.equal(harness.batcher.stats().bytes, 100);
 });
 
-test("too large is said before full", async () => {
+test("an oversized item reports TOO_LARGE even when the batcher is full", async () => {
   const harness = new BatcherHarness({
     maxItems: 1,
     maxBatchItems: 1,
@@ -50,7 +50,7 @@ test("too large is said before full", async () => {
 
 const waiting = { onFull: "wait", maxItems: 2, maxBatchItems: 1, workMs: 1 } as const;
 
-test("with wait an add past the limit waits, and comes in as soon as there is room", async () => {
+test('with onFull "wait" an add past a limit waits until there is room', async () => {
   const harness = new BatcherHarness(waiting);
   const added = harness.addMany("a", [1, 2, 3, 4]);
   assert.deepEqual([harness.batcher.stats().queued, harness.batcher.stats().waiting], [2, 2]);
@@ -59,7 +59,7 @@ test("with wait an add past the limit waits, and comes in as soon as there is ro
   assert.ok(added.every(({ settled }) => settled === "value"));
 });
 
-test("waiting is first come, first served: a small item does not overtake a large one", async () => {
+test("waiting adds enter in order: a small item does not overtake a large one", async () => {
   const harness = new BatcherHarness({
     onFull: "wait",
     maxBytes: 100,
@@ -78,7 +78,7 @@ test("waiting is first come, first served: a small item does not overtake a larg
   assert.deepEqual(harness.sealed, [[80, 10], [70], [5]]);
 });
 
-test("aborting a waiting add takes it out, and lets the next one in", async () => {
+test("an aborted waiting add leaves the line, and the next one enters", async () => {
   const harness = new BatcherHarness({ onFull: "wait", maxBytes: 100, sizeOf: Number });
   const controller = new AbortController();
   harness.add("a", 80);
@@ -92,7 +92,7 @@ test("aborting a waiting add takes it out, and lets the next one in", async () =
   assert.deepEqual(harness.sealed, [[80, 20]]);
 });
 
-test("cancelling a queued item lets a waiting one in", async () => {
+test("cancelling a queued item admits a waiting add", async () => {
   const harness = new BatcherHarness({ onFull: "wait", maxItems: 1, maxBatchItems: 1 });
   const controller = new AbortController();
   harness.add("a", 1, controller.signal);
@@ -102,7 +102,7 @@ test("cancelling a queued item lets a waiting one in", async () => {
   assert.deepEqual(harness.sealed, [[2]]);
 });
 
-test("an add in the reaction to a settled item queues behind those that wait", async () => {
+test("an add from a reaction to a settled item queues behind waiting adds", async () => {
   const harness = new BatcherHarness({ onFull: "wait", maxItems: 1, maxBatchItems: 1, workMs: 1 });
   const [first] = harness.addMany("a", [1, 2]);
   void first?.promise.then(() => harness.add("a", 3));
@@ -110,7 +110,7 @@ test("an add in the reaction to a settled item queues behind those that wait", a
   assert.deepEqual(harness.sealed, [[1], [2], [3]]);
 });
 
-test("a waiting add pushes out what is held for company, or both would wait for ever", async () => {
+test("a waiting add starts held items, or both would wait for ever", async () => {
   for (const hold of [{ holdUntilFull: true }, { lingerMs: 1000 }]) {
     const harness = new BatcherHarness({ onFull: "wait", maxItems: 2, maxBatchItems: 2, ...hold });
     harness.add("a", 1);
@@ -129,7 +129,7 @@ test("a waiting add pushes out what is held for company, or both would wait for 
   }
 });
 
-test("a refused add pushes out what is held for company", async () => {
+test("a refused add starts held items", async () => {
   const harness = new BatcherHarness({ maxItems: 2, maxBatchItems: 2, holdUntilFull: true });
   harness.add("a", 1);
   harness.add("b", 2);

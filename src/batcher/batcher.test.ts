@@ -17,7 +17,7 @@ test("items added in one turn travel in one batch, and each gets its own output"
   );
 });
 
-test("an item on an idle batcher starts in the very next hop, with no timer armed", async () => {
+test("an item on an idle batcher starts in the next hop, without a timer", async () => {
   const harness = new BatcherHarness();
   harness.add("a", 1);
   assert.equal(harness.clock.pendingImmediates, 1);
@@ -26,7 +26,7 @@ test("an item on an idle batcher starts in the very next hop, with no timer arme
   assert.equal(harness.batches.length, 1);
 });
 
-test("what arrives during a flush is the next batch", async () => {
+test("items that arrive while a batch is processed are the next batch", async () => {
   const harness = new BatcherHarness();
   harness.add("a", 1);
   await harness.turn();
@@ -44,7 +44,7 @@ test("what arrives during a flush is the next batch", async () => {
   );
 });
 
-test("an add in the reaction to a settled item joins the next batch", async () => {
+test("an add from a reaction to a settled item joins the next batch", async () => {
   const harness = new BatcherHarness();
   const [first, second] = harness.addMany("a", [1, 2]);
   void first?.promise.then(() => harness.add("a", 3));
@@ -58,7 +58,7 @@ test("an add in the reaction to a settled item joins the next batch", async () =
   ]);
 });
 
-test("an add from within process waits for a hop like any other", async () => {
+test("an add from within process waits for a hop like every add", async () => {
   const harness = new BatcherHarness({
     keyConcurrency: 2,
     process: ({ items }) => {
@@ -75,7 +75,7 @@ test("an add from within process waits for a hop like any other", async () => {
   assert.deepEqual(seen, [[1], [2, 3]]);
 });
 
-test("a batch holds at most maxBatchItems, and none is left behind", async () => {
+test("a batch has at most maxBatchItems, and every item gets a batch", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 10, workMs: 1 });
   harness.addMany(
     "a",
@@ -89,7 +89,7 @@ test("a batch holds at most maxBatchItems, and none is left behind", async () =>
   assert.equal(harness.batcher.stats().keys, 0);
 });
 
-test("a batch holds at most maxBatchBytes; what a seal leaves behind is runnable at once", async () => {
+test("a batch has at most maxBatchBytes; the items left behind start at once", async () => {
   const harness = new BatcherHarness({ maxBatchBytes: 100, sizeOf: Number, keyConcurrency: 2 });
   harness.addMany("a", [60, 60, 40]);
   await harness.turn();
@@ -107,7 +107,7 @@ test("an item larger than maxBatchBytes goes alone", async () => {
   assert.deepEqual(harness.sealed, [[10], [500], [20]]);
 });
 
-test("a key has at most keyConcurrency batches in flight, all keys at most concurrency", async () => {
+test("keyConcurrency bounds the batches of a key, concurrency those of all keys", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1, keyConcurrency: 2, concurrency: 3 });
   harness.addMany("a", [1, 2, 3]);
   harness.addMany("b", [4, 5, 6]);
@@ -116,7 +116,7 @@ test("a key has at most keyConcurrency batches in flight, all keys at most concu
   assert.equal(harness.batcher.stats().batchesInFlight, 3);
 });
 
-test("slots go round the keys: a flooded key does not keep the others waiting", async () => {
+test("slots go round the keys: a flooded key delays no other", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1, concurrency: 1, workMs: 1 });
   harness.addMany("flood", [1, 2, 3, 4]);
   harness.addMany("b", [5, 6]);
@@ -126,7 +126,7 @@ test("slots go round the keys: a flooded key does not keep the others waiting", 
   assert.deepEqual(keys, ["flood", "b", "c", "flood", "b", "flood", "flood"]);
 });
 
-test("within a key items are sealed in the order in which they were accepted", async () => {
+test("items of one key are sealed in the order of acceptance", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 3, keyConcurrency: 3 });
   harness.addMany("a", [1, 2, 3, 4, 5, 6, 7]);
   await harness.turn();
@@ -136,7 +136,7 @@ test("within a key items are sealed in the order in which they were accepted", a
   assert.deepEqual(harness.sealed.flat(), [1, 2, 3, 4, 5, 6, 7]);
 });
 
-test("minBatchItems is asked only for an additional slot", async () => {
+test("minBatchItems applies to additional slots only", async () => {
   const harness = new BatcherHarness({ minBatchItems: 3, keyConcurrency: 2 });
   harness.add("a", 1);
   await harness.turn();
@@ -149,7 +149,7 @@ test("minBatchItems is asked only for an additional slot", async () => {
   assert.equal(harness.batches[1]?.trigger, "min");
 });
 
-test("an additional slot that lost its company before its turn is not opened", async () => {
+test("an additional slot is not opened if its items were cancelled before its turn", async () => {
   const harness = new BatcherHarness({ minBatchItems: 2, keyConcurrency: 2 });
   harness.add("a", 1);
   await harness.turn();
@@ -173,7 +173,7 @@ test("falsy items and outputs are items and outputs", async () => {
   );
 });
 
-test("an Error is an output like any other; only fail rejects, and with the reason itself", async () => {
+test("an Error is an ordinary output; only fail rejects, with its very reason", async () => {
   const harness = new BatcherHarness();
   const [good, bad] = harness.addMany("a", [1, 2]);
   const reason = { code: 550 };
@@ -193,7 +193,7 @@ const endings: [string, unknown, number | undefined][] = [
   ["nothing", null, undefined],
 ];
 for (const [what, outputs, actual] of endings) {
-  test(`${what} fails every item of the batch, and says what was expected`, async () => {
+  test(`${what} fails every item of the batch and reports what was expected`, async () => {
     const harness = new BatcherHarness();
     const added = harness.addMany("a", [1, 2]);
     await harness.turn();
@@ -206,7 +206,7 @@ for (const [what, outputs, actual] of endings) {
   });
 }
 
-test("a throw and a rejection fail their own batch only, and the key goes on", async () => {
+test("a throw or a rejection fails its own batch only; the key continues", async () => {
   const cause = new Error("disk on fire");
   let calls = 0;
   const harness = new BatcherHarness({
@@ -232,14 +232,14 @@ test("a throw and a rejection fail their own batch only, and the key goes on", a
   }
 });
 
-test("an error is an Error, and may come without a cause", () => {
+test("a BatcherError is an Error and may lack a cause", () => {
   const error = new BatcherError("ERR_BATCHER_CLOSED", "closed");
   assert.ok(error instanceof Error);
   assert.equal(error.name, "BatcherError");
   assert.equal("cause" in error, false);
 });
 
-test("any Map key is a key: objects count by identity", async () => {
+test("every Map key is a valid key; objects compare by identity", async () => {
   const seen: unknown[] = [];
   const batcher = new Batcher<object, number, number>({
     process: ({ items }) => {
@@ -252,7 +252,7 @@ test("any Map key is a key: objects count by identity", async () => {
   assert.deepEqual(seen, [[1, 3], [2]]);
 });
 
-test("a size that is no size is refused, and nothing else is disturbed", async () => {
+test("an invalid size is refused without effect on other items", async () => {
   for (const size of [Number.NaN, -1, Number.POSITIVE_INFINITY, undefined]) {
     const harness = new BatcherHarness({ maxBytes: 10, sizeOf: () => size as number });
     const added = harness.add("a", 1);
@@ -271,7 +271,7 @@ test("a size that is no size is refused, and nothing else is disturbed", async (
   assert.equal(assertCode(added, "ERR_BATCHER_BAD_SIZE").cause, cause);
 });
 
-test("sizeOf is asked once per add", async () => {
+test("sizeOf is called once per add", async () => {
   let asked = 0;
   const sizeOf = () => {
     asked += 1;

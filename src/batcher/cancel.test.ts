@@ -17,7 +17,7 @@ test("aborting a queued item removes it at once and rejects with the reason", as
   assert.deepEqual(harness.sealed, [[1, 3]]);
 });
 
-test("an abort after sealing changes nothing for the caller, who gets the truth", async () => {
+test("an abort after sealing changes nothing: the caller gets the real result", async () => {
   const harness = new BatcherHarness();
   const controller = new AbortController();
   const added = harness.add("a", 1, controller.signal);
@@ -46,7 +46,7 @@ test("batch.signal aborts when the callers of all items have aborted", async () 
   assert.equal(signal?.reason, "last");
 });
 
-test("batch.signal tells of an abort also to one who asks for it later", async () => {
+test("a batch.signal first read after the abort is aborted", async () => {
   const harness = new BatcherHarness();
   const controller = new AbortController();
   harness.add("a", 1, controller.signal);
@@ -56,7 +56,7 @@ test("batch.signal tells of an abort also to one who asks for it later", async (
   assert.equal(harness.batches[0]?.batch.signal.reason, "gone");
 });
 
-test("an add that comes aborted is not accepted", async () => {
+test("an add with an aborted signal is not accepted", async () => {
   const harness = new BatcherHarness({ maxItems: 1, maxBatchItems: 1 });
   harness.add("a", 1);
   const added = harness.add("a", 2, AbortSignal.abort("before"));
@@ -65,7 +65,7 @@ test("an add that comes aborted is not accepted", async () => {
   assert.equal(harness.batcher.stats().cancelled, 1);
 });
 
-test("however many items share a signal, it has one listener, and none once they are settled", async () => {
+test("items that share a signal use one listener, removed once they settle", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 2 });
   const { signal } = new AbortController();
   const listeners = () => getEventListeners(signal, "abort").length;
@@ -80,7 +80,7 @@ test("however many items share a signal, it has one listener, and none once they
   assert.equal(listeners(), 0);
 });
 
-test("one abort takes every queued item of its signal, in the order of adding", async () => {
+test("one abort removes every queued item of its signal, in order of adding", async () => {
   const harness = new BatcherHarness();
   const controller = new AbortController();
   const order: unknown[] = [];
@@ -95,7 +95,7 @@ test("one abort takes every queued item of its signal, in the order of adding", 
   assert.equal(getEventListeners(controller.signal, "abort").length, 0);
 });
 
-test("listeners go with refused, cancelled and dropped items too", async () => {
+test("refused, cancelled and dropped items leave no listener", async () => {
   const harness = new BatcherHarness({ maxItems: 2, maxBatchItems: 1, onFull: "wait" });
   const { signal } = new AbortController();
   const added = [1, 2, 3].map((item) => harness.add("a", item, signal));

@@ -32,21 +32,21 @@ interface Case {
 const lingering = { lingerMs: 5 };
 const holding = { holdUntilFull: true };
 const cases: readonly Case[] = [
-  { claim: "an empty key does nothing", key: {}, decision: "nothing" },
+  { claim: "an empty key starts nothing", key: {}, decision: "nothing" },
   { claim: "an item on an idle key starts at once", key: { queuedItems: 1 }, decision: "idle" },
   {
-    claim: "what gathered behind a flush starts when it is over",
+    claim: "items gathered behind a batch start when it ends",
     key: { queuedItems: 1, hasGathered: true },
     decision: "finish",
   },
   {
-    claim: "without a free slot nothing starts, however full",
+    claim: "a full key without a free slot starts nothing",
     key: { queuedItems: 10, slots: 2 },
     decision: "nothing",
   },
   { claim: "a full batch starts", key: { queuedItems: 10 }, decision: "full" },
   {
-    claim: "a batch is full by its bytes too",
+    claim: "a batch with maxBatchBytes starts",
     key: { queuedItems: 1, queuedBytes: 100 },
     decision: "full",
   },
@@ -56,23 +56,23 @@ const cases: readonly Case[] = [
     decision: "hold",
   },
   {
-    claim: "with minBatchItems an additional slot opens",
+    claim: "minBatchItems items open an additional slot",
     key: { queuedItems: 3, slots: 1 },
     decision: "min",
   },
   {
-    claim: "a flush opens an additional slot for less",
+    claim: "a flush opens an additional slot for fewer than minBatchItems",
     key: { queuedItems: 1, slots: 1, isFlushing: true },
     decision: "flush",
   },
   {
-    claim: "closing opens an additional slot for less",
+    claim: "close opens an additional slot for fewer than minBatchItems",
     key: { queuedItems: 1, slots: 1 },
     isClosing: true,
     decision: "close",
   },
   {
-    claim: "what an acquiring slot will take asks for no other",
+    claim: "items that an acquiring slot covers open no other slot",
     key: { queuedItems: 10, slots: 1, acquiring: 1 },
     decision: "nothing",
   },
@@ -82,12 +82,12 @@ const cases: readonly Case[] = [
     decision: "hold",
   },
   {
-    claim: "an uncovered rest of minBatchItems asks for a slot",
+    claim: "an uncovered rest of minBatchItems opens a slot",
     key: { queuedItems: 13, slots: 1, acquiring: 1 },
     decision: "min",
   },
   {
-    claim: "bytes beyond what is covered ask for a slot",
+    claim: "bytes beyond the covered ones open a slot",
     key: { queuedItems: 4, queuedBytes: 250, slots: 1, acquiring: 1 },
     decision: "full",
   },
@@ -98,13 +98,13 @@ const cases: readonly Case[] = [
     decision: "nothing",
   },
   {
-    claim: "a batch with room lingers first",
+    claim: "a partial batch lingers first",
     key: { queuedItems: 1 },
     limits: lingering,
     decision: "linger-first",
   },
   {
-    claim: "after the linger it starts",
+    claim: "a partial batch starts after its linger",
     key: { queuedItems: 1, hasLingered: true },
     limits: lingering,
     decision: "linger",
@@ -116,25 +116,25 @@ const cases: readonly Case[] = [
     decision: "full",
   },
   {
-    claim: "nothing lingers while another add is kept out",
+    claim: "a partial batch does not linger while an add waits for room",
     key: { queuedItems: 1, isRoomNeeded: true },
     limits: lingering,
     decision: "full",
   },
   {
-    claim: "held until full means no time limit",
+    claim: "holdUntilFull holds a partial batch without a time limit",
     key: { queuedItems: 9 },
     limits: holding,
     decision: "hold",
   },
   {
-    claim: "held until full with a linger means whichever comes first",
+    claim: "holdUntilFull with lingerMs starts at whichever comes first",
     key: { queuedItems: 9 },
     limits: { ...holding, ...lingering },
     decision: "linger-first",
   },
   {
-    claim: "closing ends holding",
+    claim: "close ends holding",
     key: { queuedItems: 1 },
     limits: holding,
     isClosing: true,

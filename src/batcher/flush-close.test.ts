@@ -14,7 +14,7 @@ function watch(promise: Promise<void>) {
 
 const held = { holdUntilFull: true, maxBatchItems: 10 } as const;
 
-test("flush starts what is held, and resolves when all of it is settled", async () => {
+test("flush starts held items and resolves when they are settled", async () => {
   const harness = new BatcherHarness(held);
   harness.add("a", 1);
   harness.add("b", 2);
@@ -30,7 +30,7 @@ test("flush starts what is held, and resolves when all of it is settled", async 
   assert.equal(flushed.done, true);
 });
 
-test("flush of one key leaves the others held", async () => {
+test("flush of one key leaves other keys held", async () => {
   const harness = new BatcherHarness(held);
   harness.add("a", 1);
   harness.add("b", 2);
@@ -42,7 +42,7 @@ test("flush of one key leaves the others held", async () => {
   assert.equal(flushed.done, true);
 });
 
-test("items accepted after a flush neither extend it nor are pushed by it", async () => {
+test("items accepted after a flush neither extend it nor are started by it", async () => {
   const harness = new BatcherHarness(held);
   harness.add("a", 1);
   await harness.turn();
@@ -55,7 +55,7 @@ test("items accepted after a flush neither extend it nor are pushed by it", asyn
   assert.deepEqual(harness.sealed, [[1]], "the second is held for company again");
 });
 
-test("a flush behind a flush in flight waits for both", async () => {
+test("a second flush waits for the items of both", async () => {
   const harness = new BatcherHarness({ ...held, maxBatchItems: 1, holdUntilFull: false });
   harness.addMany("a", [1, 2]);
   await harness.turn();
@@ -69,7 +69,7 @@ test("a flush behind a flush in flight waits for both", async () => {
   assert.deepEqual([flushed.done, again.done], [true, true]);
 });
 
-test("a flush is over when the rest of what it waited for is cancelled", async () => {
+test("a flush resolves when its remaining items are cancelled", async () => {
   const harness = new BatcherHarness(held);
   const controller = new AbortController();
   harness.add("a", 1, controller.signal);
@@ -79,14 +79,14 @@ test("a flush is over when the rest of what it waited for is cancelled", async (
   assert.equal(flushed.done, true);
 });
 
-test("with nothing to flush, flush resolves at once", async () => {
+test("flush of an empty batcher resolves at once", async () => {
   const harness = new BatcherHarness();
   await harness.batcher.flush();
   await harness.batcher.flush("nobody");
   assert.equal(harness.clock.pendingImmediates, 0);
 });
 
-test("close runs what is queued, partial batches included, and refuses new work at once", async () => {
+test("close runs queued items, partial batches included, and refuses new ones", async () => {
   const harness = new BatcherHarness({ ...held, workMs: 5 });
   const added = harness.add("a", 1);
   const closed = watch(harness.batcher.close());
@@ -99,7 +99,7 @@ test("close runs what is queued, partial batches included, and refuses new work 
   assert.equal(harness.batches[0]?.trigger, "close");
 });
 
-test("close under steady traffic ends, because the traffic is refused", async () => {
+test("close under steady traffic ends, because new items are refused", async () => {
   const harness = new BatcherHarness({ workMs: 5 });
   let refused = 0;
   const send = (): void => {
@@ -134,7 +134,7 @@ test("adds that wait for room reject when the batcher closes", async () => {
   assertCode(second, "ERR_BATCHER_CLOSED");
 });
 
-test("after timeoutMs queued items reject, signals abort, and items in flight get the truth", async () => {
+test("after timeoutMs queued items reject, signals abort, items in flight get results", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1 });
   const [running, queued] = harness.addMany("a", [1, 2]);
   await harness.turn();
@@ -168,7 +168,7 @@ test("a close that drains in time leaves no timer behind", async () => {
   assert.deepEqual([closed.done, harness.clock.pendingTimers], [true, 0]);
 });
 
-test("a bad timeoutMs is refused, and closes nothing", async () => {
+test("an invalid timeoutMs is refused and the batcher stays open", async () => {
   const harness = new BatcherHarness({ workMs: 5 });
   await assert.rejects(harness.batcher.close({ timeoutMs: -1 }), {
     code: "ERR_BATCHER_BAD_OPTION",
@@ -179,7 +179,7 @@ test("a bad timeoutMs is refused, and closes nothing", async () => {
   assert.equal(added.value, 1);
 });
 
-test("closing while idle is over at once", async () => {
+test("close of an idle batcher resolves at once", async () => {
   const harness = new BatcherHarness();
   await harness.batcher.close({ timeoutMs: 10 });
   assert.equal(harness.clock.pendingTimers, 0);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { Batcher, fail } from "./index.ts";
 
-test("hooks tell of every batch: why it started, how long things took, what failed", async () => {
+test("hooks report each batch: trigger, durations, failures", async () => {
   const told: unknown[] = [];
   const harness = new BatcherHarness({
     lingerMs: 10,
@@ -27,7 +27,7 @@ test("hooks tell of every batch: why it started, how long things took, what fail
   assert.deepEqual(told, [start, { ...start, outcome: "ok", failedItems: 1, processMs: 7 }]);
 });
 
-test("a failed acquire is told of too, and how long it took", async () => {
+test("onBatchEnd reports a failed acquire and its duration", async () => {
   const told: unknown[] = [];
   const harness = new BatcherHarness({
     acquire: () => {
@@ -46,7 +46,7 @@ test("a failed acquire is told of too, and how long it took", async () => {
   ]);
 });
 
-test("acquireMs is the time acquire took", async () => {
+test("acquireMs is the duration of acquire", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const told: number[] = [];
   const harness = new BatcherHarness({
@@ -61,7 +61,7 @@ test("acquireMs is the time acquire took", async () => {
   assert.deepEqual(told, [8]);
 });
 
-test("onReject is told of refusals and of what close drops", async () => {
+test("onReject reports refusals and the items that close drops", async () => {
   const told: string[] = [];
   const harness = new BatcherHarness({
     maxItems: 2,
@@ -76,7 +76,7 @@ test("onReject is told of refusals and of what close drops", async () => {
   assert.deepEqual(told, ["b ERR_BATCHER_FULL", "c ERR_BATCHER_CLOSED", "a ERR_BATCHER_CLOSED"]);
 });
 
-test("hooks and captureContext that throw or reject change nothing, and warn once", async (t) => {
+test("hooks and captureContext that throw or reject change nothing and warn once", async (t) => {
   const warn = t.mock.method(process, "emitWarning", () => {});
   const throwing = () => {
     throw new Error("from a hook");
@@ -101,7 +101,7 @@ test("hooks and captureContext that throw or reject change nothing, and warn onc
   assert.equal(warn.mock.callCount(), 1);
 });
 
-test("captureContext is called in add, and its values reach the batch in the order of the items", async () => {
+test("captureContext is called in add; batch.contexts has the order of the items", async () => {
   const span = new AsyncLocalStorage<string>();
   const harness = new BatcherHarness({ captureContext: () => span.getStore() });
   span.run("request 1", () => harness.add("a", 1));
@@ -110,7 +110,7 @@ test("captureContext is called in add, and its values reach the batch in the ord
   assert.deepEqual(harness.batches[0]?.batch.contexts, ["request 1", "request 2"]);
 });
 
-test("process, acquire, release and hooks run in the constructor's context, callers in their own", async () => {
+test("user code runs in the constructor's async context, callers in their own", async () => {
   const request = new AsyncLocalStorage<string>();
   const seen: string[] = [];
   const note = (what: string) => {
@@ -165,7 +165,7 @@ test("process, acquire, release and hooks run in the constructor's context, call
   );
 });
 
-test("listeners of batch.signal run in the constructor's context as well", async () => {
+test("listeners of batch.signal run in the constructor's async context", async () => {
   const request = new AsyncLocalStorage<string>();
   const seen: (string | undefined)[] = [];
   const harness = request.run("constructor", () => new BatcherHarness());

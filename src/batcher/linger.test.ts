@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BatcherHarness } from "../../test/support/batcher-harness.ts";
 
-test("a batch with room waits until its oldest item is lingerMs old, and no longer", async () => {
+test("a partial batch starts when its oldest item is lingerMs old", async () => {
   const harness = new BatcherHarness({ lingerMs: 10 });
   harness.add("a", 1);
   await harness.advance(6);
@@ -14,7 +14,7 @@ test("a batch with room waits until its oldest item is lingerMs old, and no long
   assert.deepEqual([harness.batches[0]?.startedAtMs, harness.batches[0]?.trigger], [10, "linger"]);
 });
 
-test("time spent behind a flush counts: only the rest is waited for", async () => {
+test("time queued behind a batch counts towards lingerMs", async () => {
   const harness = new BatcherHarness({ lingerMs: 10, workMs: 30 });
   harness.add("a", 1);
   await harness.advance(33);
@@ -30,7 +30,7 @@ test("time spent behind a flush counts: only the rest is waited for", async () =
   );
 });
 
-test("what waited longer than lingerMs behind a flush starts when it is over", async () => {
+test("items queued longer than lingerMs behind a batch start when it ends", async () => {
   const harness = new BatcherHarness({ lingerMs: 10, workMs: 30 });
   harness.add("a", 1);
   await harness.advance(12);
@@ -39,7 +39,7 @@ test("what waited longer than lingerMs behind a flush starts when it is over", a
   assert.deepEqual([harness.batches[1]?.startedAtMs, harness.batches[1]?.trigger], [40, "linger"]);
 });
 
-test("a full batch does not wait", async () => {
+test("a full batch does not wait for lingerMs", async () => {
   const harness = new BatcherHarness({ lingerMs: 1000, maxBatchItems: 2 });
   harness.addMany("a", [1, 2, 3]);
   await harness.turn();
@@ -47,7 +47,7 @@ test("a full batch does not wait", async () => {
   assert.equal(harness.batches[0]?.trigger, "full");
 });
 
-test("a timer that fires early starts the batch; it never strands an item", async () => {
+test("a timer that fires early still starts the batch", async () => {
   const harness = new BatcherHarness({ lingerMs: 10, workMs: 1 });
   const added = harness.add("a", 1);
   harness.clock.fireNextTimer(0.95);
@@ -57,7 +57,7 @@ test("a timer that fires early starts the batch; it never strands an item", asyn
   assert.equal(added.value, 1);
 });
 
-test("at most one timer per key, none once the batch has started", async () => {
+test("a key has at most one timer, and none once the batch has started", async () => {
   const harness = new BatcherHarness({ lingerMs: 10, maxBatchItems: 3 });
   harness.addMany("a", [1, 2]);
   assert.equal(harness.clock.pendingTimers, 1);
@@ -66,7 +66,7 @@ test("at most one timer per key, none once the batch has started", async () => {
   assert.equal(harness.clock.pendingTimers, 0);
 });
 
-test("cancelling the item a timer was armed for does not arm another", async () => {
+test("cancelling the item of a timer arms no other timer", async () => {
   const harness = new BatcherHarness({ lingerMs: 10 });
   const controller = new AbortController();
   harness.add("a", 1, controller.signal);
@@ -90,7 +90,7 @@ test("cancelling the last item clears the timer and forgets the key", async () =
   assert.deepEqual(harness.sealed, [[2]]);
 });
 
-test("while acquire runs, what it will not take lingers by its own age", async () => {
+test("items that a running acquire does not cover linger by their own age", async () => {
   const harness = new BatcherHarness({
     lingerMs: 10,
     keyConcurrency: 2,
@@ -105,7 +105,7 @@ test("while acquire runs, what it will not take lingers by its own age", async (
   assert.equal(harness.batcher.stats().acquiring, 2);
 });
 
-test("holdUntilFull without lingerMs waits for company, however long", async () => {
+test("holdUntilFull without lingerMs waits until the batch is full", async () => {
   const harness = new BatcherHarness({ holdUntilFull: true, maxBatchItems: 2 });
   harness.add("a", 1);
   await harness.advance(1_000_000);
@@ -115,7 +115,7 @@ test("holdUntilFull without lingerMs waits for company, however long", async () 
   assert.deepEqual(harness.sealed, [[1, 2]]);
 });
 
-test("holdUntilFull with lingerMs waits for company or for time", async () => {
+test("holdUntilFull with lingerMs waits for a full batch or for the time", async () => {
   const harness = new BatcherHarness({ holdUntilFull: true, maxBatchItems: 2, lingerMs: 10 });
   harness.add("a", 1);
   await harness.advance(10);

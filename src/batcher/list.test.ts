@@ -15,7 +15,7 @@ function contents(list: List<Letter>): Letter[] {
   return letters;
 }
 
-test("a list does what an array does", () => {
+test("a list behaves like an array", () => {
   const action = fc.oneof(
     fc.constant("push" as const),
     fc.constant("shift" as const),
@@ -44,7 +44,7 @@ test("a list does what an array does", () => {
   );
 });
 
-test("a removed member holds on to nothing", () => {
+test("a removed member references no other", () => {
   const list = new List<Letter>();
   const letters = [new Letter(), new Letter(), new Letter()];
   for (const letter of letters) list.push(letter);
@@ -53,7 +53,7 @@ test("a removed member holds on to nothing", () => {
   assert.deepEqual({ ...middle }, { list: undefined, previous: undefined, next: undefined });
 });
 
-test("removing from a list it is not in leaves a member where it is", () => {
+test("removing a member from a list that does not contain it changes nothing", () => {
   const [here, elsewhere] = [new List<Letter>(), new List<Letter>()];
   const letter = new Letter();
   here.push(letter);

@@ -17,7 +17,7 @@ function messageFor(options: object): string {
   return "accepted";
 }
 
-test("process alone is enough, and the defaults are the documented ones", () => {
+test("process is the only required option; the defaults are the documented ones", () => {
   const { process, hooks, clock, ...settings } = settingsOf(minimal);
   assert.deepEqual(settings, {
     acquire: undefined,
@@ -40,7 +40,7 @@ test("process alone is enough, and the defaults are the documented ones", () => 
   });
 });
 
-test("every option given is the one used", () => {
+test("every given option is used", () => {
   const given = {
     ...{ maxBatchItems: 3, maxBatchBytes: 40, keyConcurrency: 2, concurrency: 5, minBatchItems: 2 },
     ...{ lingerMs: 7, holdUntilFull: true, maxItems: 30, maxItemsPerKey: 20, maxBytes: 50 },
@@ -101,7 +101,7 @@ test("a byte limit needs sizeOf, and caps the bytes of a batch", () => {
   assert.equal(settingsOf({ ...minimal, maxBytes: 10, sizeOf: () => 1 }).maxBatchBytes, 10);
 });
 
-test("what is not a function, a boolean or a known word is refused", () => {
+test("an option that is no function, boolean or known word is refused", () => {
   assert.match(messageFor({ process: undefined }), /process must be a function; got undefined/);
   for (const name of ["acquire", "sizeOf", "captureContext"]) {
     assert.match(messageFor({ [name]: 5 }), new RegExp(`${name} must be a function; got 5`));
@@ -111,7 +111,7 @@ test("what is not a function, a boolean or a known word is refused", () => {
   assert.match(messageFor({ release: () => {} }), /release must be left out, .* without acquire/);
 });
 
-test("an unknown option is named, not ignored", () => {
+test("an unknown option is refused by name", () => {
   assert.match(
     messageFor({ maxBatchSize: 10 }),
     /maxBatchSize must be left out, .* no such option; got 10/,

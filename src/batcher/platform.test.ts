@@ -63,7 +63,7 @@ const realms = {
 
 for (const [name, globals] of Object.entries(realms)) {
   describe(`in a realm ${name}`, () => {
-    test("items added in one turn travel in one batch, and an idle batcher ends the program", () => {
+    test("items of one turn are one batch, and an idle batcher lets the program end", () => {
       const printed = runIn(
         globals,
         `
@@ -140,7 +140,7 @@ for (const [name, globals] of Object.entries(realms)) {
   });
 }
 
-test("where there is no nextTick, 32 clients that add from the next macrotask fill batches of 32", () => {
+test("without nextTick 32 clients that add from the next macrotask fill batches", () => {
   const printed = runIn(
     [...everywhere, "setTimeout", "clearTimeout"],
     `

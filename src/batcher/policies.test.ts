@@ -10,7 +10,7 @@ const numbers = (count: number) => Array.from({ length: count }, (_, index) => i
 const starts = (harness: BatcherHarness) => harness.batches.map(({ startedAtMs }) => startedAtMs);
 const sizes = (harness: BatcherHarness) => harness.batches.map(({ items }) => items.length);
 
-test("immediate: concurrency 1 puts one batch after the other", async () => {
+test("immediate: with concurrency 1 batches follow one another", async () => {
   const harness = new BatcherHarness({ ...policies.immediate({ keyConcurrency: 1 }), workMs: 50 });
   const first = harness.add("a", 1);
   await harness.turn();
@@ -19,7 +19,7 @@ test("immediate: concurrency 1 puts one batch after the other", async () => {
   assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 100]);
 });
 
-test("immediate: concurrency 2 overlaps them", async () => {
+test("immediate: with concurrency 2 batches overlap", async () => {
   const harness = new BatcherHarness({ ...policies.immediate({ keyConcurrency: 2 }), workMs: 50 });
   const first = harness.add("a", 1);
   await harness.turn();
@@ -28,7 +28,7 @@ test("immediate: concurrency 2 overlaps them", async () => {
   assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 50]);
 });
 
-test("immediate: a key works again after it went idle, and again", async () => {
+test("immediate: a key works again each time after it was idle", async () => {
   const harness = new BatcherHarness({ ...policies.immediate(), workMs: 50 });
   for (const item of [1, 2, 3]) {
     const added = harness.add("a", item);
@@ -38,14 +38,14 @@ test("immediate: a key works again after it went idle, and again", async () => {
   }
 });
 
-test("immediate: five items in one turn are one batch even when idle", async () => {
+test("immediate: five items of one turn are one batch on an idle key", async () => {
   const harness = new BatcherHarness({ ...policies.immediate(), workMs: 50 });
   harness.addMany("a", numbers(5));
   await harness.run();
   assert.deepEqual(sizes(harness), [5]);
 });
 
-test("immediate: eleven fit a queue of eleven, the twelfth is refused", async () => {
+test("immediate: maxItemsPerKey 11 accepts eleven items and refuses the twelfth", async () => {
   const limits = { maxBatchItems: 10, maxItemsPerKey: 11 };
   const harness = new BatcherHarness({
     ...policies.immediate({ keyConcurrency: 1 }),
@@ -73,7 +73,7 @@ test("immediate: 21 items at concurrency 2 all succeed", async () => {
   assert.deepEqual(sizes(harness), [5, 5, 5, 5, 1]);
 });
 
-test("size: a batch starts when its last slot is taken, not before", async () => {
+test("size: a batch starts when its last item arrives, not before", async () => {
   const harness = new BatcherHarness({ ...policies.size(3), workMs: 50 });
   harness.addMany("a", [1, 2]);
   await harness.advance(1000);
@@ -90,7 +90,7 @@ test("size: 100 items make ten batches of 10", async () => {
   assert.deepEqual(sizes(harness), Array(10).fill(10));
 });
 
-test("size: a partial batch stays put after a finish, and runs once filled", async () => {
+test("size: a partial batch is held after another ends, and starts once full", async () => {
   const harness = new BatcherHarness({ ...policies.size(2), workMs: 50 });
   harness.addMany("a", [1, 2, 3]);
   await harness.advance(100);
@@ -103,7 +103,7 @@ test("size: a partial batch stays put after a finish, and runs once filled", asy
   ]);
 });
 
-test("size: a partial batch does not hang a drain", async () => {
+test("size: close runs a partial batch", async () => {
   const harness = new BatcherHarness({ ...policies.size(100), workMs: 50 });
   const added = harness.add("a", 1);
   const closed = harness.batcher.close();
@@ -112,14 +112,14 @@ test("size: a partial batch does not hang a drain", async () => {
   assert.equal(added.value, 1);
 });
 
-test("size with a linger: a partial batch runs when its time is up", async () => {
+test("size with lingerMs: a partial batch starts when lingerMs is over", async () => {
   const harness = new BatcherHarness({ ...policies.size(100, { lingerMs: 20 }), workMs: 50 });
   harness.add("a", 1);
   await harness.run();
   assert.deepEqual(starts(harness), [20]);
 });
 
-test("size: two running, two queued, one refused; another key does not notice", async () => {
+test("size: two batches run, two wait, the next add is refused; other keys go on", async () => {
   const harness = new BatcherHarness({ ...policies.size(1), keyConcurrency: 2, maxItemsPerKey: 4 });
   const added = harness.addMany("a", numbers(5));
   harness.add("b", "b");
@@ -129,14 +129,14 @@ test("size: two running, two queued, one refused; another key does not notice", 
   assert.equal(harness.batcher.stats().queued, 2);
 });
 
-test("duration: a lone item takes the wait plus the work", async () => {
+test("duration: a lone item takes the linger and the work", async () => {
   const harness = new BatcherHarness({ ...policies.duration(100), workMs: 50 });
   const added = harness.add("a", 1);
   await harness.run();
   assert.equal(added.settledAtMs, 150);
 });
 
-test("duration: a full batch does not wait, also when it is full with one item", async () => {
+test("duration: a full batch does not wait for lingerMs, even one of a single item", async () => {
   const harness = new BatcherHarness({
     ...policies.duration(100, { maxBatchItems: 1 }),
     workMs: 50,
@@ -156,7 +156,7 @@ test("duration: 100 items are all processed", async () => {
   assert.ok(added.every(({ settled }) => settled === "value"));
 });
 
-test("duration with reject: ten fill the batch, ninety are refused", async () => {
+test("duration with reject: ten items fill the batch, ninety are refused", async () => {
   const policy = policies.duration(100, { onFull: "reject", maxBatchItems: 10 });
   const harness = new BatcherHarness({ ...policy, workMs: 50 });
   const added = harness.addMany("a", numbers(100));
@@ -165,7 +165,7 @@ test("duration with reject: ten fill the batch, ninety are refused", async () =>
   for (const item of added.slice(10)) assertCode(item, "ERR_BATCHER_FULL");
 });
 
-test("duration: a wait that ends while all slots are busy starts its batch when one is free", async () => {
+test("duration: a linger that ends while slots are busy starts at the next free slot", async () => {
   const harness = new BatcherHarness({ ...policies.duration(10), workMs: 100 });
   harness.add("a", 1);
   await harness.advance(20);
@@ -176,7 +176,7 @@ test("duration: a wait that ends while all slots are busy starts its batch when 
   assert.deepEqual(starts(harness), [10, 110]);
 });
 
-test("balanced: the first item starts at once, the second waits for it", async () => {
+test("balanced: the first item starts at once, the second waits for its batch", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(3), workMs: 50 });
   const first = harness.add("a", 1);
   await harness.turn();
@@ -185,7 +185,7 @@ test("balanced: the first item starts at once, the second waits for it", async (
   assert.deepEqual([first.settledAtMs, second.settledAtMs], [50, 100]);
 });
 
-test("balanced: reaching the minimum overlaps", async () => {
+test("balanced: an additional batch starts with the minimum of items", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(3), workMs: 50 });
   harness.add("a", 0);
   await harness.turn();
@@ -194,7 +194,7 @@ test("balanced: reaching the minimum overlaps", async () => {
   assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
-test("balanced(1) is immediate: whatever comes starts while a slot is free", async () => {
+test("balanced(1) is immediate: items start while a slot is free", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(1), maxBatchItems: 2, workMs: 100 });
   for (const item of [1, 2, 3]) {
     harness.add("a", item);
@@ -203,7 +203,7 @@ test("balanced(1) is immediate: whatever comes starts while a slot is free", asy
   assert.deepEqual(harness.sealed, [[1], [2], [3]]);
 });
 
-test("balanced with the minimum at the maximum opens more slots for full batches only", async () => {
+test("balanced with the minimum at maxBatchItems adds slots for full batches only", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(4), maxBatchItems: 4, workMs: 50 });
   harness.add("a", 0);
   await harness.turn();
@@ -215,7 +215,7 @@ test("balanced with the minimum at the maximum opens more slots for full batches
   assert.deepEqual(sizes(harness), [1, 4]);
 });
 
-test("balanced: nine items with minimum 3 and concurrency 3 are done in one round", async () => {
+test("balanced: nine items with minimum 3 and concurrency 3 take one round", async () => {
   const harness = new BatcherHarness({
     ...policies.balanced(3, { keyConcurrency: 3 }),
     maxBatchItems: 3,
@@ -227,14 +227,14 @@ test("balanced: nine items with minimum 3 and concurrency 3 are done in one roun
   assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
-test("balanced: a burst of 30 goes out in full batches, side by side", async () => {
+test("balanced: a burst of 30 items runs in full batches side by side", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(5), maxBatchItems: 10, workMs: 50 });
   const added = harness.addMany("a", numbers(30));
   await harness.run();
   assert.ok(added.every(({ settledAtMs }) => settledAtMs === 50));
 });
 
-test("balanced: finishing with an empty queue starts nothing, with a partial batch that one", async () => {
+test("balanced: the end of a batch starts a partial batch, and nothing if none waits", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(5), workMs: 50 });
   harness.add("a", 0);
   await harness.advance(60);
@@ -246,7 +246,7 @@ test("balanced: finishing with an empty queue starts nothing, with a partial bat
   assert.deepEqual(sizes(harness), [1, 1, 2]);
 });
 
-test("balanced: the 21st of 20 is refused", async () => {
+test("balanced: maxItemsPerKey 20 refuses the 21st item", async () => {
   const harness = new BatcherHarness({ ...policies.balanced(5), maxItemsPerKey: 20, workMs: 50 });
   const added = harness.addMany("a", numbers(21));
   await harness.run();
@@ -262,7 +262,7 @@ const everyPolicy = {
   balanced: policies.balanced(5),
 };
 for (const [name, policy] of Object.entries(everyPolicy)) {
-  test(`${name}: 100 items on each of three keys, with a pool: none fails, and it closes`, async () => {
+  test(`${name}: 100 items on each of three keys with a pool succeed, and close resolves`, async () => {
     const harness = new BatcherHarness({
       ...policy,
       maxBatchItems: 10,

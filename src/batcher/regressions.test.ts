@@ -38,26 +38,26 @@ async function closedLoop(
   return harness.batches.slice(2).map(({ items }) => items.length);
 }
 
-test("32 clients in a closed loop fill batches of 32, not of 1 and 31 by turns", async () => {
+test("32 clients in a closed loop fill batches of 32, not of 1 and 31 in turn", async () => {
   const sizes = await closedLoop(new BatcherHarness({ workMs: 5 }), 32, (next) => next());
   assert.ok(sizes.length > 30);
   assert.deepEqual(new Set(sizes), new Set([32]));
 });
 
-test("32 clients behind further awaits fill batches of 32 too", async () => {
+test("32 clients behind further awaits fill batches of 32", async () => {
   const sizes = await closedLoop(new BatcherHarness({ workMs: 5 }), 32, (next) => {
     void Promise.resolve().then(() => Promise.resolve().then(() => Promise.resolve().then(next)));
   });
   assert.deepEqual(new Set(sizes), new Set([32]));
 });
 
-test("32 clients that hand in from the next macrotask fill batches of 32 too", async () => {
+test("32 clients that add from the next macrotask fill batches of 32", async () => {
   const harness = new BatcherHarness({ workMs: 5 });
   const sizes = await closedLoop(harness, 32, (next) => harness.clock.setImmediate(next));
   assert.deepEqual(new Set(sizes), new Set([32]));
 });
 
-test("32 clients that do so behind further awaits fill batches of 32 too", async () => {
+test("32 clients that add from the next macrotask after awaits fill batches of 32", async () => {
   const harness = new BatcherHarness({ workMs: 5 });
   const sizes = await closedLoop(harness, 32, (next) => {
     const soon = Promise.resolve().then(() => Promise.resolve().then(() => Promise.resolve()));
@@ -66,7 +66,7 @@ test("32 clients that do so behind further awaits fill batches of 32 too", async
   assert.deepEqual(new Set(sizes), new Set([32]));
 });
 
-test("Duration with batches of one does not wait", async () => {
+test("policies.duration with batches of one does not wait", async () => {
   const harness = new BatcherHarness({
     ...policies.duration(100, { maxBatchItems: 1 }),
     workMs: 1,
@@ -76,7 +76,7 @@ test("Duration with batches of one does not wait", async () => {
   assert.equal(added.settledAtMs, 1);
 });
 
-test("Balanced does not acquire for a lone item while a batch it could join is acquiring", async () => {
+test("policies.balanced does not acquire for an item that an acquiring batch covers", async () => {
   let acquired = 0;
   const harness = new BatcherHarness({
     ...policies.balanced(2),
@@ -95,7 +95,7 @@ test("Balanced does not acquire for a lone item while a batch it could join is a
   assert.equal(acquired, 1, "the third is one item beside the full batch: below the minimum");
 });
 
-test("an item that arrives during the acquire of a busy key shares the batch", async () => {
+test("an item that arrives during acquire on a busy key joins the batch", async () => {
   const harness = new BatcherHarness({
     workMs: 10,
     acquire: () => new Promise((resolve) => harness.clock.setTimeout(() => resolve("r"), 50)),
@@ -109,7 +109,7 @@ test("an item that arrives during the acquire of a busy key shares the batch", a
   assert.deepEqual(harness.sealed, [[1], [2, 3]]);
 });
 
-test("gauges tell the truth at every step of serial load", async () => {
+test("stats() is exact at every step of serial load", async () => {
   const harness = new BatcherHarness({ acquire: () => "r", release: () => {} });
   const gauges = () => {
     const { keys, queued, inFlight, batchesInFlight, acquiring } = harness.batcher.stats();
@@ -128,7 +128,7 @@ test("gauges tell the truth at every step of serial load", async () => {
   assert.deepEqual(gauges(), idle);
 });
 
-test("a hook that throws harms neither the item under way nor those after it", async (t) => {
+test("a hook that throws fails neither the current item nor later ones", async (t) => {
   t.mock.method(process, "emitWarning", () => {});
   const harness = new BatcherHarness({
     workMs: 1,
@@ -145,7 +145,7 @@ test("a hook that throws harms neither the item under way nor those after it", a
   }
 });
 
-test("several slots freed at once are all used again at once", async () => {
+test("several slots freed at once are all used at once", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1, keyConcurrency: 3 });
   harness.addMany("a", [1, 2, 3, 4, 5, 6]);
   await harness.turn();
@@ -154,7 +154,7 @@ test("several slots freed at once are all used again at once", async () => {
   assert.deepEqual(harness.sealed.flat(), [1, 2, 3, 4, 5, 6]);
 });
 
-test("a slot freed while the last batch is handed out is not forgotten", async () => {
+test("a slot freed while the last batch settles is used again", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1, concurrency: 1 });
   harness.addMany("a", [1, 2]);
   harness.add("b", 3);
@@ -166,7 +166,7 @@ test("a slot freed while the last batch is handed out is not forgotten", async (
   assert.equal(harness.batches.length, 3);
 });
 
-test("acquiring and processing count against one limit", async () => {
+test("acquiring and processing count against the same limit", async () => {
   let resources = 0;
   let most = 0;
   const harness = new BatcherHarness({
@@ -187,7 +187,7 @@ test("acquiring and processing count against one limit", async () => {
   assert.deepEqual([most, resources], [2, 0]);
 });
 
-test("linger is not a debounce: steady arrivals do not put it off", async () => {
+test("lingerMs is no debounce: steady arrivals do not delay a batch", async () => {
   const harness = new BatcherHarness({ lingerMs: 50, workMs: 1 });
   for (let at = 0; at < 200; at += 20) {
     harness.add("a", at);
@@ -196,7 +196,7 @@ test("linger is not a debounce: steady arrivals do not put it off", async () => 
   assert.deepEqual(harness.batches[0]?.startedAtMs, 50);
 });
 
-test("linger is not a rate limit: after a quiet time nobody waits longer than lingerMs", async () => {
+test("lingerMs is no rate limit: after a quiet time an item waits lingerMs at most", async () => {
   const harness = new BatcherHarness({ lingerMs: 10, workMs: 1 });
   harness.add("a", 1);
   await harness.run();
@@ -206,7 +206,7 @@ test("linger is not a rate limit: after a quiet time nobody waits longer than li
   assert.equal(added.settledAtMs, 500 + 11 + 11);
 });
 
-test("the caller who fills a batch gets its own output, and so does everyone else", async () => {
+test("the caller that fills a batch gets its own output, like every other caller", async () => {
   const harness = new BatcherHarness({ ...policies.size(3), workMs: 1 });
   const added = harness.addMany("a", [1, 2, 3]);
   await harness.run();
@@ -216,7 +216,7 @@ test("the caller who fills a batch gets its own output, and so does everyone els
   );
 });
 
-test("a batch that a timer started and that fails is no unhandled rejection", async (t) => {
+test("a failed batch that a timer started causes no unhandled rejection", async (t) => {
   const unhandled: unknown[] = [];
   const onUnhandled = (reason: unknown) => unhandled.push(reason);
   process.on("unhandledRejection", onUnhandled);
@@ -236,7 +236,7 @@ test("a batch that a timer started and that fails is no unhandled rejection", as
   assert.deepEqual(unhandled, []);
 });
 
-test("50 keys or chunks are not 50 batches at a time", async () => {
+test("concurrency 4 bounds 50 possible batches", async () => {
   const harness = new BatcherHarness({ maxBatchItems: 1, keyConcurrency: 50, concurrency: 4 });
   harness.addMany(
     "a",
@@ -246,7 +246,7 @@ test("50 keys or chunks are not 50 batches at a time", async () => {
   assert.equal(harness.batches.length, 4);
 });
 
-test("a throw in process does not reach the process", async () => {
+test("an error thrown by process rejects the item, not the program", async () => {
   const batcher = new Batcher<string, number, number>({
     process: () => {
       throw new Error("synchronous");
@@ -255,7 +255,7 @@ test("a throw in process does not reach the process", async () => {
   await assert.rejects(batcher.add("a", 1), BatcherError);
 });
 
-test("a hundred thousand items added and aborted on a busy key leave no memory behind", () => {
+test("memory does not grow with items added and aborted on a busy key", () => {
   const rounds = 10;
   const items = 10_000;
   const used = program(
@@ -300,7 +300,7 @@ test("a hundred thousand items added and aborted on a busy key leave no memory b
   assert.equal(queued, "0");
 });
 
-test("an idle batcher does not keep the process alive, an unsettled item does", () => {
+test("an idle batcher lets the process end, an unsettled item keeps it running", () => {
   const printed = program(`
     const options = { lingerMs: 30, process: ({ items }) => items };
     const idle = new Batcher(options);
@@ -311,7 +311,7 @@ test("an idle batcher does not keep the process alive, an unsettled item does", 
   assert.equal(printed, "settled 2");
 });
 
-test("with the machine's own clock a lone item is not kept waiting for a timer", async () => {
+test("with the real clock a lone item waits for no timer", async () => {
   const batcher = new Batcher<string, number, number>({ process: ({ items }) => items });
   const turns: string[] = [];
   const added = batcher.add("a", 1).then(() => turns.push("settled"));

@@ -78,7 +78,7 @@ test("frames of several segments are joined in the order of their numbers", () =
   assert.deepEqual(damage, []);
 });
 
-test("what the newest record does not list is free, and none of its frames comes back", () => {
+test("a segment that the newest record does not list is free, with all its frames", () => {
   const { texts, free, freed } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "old" }] }),
     b: segment({ generation: 2n, frames: [{ text: "new" }, { text: "newer" }] }),
@@ -88,7 +88,7 @@ test("what the newest record does not list is free, and none of its frames comes
   assert.deepEqual(freed, []);
 });
 
-test("a segment that only the newest record calls free stays until that is surely on the disk", () => {
+test("a segment that only the newest record frees stays until that record is durable", () => {
   const { free, freed } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "old" }] }),
     b: segment({ generation: 2n, frames: [{ text: "the only record" }] }),
@@ -97,7 +97,7 @@ test("a segment that only the newest record calls free stays until that is surel
   assert.deepEqual(freed, ["a"]);
 });
 
-test("frames behind the listed end of a segment are void", () => {
+test("frames after the listed end of a segment are void", () => {
   const { texts, damage } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "kept" }, { text: "its write failed" }] }),
     b: segment({ generation: 2n, frames: [{ text: "next" }], listed: [listedWhole(1n, 1)] }),
@@ -106,7 +106,7 @@ test("frames behind the listed end of a segment are void", () => {
   assert.deepEqual(damage, []);
 });
 
-test("a copy stands for its frame, which counts once; the higher generation wins", () => {
+test("a frame and its copy count once; the higher generation wins", () => {
   const { texts, frames } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "one" }, { text: "two" }] }),
     b: segment({
@@ -125,7 +125,7 @@ test("a copy stands for its frame, which counts once; the higher generation wins
   );
 });
 
-test("frames that every volume has published are not recovered", () => {
+test("frames published by every volume are not recovered", () => {
   const upTo = lsnOf(1n, 1);
   const { texts } = contentsIn({
     a: segment({
@@ -137,7 +137,7 @@ test("frames that every volume has published are not recovered", () => {
   assert.deepEqual(texts, ["two", "three"]);
 });
 
-test("marks are joined, the later of each counts", () => {
+test("marks of several segments are merged; the later of each counts", () => {
   const early = { durable: lsnOf(1n, 5), published: lsnOf(1n, 1) };
   const late = { durable: lsnOf(1n, 2), published: lsnOf(1n, 2) };
   const { marks } = contentsIn({
@@ -148,7 +148,7 @@ test("marks are joined, the later of each counts", () => {
   assert.deepEqual(marks.get("only"), early);
 });
 
-test("a missing segment is damage, unless nothing of it was ever sure", () => {
+test("a missing segment is damage unless none of its records was durable", () => {
   const newest = (listed: ListedSegment) =>
     segment({ generation: 2n, frames: [], listed: [listed] });
   assert.match(
@@ -161,7 +161,7 @@ test("a missing segment is damage, unless nothing of it was ever sure", () => {
   );
 });
 
-test("the segment of another journal is damage, and gives no frame", () => {
+test("a segment of another journal is damage and yields no frame", () => {
   const { texts, damage } = contentsIn({
     a: segment({ generation: 1n, frames: [{ text: "strange" }], id: "f".repeat(32) }),
     b: segment({ generation: 2n, frames: [{ text: "own" }], listed: [listedWhole(1n, 1)] }),
@@ -170,7 +170,7 @@ test("the segment of another journal is damage, and gives no frame", () => {
   assert.match(damage.join(), /a belongs to another journal/);
 });
 
-test("the newest segment without its header is damage, and its generation is not used again", () => {
+test("a newest segment without header is damage; its generation is not reused", () => {
   const newest = segment({ generation: 2n, frames: [{ text: "three" }, { text: "four" }] });
   newest[30] = 0xff;
   const { damage, highestGeneration, free } = contentsIn({
@@ -182,7 +182,7 @@ test("the newest segment without its header is damage, and its generation is not
   assert.deepEqual(free, []);
 });
 
-test("whatever bit of the log flips, no frame is invented, and none is lost in silence", () => {
+test("a flipped bit invents no frame, and a lost frame is reported as damage", () => {
   const plan = {
     a: segment({ generation: 1n, frames: [{ text: "one" }, { text: "two".repeat(2000) }] }),
     b: segment({ generation: 3n, frames: [{ text: "three" }], listed: [listedWhole(1n, 2)] }),

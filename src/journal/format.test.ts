@@ -87,7 +87,7 @@ test("a record with any of its sectors missing is no record", () => {
   );
 });
 
-test("a record that the segment ends in the middle of is no record", () => {
+test("a record cut by the end of the segment is no record", () => {
   fc.assert(
     fc.property(record, fc.nat(), (one, place) => {
       const { bytes, size } = encoded(one);
@@ -96,12 +96,12 @@ test("a record that the segment ends in the middle of is no record", () => {
   );
 });
 
-test("zeros are no record, of whatever length", () => {
+test("zeros of any length are no record", () => {
   assert.equal(readRecord(Buffer.alloc(3 * blockBytes), blockBytes).state, "none");
   assert.equal(readRecord(Buffer.alloc(0), 0).state, "none");
 });
 
-test("a version that is not understood is told from damage", () => {
+test("an unknown version is distinguished from damage", () => {
   const one = { kind: "header", generation: 1n, count: 0, lsn: 0n } as const;
   const { bytes } = encoded({
     ...one,
@@ -115,7 +115,7 @@ test("a version that is not understood is told from damage", () => {
   assert.deepEqual(readRecord(later, 0), { state: "none" });
 });
 
-test("the random bits of a segment are compared one by one", () => {
+test("every random bit of a segment is compared", () => {
   const random = Buffer.alloc(16, 7);
   const { bytes } = encoded({
     ...{ kind: "frame", generation: 3n, count: 0, lsn: 0n, random },
@@ -131,7 +131,7 @@ test("the random bits of a segment are compared one by one", () => {
   assert.equal(isOfSegment(found.head, { ...found.head, generation: 4n }), false);
 });
 
-test("the generation is the high half of a number, the count the low half", () => {
+test("a frame number has the generation in its high half, the count in the low half", () => {
   assert.equal(lsnOf(2n, 5), 2n * 2n ** 64n + 5n);
   assert.equal(generationOf(lsnOf(2n ** 64n - 1n, 9)), 2n ** 64n - 1n);
   assert.ok(lsnOf(2n, 0) > lsnOf(1n, Number.MAX_SAFE_INTEGER));

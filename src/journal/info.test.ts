@@ -27,7 +27,7 @@ const info = fc.record({
   volumes: fc.array(volume, { maxLength: 4 }),
 });
 
-test("what a record says of the log is read as it was written", () => {
+test("the info of a record is read as it was written", () => {
   fc.assert(
     fc.property(info, (one) => {
       assert.deepEqual(decodeInfo(encodeInfo(one)), { ...one });
@@ -42,7 +42,7 @@ test("a mark never goes back", () => {
   assert.deepEqual(laterMarks(undefined, { durable: 1n }), { durable: 1n, published: 0n });
 });
 
-test("a frame is finished when every volume it is for has published it", () => {
+test("a frame is finished when all its volumes have published it", () => {
   const marks = new Map([["a", { durable: 9n, published: 9n }]]);
   assert.equal(isFinished(marks, ["a"], 9n), true);
   assert.equal(isFinished(marks, ["a"], 10n), false);

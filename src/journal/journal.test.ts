@@ -54,7 +54,7 @@ async function rejects(promise: Promise<unknown>, code: string): Promise<Journal
   return error;
 }
 
-test("what was appended is found again, in order, until its volumes have published it", async (t) => {
+test("appended frames are recovered in order until their volumes have published them", async (t) => {
   const directory = join(temporary(t), "made/with/parents");
   const first = await open(t, { directory, ...small });
   assert.deepEqual(first.recovery.frames, []);
@@ -88,7 +88,7 @@ test("what was appended is found again, in order, until its volumes have publish
   assert.deepEqual(third.recovery.frames, []);
 });
 
-test("a frame of several parts is gathered, its payload free to be used again", async (t) => {
+test("a frame is gathered from its parts, which may be reused afterwards", async (t) => {
   const directory = temporary(t);
   const { journal } = await open(t, { directory, ...small });
   const part = Buffer.from("shared");
@@ -135,7 +135,7 @@ test("after kill -9 the lock is free and every acknowledged frame is there", asy
   assert.deepEqual(found.slice(0, last + 1), wanted);
 });
 
-test("one write is on its way at a time, and frames are numbered in the order of the calls", async (t) => {
+test("one write is in flight at a time; frames are numbered in call order", async (t) => {
   let underWay = 0;
   let most = 0;
   const fileSystem: FileSystem = {
@@ -157,7 +157,7 @@ test("one write is on its way at a time, and frames are numbered in the order of
   assert.equal(most, 1);
 });
 
-test("a mark rides with the next frame, and has a write of its own when none comes", async (t) => {
+test("a mark rides on the next frame, or gets its own write when none comes", async (t) => {
   const { journal } = await open(t, { directory: temporary(t), ...small });
   const lsn = await journal.append(frame("one"), ["v"]);
   const { writes } = journal.stats();
@@ -169,7 +169,7 @@ test("a mark rides with the next frame, and has a write of its own when none com
   assert.equal(journal.stats().writes, writes + 2, "what is on the disk is not written again");
 });
 
-test("a mark that may wait does so, but no longer than it was said to", async (t) => {
+test("a mark waits for a frame for withinMs at most", async (t) => {
   const { journal, clock } = await onBadDisk(t);
   const lsn = await journal.append(frame("one"), ["v"]);
   const { writes } = journal.stats();
@@ -190,7 +190,7 @@ test("a mark that may wait does so, but no longer than it was said to", async (t
   assert.equal(journal.stats().writes, writes + 2);
 });
 
-test("marks of what was never given out, or published before durable, are refused", async (t) => {
+test("marks of unassigned numbers, or published above durable, are refused", async (t) => {
   const { journal } = await open(t, { directory: temporary(t), ...small });
   const lsn = await journal.append(frame("one"), ["v"]);
   await rejects(journal.mark("v", { durable: lsn + 1n }), "ERR_JOURNAL_OPTION");
@@ -210,7 +210,7 @@ test("marks of what was never given out, or published before durable, are refuse
   await rejects(Journal.open({ directory: "" }), "ERR_JOURNAL_OPTION");
 });
 
-test("when only the reserved spare is left, new mail is refused and what makes room is not", async (t) => {
+test("when only the reserved spare is left, new mail is refused, marks are not", async (t) => {
   const { journal } = await open(t, { directory: temporary(t), ...small });
   const before = journal.freeBytes;
   assert.ok(before > 2 * small.segmentBytes && before < 3 * small.segmentBytes, `${before}`);
@@ -235,7 +235,7 @@ test("when only the reserved spare is left, new mail is refused and what makes r
   assert.equal(journal.stats().segments <= small.maxSegments, true);
 });
 
-test("segments are used again in place, without growing beyond the limit", async (t) => {
+test("segments are reused in place, within maxSegments", async (t) => {
   const directory = temporary(t);
   const { journal } = await open(t, { directory, ...small });
   for (let n = 0; n < 60; n += 1) {
@@ -254,7 +254,7 @@ test("segments are used again in place, without growing beyond the limit", async
   );
 });
 
-test("a volume that publishes nothing keeps its segments, the others are used again", async (t) => {
+test("a volume that publishes nothing keeps its segments; others are reused", async (t) => {
   const directory = temporary(t);
   const options = { directory, segmentBytes: 64 * 1024, maxSegments: 6 };
   const { journal } = await open(t, options);
@@ -310,7 +310,7 @@ async function onBadDisk(t: TestContext, own: Partial<JournalOptions> = {}) {
   };
 }
 
-test("a failed write abandons the segment, and the frame is tried once in a new one", async (t) => {
+test("a failed write abandons the segment, and the frame is retried in a new one", async (t) => {
   const { journal, fail, closed } = await onBadDisk(t);
   await journal.append(frame("before"), ["v"]);
   fail(1);
@@ -323,7 +323,7 @@ test("a failed write abandons the segment, and the frame is tried once in a new 
   assert.deepEqual(recovery.damage, []);
 });
 
-test("after a second failure nothing is accepted until the refused frame is void on the disk", async (t) => {
+test("after a second failure no frame is accepted until the refused one is void", async (t) => {
   const { journal, fail, clock, closed } = await onBadDisk(t);
   const kept = await journal.append(frame("before"), ["v"]);
   fail(3);
@@ -347,7 +347,7 @@ test("after a second failure nothing is accepted until the refused frame is void
   assert.equal(recovery.marks.get("v")?.durable, kept);
 });
 
-test("onAccepting reports each change once: after the second failed write and after the repair", async (t) => {
+test("onAccepting reports the second failed write and the repair, once each", async (t) => {
   const reported: boolean[] = [];
   const { journal, fail, clock } = await onBadDisk(t, {
     onAccepting: (isAccepting) => reported.push(isAccepting),
@@ -368,7 +368,7 @@ test("onAccepting reports each change once: after the second failed write and af
   assert.deepEqual(reported, [false, true], "close is no change");
 });
 
-test("what is read from the page cache only is on the disk before anybody acts on it", async (t) => {
+test("frames read from the page cache are durable before open returns", async (t) => {
   const { disk, journal, fail, reopened } = await onBadDisk(t);
   await journal.append(frame("before"), ["v"]);
   fail(2);
@@ -380,7 +380,7 @@ test("what is read from the page cache only is on the disk before anybody acts o
   assert.deepEqual(await texts(recovery), ["before", "in the cache only"]);
 });
 
-test("opening reports a disk that refuses, and changes nothing", async (t) => {
+test("open reports a disk that refuses writes, and changes nothing", async (t) => {
   const { disk, journal } = await onBadDisk(t);
   await journal.append(frame("one"), ["v"]);
   await journal.close();
@@ -405,7 +405,7 @@ test("opening reports a disk that refuses, and changes nothing", async (t) => {
   assert.deepEqual(await texts(recovery), ["one"]);
 });
 
-test("a full disk refuses new mail, and serves again when there is room", async (t) => {
+test("a full disk refuses new mail until there is room", async (t) => {
   const { disk, journal, clock } = await onBadDisk(t);
   disk.faults = [{ errno: "ENOSPC", matches: ({ name }) => name === "write" }];
   const error = await (async () => {
@@ -420,7 +420,7 @@ test("a full disk refuses new mail, and serves again when there is room", async 
   await journal.append([Buffer.alloc(20_000)], ["v"]);
 });
 
-test("looking changes nothing and needs no lock", async (t) => {
+test("inspect changes nothing and needs no lock", async (t) => {
   const directory = temporary(t);
   const { journal } = await open(t, { directory, ...small });
   const lsn = await journal.append(frame("one"), ["v"]);
@@ -441,7 +441,7 @@ test("looking changes nothing and needs no lock", async (t) => {
   assert.equal(existsSync(nothing), false);
 });
 
-test("a segment of a later version is refused and left alone", async (t) => {
+test("a segment of a later version is refused and not changed", async (t) => {
   const directory = temporary(t);
   const { journal } = await open(t, { directory, ...small });
   await journal.append(frame("one"), ["v"]);
@@ -456,7 +456,7 @@ test("a segment of a later version is refused and left alone", async (t) => {
   assert.deepEqual(readFileSync(path), bytes);
 });
 
-test("damage is reported at every start, its segments stay, and what validates is recovered", async (t) => {
+test("damage is reported at every start; its segments stay, valid frames are recovered", async (t) => {
   const directory = temporary(t);
   const first = await open(t, { directory, ...small });
   for (const text of ["one", "two", "three"]) await first.journal.append(frame(text), ["v"]);
@@ -479,7 +479,7 @@ test("damage is reported at every start, its segments stay, and what validates i
   }
 });
 
-test("a missing segment, or one cut short behind what was acknowledged, is damage", async (t) => {
+test("a missing segment, or one cut short before acknowledged frames, is damage", async (t) => {
   for (const harm of ["gone", "shorter"] as const) {
     const directory = temporary(t);
     const { journal } = await open(t, { directory, ...small });
@@ -494,7 +494,7 @@ test("a missing segment, or one cut short behind what was acknowledged, is damag
   }
 });
 
-test("closing drains what was asked for, and is done once", async (t) => {
+test("close writes queued frames and marks, once", async (t) => {
   const directory = temporary(t);
   const { journal } = await open(t, { directory, ...small });
   const appended = journal.append(frame("one"), ["v"]);

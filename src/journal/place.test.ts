@@ -26,25 +26,25 @@ test("new mail never takes the last spare", () => {
   assert.equal(place({ spares: 0 }), "full");
 });
 
-test("what makes room takes the last spare", () => {
+test("marks and reserved frames take the last spare", () => {
   assert.equal(place({ claim: "reserved", roomBytes: 0, spares: 1 }), "next");
   assert.equal(place({ claim: "must", roomBytes: 0, spares: 1 }), "next");
   assert.equal(place({ claim: "reserved", spares: 0 }), "here");
 });
 
-test("a frame waits for a spare that is being made or may be", () => {
+test("a frame waits for a spare that is being made or may be made", () => {
   assert.equal(place({ spares: 0, isMaking: true }), "wait");
   assert.equal(place({ spares: 0, segments: 7 }), "wait");
   assert.equal(place({ spares: 0, segments: 7, mayMake: false }), "full");
 });
 
-test("only marks and recovery may go beyond the limit, and only when no spare is left", () => {
+test("marks and recovery may exceed the limit, only when no spare is left", () => {
   assert.equal(place({ claim: "must", roomBytes: 0, spares: 0 }), "wait");
   assert.equal(place({ claim: "must", roomBytes: 0, spares: 0, mayMake: false }), "full");
   assert.equal(place({ claim: "reserved", roomBytes: 0, spares: 0 }), "full");
 });
 
-test("the last spare is no room for mail, those that may be made are", () => {
+test("the last spare is no room for mail; spares that may be made are", () => {
   assert.equal(roomForMail({ ...base, spares: 0 }, 100), 0);
   assert.equal(roomForMail({ ...base, spares: 1, roomBytes: 7 }, 100), 7);
   assert.equal(roomForMail({ ...base, spares: 2, roomBytes: 7 }, 100), 107);

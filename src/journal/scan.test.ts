@@ -43,7 +43,7 @@ function read(bytes: Buffer) {
   return scan;
 }
 
-test("every record of a segment is found, with what the newest and the one before it say", () => {
+test("every record is found, with the info of the newest and the one before", () => {
   const scan = read(segment(5n, 1, ["one", "x".repeat(9000), "three"]));
   assert.deepEqual(
     scan.records.map(({ count, at, payloadBytes }) => [count, at, payloadBytes]),
@@ -58,7 +58,7 @@ test("every record of a segment is found, with what the newest and the one befor
   assert.equal(scan.durableInfo?.starts, 2n);
 });
 
-test("a torn tail is no hole", () => {
+test("a torn tail is not a hole", () => {
   const bytes = segment(5n, 1, ["one", "two", "x".repeat(9000)]);
   bytes.fill(0, 5 * blockBytes, 5 * blockBytes + 512);
   const scan = read(bytes);
@@ -66,7 +66,7 @@ test("a torn tail is no hole", () => {
   assert.deepEqual(scan.holes, []);
 });
 
-test("a record that does not validate in front of valid ones is a hole, and they are found", () => {
+test("an invalid record before valid ones is a hole; the valid ones are found", () => {
   const bytes = segment(5n, 1, ["one", "two", "three", "four"]);
   bytes[2 * blockBytes + 84] = 0xff;
   const scan = read(bytes);
@@ -77,7 +77,7 @@ test("a record that does not validate in front of valid ones is a hole, and they
   assert.deepEqual(scan.holes, [[1, 2]]);
 });
 
-test("what a segment held in its former life is not found in its next one", () => {
+test("records of an earlier use of a segment are not found in its next use", () => {
   const bytes = segment(5n, 1, ["old one", "old two", "old three", "old four"]);
   over(bytes, 6n, 2, ["new one", "new two"]);
   const scan = read(bytes);
@@ -85,13 +85,13 @@ test("what a segment held in its former life is not found in its next one", () =
   assert.deepEqual(scan.holes, []);
 });
 
-test("not even when its next life has the same generation, but other random bits", () => {
+test("records of an earlier use with the same generation but other bits are not found", () => {
   const bytes = segment(5n, 1, ["old one", "old two", "old three", "old four"]);
   over(bytes, 5n, 2, ["new one"]);
   assert.equal(read(bytes).records.length, 1);
 });
 
-test("a body that imitates the frames of its own segment yields none, torn or whole", () => {
+test("a body that imitates frames of its own segment yields none, torn or whole", () => {
   // All an attacker can know: generation, counts, names; only not the random bits.
   const imitation = segment(5n, 9, ["forged 0", "forged 1", "forged 2", "forged 3", "forged 4"]);
   const bytes = segment(5n, 1, ["one"]);
@@ -114,13 +114,13 @@ test("a segment of zeros is blank", () => {
   assert.deepEqual(scanSegment(Buffer.alloc(segmentBytes)), { state: "blank", strays: [] });
 });
 
-test("a first write that was torn leaves a blank segment", () => {
+test("a torn first write leaves a blank segment", () => {
   const bytes = segment(5n, 1, ["one"]);
   bytes[40] = 0xff;
   assert.deepEqual(scanSegment(bytes), { state: "blank", strays: [] });
 });
 
-test("frames behind a header that cannot be read are noticed", () => {
+test("frames behind an unreadable header are found", () => {
   const bytes = segment(5n, 1, ["one", "two", "three"]);
   bytes[40] = 0xff;
   const scan = scanSegment(bytes);

@@ -119,7 +119,7 @@ const histories = fc.commands(
   { maxCommands: 60, size: "max" },
 );
 
-test("whatever happens in whatever order, the batcher keeps every rule", async (t) => {
+test("random histories of events match the model step by step", async (t) => {
   t.mock.method(process, "emitWarning", () => {});
   await fc.assert(
     fc.asyncProperty(simulations, histories, async (options, history) => {

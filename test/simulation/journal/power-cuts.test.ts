@@ -98,7 +98,7 @@ test("many short runs on failing disks lose and invent nothing", async () => {
   }
 });
 
-test("the sweep was as large as it is said to be", () => {
+test("the sweep has at least the documented number of cuts and kills", () => {
   assert.ok(counted.cuts >= 1000, `${counted.cuts} cuts`);
   assert.ok(counted.kills >= 300, `${counted.kills} kills`);
   assert.ok(counted.voided > 0 && counted.failed > 0 && counted.full > 0, JSON.stringify(counted));
