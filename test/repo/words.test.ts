@@ -72,6 +72,12 @@ const retired: readonly RetiredWord[] = [
   // A column of the outbox's tables.
   { word: /troubles?/, use: "failure", exceptIn: /postgres\/(read|schema)/ },
   { word: /post offices?/, use: "(no metaphor)" },
+  {
+    word: /octets?/,
+    use: "bytes",
+    allowed: [/rfc \d+[^.]*octets?|octets?[^.]*rfc \d+/], // An RFC's term, beside its number.
+    exceptIn: /rfc-coverage|mail\/(address|mailbox|intake)|smtp\/server\/session\/commands/,
+  },
   { word: /whoever|whomever/, use: "the noun" },
   { word: /somebody|someone/, use: "the noun" },
   { word: /nobody/, use: "no and the noun" },
