@@ -3,10 +3,10 @@
  * reference tuning: no test may depend on how long a batch waits for more messages.
  */
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import {
   DeliveryError,
   type DeliveryEvent,
@@ -16,12 +16,6 @@ import {
 } from "./index.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
-
-async function temporaryDirectory(t: TestContext): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), "postbag-delivery-"));
-  t.after(() => rm(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 async function names(maildir: string, folder: "new" | "cur" | "tmp" = "new"): Promise<string[]> {
   return readdir(join(maildir, folder));
@@ -46,7 +40,7 @@ const openSynced: Open = async (_, options) => DeliveryExecutor.open(options);
 
 /** Publishes often: the default pace is for a loaded server. */
 const openJournalled: Open = async (t, options) => {
-  const directory = await temporaryDirectory(t);
+  const directory = temporaryDirectory(t, "delivery");
   const journal = join(directory, "journal");
   const commit = { journal, segmentBytes: 8 * 1024 * 1024 };
   return DeliveryExecutor.open({ publishWithinMs: 2, ...options, commit });
@@ -75,7 +69,7 @@ for (const [label, tuning, open] of [
 ] as const) {
   describe(`executor, ${label}`, () => {
     test("one message lies in new/ under the returned name, whole", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, tuning);
       const id = await delivered(executor, maildir, encode("Subject: hi\n\nhello\n"));
       assert.deepEqual(await names(maildir), [id]);
@@ -85,7 +79,7 @@ for (const [label, tuning, open] of [
     });
 
     test("16 concurrent messages to one mailbox get 16 names, each with its own bytes", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, tuning);
       const bodies = Array.from({ length: 16 }, (_, i) => `message ${i}\n`);
       const ids = await Promise.all(
@@ -98,7 +92,7 @@ for (const [label, tuning, open] of [
     });
 
     test("24 messages to 24 mailboxes each arrive in their own mailbox", async (t) => {
-      const root = await temporaryDirectory(t);
+      const root = temporaryDirectory(t, "delivery");
       await using executor = await open(t, tuning);
       const boxes = Array.from({ length: 24 }, (_, i) => join(root, `box${i}`));
       const ids = await Promise.all(boxes.map((box) => delivered(executor, box, encode(box))));
@@ -106,14 +100,14 @@ for (const [label, tuning, open] of [
     });
 
     test("a lone message is committed at once, in a batch of one", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, { ...tuning, maxBatch: 1000 });
       const { batchSize } = await executor.submit(maildir, encode("alone\n"));
       assert.equal(batchSize, 1);
     });
 
     test("close delivers every accepted message and refuses later ones", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       const executor = await open(t, { ...tuning, maxBatch: 4 });
       const outcomes = Promise.allSettled(
         Array.from({ length: 40 }, (_, i) => delivered(executor, maildir, encode(`${i}\n`))),
@@ -130,7 +124,7 @@ for (const [label, tuning, open] of [
     });
 
     test("a path that is a file fails with its errno; other messages of the batch do not", async (t) => {
-      const root = await temporaryDirectory(t);
+      const root = temporaryDirectory(t, "delivery");
       await writeFile(join(root, "file"), "not a mailbox");
       await using executor = await open(t, tuning);
       const [bad, good] = await Promise.allSettled([
@@ -146,7 +140,7 @@ for (const [label, tuning, open] of [
     });
 
     test("messages to one mailbox are delivered in the order of the calls", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, { ...tuning, maxBatch: 3 });
       const ids = await Promise.all(
         Array.from({ length: 20 }, (_, i) => delivered(executor, maildir, encode(`${i}\n`))),
@@ -159,7 +153,7 @@ for (const [label, tuning, open] of [
     });
 
     test("flags put a message into cur/; receivedAt becomes the file's modification time", async (t) => {
-      const maildir = join(await temporaryDirectory(t), "box");
+      const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, tuning);
       const receivedAt = new Date("2001-02-03T04:05:06Z");
       const id = await delivered(executor, maildir, encode("seen\n"), { flags: "SF", receivedAt });
@@ -173,7 +167,7 @@ for (const [label, tuning, open] of [
 
 for (const [label, open] of modes) {
   test(`${label}: messages that arrive during a flush form the next batch`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t, { maxConcurrentFlushes: 1 });
     const first = executor.submit(maildir, encode("first\n"));
     const rest = await new Promise<{ batchSize: number }[]>((resolve, reject) => {
@@ -195,7 +189,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: the caller's buffer is neither changed nor detached`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t);
     const body = Buffer.from("unchanged\n");
     await delivered(executor, maildir, body);
@@ -203,7 +197,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: a spooled body is stored after its head`, async (t) => {
-    const root = await temporaryDirectory(t);
+    const root = temporaryDirectory(t, "delivery");
     const file = join(root, "spooled");
     const content = "x".repeat(3_000_000);
     await writeFile(file, content);
@@ -220,7 +214,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: an abort removes a queued message; one in a batch is delivered`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t, { maxBatch: 1, maxConcurrentFlushes: 1 });
     const abort = new AbortController();
     const first = delivered(executor, maildir, encode("first\n"), { signal: abort.signal });
@@ -236,7 +230,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: calls beyond maxPending wait in order and do not fail`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t, { maxBatch: 2, maxPending: 2 });
     const all = Array.from({ length: 12 }, (_, i) =>
       delivered(executor, maildir, encode(`${i}\n`)),
@@ -252,7 +246,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: a body above maxPendingBytes is refused with ERR_DELIVERY_TOO_LARGE`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t, { maxPendingBytes: 1000 });
     await assert.rejects(
       delivered(executor, maildir, new Uint8Array(1001)),
@@ -261,7 +255,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: arguments of another type are refused with ERR_DELIVERY_OPTION`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t);
     const wrong: [unknown, unknown, RegExp][] = [
       ["", encode("x"), /path must be a directory; got ""/],
@@ -278,7 +272,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: a flushed event has messages, mailboxes, bytes and duration`, async (t) => {
-    const root = await temporaryDirectory(t);
+    const root = temporaryDirectory(t, "delivery");
     const events: DeliveryEvent[] = [];
     await using executor = await open(t, { onEvent: (event) => events.push(event) });
     await Promise.all([
@@ -296,7 +290,7 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: a mailbox removed between two messages is created again`, async (t) => {
-    const maildir = join(await temporaryDirectory(t), "box");
+    const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t);
     await delivered(executor, maildir, encode("one\n"));
     await rm(maildir, { recursive: true });
@@ -305,8 +299,8 @@ for (const [label, open] of modes) {
   });
 
   test(`${label}: a mailbox replaced by a symbolic link below the mail root is refused`, async (t) => {
-    const mailRoot = await temporaryDirectory(t);
-    const elsewhere = await temporaryDirectory(t);
+    const mailRoot = temporaryDirectory(t, "delivery");
+    const elsewhere = temporaryDirectory(t, "delivery");
     await mkdir(join(elsewhere, "new"));
     await symlink(elsewhere, join(mailRoot, "bob"));
     await using executor = await open(t, { mailRoot });

@@ -1,31 +1,21 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32 } from "node:zlib";
 import { SeededRandom } from "../../test/support/seeded-random.ts";
 import { reactions, SimClock } from "../../test/support/sim-clock.ts";
 import { SimDisk } from "../../test/support/sim-disk/disk.ts";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { type FileSystem, nodeFileSystem, systemClock } from "../system/index.ts";
 import { Journal, JournalError, type JournalOptions, type Lsn, type Recovery } from "./index.ts";
 
 const small = { segmentBytes: 64 * 1024, maxSegments: 4 };
 
 function temporary(t: TestContext): string {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-journal-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
+  return temporaryDirectory(t, "journal");
 }
 
 async function open(t: TestContext, options: JournalOptions) {

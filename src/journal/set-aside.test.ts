@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { readdirSync } from "node:fs";
+import { basename } from "node:path";
 import { test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { countSegments, Journal, setSegmentsAside } from "./index.ts";
 
 test("segments set aside are whole, and the next opening begins a new journal", async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-aside-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t, "aside");
   const options = { directory, segmentBytes: 16 * 1024, maxSegments: 3 };
   const { journal } = await Journal.open(options);
   const lsn = await journal.append([Buffer.from("frame")], ["volume"]);

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import {
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -9,9 +8,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem, systemClock } from "../system/index.ts";
 import {
   createKnownMailboxes,
@@ -23,8 +22,7 @@ import {
 } from "./index.ts";
 
 function office(t: TestContext, more: Partial<DeliverTools> = {}) {
-  const root = mkdtempSync(join(tmpdir(), "postbag-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t);
   const tools: DeliverTools = {
     fileSystem: nodeFileSystem,
     clock: systemClock,

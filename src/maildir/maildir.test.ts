@@ -1,24 +1,15 @@
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
-import {
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem } from "../system/index.ts";
 import { Maildir } from "./index.ts";
 
 function place(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "postbag-"));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  const path = temporaryDirectory(t);
   return join(path, "box");
 }
 

@@ -1,30 +1,22 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import {
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { SeededRandom } from "../../test/support/seeded-random.ts";
 import { SimDisk } from "../../test/support/sim-disk/disk.ts";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { sweepTemporaryFiles, syncFile, writeFileDurably } from "./index.ts";
 
-function directory(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "postbag-system-"));
-  t.after(() => rmSync(path, { recursive: true }));
-  return path;
-}
-
 test("a file is made, then replaced, and nothing else is left", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   await writeFileDurably(path, "first");
   assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -35,7 +27,7 @@ test("a file is made, then replaced, and nothing else is left", async (t) => {
 });
 
 test("owner, mode and extra steps are applied before the file takes its name", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   const owner = { uid: process.getuid!(), gid: process.getgid!() };
   let seen = "";
@@ -52,7 +44,7 @@ test("owner, mode and extra steps are applied before the file takes its name", a
 });
 
 test("a step that fails leaves the old file and no temporary one, and its own error", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   await writeFileDurably(path, "old");
   const beforeRename = () => {
@@ -128,7 +120,7 @@ test("every failing call is reported, with nothing open and nothing left behind"
 });
 
 test("temporary files of crashed writers are swept, those of living ones and young ones are not", (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const dead = spawnSync(process.execPath, ["-e", ""]).pid;
   const tag = "0123456789abcdef";
   const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
@@ -151,7 +143,7 @@ test("temporary files of crashed writers are swept, those of living ones and you
 });
 
 test("the first write into a directory sweeps it", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const dead = spawnSync(process.execPath, ["-e", ""]).pid;
   const left = join(home, `.other.${dead}-0123456789abcdef-1.tmp`);
   writeFileSync(left, "");
@@ -161,7 +153,7 @@ test("the first write into a directory sweeps it", async (t) => {
 });
 
 test("syncFile names the call that failed", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "a");
   await syncFile(join(home, "a"));
   await assert.rejects(syncFile(join(home, "missing")), {

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, watch } from "node:fs";
+import { watch } from "node:fs";
 import { arch, tmpdir } from "node:os";
-import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { SimClock } from "../../test/support/sim-clock.ts";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { reportsEveryError } from "./file-system-sync.ts";
 import { type FileSystemSync, type Helper, openFileSystemSync } from "./index.ts";
 import { helpersFor } from "./syncfs-helpers.ts";
@@ -130,8 +130,7 @@ test("an open handle does not keep its process alive", async (t) => {
 });
 
 test("the helper ends when its parent is killed", async (t) => {
-  const home = mkdtempSync(join(tmpdir(), "postbag-helper-"));
-  t.after(() => rmSync(home, { recursive: true }));
+  const home = temporaryDirectory(t, "helper");
   const appears = watch(home);
   t.after(() => appears.close());
   const noticed = once(appears, "change");

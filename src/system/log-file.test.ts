@@ -2,22 +2,16 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem } from "./index.ts";
 
 const { openForLog, openForReading, writeAt, readAt, lock, close } = nodeFileSystem;
 
-function temporary(t: TestContext): string {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-log-file-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
-
 test("octets are written and read at a position, and nothing around them is touched", async (t) => {
-  const path = join(temporary(t), "log");
+  const path = join(temporaryDirectory(t, "log-file"), "log");
   writeFileSync(path, "0123456789");
   const file = openForLog(path);
   await writeAt(file, Buffer.from("ABC"), 4);
@@ -33,7 +27,7 @@ test("octets are written and read at a position, and nothing around them is touc
 });
 
 test("a write that the disk takes only a part of fails", async (t) => {
-  const path = join(temporary(t), "log");
+  const path = join(temporaryDirectory(t, "log-file"), "log");
   writeFileSync(path, "");
   const program = `
     import { nodeFileSystem } from ${JSON.stringify(join(import.meta.dirname, "index.ts"))};
@@ -51,7 +45,7 @@ test("a write that the disk takes only a part of fails", async (t) => {
 });
 
 test("a lock keeps out this process and others, until it is given back", async (t) => {
-  const path = join(temporary(t), "lock");
+  const path = join(temporaryDirectory(t, "log-file"), "lock");
   const unlock = lock(path);
   assert.throws(() => lock(path), { code: "EAGAIN" });
   assert.equal(await otherProcess(path), "EAGAIN\n");
@@ -62,7 +56,7 @@ test("a lock keeps out this process and others, until it is given back", async (
 });
 
 test("a lock vanishes with its process, even by kill -9", async (t) => {
-  const path = join(temporary(t), "lock");
+  const path = join(temporaryDirectory(t, "log-file"), "lock");
   const child = spawn(process.execPath, ["--input-type=module", "-e", holder, path], {
     stdio: ["pipe", "pipe", "inherit"],
   });
@@ -74,7 +68,7 @@ test("a lock vanishes with its process, even by kill -9", async (t) => {
 });
 
 test("a lock in a place that cannot be written says why", (t) => {
-  const path = join(temporary(t), "missing", "lock");
+  const path = join(temporaryDirectory(t, "log-file"), "missing", "lock");
   assert.throws(() => lock(path), /unable to open/);
 });
 

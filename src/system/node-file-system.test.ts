@@ -1,26 +1,12 @@
 import assert from "node:assert/strict";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem as disk } from "./index.ts";
 
-function directory(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), "postbag-system-"));
-  t.after(() => rmSync(path, { recursive: true }));
-  return path;
-}
-
 test("a file is made only where there is none, and a link is not written through", (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   const file = disk.createExclusive(join(home, "a"), 0o600);
   disk.write(file, Buffer.from("one "));
   disk.write(file, Buffer.from("two"));
@@ -45,7 +31,7 @@ test("a file is made only where there is none, and a link is not written through
 });
 
 test("reading goes on where it stopped, and ends with 0", (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "abcde");
   const file = disk.openForReading(join(home, "a"));
   const piece = new Uint8Array(3);
@@ -57,7 +43,7 @@ test("reading goes on where it stopped, and ends with 0", (t) => {
 });
 
 test("a directory is opened as one, and flushed; what is none is refused", async (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "");
   symlinkSync(home, join(home, "link"));
   assert.throws(() => disk.openDirectory(join(home, "a")), { code: "ENOTDIR" });
@@ -70,7 +56,7 @@ test("a directory is opened as one, and flushed; what is none is refused", async
 });
 
 test("names are listed, changed and removed", (t) => {
-  const home = directory(t);
+  const home = temporaryDirectory(t, "system");
   mkdirSync(join(home, "box"));
   disk.makeDirectory(join(home, "box", "new"), 0o700);
   assert.equal(statSync(join(home, "box", "new")).mode & 0o777, 0o700);

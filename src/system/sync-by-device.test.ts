@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { temporaryDirectory } from "../../test/support/temporary.ts";
 import type { FileSystemSync } from "./file-system-sync.ts";
 import { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
 
@@ -61,8 +60,7 @@ test("a machine without such a flush is asked once, at first or after a failure"
 });
 
 test("directories of one file system share a flush, missing ones with the nearest above", async (t) => {
-  const root = mkdtempSync(join(tmpdir(), "postbag-sync-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t, "sync");
   const syncs = new SyncByDevice();
   const sync = await syncs.forBatch([root, join(root, "not", "made", "yet")]);
   if (sync === undefined) t.skip("no helper program works here");

@@ -3,8 +3,7 @@
  * loop's thread nothing while the database works.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
@@ -17,6 +16,7 @@ import {
 } from "../../src/outbox/index.ts";
 import { withPostgres } from "../support/postgres.ts";
 import { SimClock } from "../support/sim-clock.ts";
+import { atEnd, temporaryDirectory } from "../support/temporary.ts";
 import { claim, message, sent } from "./contract/support.ts";
 
 // Autovacuum takes transaction numbers of its own, which are counted here.
@@ -26,13 +26,9 @@ const calls = 200;
 const fewCommits = 10;
 
 async function sqliteStore(t: TestContext, options: Partial<SqliteStoreOptions> = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
-  const file = join(folder, "outbox.db");
+  const file = join(temporaryDirectory(t, "outbox"), "outbox.db");
   const store = await openSqliteStore({ file, ...options });
-  t.after(async () => {
-    await store.close();
-    rmSync(folder, { recursive: true });
-  });
+  atEnd(t, () => store.close());
   return { store, file };
 }
 

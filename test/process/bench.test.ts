@@ -6,10 +6,11 @@ import { mkdirSync, readdirSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { BenchReport } from "../../src/app/commands/bench/bench.ts";
-import { entry, run, temporaryFolder } from "./support/postbag.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
+import { entry, run } from "./support/postbag.ts";
 
 test("bench measures both commits, advises one and leaves the directory unchanged", async (t) => {
-  const data = temporaryFolder(t);
+  const data = temporaryDirectory(t);
   writeFileSync(join(data, "mine"), "");
   const { code, stdout, stderr } = await run([
     "bench",
@@ -33,7 +34,7 @@ test("bench measures both commits, advises one and leaves the directory unchange
 });
 
 test("a signal ends bench early and its files are removed", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "not", "there");
   const made = watch(folder);
   const args = [entry, "bench", "--data", data, "--seconds", "3000"];
@@ -47,7 +48,7 @@ test("a signal ends bench early and its files are removed", async (t) => {
 });
 
 test("bench refuses the folder of another bench, a file, and impossible seconds", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const file = join(folder, "file");
   writeFileSync(file, "");
   mkdirSync(join(folder, "postbag-bench"));

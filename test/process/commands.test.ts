@@ -11,13 +11,14 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { settingNames } from "../../src/app/index.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { sendMessage } from "./support/client.ts";
-import { filesIn, inParallel, run, serve, temporaryFolder } from "./support/postbag.ts";
+import { filesIn, inParallel, run, serve } from "./support/postbag.ts";
 
 const hello = "Subject: Hello\n\nIt works.\n";
 
 test("deliver --to stores the message as the server does and prints nothing", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const args = ["deliver", "--data", data, "--to", "You@localhost", "--from", "me@example.org"];
   const ended = await run(args, { input: hello });
   assert.deepEqual(ended, { code: 0, signal: null, stdout: "", stderr: "" });
@@ -26,7 +27,7 @@ test("deliver --to stores the message as the server does and prints nothing", as
 });
 
 test("deliver works beside a running server on the same mailbox", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   const args = ["deliver", "--data", server.data, "--to", "you@localhost"];
   const [piped, sent] = await Promise.all([
     run(args, { input: hello }),
@@ -39,7 +40,7 @@ test("deliver works beside a running server on the same mailbox", async (t) => {
 });
 
 test("deliver --maildir creates a Maildir only with --create", async (t) => {
-  const maildir = join(temporaryFolder(t), "Maildir");
+  const maildir = join(temporaryDirectory(t), "Maildir");
   const missing = await run(["deliver", "--maildir", maildir], { input: hello });
   assert.equal(missing.code, 75);
   assert.match(missing.stderr, /^postbag: There is no Maildir at .*--create\n$/);
@@ -52,7 +53,7 @@ test("deliver --maildir creates a Maildir only with --create", async (t) => {
 });
 
 test("deliver accepts an mbox line and bare or CRLF line ends", async (t) => {
-  const maildir = join(temporaryFolder(t), "Maildir");
+  const maildir = join(temporaryDirectory(t), "Maildir");
   const input = "From me@example.org Sun Nov 22 07:00:00 2026\nSubject: a\r\n\nbare\nboth\r\nlast";
   const { code, stderr } = await run(["deliver", "--maildir", maildir, "--create"], { input });
   assert.equal(code, 0, stderr);
@@ -62,7 +63,7 @@ test("deliver accepts an mbox line and bare or CRLF line ends", async (t) => {
 });
 
 test("the exit code of deliver says whether to retry", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const file = join(folder, "file");
   writeFileSync(file, "");
@@ -87,7 +88,7 @@ test("the exit code of deliver says whether to retry", async (t) => {
 });
 
 test("deliver into an unusable data directory is a temporary failure", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   writeFileSync(join(folder, "data"), "");
   const args = ["deliver", "--data", join(folder, "data"), "--to", "you@localhost"];
   assert.equal((await run(args, { input: hello })).code, 75);
@@ -117,7 +118,7 @@ test("a misspelt command, flag, value or subcommand is an error with the nearest
 });
 
 test("a configuration file with a typo stops the server before it changes anything", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const cases: readonly [string, RegExp][] = [
     ['{"maxBach": 8}', /Unknown setting "maxBach" in .*postbag\.json \(did you mean maxBatch\?\)/],
     ['{"maxBatch": "many"}', /maxBatch must be .*; got "many" \(.*postbag\.json\)/],
@@ -141,7 +142,7 @@ test("a configuration file with a typo stops the server before it changes anythi
 });
 
 test("config shows each value with its origin", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const config = join(folder, "postbag.json");
   writeFileSync(config, '{"maxBatch": 8, "maxWaitMs": 3, "maxRecipients": 5, "data": "here"}');
   const env = { POSTBAG_MAX_BATCH: "16", POSTBAG_MAX_WAIT_MS: "4" };
@@ -166,7 +167,7 @@ test("an unknown variable that resembles a setting is reported", async () => {
 });
 
 test("mailbox list and show print messages and change nothing", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const input =
     "From: =?utf-8?q?J=C3=B6rg?= <j@example.org>\nSubject: \u001b[31mred\n\nA \u001b[2Jtrap\n";
   await run(["deliver", "--data", data, "--to", "you+tag/x@localhost"], { input });
@@ -181,14 +182,14 @@ test("mailbox list and show print messages and change nothing", async (t) => {
 });
 
 test("mailbox show of a missing mailbox exits with 67", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const { code, stderr } = await run(["mailbox", "show", "you@localhost", "--data", data]);
   assert.equal(code, 67);
   assert.match(stderr, /^postbag: There is no mailbox you@localhost in /);
 });
 
 test("mailbox create can be repeated and accepts local domains only", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   for (let time = 0; time < 2; time++) {
     const { code, stdout } = await run(["mailbox", "create", "you@localhost", "--data", data]);
     assert.equal(code, 0);
@@ -200,7 +201,7 @@ test("mailbox create can be repeated and accepts local domains only", async (t) 
 });
 
 test("doctor finds this machine healthy and changes nothing", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const any = ["--smtp", "127.0.0.1:0", "--lmtp", "127.0.0.1:0", "--http", "127.0.0.1:0"];
   const { code, stdout } = await run(["doctor", "--json", "--data", data, ...any]);
   const report = JSON.parse(stdout);
@@ -215,7 +216,7 @@ test("doctor finds this machine healthy and changes nothing", async (t) => {
 });
 
 test("doctor reports each fault with advice and fails", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const server = await serve(t, data);
   const smtp = `127.0.0.1:${server.smtpPort}`;

@@ -7,9 +7,10 @@ import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { Client, sendMessage } from "./support/client.ts";
 import { countStored, startLoad } from "./support/load.ts";
-import { entry, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
+import { entry, run, type Server, serve } from "./support/postbag.ts";
 
 const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
 const hello = "Subject: Hello\n\nIt works.";
@@ -26,7 +27,7 @@ function assertNothingLost(server: Server, load: ReturnType<typeof startLoad>): 
 }
 
 test("kill -9 under load loses no acknowledged message; the next start recovers alone", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const first = await serve(t, data);
   const load = startLoad([first.smtpPort, first.lmtpPort], mailboxes);
   await load.reached(300);
@@ -42,7 +43,7 @@ test("kill -9 under load loses no acknowledged message; the next start recovers 
 });
 
 test("kill -9 under load with synced commits leaves nothing to recover", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"), ["--commit", "synced"]);
+  const server = await serve(t, join(temporaryDirectory(t), "data"), ["--commit", "synced"]);
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
   await load.reached(100);
   await server.stop("SIGKILL");
@@ -53,7 +54,7 @@ test("kill -9 under load with synced commits leaves nothing to recover", async (
 });
 
 test("SIGTERM under load answers accepted messages, loses none and exits 0", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes);
   await load.reached(200);
   const { code, stderr } = await server.stop("SIGTERM");
@@ -74,7 +75,7 @@ test("SIGTERM under load answers accepted messages, loses none and exits 0", asy
 });
 
 test("an idle session gets 421 and does not delay the end", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   const client = await Client.open(server.smtpPort);
   await client.ask("EHLO test");
   const ended = server.stop("SIGINT");
@@ -83,7 +84,7 @@ test("an idle session gets 421 and does not delay the end", async (t) => {
 });
 
 test("a client that stalls in DATA is cut off after shutdownMs and logged", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, ["--shutdown-ms", "300"]);
   const client = await Client.open(server.smtpPort);
   await client.begin();
@@ -94,7 +95,7 @@ test("a client that stalls in DATA is cut off after shutdownMs and logged", asyn
 });
 
 test("a second signal after a second ends the server at once", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   const client = await Client.open(server.smtpPort);
   await client.begin();
   const ended = server.stop("SIGTERM");
@@ -106,7 +107,7 @@ test("a second signal after a second ends the server at once", async (t) => {
 });
 
 test("a second server on one data directory is refused until the first is killed", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const first = await serve(t, data);
   const none = ["--smtp", "off", "--lmtp", "off", "--http", "off"];
   const { code, stderr } = await run(["serve", "--data", data, ...none]);
@@ -122,7 +123,7 @@ test("a second server on one data directory is refused until the first is killed
 
 test("the death of the disk thread ends the process without an answer", async (t) => {
   const preload = new URL("./support/end-disk-thread.mjs", import.meta.url);
-  const server = await serve(t, join(temporaryFolder(t), "data"), [], {
+  const server = await serve(t, join(temporaryDirectory(t), "data"), [], {
     env: { NODE_OPTIONS: `--import=${preload}` },
   });
   const client = await Client.open(server.smtpPort);
@@ -137,7 +138,7 @@ test("the death of the disk thread ends the process without an answer", async (t
 /** Runs the server with a resource limit of the shell. */
 function limited(t: TestContext, limit: string, args: readonly string[] = []): Promise<Server> {
   const command = ["sh", "-c", `${limit}; exec "$@"`, "sh", process.execPath, entry] as const;
-  return serve(t, join(temporaryFolder(t), "data"), args, { command: [...command] });
+  return serve(t, join(temporaryDirectory(t), "data"), args, { command: [...command] });
 }
 
 test("mail gets 4yz while too many files are open, and is accepted afterwards", async (t) => {
@@ -196,7 +197,7 @@ test("mail gets 451 with a reason in /readyz until the journal can be created", 
 
 test("mail gets 4yz with a reason in /readyz while the journal cannot be written", async (t) => {
   if (spawnSync("prlimit", ["--version"]).error) return t.skip("needs prlimit");
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   const limit = (bytes: string) =>
     assert.equal(spawnSync("prlimit", ["--pid", `${server.pid}`, `--fsize=${bytes}:`]).status, 0);
   assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);

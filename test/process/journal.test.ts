@@ -12,8 +12,9 @@ import {
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32 } from "node:zlib";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { sendMessage } from "./support/client.ts";
-import { filesIn, run, type Server, serve, temporaryFolder } from "./support/postbag.ts";
+import { filesIn, run, type Server, serve } from "./support/postbag.ts";
 
 /** Segments that are created quickly. */
 const small = ["--journal-segment-bytes", "64KiB", "--journal-segments", "4"];
@@ -54,7 +55,7 @@ function snapshot(folder: string): unknown[] {
 }
 
 test("after kill -9 doctor and a dry run report the mail that the next start publishes", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serveUnpublished(t, data);
   await server.stop("SIGKILL");
   assert.deepEqual(subjects(data), ["one"]);
@@ -84,7 +85,7 @@ test("after kill -9 doctor and a dry run report the mail that the next start pub
 });
 
 test("SIGTERM publishes every acknowledged message", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serveUnpublished(t, data);
   const metrics = await (await fetch(`${server.http}/metrics`)).text();
   assert.match(metrics, /^postbag_unpublished_messages 2$/m);
@@ -97,7 +98,7 @@ test("SIGTERM publishes every acknowledged message", async (t) => {
 });
 
 test("recover publishes the journal's mail, and is refused beside a running server", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const none = await run(["recover", "--data", data]);
   assert.equal(none.code, 0);
   assert.match(none.stdout, /^There is no journal in /);
@@ -124,7 +125,7 @@ test("recover publishes the journal's mail, and is refused beside a running serv
 });
 
 test("a change to synced commits and back publishes all mail", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data)).stop("SIGKILL");
   const synced = await serve(t, data, ["--commit", "synced", ...small]);
   assert.deepEqual(subjects(data), ["one", "three", "two"]);
@@ -138,7 +139,7 @@ test("a change to synced commits and back publishes all mail", async (t) => {
 });
 
 test("a second server on one journal is refused", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const flags = ["--journal", join(folder, "journal"), ...small];
   await serve(t, join(folder, "data"), flags);
   const second = ["serve", "--data", join(folder, "other"), "--smtp", "off", "--lmtp", "off"];
@@ -148,7 +149,7 @@ test("a second server on one journal is refused", async (t) => {
 });
 
 test("a journal of another version is an error of one line with exit code 78", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data)).stop("SIGKILL");
   for (const path of segmentsOf(data)) makeLater(path);
   const before = snapshot(data);
@@ -162,7 +163,7 @@ test("a journal of another version is an error of one line with exit code 78", a
 });
 
 test("mail for a missing volume gets 451; its mail is published when it returns", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data)).stop("SIGKILL");
   renameSync(join(data, "mail"), join(data, "away"));
   mkdirSync(join(data, "mail"));
@@ -184,7 +185,7 @@ test("mail for a missing volume gets 451; its mail is published when it returns"
 });
 
 test("a damaged journal yields its undamaged mail and moves aside with --accept-damage", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data, ["two", "three", "four"])).stop("SIGKILL");
   // The second message's frame, with valid ones behind it.
   const [segment = ""] = segmentsOf(data).filter((path) => positionOf(path, "Subject: two") > 0);
@@ -214,7 +215,7 @@ test("a damaged journal yields its undamaged mail and moves aside with --accept-
 });
 
 test("mail of a removed mailbox is an orphan that is logged and shown by doctor", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serveUnpublished(t, data, []);
   await send(server, "lost", "gone@localhost");
   rmSync(join(data, "mail/localhost/gone"), { recursive: true });

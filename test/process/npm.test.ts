@@ -6,14 +6,15 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { atEnd, run, temporaryFolder } from "./support/postbag.ts";
+import { atEnd, temporaryDirectory } from "../support/temporary.ts";
+import { run } from "./support/postbag.ts";
 
 const root = join(import.meta.dirname, "../..");
 const onlySmtp = ["--smtp", "127.0.0.1:0", "--lmtp", "off", "--http", "off"];
 
 /** Starts `npm start` in a process group of its own and waits until it is ready. */
 async function npmStart(t: TestContext) {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const npm = spawn("npm", ["start", "--", "--data", data, ...onlySmtp], {
     cwd: root,

@@ -14,6 +14,7 @@ import {
   whyNoCertificates,
 } from "../support/certificates.ts";
 import type { DnsZone } from "../support/dns-server.ts";
+import { atEnd, temporaryDirectory } from "../support/temporary.ts";
 import {
   deliveries,
   pausedRoutes,
@@ -23,7 +24,6 @@ import {
   sinksOn,
   submit,
 } from "./support/direct.ts";
-import { atEnd, temporaryFolder } from "./support/postbag.ts";
 
 /** Serves each domain's policy where RFC 8461 wants it; false when this user may not. */
 async function servePolicies(
@@ -91,7 +91,7 @@ test("an enforced policy is kept to, by hosts and by encryption; one in testing 
     "mx.stripped.example": { addresses: ["127.0.0.3"] },
     "other.example": { addresses: ["127.0.0.3"] },
   };
-  const ca = join(temporaryFolder(t), "ca.pem");
+  const ca = join(temporaryDirectory(t), "ca.pem");
   writeFileSync(ca, authority.ca);
   const env = { NODE_EXTRA_CA_CERTS: ca };
   const server = await serveDirect(t, zone, port, ["--private-hosts", "use"], { env });

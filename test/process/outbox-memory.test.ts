@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { type NewMessage, openSqliteStore, uuidv7 } from "../../src/outbox/index.ts";
-import { temporaryFolder } from "./support/postbag.ts";
+import { temporaryDirectory } from "../support/temporary.ts";
 
 const MiB = 1024 * 1024;
 const count = 20_000;
@@ -25,7 +25,7 @@ function mail(): NewMessage {
 }
 
 test("a long queue does not grow the worker that drains it", async (t) => {
-  const file = join(temporaryFolder(t), "outbox.db");
+  const file = join(temporaryDirectory(t), "outbox.db");
   const store = await openSqliteStore({ file });
   for (let done = 0; done < count; done += 500) {
     await store.enqueue(Array.from({ length: 500 }, mail));

@@ -9,14 +9,15 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { withPostgres } from "../support/postgres.ts";
 import { type SmtpSink, startSmtpSink } from "../support/smtp-sink.ts";
-import { atEnd, entry, filesIn, run, serve, temporaryFolder } from "./support/postbag.ts";
+import { atEnd, temporaryDirectory } from "../support/temporary.ts";
+import { entry, filesIn, run, serve } from "./support/postbag.ts";
 
 const pgTest = withPostgres();
 const from = ["--from", "me@example.org", "--subject", "Hello"];
 
 /** Starts `postbag worker` and waits until it is ready. */
 async function startWorker(t: TestContext, store: string, { port }: SmtpSink) {
-  const args = ["worker", "--store", store, "--outbound", "relay", "--data", temporaryFolder(t)];
+  const args = ["worker", "--store", store, "--outbound", "relay", "--data", temporaryDirectory(t)];
   const relay = ["--relay", `smtp://127.0.0.1:${port}`, "--lease-ms", "1000"];
   const child: ChildProcess = spawn(
     process.execPath,
@@ -75,7 +76,7 @@ pgTest(
     assert.match(metrics, /^postbag_outbox_results_total\{result="sent"\} 1$/m);
     assert.match(metrics, /^postbag_outbox_queued\{lane="local"\} 1$/m);
 
-    const server = await serve(t, join(temporaryFolder(t), "data"), ["--store", store]);
+    const server = await serve(t, join(temporaryDirectory(t), "data"), ["--store", store]);
     await server.logged(new RegExp(`${here}[^\\n]*mail delivery sent`));
     await server.published();
     assert.equal(filesIn(server.data, "localhost/you").size, 1);

@@ -14,8 +14,9 @@ import {
   postbagTransport,
 } from "../../src/outbox/index.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../support/smtp-sink.ts";
+import { atEnd, temporaryDirectory } from "../support/temporary.ts";
 import { Client, sendMessage } from "./support/client.ts";
-import { atEnd, filesIn, inParallel, run, serve, temporaryFolder } from "./support/postbag.ts";
+import { filesIn, inParallel, run, serve } from "./support/postbag.ts";
 
 const text = "It works.\n";
 const envelope = ["--from", "me@example.org", "--to", "you@one.example"];
@@ -63,7 +64,7 @@ const logLine = (stderr: string, message: string) => {
 };
 
 test("a first server sends nothing: what was sent before it ran and beside it is captured", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const before = await send(data);
   assert.equal((await deliveryOf(data, before)).state, "pending");
   const server = await serve(t, data);
@@ -94,7 +95,7 @@ test("a first server sends nothing: what was sent before it ran and beside it is
 
 test("SMTP from this machine: those here have their copies, those elsewhere are sent once", async (t) => {
   const sink = await sinkFor(t);
-  const server = await serve(t, join(temporaryFolder(t), "data"), through(sink));
+  const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   assert.match(
     server.stdout(),
     new RegExp(
@@ -124,7 +125,7 @@ test("SMTP from this machine: those here have their copies, those elsewhere are 
 });
 
 test("with the settings of a server that has a relay, mail from the command line takes its route", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const config = join(folder, "postbag.json");
   writeFileSync(config, JSON.stringify({ outbound: "relay", relay: "smtps://relay.example" }));
   const to = ["--to", "other@two.example", "--to", "me@localhost"];
@@ -141,7 +142,7 @@ test("with the settings of a server that has a relay, mail from the command line
 });
 
 test("never an open relay: LMTP, an unlisted client and a listener beyond loopback are refused", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const mail = { to: "a@one.example" };
   const off = await serve(t, join(folder, "off"), ["--relay-from", "off"]);
   assert.match((await sendMessage(off.lmtpPort, "x", mail)) ?? "", /^550 5\.7\.1 /);
@@ -158,7 +159,7 @@ test("never an open relay: LMTP, an unlisted client and a listener beyond loopba
 });
 
 test("over SMTP one mailbox that fails is tried again from the outbox, not by the sender", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   mkdirSync(join(server.data, "mail/localhost"), { recursive: true });
   writeFileSync(join(server.data, "mail/localhost/file"), "precious");
   const client = await Client.open(server.smtpPort);
@@ -183,7 +184,7 @@ test("over SMTP one mailbox that fails is tried again from the outbox, not by th
 test("a refusal for a time is retried, one for good is a dead letter with a hook, and redriven", async (t) => {
   let rcpt: string | undefined = "451 4.7.1 Come back later";
   const sink = await sinkFor(t, { answer: ({ verb }) => (verb === "RCPT" ? rcpt : undefined) });
-  const server = await serve(t, join(temporaryFolder(t), "data"), through(sink));
+  const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   const id = await send(server.data);
   await server.logged(/mail delivery retry scheduled/);
   const retry = logLine(server.stderr(), "mail delivery retry scheduled");
@@ -229,7 +230,7 @@ test("kill -9 between the final dot and its reply: sent again after the restart,
       return { hang: true };
     },
   });
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, through(sink));
   const id = await send(data);
   const waiting = await send(data, ["--to", "later@localhost"]);
@@ -256,7 +257,7 @@ test("SIGTERM lets what is being sent end, records it, and exits 0", async (t) =
       return { reply: "250 2.0.0 Taken", afterMs: 300 };
     },
   });
-  const server = await serve(t, join(temporaryFolder(t), "data"), through(sink));
+  const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   const id = await send(server.data);
   await dot.promise;
   const { code, stderr } = await server.stop();
@@ -271,7 +272,7 @@ test("with --doubt hold a lost reply is held until somebody says what became of 
     answer: ({ verb, nth }) => (verb === "dot" && nth === 1 ? { drop: true } : undefined),
   });
   const args = [...through(sink), "--doubt", "hold"];
-  const server = await serve(t, join(temporaryFolder(t), "data"), args);
+  const server = await serve(t, join(temporaryDirectory(t), "data"), args);
   const id = await send(server.data, ["--doubt", "hold"]);
   await server.logged(/mail delivery held in doubt/);
   assert.equal((await deliveryOf(server.data, id)).state, "in_doubt");
@@ -284,7 +285,7 @@ test("with --doubt hold a lost reply is held until somebody says what became of 
 });
 
 test("cancelled mail is not sent, and what ended can be purged", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const id = await send(data);
   assert.deepEqual(await outbox(data, "cancel", id), { code: 0, answer: { answer: "cancelled" } });
   assert.equal((await deliveryOf(data, id)).state, "cancelled");
@@ -300,7 +301,7 @@ test("cancelled mail is not sent, and what ended can be purged", async (t) => {
 });
 
 test("send says by its exit code whether to try again", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   writeFileSync(join(folder, "file"), "");
   await send(data, ["--idempotency-key", "k"]);
@@ -326,7 +327,7 @@ test("send says by its exit code whether to try again", async (t) => {
 });
 
 test("send --raw takes a whole message; a key makes a repeat harmless", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const raw = "From: me@example.org\nTo: a@one.example\nBcc: b@two.example\nSubject: Raw\n\nx\n";
   const args = ["send", "--data", data, "--raw", "--idempotency-key", "k", "--json"];
   const first = JSON.parse((await run(args, { input: raw })).stdout);
@@ -345,7 +346,7 @@ test("send --raw takes a whole message; a key makes a repeat harmless", async (t
 
 test("a nodemailer application beside a running server has its mail sent", async (t) => {
   const sink = await sinkFor(t);
-  const server = await serve(t, join(temporaryFolder(t), "data"), through(sink));
+  const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   const store = await openSqliteStore({ file: join(server.data, "outbox.db") });
   await using transactional = createOutbox({ store });
   const transporter = createTransport(postbagTransport(transactional));
@@ -362,7 +363,7 @@ test("a nodemailer application beside a running server has its mail sent", async
 
 test("a relay gets the password from its file and signed mail; no log, page or command shows the password", async (t) => {
   const sink = await sinkFor(t, { extensions: ["AUTH PLAIN", "8BITMIME"] });
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const password = join(folder, "password");
   writeFileSync(password, "s3cret\n");
@@ -394,7 +395,7 @@ test("a relay gets the password from its file and signed mail; no log, page or c
 });
 
 test("what the outbox commands do not understand is one line with the nearest name", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const cases: readonly [number, readonly string[], RegExp][] = [
     [64, ["outbox", "lst"], /unknown command 'lst' \(Did you mean list\?\)/],
     [

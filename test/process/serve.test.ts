@@ -7,13 +7,14 @@ import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createTransport } from "nodemailer";
+import { temporaryDirectory } from "../support/temporary.ts";
 import { Client, sendMessage } from "./support/client.ts";
-import { filesIn, run, serve, temporaryFolder } from "./support/postbag.ts";
+import { filesIn, run, serve } from "./support/postbag.ts";
 
 const hello = "Subject: Hello\n\nIt works.";
 
 test("a server with defaults and one more domain", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"), ["--domain", "example.org"]);
+  const server = await serve(t, join(temporaryDirectory(t), "data"), ["--domain", "example.org"]);
 
   await t.test("a message sent by nodemailer is complete in the Maildir", async () => {
     const transport = createTransport({ host: "127.0.0.1", port: server.smtpPort, secure: false });
@@ -109,7 +110,7 @@ test("a server with defaults and one more domain", async (t) => {
 });
 
 test("with --mailboxes existing only created mailboxes accept mail", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const created = await run(["mailbox", "create", "you@localhost", "--data", data]);
   assert.equal(created.code, 0, created.stderr);
   const server = await serve(t, data, ["--mailboxes", "existing"]);
@@ -119,7 +120,7 @@ test("with --mailboxes existing only created mailboxes accept mail", async (t) =
 });
 
 test("an accepted message is counted once and has one complete log line", async (t) => {
-  const server = await serve(t, join(temporaryFolder(t), "data"));
+  const server = await serve(t, join(temporaryDirectory(t), "data"));
   await sendMessage(server.smtpPort, hello);
   const get = async (path: string) => (await fetch(server.http + path)).text();
   assert.match(await get("/"), /<dt>Delivered<\/dt><dd>1<\/dd>/);
@@ -140,7 +141,7 @@ test("an accepted message is counted once and has one complete log line", async 
 });
 
 test("a nearly full disk makes the server not ready, with the reason", async (t) => {
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, ["--min-free-bytes", "900000000000000"]);
   const answer = await fetch(`${server.http}/readyz`);
   assert.equal(answer.status, 503);
@@ -148,7 +149,7 @@ test("a nearly full disk makes the server not ready, with the reason", async (t)
 });
 
 test("LMTP listens on a UNIX socket that a crash left behind", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const socket = join(folder, "lmtp");
   const first = await serve(t, join(folder, "data"), ["--lmtp", socket]);
   assert.ok(statSync(socket).isSocket());
@@ -165,7 +166,7 @@ test("an address in use is an error with the flag that chooses another", async (
   for (const name of ["smtp", "lmtp", "http"]) {
     const others = ["smtp", "lmtp", "http"].filter((other) => other !== name);
     const flags = others.flatMap((other) => [`--${other}`, "off"]);
-    const data = join(temporaryFolder(t), "data");
+    const data = join(temporaryDirectory(t), "data");
     const { code, stderr } = await run([
       ...["serve", "--data", data, `--${name}`, `127.0.0.1:${port}`],
       ...flags,
@@ -179,7 +180,7 @@ test("an address in use is an error with the flag that chooses another", async (
 });
 
 test("a data directory that cannot be used is an error of one line with exit code 73", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const file = join(folder, "file");
   writeFileSync(file, "");
   for (const data of [file, join(file, "below")]) {
@@ -190,7 +191,7 @@ test("a data directory that cannot be used is an error of one line with exit cod
 });
 
 test("a data directory without write permission is refused", async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   mkdirSync(data);
   chmodSync(folder, 0o755);

@@ -4,15 +4,15 @@
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { temporaryDirectory } from "../support/temporary.ts";
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "../..");
-const folder = mkdtempSync(join(tmpdir(), "postbag-examples-"));
+const folder = temporaryDirectory({ after }, "examples");
 
 const expected: Record<string, string> = {
   "batcher.ts": "order 1 stored\norder 2 stored\nno order -3\n",
@@ -46,8 +46,6 @@ before(async () => {
     symlinkSync(join(root, "node_modules", name), join(installed, name));
   }
 });
-
-after(() => rmSync(folder, { recursive: true }));
 
 test("every example runs and prints the expected text", async () => {
   const examples = readdirSync(join(root, "examples"));

@@ -12,18 +12,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  cpSync,
-  globSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, globSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { temporaryDirectory } from "./temporary.ts";
 
 export type Edit = readonly [file: string, from: string, to: string];
 
@@ -100,8 +92,7 @@ function pathOf(name: string): string {
 }
 
 function copyOfTheSources(): string {
-  const copy = mkdtempSync(join(tmpdir(), "postbag-mutation-"));
-  after(() => rmSync(copy, { recursive: true }));
+  const copy = temporaryDirectory({ after }, "mutation");
   for (const part of parts) {
     cpSync(join(root, part), join(copy, part), { recursive: true });
   }

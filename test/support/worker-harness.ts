@@ -4,8 +4,6 @@
  * their work.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { TestContext } from "node:test";
@@ -19,6 +17,7 @@ import {
   type WorkerOptions,
 } from "../../src/outbox/index.ts";
 import { reactions, SimClock } from "./sim-clock.ts";
+import { atEnd, temporaryDirectory } from "./temporary.ts";
 
 export const hourMs = 3_600_000;
 
@@ -152,9 +151,8 @@ export async function workerHarness(
   send: Deliver,
   options: Partial<WorkerOptions> = {},
 ) {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-worker-"));
   const clock = new SimClock();
-  const file = join(folder, "outbox.db");
+  const file = join(temporaryDirectory(t, "worker"), "outbox.db");
   const store = await openSqliteStore({ file, clock });
   const watched = new WatchedStore(store);
   const events: WorkerEvent[] = [];
@@ -169,10 +167,7 @@ export async function workerHarness(
       ...more,
     });
   const worker = make();
-  t.after(async () => {
-    await store.close();
-    rmSync(folder, { recursive: true });
-  });
+  atEnd(t, () => store.close());
 
   /** Fires timer after timer until the condition is met. */
   async function until(isMet: () => boolean): Promise<void> {

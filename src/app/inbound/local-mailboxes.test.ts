@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { loadSettings } from "../settings/settings.ts";
 import { localMailboxes, policyOf } from "./local-mailboxes.ts";
 
@@ -23,8 +23,7 @@ test("local domains match in any spelling; all others are refused as relaying", 
 });
 
 test("with existing mailboxes only, an unknown one gets 550 and a failed lookup 451", async (t) => {
-  const mailRoot = mkdtempSync(join(tmpdir(), "postbag-mailboxes-"));
-  t.after(() => rmSync(mailRoot, { recursive: true }));
+  const mailRoot = temporaryDirectory(t, "mailboxes");
   mkdirSync(join(mailRoot, "localhost/you/new"), { recursive: true });
   writeFileSync(join(mailRoot, "localhost/file"), "");
   const { checkRecipient } = localMailboxes({ mailRoot, domains, policy: "existing" });

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { Registry } from "prom-client";
 import { SimClock } from "../../../test/support/sim-clock.ts";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import type { Logger } from "../observe/log.ts";
 import { loadSettings } from "../settings/settings.ts";
 import { Outbound } from "./outbound.ts";
@@ -15,8 +15,7 @@ import { openSenders } from "./senders.ts";
  * Opens outbound on a data folder that need not exist; collects the log lines and waits for them.
  */
 function harness(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-outbound-"));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryDirectory(t, "outbound");
   const data = join(folder, "data");
   const { settings } = loadSettings({ flags: { data }, environment: {}, workingFolder: folder });
   const clock = new SimClock();

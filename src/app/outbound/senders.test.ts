@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { type Deliver, messageFromBytes } from "../../mail/index.ts";
 import { checkOutbound } from "../doctor/outbound-check.ts";
 import { loadSettings } from "../settings/settings.ts";
 import { openSenders, targetOf } from "./senders.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "postbag-senders-"));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryDirectory({ after }, "senders");
 
 const settingsOf = (flags: Record<string, string>) =>
   loadSettings({ flags, environment: {}, workingFolder: folder }).settings;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { loadSettings } from "./settings.ts";
 import { flagOf, type SettingName, settingNames, settingOf, variableOf } from "./table.ts";
 
@@ -76,8 +76,7 @@ test("a shown value is read back as the same value", () => {
 });
 
 test("a flag overrides a variable, a variable the file, the file the default", (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-settings-"));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryDirectory(t, "settings");
   const configFile = join(folder, "postbag.json");
   writeFileSync(
     configFile,

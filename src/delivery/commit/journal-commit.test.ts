@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { type DeliveryEvent, DeliveryExecutor, type RecoveryReport } from "../index.ts";
 
 interface Places {
@@ -14,8 +14,7 @@ interface Places {
 }
 
 function places(t: TestContext): Places {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-journal-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t, "journal");
   mkdirSync(join(directory, "mail"));
   return { mailRoot: join(directory, "mail"), journal: join(directory, "journal") };
 }

@@ -4,17 +4,15 @@ import {
   closeSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { atEnd, temporaryDirectory } from "../../../test/support/temporary.ts";
 import { errnoOf, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { type FileWorker, localFileWorker, type NewFile } from "./file-worker.ts";
 import { remoteFileWorker } from "./remote-file-worker.ts";
@@ -25,12 +23,9 @@ const fileWorkers = {
 };
 
 function setUp(t: TestContext, open: () => FileWorker) {
-  const root = mkdtempSync(join(tmpdir(), "postbag-file-worker-"));
+  const root = temporaryDirectory(t, "file-worker");
   const fileWorker = open();
-  t.after(async () => {
-    await fileWorker.close();
-    rmSync(root, { recursive: true });
-  });
+  atEnd(t, () => fileWorker.close());
   const file = (name: string, bytes: Uint8Array, modifiedMs?: number): NewFile => ({
     path: join(root, name),
     bytes,

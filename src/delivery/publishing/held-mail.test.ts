@@ -1,9 +1,9 @@
 /** Mail for a mailbox that refuses it holds up no other mail, however much it is. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { createKnownMailboxes, createNameSource } from "../../maildir/index.ts";
 import { type Clock, type FileSystem, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { JournalCommitter } from "../commit/journal-committer.ts";
@@ -46,8 +46,7 @@ function openCommitter(
 }
 
 function newRoot(t: TestContext): string {
-  const root = mkdtempSync(join(tmpdir(), "postbag-held-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t, "held");
   mkdirSync(join(root, "mail"));
   return root;
 }

@@ -2,10 +2,10 @@
  * Publishing on a real disk, where a mailbox is replaced by a symbolic link at the worst instants.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { type FileSystem, nodeFileSystem, systemClock } from "../../system/index.ts";
 import { localFileWorker } from "./file-worker.ts";
 import { publication } from "./publication.ts";
@@ -21,8 +21,7 @@ interface MailRoot {
 }
 
 function mailRootIn(t: TestContext): MailRoot {
-  const root = mkdtempSync(join(tmpdir(), "postbag-publish-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t, "publish");
   const [bob, eve] = [join(root, "bob"), join(root, "eve")];
   for (const box of [bob, eve]) {
     for (const part of ["new", "cur", "tmp"]) mkdirSync(join(box, part), { recursive: true });

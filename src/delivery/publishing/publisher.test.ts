@@ -1,9 +1,9 @@
 /** The order of one round, with a log that answers only when the test says so. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import type { Marks } from "../../journal/index.ts";
 import { createKnownMailboxes } from "../../maildir/index.ts";
 import { systemClock as clock, nodeFileSystem as fileSystem } from "../../system/index.ts";
@@ -13,8 +13,7 @@ import { Publisher } from "./publisher.ts";
 import { Staging } from "./staging.ts";
 
 test("no file is renamed before DURABLE is in the log; PUBLISHED follows the rename", async (t) => {
-  const root = mkdtempSync(join(tmpdir(), "postbag-publisher-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t, "publisher");
   for (const part of ["new", "cur", "tmp"]) mkdirSync(join(root, "bob", part), { recursive: true });
   mkdirSync(join(root, "staging"));
 

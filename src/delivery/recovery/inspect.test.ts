@@ -1,23 +1,14 @@
 /** Inspecting a journal on a real disk, while an executor has unpublished mail in it. */
 import assert from "node:assert/strict";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { DeliveryExecutor, inspectJournal } from "../index.ts";
 
 /** An executor that has published one message and not yet published three. */
 async function withUnpublished(t: TestContext) {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-inspect-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t, "inspect");
   const mailRoot = join(directory, "mail");
   const journal = join(directory, "journal");
   mkdirSync(mailRoot);

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { MaildirError, type SpooledBody } from "../../maildir/index.ts";
 import { packBatch, packResults, sizeInMemory, unpackBatch, unpackResults } from "./protocol.ts";
 import { startDiskThread } from "./start-disk-thread.ts";
@@ -14,8 +14,7 @@ import { startDiskThread } from "./start-disk-thread.ts";
 const body = new TextEncoder().encode("x\n");
 
 test("a dead disk thread reports its death, rejects its batch, and refuses new ones", async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-thread-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t, "thread");
   const entry = join(directory, "thread.mjs");
   writeFileSync(
     entry,

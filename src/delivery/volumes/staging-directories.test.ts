@@ -1,20 +1,14 @@
 /** Listing staging directories on a real disk. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import { listStaging } from "../index.ts";
 import { stagingIn } from "./staging-directories.ts";
 
-function newMailRoot(t: TestContext): string {
-  const mailRoot = mkdtempSync(join(tmpdir(), "postbag-staging-"));
-  t.after(() => rmSync(mailRoot, { recursive: true }));
-  return mailRoot;
-}
-
 test("listStaging counts orphans in new/ and cur/ and the files set aside, by journal", async (t) => {
-  const mailRoot = newMailRoot(t);
+  const mailRoot = temporaryDirectory(t, "staging");
   const [busy, idle] = [stagingIn(mailRoot, "b"), stagingIn(mailRoot, "i")];
   for (const path of ["orphans/new", "orphans/cur", "orphans/tmp", "aside"]) {
     mkdirSync(join(busy, path), { recursive: true });
@@ -43,5 +37,5 @@ test("listStaging counts orphans in new/ and cur/ and the files set aside, by jo
 });
 
 test("listStaging of a mail root that does not exist is empty", async (t) => {
-  assert.deepEqual(await listStaging(join(newMailRoot(t), "none")), []);
+  assert.deepEqual(await listStaging(join(temporaryDirectory(t, "staging"), "none")), []);
 });

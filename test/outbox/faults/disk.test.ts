@@ -8,9 +8,9 @@ import { chmodSync, chownSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { OutboxError, openPostgresStore, type WorkerEvent } from "../../../src/outbox/index.ts";
-import { atEnd, temporaryFolder } from "../../process/support/postbag.ts";
 import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../../slow/root/small-disk.ts";
 import { Postgres, postgresBinaries } from "../../support/postgres.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import {
   eventually,
   type FaultHarness,
@@ -29,7 +29,7 @@ function withDisk(
   test(name, async (t) => {
     const why = whyNoDisk();
     if (why !== undefined) return t.skip(why);
-    await work(t, mountSmallDisk(t, temporaryFolder(t), { megabytes }));
+    await work(t, mountSmallDisk(t, temporaryDirectory(t), { megabytes }));
   });
 }
 

@@ -6,13 +6,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { openPostgresStore } from "../../../src/outbox/index.ts";
-import { atEnd } from "../../process/support/postbag.ts";
 import {
   type ProxyAction,
   type ProxyChunk,
   type ProxyDirection,
   startTcpProxy,
 } from "../../support/tcp-proxy.ts";
+import { atEnd } from "../../support/temporary.ts";
 import { eventually, faultHarness, shortLeaseMs } from "./support/fault-harness.ts";
 import { newMessage, newMessages } from "./support/outbox-expectations.ts";
 import type { StoreLocation } from "./support/store-location.ts";

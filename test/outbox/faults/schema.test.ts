@@ -13,7 +13,7 @@ import {
   workerLogLine,
 } from "../../../src/outbox/index.ts";
 import { systemClock } from "../../../src/system/index.ts";
-import { atEnd } from "../../process/support/postbag.ts";
+import { atEnd } from "../../support/temporary.ts";
 import { message, shown } from "../contract/support.ts";
 import { quickWorker } from "./support/quick-worker.ts";
 import { MovedClock } from "./support/store-clock.ts";

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../src/outbox/index.ts";
-import { atEnd } from "../../process/support/postbag.ts";
 import { SimClock } from "../../support/sim-clock.ts";
 import type { SinkOptions } from "../../support/smtp-sink.ts";
 import { type ProxyAction, type ProxyChunk, startTcpProxy } from "../../support/tcp-proxy.ts";
+import { atEnd } from "../../support/temporary.ts";
 import {
   clientTimeouts,
   endClientWait,

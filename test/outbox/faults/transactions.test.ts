@@ -13,7 +13,7 @@ import {
   type OutboxStore,
   type TransactionHandle,
 } from "../../../src/outbox/index.ts";
-import { atEnd } from "../../process/support/postbag.ts";
+import { atEnd } from "../../support/temporary.ts";
 import { eventually, faultHarness, rounds, shortLeaseMs } from "./support/fault-harness.ts";
 import { newMessage, newMessages } from "./support/outbox-expectations.ts";
 import { openStoreAt, type StoreLocation } from "./support/store-location.ts";

@@ -2,17 +2,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { openSqliteStore, sqliteMigrationSql } from "../../../src/outbox/index.ts";
+import { temporaryDirectory } from "../../support/temporary.ts";
 import { claim, message } from "../contract/support.ts";
 
 function temporaryFile(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryDirectory(t, "outbox");
   return join(folder, "outbox.db");
 }
 

@@ -1,17 +1,15 @@
 /** The store on SQLite under the suite of all stores. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { TestContext } from "node:test";
 import { type OutboxStore, openSqliteStore, type QueryHandle } from "../../../src/outbox/index.ts";
 import { systemClock } from "../../../src/system/index.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { conformance } from "../contract/contract.ts";
 import { type ApplicationTransaction, type StoreUnderTest, startMs } from "../contract/support.ts";
 
 async function open(t: TestContext): Promise<StoreUnderTest> {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
-  const file = join(folder, "outbox.db");
+  const file = join(temporaryDirectory(t, "outbox"), "outbox.db");
   const stores: OutboxStore[] = [];
   let nowMs = startMs;
   const clock = { ...systemClock, wallTimeMs: () => nowMs };
@@ -20,10 +18,7 @@ async function open(t: TestContext): Promise<StoreUnderTest> {
     stores.push(store);
     return store;
   }
-  t.after(async () => {
-    await Promise.all(stores.map((store) => store.close()));
-    rmSync(folder, { recursive: true, force: true });
-  });
+  atEnd(t, () => Promise.all(stores.map((store) => store.close())));
 
   function begin(handleOf: (database: DatabaseSync) => ApplicationTransaction["handle"]) {
     return async (): Promise<ApplicationTransaction> => {

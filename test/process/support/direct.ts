@@ -7,8 +7,9 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type DnsZone, startDnsServer } from "../../support/dns-server.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../support/smtp-sink.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { Client } from "./client.ts";
-import { atEnd, type RunOptions, run, type Server, serve, temporaryFolder } from "./postbag.ts";
+import { type RunOptions, run, type Server, serve } from "./postbag.ts";
 
 /** Starts sinks with one port on several addresses of this machine. */
 export async function sinksOn<Address extends string>(
@@ -37,7 +38,7 @@ export async function serveDirect(
   atEnd(t, () => dns[Symbol.asyncDispose]());
   const direct = ["--outbound", "direct", "--name-servers", dns.address];
   const args = [...direct, "--direct-port", String(port), "--hostname", "here.example", ...more];
-  return serve(t, join(temporaryFolder(t), "data"), args, options);
+  return serve(t, join(temporaryDirectory(t), "data"), args, options);
 }
 
 /** Submits one message by SMTP, which becomes a delivery for each domain; returns its id. */

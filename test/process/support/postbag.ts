@@ -5,10 +5,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { atEnd } from "../../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../../..");
 export const entry = join(root, "src/cli/main.ts");
@@ -30,26 +31,6 @@ export interface RunOptions {
   readonly uid?: number;
   /** The program and its first arguments. @defaultValue this Node with the command line's entry */
   readonly command?: readonly [string, ...string[]];
-}
-
-const endings = new WeakMap<TestContext, (() => unknown)[]>();
-
-/** Registers an action for the end of the test. The last runs first, unlike with `t.after`. */
-export function atEnd(t: TestContext, action: () => unknown): void {
-  const known = endings.get(t);
-  if (known) return void known.push(action);
-  const actions = [action];
-  endings.set(t, actions);
-  t.after(async () => {
-    for (let next = actions.pop(); next !== undefined; next = actions.pop()) await next();
-  });
-}
-
-/** Creates a folder that is removed after the test. */
-export function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-process-"));
-  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 /** Runs a command to its end. */

@@ -4,10 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, symlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
+import { temporaryDirectory } from "../../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const minNode = 24;
@@ -21,7 +21,7 @@ const oldNode = (process.env.PATH ?? "")
     return status === 0 && Number.parseInt(stdout.slice(1), 10) < minNode;
   });
 const skip = oldNode === undefined && `needs a Node older than ${minNode} on the PATH`;
-const folder = mkdtempSync(join(tmpdir(), "postbag-old-node-"));
+const folder = temporaryDirectory({ after }, "old-node");
 
 before(() => {
   if (skip) return;
@@ -34,7 +34,6 @@ before(() => {
   cpSync(join(root, "package.json"), join(folder, "package.json"));
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
 });
-after(() => rmSync(folder, { recursive: true }));
 
 function runOld(...args: string[]) {
   assert.ok(oldNode !== undefined);

@@ -4,23 +4,15 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
 import { sendMessage } from "../../process/support/client.ts";
-import { filesIn, run, serve, temporaryFolder } from "../../process/support/postbag.ts";
+import { filesIn, run, serve } from "../../process/support/postbag.ts";
+import { temporaryDirectory } from "../../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../../..");
-const folder = mkdtempSync(join(tmpdir(), "postbag-package-"));
+const folder = temporaryDirectory({ after }, "package");
 const app = join(folder, "app");
 const command = [process.execPath, join(app, "node_modules/postbag/bin/postbag.js")] as const;
 let missing: string | undefined;
@@ -62,8 +54,6 @@ before(() => {
   }
   assert.equal(status, 0, stderr);
 });
-
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 test("the package holds program, docs and examples, but no sources or tests", (t) => {
   if (missing) return t.skip(missing);
@@ -174,7 +164,7 @@ for (const [resolution, flags] of [
 
 test("its serve takes one message, and its deliver another", async (t) => {
   if (missing) return t.skip(missing);
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, [], { command, cwd: app });
   assert.match((await sendMessage(server.smtpPort, "Subject: x\n\nx")) ?? "", /^250 /);
   const piped = await run(["deliver", "--data", data, "--to", "you@localhost"], {

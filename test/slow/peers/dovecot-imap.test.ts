@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Dovecot, missingDovecot } from "../../support/peers/dovecot.ts";
 import { ImapClient } from "../../support/peers/imap-client.ts";
-import { temporaryDirectory } from "../../support/peers/machine.ts";
+import { readableDirectory } from "../../support/peers/machine.ts";
 import { fieldOf, mailIn, sha256, sizesOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { type Mail, mailNumber, sendAll } from "../../support/peers/smtp-sender.ts";
@@ -58,7 +58,7 @@ test("Dovecot shows 1,000 messages as stored while a client moves, flags and del
 }, async (t) => {
   const lack = missingDovecot("imap") ?? missingDovecot("lmtp");
   if (lack) return t.skip(lack);
-  const directory = temporaryDirectory("dovecot-imap");
+  const directory = readableDirectory("dovecot-imap");
   t.after(directory.remove);
   const data = join(directory.path, "data");
   chownSync(directory.path, nobodyUid, nobodyUid);

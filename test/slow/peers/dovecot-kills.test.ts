@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { Dovecot, missingDovecot } from "../../support/peers/dovecot.ts";
 import { ImapClient } from "../../support/peers/imap-client.ts";
-import { temporaryDirectory, until } from "../../support/peers/machine.ts";
+import { readableDirectory, until } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { mailNumber, SmtpSender, storedBody } from "../../support/peers/smtp-sender.ts";
@@ -134,7 +134,7 @@ test(`${cycles} kills while Dovecot's clients work: each acknowledged message ex
 }, async (t) => {
   const lack = missingDovecot("imap") ?? missingDovecot("lmtp");
   if (lack) return t.skip(lack);
-  const directory = temporaryDirectory("dovecot-kills");
+  const directory = readableDirectory("dovecot-kills");
   t.after(directory.remove);
   const data = join(directory.path, "data");
   chownSync(directory.path, nobodyUid, nobodyUid);

@@ -4,7 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { temporaryDirectory, until } from "../../support/peers/machine.ts";
+import { readableDirectory, until } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, sizesOf, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { postfixDomain as domain, missingPostfix, Postfix } from "../../support/peers/postfix.ts";
@@ -16,7 +16,7 @@ const lack = missingPostfix();
 
 /** Postbag with Postfix before its LMTP listener; both end with the test. */
 async function pair(t: TestContext, ...postbagArguments: string[]) {
-  const directory = temporaryDirectory("peers");
+  const directory = readableDirectory("peers");
   const postbag = await Postbag.start({
     data: join(directory.path, "data"),
     domain,

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { missing, run, temporaryDirectory } from "../../support/peers/machine.ts";
+import { missing, readableDirectory, run } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, sha256, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { type Mail, mailNumber, sendAll, storedBody } from "../../support/peers/smtp-sender.ts";
@@ -12,7 +12,7 @@ import { type Mail, mailNumber, sendAll, storedBody } from "../../support/peers/
 const domain = "example.test";
 
 async function startPostbag(t: TestContext) {
-  const directory = temporaryDirectory("readers");
+  const directory = readableDirectory("readers");
   const postbag = await Postbag.start({ data: join(directory.path, "data"), domain });
   t.after(async () => {
     await postbag.stop();

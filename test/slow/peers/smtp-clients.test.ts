@@ -4,14 +4,14 @@ import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
-import { missing, run, temporaryDirectory } from "../../support/peers/machine.ts";
+import { missing, readableDirectory, run } from "../../support/peers/machine.ts";
 import { bodyOf, fieldOf, mailIn, sizesOf, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 
 const domain = "example.test";
 
 async function startPostbag(t: TestContext, ...postbagArguments: string[]) {
-  const directory = temporaryDirectory("clients");
+  const directory = readableDirectory("clients");
   const data = join(directory.path, "data");
   const postbag = await Postbag.start({ data, domain, arguments: postbagArguments });
   t.after(async () => {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { LineClient } from "../../support/peers/line-client.ts";
-import { temporaryDirectory } from "../../support/peers/machine.ts";
+import { readableDirectory } from "../../support/peers/machine.ts";
 import { mailIn, textOf } from "../../support/peers/mail-files.ts";
 import { Postbag } from "../../support/peers/postbag.ts";
 import { postfixDomain as domain, missingPostfix, Postfix } from "../../support/peers/postfix.ts";
@@ -22,7 +22,7 @@ const recipient = `you@${domain}`;
 const lack = missingPostfix();
 
 async function startPostbag(t: TestContext, ...postbagArguments: string[]): Promise<Postbag> {
-  const directory = temporaryDirectory("smuggling");
+  const directory = readableDirectory("smuggling");
   const data = join(directory.path, "data");
   const postbag = await Postbag.start({ data, domain, arguments: postbagArguments });
   t.after(async () => {

@@ -1,9 +1,9 @@
 /** The check itself: it must report every way in which a cut can break a promise. */
 import assert from "node:assert/strict";
-import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { linkSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../support/temporary.ts";
 import { checkMail, type Findings, leftIn } from "./check.ts";
 import { type Acknowledgement, type Expectation, expectationAt, type LoadEvent } from "./events.ts";
 import { messageBody } from "./messages.ts";
@@ -38,8 +38,7 @@ const untouched: Expectation = {
 
 /** Writes these files; a string makes a hard link to the file that it names. */
 function filled(t: TestContext, files: Record<string, Buffer | string>): string {
-  const root = mkdtempSync(join(tmpdir(), "postbag-check-"));
-  t.after(() => rmSync(root, { recursive: true }));
+  const root = temporaryDirectory(t, "check");
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     if (typeof content === "string") linkSync(join(root, content), join(root, path));

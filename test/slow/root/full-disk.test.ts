@@ -9,13 +9,8 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { sendMessage } from "../../process/support/client.ts";
-import {
-  atEnd,
-  filesIn,
-  type Server,
-  serve,
-  temporaryFolder,
-} from "../../process/support/postbag.ts";
+import { filesIn, type Server, serve } from "../../process/support/postbag.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { fill, mountSmallDisk, whyNoDisk } from "./small-disk.ts";
 
 const hello = "Subject: Hello\n\nIt works.";
@@ -71,7 +66,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   test(`${mode}: a disk that fills up gives 452 4.3.1 and loses nothing`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
-    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 16 });
     const server = await serve(t, join(disk.path, "data"), [...flags, "--min-free-bytes", "8MiB"]);
     const accepted = await sendUntilFull(server, page);
     assert.ok(accepted.length > 10, `${accepted.length} messages fit`);
@@ -92,7 +87,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   test(`${mode}: a full disk gives 4yz for old and new mailboxes until space is freed`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
-    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 16 });
     const server = await serve(t, join(disk.path, "data"), flags);
     assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
     fill(join(disk.path, "filler"));
@@ -111,7 +106,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   test(`${mode}: a large message without room for its spool file gets 4yz`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
-    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 16 });
     const server = await serve(t, join(disk.path, "data"), flags);
     fill(join(disk.path, "filler"));
     const large = page.repeat(60);
@@ -124,7 +119,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   test(`${mode}: a disk without inodes gives 452 4.3.1 until some are freed`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
-    const disk = mountSmallDisk(t, temporaryFolder(t), { inodes: 192 });
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { inodes: 192 });
     const server = await serve(t, join(disk.path, "data"), flags);
     const accepted = await sendUntilFull(server, "x\n");
     assert.deepEqual(numbersIn(server, "x\n"), accepted);
@@ -144,7 +139,7 @@ for (const [mode, flags] of Object.entries(modes)) {
   test(`${mode}: a disk that hangs gives 452 in bounded memory, and begun mail is finished`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
-    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 256 });
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 256 });
     const limits = ["--admission-timeout-ms", "200", "--max-pending-bytes", "16MiB"];
     const server = await serve(t, join(disk.path, "data"), [...flags, ...limits]);
     assert.match((await sendMessage(server.smtpPort, hello)) ?? "", /^250 /);
@@ -179,10 +174,10 @@ for (const [mode, flags] of Object.entries(modes)) {
 test("synced: mail gets 451 while the disk is read-only", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
-  const disk = mountSmallDisk(t, temporaryFolder(t));
+  const disk = mountSmallDisk(t, temporaryDirectory(t));
   // A disk with a file open for writing, such as a lock, cannot be remounted read-only; so only the
   // mailboxes of the domain are on this disk.
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   mkdirSync(join(data, "mail/localhost"), { recursive: true });
   execFileSync("mount", ["--bind", disk.path, join(data, "mail/localhost")]);
   atEnd(t, () => execFileSync("umount", [join(data, "mail/localhost")]));

@@ -12,14 +12,9 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { sendMessage } from "../../process/support/client.ts";
 import { countStored, startLoad } from "../../process/support/load.ts";
-import {
-  atEnd,
-  filesIn,
-  type Server,
-  serve,
-  temporaryFolder,
-} from "../../process/support/postbag.ts";
+import { filesIn, type Server, serve } from "../../process/support/postbag.ts";
 import { missing, RecordedDisk } from "../../support/recorded-disk/index.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { fill, mountSmallDisk, whyNoDisk } from "./small-disk.ts";
 
 const small = ["--journal-segment-bytes", "512KiB", "--journal-segments", "4"];
@@ -73,8 +68,8 @@ for (const [where, journalIsElsewhere] of [
   ["the journal on it too", false],
 ] as const) {
   const place = (t: TestContext) => {
-    const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 48 });
-    const data = journalIsElsewhere ? join(temporaryFolder(t), "data") : join(disk.path, "data");
+    const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 48 });
+    const data = journalIsElsewhere ? join(temporaryDirectory(t), "data") : join(disk.path, "data");
     if (journalIsElsewhere) bind(t, disk.path, join(data, "mail"));
     return { data, filler: join(disk.path, "filler") };
   };
@@ -137,8 +132,8 @@ for (const [where, journalIsElsewhere] of [
 test("mail gets 4yz on a full journal disk, and the next start has room to recover", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
-  const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
-  const data = join(temporaryFolder(t), "data");
+  const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 16 });
+  const data = join(temporaryDirectory(t), "data");
   const flags = [...small, "--journal", join(disk.path, "journal")];
   const first = await serve(t, data, [...flags, ...heldBack]);
   const filler = join(disk.path, "filler");
@@ -168,11 +163,11 @@ test("mail gets 4yz on a full journal disk, and the next start has room to recov
 test("a first start without room for the journal gives 451 until there is room", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
-  const disk = mountSmallDisk(t, temporaryFolder(t), { megabytes: 16 });
+  const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 16 });
   const filler = join(disk.path, "filler");
   fill(filler);
   const journal = ["--journal", join(disk.path, "journal")];
-  const server = await serve(t, join(temporaryFolder(t), "data"), [...small, ...journal]);
+  const server = await serve(t, join(temporaryDirectory(t), "data"), [...small, ...journal]);
   assert.match((await send(server, "refused")) ?? "", /^451 4\.3\.0 /);
   assert.match(await reasonNotReady(server), /ENOSPC/);
   rmSync(filler);
@@ -184,13 +179,13 @@ test("a first start without room for the journal gives 451 until there is room",
 test("mail for a volume that became read-only gets 451 until it is writable again", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
-  const disk = mountSmallDisk(t, temporaryFolder(t), { mountOptions: "errors=remount-ro" });
+  const disk = mountSmallDisk(t, temporaryDirectory(t), { mountOptions: "errors=remount-ro" });
   const device = basename(
     execFileSync("findmnt", ["-no", "SOURCE", disk.path], { encoding: "utf8" }).trim(),
   );
   const trigger = `/sys/fs/ext4/${device}/trigger_fs_error`;
   if (!existsSync(trigger)) return t.skip("needs trigger_fs_error of ext4");
-  const data = join(temporaryFolder(t), "data");
+  const data = join(temporaryDirectory(t), "data");
   const mailOf = join(data, "mail/localhost");
   mkdirSync(mailOf, { recursive: true });
   execFileSync("mount", ["--bind", disk.path, mailOf]);

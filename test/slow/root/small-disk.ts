@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { atEnd } from "../../process/support/postbag.ts";
+import { atEnd } from "../../support/temporary.ts";
 
 export interface SmallDisk {
   readonly path: string;

@@ -4,12 +4,13 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { entry, serve, temporaryFolder } from "../../process/support/postbag.ts";
+import { entry, serve } from "../../process/support/postbag.ts";
+import { temporaryDirectory } from "../../support/temporary.ts";
 
 test("the directories down to the mail root are synced before the server is ready", async (t) => {
   const calls = "trace=fsync,write";
   if (spawnSync("strace", ["-e", calls, "true"]).status !== 0) return t.skip("needs strace");
-  const folder = temporaryFolder(t);
+  const folder = temporaryDirectory(t);
   const data = join(folder, "new", "data");
   const trace = join(folder, "trace");
   // With -D the server is the child process, not strace, so that signals reach the server.

@@ -13,10 +13,10 @@ import {
   freePort,
   listening,
   missing as missingPrograms,
+  readableDirectory,
   run,
   start,
   stop,
-  temporaryDirectory,
 } from "./machine.ts";
 
 export interface DovecotOptions {
@@ -57,7 +57,7 @@ export class Dovecot {
   }
 
   static async start(options: DovecotOptions): Promise<Dovecot> {
-    const own = options.directory === undefined ? temporaryDirectory("dovecot") : undefined;
+    const own = options.directory === undefined ? readableDirectory("dovecot") : undefined;
     const directory = options.directory ?? own!.path;
     const ports = { imap: await freePort(), lmtp: await freePort() };
     mkdirSync(join(directory, "state"), { recursive: true });

@@ -51,7 +51,7 @@ export async function run(program: string, ...args: string[]): Promise<string> {
 }
 
 /** Makes a directory that every user can read, for daemons that run as their own user. */
-export function temporaryDirectory(name: string): { path: string; remove: () => void } {
+export function readableDirectory(name: string): { path: string; remove: () => void } {
   const directory = mkdtempSync(join(tmpdir(), `postbag-${name}-`));
   chmodSync(directory, 0o755);
   return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };

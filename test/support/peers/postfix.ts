@@ -12,10 +12,10 @@ import {
   freePort,
   listening,
   missing as missingPrograms,
+  readableDirectory,
   run,
   start,
   stop,
-  temporaryDirectory,
   until,
 } from "./machine.ts";
 
@@ -50,7 +50,7 @@ export class Postfix {
   }
 
   static async start(options: PostfixOptions = {}): Promise<Postfix> {
-    const own = options.directory === undefined ? temporaryDirectory("postfix") : undefined;
+    const own = options.directory === undefined ? readableDirectory("postfix") : undefined;
     const directory = options.directory ?? own!.path;
     const port = await freePort();
     await layOut(directory, port, options.main ?? {});

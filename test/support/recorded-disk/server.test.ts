@@ -1,12 +1,12 @@
 /** The disk over its socket, without root and without the kernel. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { atEnd, temporaryDirectory } from "../temporary.ts";
 import { command, error, option, Received } from "./nbd.ts";
 import { imagesAfter } from "./recording.ts";
 import { DiskServer } from "./server.ts";
@@ -24,14 +24,13 @@ interface Disk {
 type Answer = Promise<number>;
 
 async function diskFor(t: TestContext): Promise<Disk> {
-  const directory = mkdtempSync(join(tmpdir(), "postbag-nbd-"));
+  const directory = temporaryDirectory(t, "nbd");
   const server = new DiskServer(sizeBytes, { flushMs: 0, flushes: "work", writes: "work" }, true);
   await server.listen(join(directory, "nbd"));
   const socket = connect(join(directory, "nbd"));
-  t.after(() => {
+  atEnd(t, () => {
     socket.destroy();
     server.close();
-    rmSync(directory, { recursive: true });
   });
   const next = reader(socket);
   await next(18);
@@ -134,8 +133,7 @@ test("requests beyond the disk, in part of a sector or unknown are refused", asy
 
 test("a disk starts with its image, and no cut loses any of it", async (t) => {
   const { server, ask, next } = await diskFor(t);
-  const directory = mkdtempSync(join(tmpdir(), "postbag-image-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t, "image");
   const image = Buffer.alloc(sizeBytes);
   image.fill("old", 100 * sector, 102 * sector);
   writeFileSync(join(directory, "image"), image);

@@ -8,15 +8,14 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type OutboxStore, Worker, type WorkerOptions } from "../../../../src/outbox/index.ts";
 import { type ClientOptions, relayClient, type SessionTarget } from "../../../../src/smtp/index.ts";
-import { atEnd, compileCache } from "../../../process/support/postbag.ts";
+import { compileCache } from "../../../process/support/postbag.ts";
 import type { SimClock } from "../../../support/sim-clock.ts";
 import { type SinkOptions, type SmtpSink, startSmtpSink } from "../../../support/smtp-sink.ts";
+import { atEnd, temporaryDirectory } from "../../../support/temporary.ts";
 import { OutboxExpectations } from "./outbox-expectations.ts";
 import { quickWorker } from "./quick-worker.ts";
 import { type StoreClock, sqliteClock } from "./store-clock.ts";
@@ -136,8 +135,7 @@ export async function faultHarness(
 }
 
 export function temporaryFile(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-faults-"));
-  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryDirectory(t, "faults");
   return join(folder, "outbox.db");
 }
 

@@ -8,12 +8,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 import { DeliveryExecutor, type RecoveryReport } from "../../../../src/delivery/index.ts";
+import { temporaryDirectory } from "../../../support/temporary.ts";
 import type { CrashProgramOptions } from "./crash-program.ts";
 import { blocked, gone, mailboxes, mailNumber, numberOf } from "./messages.ts";
 
@@ -33,8 +33,7 @@ export class CrashExpectations {
   #nextNumber = 1;
 
   constructor(t: TestContext) {
-    this.directory = mkdtempSync(join(tmpdir(), "postbag-crash-"));
-    t.after(() => rmSync(this.directory, { recursive: true }));
+    this.directory = temporaryDirectory(t, "crash");
   }
 
   /** Runs the program until it kills itself at a point, and checks the visible messages. */
