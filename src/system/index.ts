@@ -7,7 +7,6 @@ export {
   syncFile,
   writeFileDurably,
 } from "./durable-write.ts";
-export { type ErrorFacts, errorOf, factsOf } from "./error-facts.ts";
 export { errnoOf, SystemError, type SystemErrorCode } from "./errors.ts";
 export type {
   Descriptor,
@@ -16,23 +15,24 @@ export type {
   FileSystemSpace,
   SyncFileSystem,
 } from "./file-system.ts";
+export { guarded } from "./guarded.ts";
+export { isLoopbackHost } from "./loopback.ts";
+export { nodeFileSystem } from "./node-file-system.ts";
+export { openSqlite } from "./sqlite.ts";
 export {
   type FileSystemSync,
   type FileSystemSyncOptions,
   openFileSystemSync,
-} from "./file-system-sync.ts";
-export { guarded } from "./guarded.ts";
-export type { Helper } from "./helper-line.ts";
-export { isLoopbackHost } from "./loopback.ts";
-export { nodeFileSystem } from "./node-file-system.ts";
-export { openSqlite } from "./sqlite.ts";
-export { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
+} from "./sync/file-system-sync.ts";
+export type { Helper } from "./sync/helper-line.ts";
+export { ReopenedSync, SyncByDevice } from "./sync/sync-by-device.ts";
+export { type ErrorFacts, errorOf, factsOf } from "./thread/error-facts.ts";
 export {
   type NoAnswer,
   ThreadClient,
   type ThreadClientOptions,
   type ThreadProtocol,
   threadEntry,
-} from "./thread-client.ts";
-export { type ThreadCall, type ThreadServer, threadServer } from "./thread-server.ts";
+} from "./thread/thread-client.ts";
+export { type ThreadCall, type ThreadServer, threadServer } from "./thread/thread-server.ts";
 export { within } from "./within.ts";

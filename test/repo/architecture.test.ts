@@ -75,6 +75,23 @@ const floors: Record<string, readonly string[]> = {
     "model",
   ],
   smtp: ["index", "server", "client", "errors"],
+  system: [
+    "index",
+    "thread",
+    "sync",
+    "durable-write",
+    "node-file-system",
+    "lock",
+    "sqlite",
+    "file-system",
+    "errors",
+    "check-options",
+    "within",
+    "guarded",
+    "loopback",
+    "clock",
+    "assert",
+  ],
 };
 /** The same inside one folder that has folders of its own. */
 const innerFloors: Record<string, readonly string[]> = {

@@ -5,7 +5,7 @@
  * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the
  * next flush succeeds. So after a failure every message is written once more, to a new file that is
  * flushed on a descriptor held since the file was made. A flush of the whole file system counts
- * only when its descriptor is older than the files (system/file-system-sync.ts).
+ * only when its descriptor is older than the files (system/sync/file-system-sync.ts).
  */
 import { syncPlan, writeBody } from "../../maildir/index.ts";
 import {

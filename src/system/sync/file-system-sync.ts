@@ -11,8 +11,8 @@
  */
 import { statSync } from "node:fs";
 import { arch, platform, release } from "node:os";
-import { type Clock, systemClock } from "./clock.ts";
-import { refusal, SystemError } from "./errors.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import { refusal, SystemError } from "../errors.ts";
 import { type Helper, HelperLine } from "./helper-line.ts";
 import { shareNext } from "./share-next.ts";
 import { helpersFor } from "./syncfs-helpers.ts";

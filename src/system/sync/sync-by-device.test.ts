@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { temporaryDirectory } from "../../test/support/temporary.ts";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import type { FileSystemSync } from "./file-system-sync.ts";
 import { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
 

@@ -7,8 +7,8 @@
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
-import type { Clock } from "./clock.ts";
-import { errnoError, SystemError } from "./errors.ts";
+import type { Clock } from "../clock.ts";
+import { errnoError, SystemError } from "../errors.ts";
 
 /** A program that says `0` once it is ready, then answers each line with the errno of one syncfs. */
 export interface Helper {

@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { watch } from "node:fs";
 import { arch, tmpdir } from "node:os";
 import { type TestContext, test } from "node:test";
-import { SimClock } from "../../test/support/sim-clock.ts";
-import { temporaryDirectory } from "../../test/support/temporary.ts";
+import { SimClock } from "../../../test/support/sim-clock.ts";
+import { temporaryDirectory } from "../../../test/support/temporary.ts";
+import { type FileSystemSync, type Helper, openFileSystemSync } from "../index.ts";
 import { reportsEveryError } from "./file-system-sync.ts";
-import { type FileSystemSync, type Helper, openFileSystemSync } from "./index.ts";
 import { helpersFor } from "./syncfs-helpers.ts";
 
 /** A helper written for Node, which is there in any case: `answer` is run for the request of that number. */
@@ -105,7 +105,7 @@ test("a helper that does not answer in time is given up", async (t) => {
   await assert.rejects(sync.sync(), { code: "ERR_SYSTEM_HELPER_SLOW" });
 });
 
-const module = JSON.stringify(new URL("./index.ts", import.meta.url).href);
+const module = JSON.stringify(new URL("../index.ts", import.meta.url).href);
 
 function program(t: TestContext, source: string) {
   const child = spawn(process.execPath, ["--input-type=module", "-e", source], {

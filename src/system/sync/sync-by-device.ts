@@ -7,7 +7,7 @@
  */
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
-import type { SyncFileSystem } from "./file-system.ts";
+import type { SyncFileSystem } from "../file-system.ts";
 import { type FileSystemSync, openFileSystemSync } from "./file-system-sync.ts";
 
 /** The flush of one file system: opened when first taken, and again once it is spent. */
