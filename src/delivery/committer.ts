@@ -11,7 +11,7 @@ export interface Committer {
   commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]>;
   close(): Promise<void>;
   /** Present when batches are committed through a journal. */
-  readonly journal?: JournalView;
+  readonly journal?: JournalView | undefined;
 }
 
 /** State of a journal: with one, messages may be durable before they are visible. */

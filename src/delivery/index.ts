@@ -1,7 +1,4 @@
-/**
- * The door of `delivery`: group commit of messages into Maildirs, local delivery, and what a
- * journal holds.
- */
+/** The door of `delivery`: group commit into Maildirs, local delivery, inspection of a journal. */
 export type { CommitResult, Committer, JournalView, RecoveryReport } from "./committer.ts";
 export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
 export {

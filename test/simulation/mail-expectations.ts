@@ -218,7 +218,7 @@ export class MailExpectations {
     this.#actions.delete(id);
   }
 
-  /** The same window: deleted before recovery has looked, it leaves the name in staging alone. */
+  /** The same window: a delete before recovery leaves only the name in staging. */
   #mayComeBack(id: string, actions: readonly NotedAction[]): boolean {
     if (actions.at(-1)?.kind !== "deleted" || !this.#namedTwice.has(id)) return false;
     this.deletesUndone += 1;

@@ -5,9 +5,8 @@
  * stage → DURABLE in the log → rename → flush the names → PUBLISHED in the log.
  *
  * No message is renamed before the DURABLE that covers it is in the log: until then the log alone
- * says what a missing file means, from then on the file system does (recovery/next-step.ts). A
- * round that fails raises no mark and is repeated after a pause; it does not redo what is done
- * already.
+ * decides about a missing file, from then on the file system does (recovery/next-step.ts). A round
+ * that fails raises no mark and is repeated after a pause, without the steps that are done already.
  */
 import { generationOf, type Lsn, type Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
@@ -141,10 +140,10 @@ export class Publisher {
   }
 
   #dueInMs(): number | undefined {
-    return dueInMs(this.#backlog, this.#tools.clock.now());
+    return dueInMs(this.#progress, this.#tools.clock.now());
   }
 
-  get #backlog() {
+  get #progress() {
     return { queue: this.#queue.all, reach: this.#reach, marks: this.#marks };
   }
 
@@ -174,7 +173,8 @@ export class Publisher {
   }
 
   #run(): Promise<void> {
-    invariant(this.#running === undefined, "a publisher runs one round at a time");
+    const isFree = this.#running === undefined && this.#state !== "round";
+    invariant(isFree, "a publisher runs one round at a time");
     invariant(this.#timer === undefined, "no timer is left when a round starts");
     if (this.#state !== "closed") this.#state = "round";
     this.#lastStartMs = this.#tools.clock.now();
@@ -272,7 +272,7 @@ export class Publisher {
 
   async #markPublished(): Promise<void> {
     // Messages added during the round are in the queue, so the mark cannot pass them.
-    const published = publishableUpTo(this.#backlog);
+    const published = publishableUpTo(this.#progress);
     if (published <= this.#marks.published) return;
     await this.#mark({ published });
     for (const name of this.#queue.takeDoneBodies(published)) this.#tools.staging.remove(name);

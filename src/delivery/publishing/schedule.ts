@@ -10,8 +10,8 @@ const maxPauseAfterFailureMs = 30_000;
 /** How long marks wait for a frame to share its write, while mail is coming in: a few commits. */
 const shareWriteMs = 20;
 
-/** What a publisher still has to do. */
-export interface Backlog {
+/** How far a publisher has come. */
+export interface Progress {
   /** Messages that are not published, by lsn. */
   readonly queue: readonly Publication[];
   /** The highest lsn handed over: marks may go so far. */
@@ -21,16 +21,16 @@ export interface Backlog {
 }
 
 /** The highest lsn that PUBLISHED may be raised to. */
-export function publishableUpTo({ queue, reach, marks }: Backlog): Lsn {
+export function publishableUpTo({ queue, reach, marks }: Progress): Lsn {
   const first = queue[0];
   const done = first !== undefined && first.lsn <= reach ? first.lsn - 1n : reach;
   return done < marks.durable ? done : marks.durable;
 }
 
 /** Time until there is work for a round, in milliseconds; `undefined` when nothing is left. */
-export function dueInMs(backlog: Backlog, nowMs: number): number | undefined {
-  const { queue, reach, marks } = backlog;
-  if (publishableUpTo(backlog) > marks.published) return 0;
+export function dueInMs(progress: Progress, nowMs: number): number | undefined {
+  const { queue, reach, marks } = progress;
+  if (publishableUpTo(progress) > marks.published) return 0;
   if (queue.length === 0) return reach > marks.durable ? 0 : undefined;
   let dueMs = Number.POSITIVE_INFINITY;
   for (const one of queue) {

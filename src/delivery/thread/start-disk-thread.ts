@@ -84,7 +84,7 @@ export async function startDiskThread(
     published: (id) => thread.keepAlive(unpublished.wait(id)),
   };
   return {
-    ...(journal ? { journal } : {}),
+    journal,
     async commit(deliveries) {
       const batch = packBatch(deliveries);
       return unpackResults(await thread.ask(batch, [batch.bytes]));

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { FileSystem } from "../../system/index.ts";
 import { stagingNames } from "./staging-directories.ts";
 
-/** What the identity file in a staging directory says. */
+/** The content of the identity file in a staging directory. */
 interface VolumeIdentity {
   readonly journal: string;
   /** The volume's id; `fileSystem` in the file. */

@@ -13,9 +13,7 @@ const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const nothing = () => {};
 
-/**
- * A harness whose log owes three messages, because staging was stalled, and its staging directory.
- */
+/** A harness whose log has three messages, not staged because flushes stalled; and its staging. */
 async function withUnpublished(
   options: HarnessOptions,
 ): Promise<{ harness: DeliveryHarness; staging: string }> {
