@@ -9,10 +9,17 @@
  */
 import { MaildirError } from "./errors.ts";
 import { type Mailbox, prepareMailbox } from "./mailbox.ts";
-import { type Bundle, fail, type Letter, letterOf, living, resultOf } from "./pending-delivery.ts";
+import {
+  fail,
+  type MailboxBatch,
+  notFailed,
+  type PendingDelivery,
+  pendingDelivery,
+  resultOf,
+} from "./pending-delivery.ts";
 import { publish } from "./rename.ts";
 import type { DeliverTools, Delivery, DeliveryResult } from "./tools.ts";
-import { keepData } from "./write.ts";
+import { syncData } from "./write.ts";
 
 /**
  * Commits deliveries to any number of mailboxes as one batch, and answers in input order.
@@ -24,16 +31,16 @@ export async function deliverAll(
   deliveries: readonly Delivery[],
   tools: DeliverTools,
 ): Promise<readonly DeliveryResult[]> {
-  const letters = deliveries.map((delivery) => letterOf(delivery, tools));
+  const letters = deliveries.map((delivery) => pendingDelivery(delivery, tools));
   const bundles = bundle(letters, tools);
-  await keepData(bundles, tools);
+  await syncData(bundles, tools);
   await publish(bundles, tools);
   return letters.map(resultOf);
 }
 
 /** Ties up the letters for each mailbox whose directories are there. */
-function bundle(letters: readonly Letter[], tools: DeliverTools): Bundle[] {
-  const byMailbox = Map.groupBy(living(letters), (letter) => letter.maildir);
+function bundle(letters: readonly PendingDelivery[], tools: DeliverTools): MailboxBatch[] {
+  const byMailbox = Map.groupBy(notFailed(letters), (letter) => letter.maildir);
   return [...byMailbox].flatMap(([path, ofMailbox]) => {
     const mailbox = preparedOrRefused(path, ofMailbox, tools);
     return mailbox ? [{ mailbox, letters: ofMailbox }] : [];
@@ -42,7 +49,7 @@ function bundle(letters: readonly Letter[], tools: DeliverTools): Bundle[] {
 
 function preparedOrRefused(
   path: string,
-  letters: readonly Letter[],
+  letters: readonly PendingDelivery[],
   tools: DeliverTools,
 ): Mailbox | undefined {
   try {

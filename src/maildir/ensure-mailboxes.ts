@@ -4,7 +4,7 @@
  */
 import { MaildirError } from "./errors.ts";
 import { type Mailbox, type MailboxTools, prepareMailbox } from "./mailbox.ts";
-import { heldDirectories } from "./open-directories.ts";
+import { openDirectories } from "./open-directories.ts";
 
 /**
  * Prepares and flushes the mailboxes at these paths; directories they share are flushed once.
@@ -12,11 +12,11 @@ import { heldDirectories } from "./open-directories.ts";
  * @returns For each path its mailbox, or why it cannot be used. On return every mailbox survives a
  *   power cut.
  */
-export async function keepMailboxes(
+export async function ensureMailboxes(
   paths: Iterable<string>,
   tools: MailboxTools,
 ): Promise<ReadonlyMap<string, Mailbox | MaildirError>> {
-  const directories = heldDirectories(tools.fileSystem);
+  const directories = openDirectories(tools.fileSystem);
   // All are made before the first flush begins: one that has begun says nothing of what comes later.
   const prepared = [...new Set(paths)].map((path) => ({ path, mailbox: preparedOrRefused(path) }));
   try {

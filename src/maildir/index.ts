@@ -1,6 +1,6 @@
 export { type Body, bodySizes, type SpooledBody, writeBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
-export { keepMailboxes } from "./ensure-mailboxes.ts";
+export { ensureMailboxes } from "./ensure-mailboxes.ts";
 export { MaildirError, type MaildirErrorCode, type MaildirErrorFacts } from "./errors.ts";
 export { addFlags, type Flags, parseFlags, removeFlags, serializeFlags } from "./flags.ts";
 export type { Entry } from "./lookup.ts";
@@ -13,6 +13,6 @@ export {
   type NameSourceOptions,
   sizesInName,
 } from "./name.ts";
-export { type Letter, letterOf } from "./pending-delivery.ts";
+export { notFailed, type PendingDelivery, pendingDelivery } from "./pending-delivery.ts";
 export { syncPlan } from "./plan.ts";
 export type { DeliverTools, Delivery, DeliveryResult, SyncPlan } from "./tools.ts";

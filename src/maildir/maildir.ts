@@ -19,13 +19,13 @@ import {
 } from "../system/index.ts";
 import type { Body } from "./body.ts";
 import { deliverAll } from "./deliver.ts";
-import { keepMailboxes } from "./ensure-mailboxes.ts";
+import { ensureMailboxes } from "./ensure-mailboxes.ts";
 import { MaildirError } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import { type Entry, listEntries, withMessage } from "./lookup.ts";
 import { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
 import { createNameSource, joinName, type MessageId, type NameSource } from "./name.ts";
-import { heldDirectories } from "./open-directories.ts";
+import { openDirectories } from "./open-directories.ts";
 import type { DeliverTools, DeliveryResult, SyncPlan } from "./tools.ts";
 
 export interface MaildirOptions {
@@ -70,7 +70,7 @@ export class Maildir {
    */
   static async create(path: string, options: MaildirOptions = {}): Promise<Maildir> {
     const tools = toolsOf(options);
-    const mailbox = (await keepMailboxes([path], tools)).get(path);
+    const mailbox = (await ensureMailboxes([path], tools)).get(path);
     if (mailbox instanceof MaildirError) throw mailbox;
     return new Maildir(path, tools);
   }
@@ -209,7 +209,7 @@ export class Maildir {
   /** Changes a message's name, and flushes both directories it can concern. */
   async #renamed(id: MessageId, change: (entry: Entry) => void): Promise<void> {
     const places = this.#places();
-    const directories = heldDirectories(this.#tools.fileSystem);
+    const directories = openDirectories(this.#tools.fileSystem);
     try {
       directories.open(places.cur);
       directories.open(places.new);

@@ -6,7 +6,7 @@
  */
 import type { Descriptor, FileSystem } from "../system/index.ts";
 
-export interface HeldDirectories {
+export interface OpenDirectories {
   /** @throws the errno error of opening it */
   open(path: string): void;
   /** Flushes these directories, each of which was opened, at the same time. */
@@ -14,7 +14,7 @@ export interface HeldDirectories {
   close(): void;
 }
 
-export function heldDirectories(fileSystem: FileSystem): HeldDirectories {
+export function openDirectories(fileSystem: FileSystem): OpenDirectories {
   const descriptors = new Map<string, Descriptor>();
   const flushes = new Map<string, Promise<void>>();
 

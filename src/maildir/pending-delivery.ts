@@ -12,7 +12,7 @@ import type { Mailbox } from "./mailbox.ts";
 import { isMessageId, joinName, type MessageId } from "./name.ts";
 import type { DeliverTools, Delivery, DeliveryResult } from "./tools.ts";
 
-export interface Letter {
+export interface PendingDelivery {
   readonly id: MessageId;
   readonly body: Body;
   readonly receivedAt: Date | undefined;
@@ -26,13 +26,16 @@ export interface Letter {
 }
 
 /** The letters of one batch for one mailbox, as a postman ties them. */
-export interface Bundle {
+export interface MailboxBatch {
   readonly mailbox: Mailbox;
-  readonly letters: readonly Letter[];
+  readonly letters: readonly PendingDelivery[];
 }
 
 /** Fixes the name of a message for good: every later attempt uses the same one. */
-export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">): Letter {
+export function pendingDelivery(
+  delivery: Delivery,
+  tools: Pick<DeliverTools, "names">,
+): PendingDelivery {
   const complaint = complaintAbout(delivery);
   if (complaint !== undefined) return refusedLetter(delivery, complaint);
   const { body, flags = "", receivedAt, maildir } = delivery;
@@ -51,8 +54,8 @@ export function letterOf(delivery: Delivery, tools: Pick<DeliverTools, "names">)
 }
 
 /** A delivery that makes no sense: it fails by itself, and the rest of the batch goes on. */
-function refusedLetter({ body, maildir }: Delivery, complaint: string): Letter {
-  const letter: Letter = {
+function refusedLetter({ body, maildir }: Delivery, complaint: string): PendingDelivery {
+  const letter: PendingDelivery = {
     id: "",
     body,
     receivedAt: undefined,
@@ -84,7 +87,7 @@ function complaintAbout(delivery: Delivery): string | undefined {
 
 /** Notes why a letter is not delivered; the first reason stands. */
 export function fail(
-  letter: Letter,
+  letter: PendingDelivery,
   code: MaildirErrorCode,
   message: string,
   facts: {
@@ -96,15 +99,15 @@ export function fail(
   letter.failure ??= new MaildirError(code, message, facts);
 }
 
-export function living(letters: readonly Letter[]): Letter[] {
+export function notFailed(letters: readonly PendingDelivery[]): PendingDelivery[] {
   return letters.filter((letter) => letter.failure === undefined);
 }
 
 /** Where the finished file goes. */
-export function targetOf(letter: Letter, mailbox: Mailbox): string {
+export function targetOf(letter: PendingDelivery, mailbox: Mailbox): string {
   return join(mailbox[letter.subdirectory], letter.fileName);
 }
 
-export function resultOf(letter: Letter): DeliveryResult {
+export function resultOf(letter: PendingDelivery): DeliveryResult {
   return letter.failure ? { ok: false, error: letter.failure } : { ok: true, id: letter.id };
 }

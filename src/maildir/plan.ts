@@ -1,5 +1,5 @@
 /** How the flushes of a batch are grouped: by file system, and each or in bulk. */
-import type { Bundle } from "./pending-delivery.ts";
+import type { MailboxBatch } from "./pending-delivery.ts";
 import type { DeliverTools, SyncPlan } from "./tools.ts";
 
 /**
@@ -13,7 +13,7 @@ const minBulk = { data: 8, names: 8 };
 export const syncPlan: SyncPlan = (phase, count) => (count >= minBulk[phase] ? "bulk" : "each");
 
 /** Parts the bundles by the file system they lie on; one bulk flush reaches only one. */
-export function byDevice(bundles: readonly Bundle[]): Bundle[][] {
+export function byDevice(bundles: readonly MailboxBatch[]): MailboxBatch[][] {
   return [...Map.groupBy(bundles, ({ mailbox }) => mailbox.device).values()];
 }
 

@@ -7,20 +7,29 @@
  */
 import { errnoOf, type FileSystem } from "../system/index.ts";
 import type { Mailbox } from "./mailbox.ts";
-import { type HeldDirectories, heldDirectories } from "./open-directories.ts";
-import { type Bundle, fail, type Letter, living, targetOf } from "./pending-delivery.ts";
+import { type OpenDirectories, openDirectories } from "./open-directories.ts";
+import {
+  fail,
+  type MailboxBatch,
+  notFailed,
+  type PendingDelivery,
+  targetOf,
+} from "./pending-delivery.ts";
 import { byDevice, planOf } from "./plan.ts";
 import type { DeliverTools } from "./tools.ts";
 import { removeDraft } from "./write.ts";
 
-export async function publish(bundles: readonly Bundle[], tools: DeliverTools): Promise<void> {
-  const directories = heldDirectories(tools.fileSystem);
+export async function publish(
+  bundles: readonly MailboxBatch[],
+  tools: DeliverTools,
+): Promise<void> {
+  const directories = openDirectories(tools.fileSystem);
   try {
     const published = bundles.filter(
       (bundle) => openAll(bundle, directories, tools) && renameAll(bundle, tools),
     );
     await Promise.all(
-      byDevice(published).map((ofDevice) => keepNames(ofDevice, directories, tools)),
+      byDevice(published).map((ofDevice) => syncNames(ofDevice, directories, tools)),
     );
   } finally {
     directories.close();
@@ -28,8 +37,8 @@ export async function publish(bundles: readonly Bundle[], tools: DeliverTools): 
 }
 
 /** Opens what will be flushed. Answers whether the mailbox still has anything to publish. */
-function openAll(bundle: Bundle, directories: HeldDirectories, tools: DeliverTools): boolean {
-  const letters = living(bundle.letters);
+function openAll(bundle: MailboxBatch, directories: OpenDirectories, tools: DeliverTools): boolean {
+  const letters = notFailed(bundle.letters);
   if (letters.length === 0) return false;
   try {
     for (const directory of flushedBy(bundle)) directories.open(directory);
@@ -48,8 +57,8 @@ function openAll(bundle: Bundle, directories: HeldDirectories, tools: DeliverToo
   }
 }
 
-function renameAll({ mailbox, letters }: Bundle, tools: DeliverTools): boolean {
-  for (const letter of living(letters)) {
+function renameAll({ mailbox, letters }: MailboxBatch, tools: DeliverTools): boolean {
+  for (const letter of notFailed(letters)) {
     const path = targetOf(letter, mailbox);
     try {
       tools.fileSystem.rename(letter.draft!, path);
@@ -62,12 +71,12 @@ function renameAll({ mailbox, letters }: Bundle, tools: DeliverTools): boolean {
       removeDraft(letter, tools);
     }
   }
-  return living(letters).length > 0;
+  return notFailed(letters).length > 0;
 }
 
-async function keepNames(
-  bundles: readonly Bundle[],
-  directories: HeldDirectories,
+async function syncNames(
+  bundles: readonly MailboxBatch[],
+  directories: OpenDirectories,
   tools: DeliverTools,
 ): Promise<void> {
   const count = new Set(bundles.flatMap(flushedBy)).size;
@@ -76,7 +85,7 @@ async function keepNames(
     for (const { mailbox } of bundles) tools.known.remember(mailbox);
     return;
   }
-  await Promise.all(bundles.map((bundle) => keepNamesOf(bundle, directories, tools)));
+  await Promise.all(bundles.map((bundle) => syncNamesOf(bundle, directories, tools)));
 }
 
 async function bulkFlushed({ path }: Mailbox, { syncFileSystem }: DeliverTools): Promise<boolean> {
@@ -89,9 +98,9 @@ async function bulkFlushed({ path }: Mailbox, { syncFileSystem }: DeliverTools):
   }
 }
 
-async function keepNamesOf(
-  bundle: Bundle,
-  directories: HeldDirectories,
+async function syncNamesOf(
+  bundle: MailboxBatch,
+  directories: OpenDirectories,
   tools: DeliverTools,
 ): Promise<void> {
   const { mailbox } = bundle;
@@ -103,12 +112,17 @@ async function keepNamesOf(
     tools.known.remember(mailbox);
   } catch (cause) {
     tools.known.forget(mailbox);
-    for (const letter of living(bundle.letters)) withdraw(letter, mailbox, cause, tools);
+    for (const letter of notFailed(bundle.letters)) withdraw(letter, mailbox, cause, tools);
   }
 }
 
 /** Takes a message back whose name may not last. A reader may have been faster. */
-function withdraw(letter: Letter, mailbox: Mailbox, cause: unknown, tools: DeliverTools): void {
+function withdraw(
+  letter: PendingDelivery,
+  mailbox: Mailbox,
+  cause: unknown,
+  tools: DeliverTools,
+): void {
   const path = targetOf(letter, mailbox);
   const mayRemain = !unlinked(path, tools.fileSystem);
   const fate = mayRemain ? "and it could not be taken back" : "it was taken back";
@@ -129,8 +143,8 @@ function unlinked(path: string, fileSystem: FileSystem): boolean {
 }
 
 /** The directories whose names must last before a bundle is acknowledged; `tmp/` comes last. */
-function flushedBy({ mailbox, letters }: Bundle): string[] {
-  const targets = living(letters).map(({ subdirectory }) => mailbox[subdirectory]);
+function flushedBy({ mailbox, letters }: MailboxBatch): string[] {
+  const targets = notFailed(letters).map(({ subdirectory }) => mailbox[subdirectory]);
   const first = [...targets, ...mailbox.unflushed].filter((path) => path !== mailbox.tmp);
   return [...new Set(first), mailbox.tmp];
 }

@@ -12,32 +12,35 @@ import { type Descriptor, errnoOf } from "../system/index.ts";
 import { writeBody } from "./body.ts";
 import { MaildirError } from "./errors.ts";
 import type { Mailbox } from "./mailbox.ts";
-import { type Bundle, fail, type Letter, living } from "./pending-delivery.ts";
+import { fail, type MailboxBatch, notFailed, type PendingDelivery } from "./pending-delivery.ts";
 import { byDevice, planOf } from "./plan.ts";
 import type { DeliverTools } from "./tools.ts";
 
 /** A letter and the mailbox in whose `tmp/` it is written. */
 interface Draft {
-  readonly letter: Letter;
+  readonly letter: PendingDelivery;
   readonly mailbox: Mailbox;
 }
 
 /** Descriptors held at once by a batch; a larger batch is flushed in as many rounds. */
 const maxOpenDrafts = 64;
 
-export async function keepData(bundles: readonly Bundle[], tools: DeliverTools): Promise<void> {
+export async function syncData(
+  bundles: readonly MailboxBatch[],
+  tools: DeliverTools,
+): Promise<void> {
   await Promise.all(
     byDevice(bundles).map(async (ofDevice) => {
       const drafts = ofDevice.flatMap(({ mailbox, letters }) =>
-        living(letters).map((letter) => ({ letter, mailbox })),
+        notFailed(letters).map((letter) => ({ letter, mailbox })),
       );
-      if (planOf("data", drafts.length, tools) === "each") await keepEach(drafts, tools, "first");
-      else await keepTogether(drafts, tools);
+      if (planOf("data", drafts.length, tools) === "each") await syncEach(drafts, tools, "first");
+      else await syncInBulk(drafts, tools);
     }),
   );
 }
 
-async function keepTogether(drafts: readonly Draft[], tools: DeliverTools): Promise<void> {
+async function syncInBulk(drafts: readonly Draft[], tools: DeliverTools): Promise<void> {
   for (const draft of drafts) {
     const file = writeDraft(draft, tools, draft.letter.id);
     if (file !== undefined) closeDraft(draft, file, tools);
@@ -48,11 +51,11 @@ async function keepTogether(drafts: readonly Draft[], tools: DeliverTools): Prom
     await tools.syncFileSystem?.(written[0]!.mailbox.path);
   } catch {
     // Whose data was lost nobody can say: each message gets a new file and an outcome of its own.
-    await keepEach(written, tools, "again");
+    await syncEach(written, tools, "again");
   }
 }
 
-async function keepEach(
+async function syncEach(
   drafts: readonly Draft[],
   tools: DeliverTools,
   attempt: "first" | "again",
@@ -67,11 +70,11 @@ async function keepEach(
         const cause = await flushFailure(draft, file, tools);
         if (cause === undefined) return;
         if (attempt === "first") damaged.push(draft);
-        else refuseUnkept(draft, tools, cause);
+        else refuseUnsynced(draft, tools, cause);
       }),
     );
   }
-  if (damaged.length > 0) await keepEach(damaged, tools, "again");
+  if (damaged.length > 0) await syncEach(damaged, tools, "again");
 }
 
 /** Writes the message to a new file, which stays open. A failure is noted and leaves no file. */
@@ -138,7 +141,7 @@ function refuseUnwritten(
   removeDraft(letter, tools);
 }
 
-function refuseUnkept({ letter, mailbox }: Draft, tools: DeliverTools, cause: unknown): void {
+function refuseUnsynced({ letter, mailbox }: Draft, tools: DeliverTools, cause: unknown): void {
   const path = letter.draft ?? mailbox.tmp;
   fail(letter, "ERR_MAILDIR_SYNC_FAILED", `the disk did not keep ${path}, at the second try`, {
     path,
@@ -149,7 +152,7 @@ function refuseUnkept({ letter, mailbox }: Draft, tools: DeliverTools, cause: un
 
 /** Removes what was written in `tmp/`, as far as the disk allows; a sweep finds the rest. */
 export function removeDraft(
-  letter: Letter,
+  letter: PendingDelivery,
   { fileSystem }: Pick<DeliverTools, "fileSystem">,
 ): void {
   if (letter.draft === undefined) return;

@@ -7,11 +7,12 @@
  * backlog is not full.
  */
 import {
+  ensureMailboxes,
   type KnownMailboxes,
-  keepMailboxes,
-  type Letter,
   type Mailbox,
   MaildirError,
+  notFailed,
+  type PendingDelivery,
 } from "../../maildir/index.ts";
 import { errnoOf, type FileSystem } from "../../system/index.ts";
 import { LargeBodies } from "../publishing/large-bodies.ts";
@@ -36,7 +37,7 @@ export interface AdmissionTools {
 
 /** A message with the record that goes into the log. */
 export interface Admitted {
-  readonly message: Letter;
+  readonly message: PendingDelivery;
   readonly volumePublisher: VolumePublisher;
   readonly record: StoredRecord;
 }
@@ -44,7 +45,7 @@ export interface Admitted {
 export interface Admission {
   readonly logged: readonly Admitted[];
   /** For mailboxes that no staging can serve: committed in the mailbox. */
-  readonly synced: readonly Letter[];
+  readonly synced: readonly PendingDelivery[];
 }
 
 /** Left free on a volume, for other programs. */
@@ -53,11 +54,11 @@ const sparedFiles = 64;
 
 /** Parts a batch by its way. A refused message has a `failure` and is in neither part. */
 export async function admit(
-  messages: readonly Letter[],
+  messages: readonly PendingDelivery[],
   tools: AdmissionTools,
 ): Promise<Admission> {
   const mailboxes = await resolveMailboxes(notFailed(messages), tools);
-  const synced: Letter[] = [];
+  const synced: PendingDelivery[] = [];
   const toLog: Placed[] = [];
   for (const message of notFailed(messages)) {
     const mailbox = mailboxes.get(message.maildir);
@@ -76,7 +77,7 @@ export async function admit(
 
 /** A message and the mailbox it goes to, by way of the log. */
 interface Placed {
-  readonly message: Letter;
+  readonly message: PendingDelivery;
   readonly mailbox: CachedMailbox;
 }
 
@@ -104,7 +105,7 @@ async function withRecords(
   return admitted;
 }
 
-function recordOf(message: Letter, { stored, volumePublisher }: CachedMailbox) {
+function recordOf(message: PendingDelivery, { stored, volumePublisher }: CachedMailbox) {
   return {
     mailbox: stored,
     volume: volumePublisher.volume.id,
@@ -121,7 +122,7 @@ function recordOf(message: Letter, { stored, volumePublisher }: CachedMailbox) {
  * a mailbox that no staging can serve.
  */
 async function resolveMailboxes(
-  messages: readonly Letter[],
+  messages: readonly PendingDelivery[],
   tools: AdmissionTools,
 ): Promise<ReadonlyMap<string, CachedMailbox>> {
   const { volumes, publishers, cache, root } = tools;
@@ -139,7 +140,7 @@ async function resolveMailboxes(
     for (const one of own) refuse(one, "ENODEV", `the volume at ${missing} is missing`);
     unknown.delete(path);
   }
-  for (const [path, mailbox] of await keepMailboxes(unknown.keys(), tools)) {
+  for (const [path, mailbox] of await ensureMailboxes(unknown.keys(), tools)) {
     try {
       const volume = await volumes.forMailbox(usable(mailbox));
       if (volume === undefined) continue;
@@ -158,7 +159,7 @@ function usable(mailbox: Mailbox | MaildirError): Mailbox {
 }
 
 function refuseWithoutRoom(
-  messages: readonly Letter[],
+  messages: readonly PendingDelivery[],
   { volume, publisher }: VolumePublisher,
   fileSystem: FileSystem,
 ): void {
@@ -179,21 +180,17 @@ function refuseWithoutRoom(
   }
 }
 
-function spaceOf({ body }: Letter): number {
+function spaceOf({ body }: PendingDelivery): number {
   return fileSpace(body instanceof Uint8Array ? body.length : body.size);
 }
 
-function notFailed(messages: readonly Letter[]): Letter[] {
-  return messages.filter(({ failure }) => failure === undefined);
-}
-
 /** Refuses a message as a system call would have. */
-function refuse(message: Letter, code: string, text: string): void {
+function refuse(message: PendingDelivery, code: string, text: string): void {
   refuseFor(Object.assign(new Error(`${code}: ${text}`), { code }), message, text);
 }
 
 /** Refuses a message because of an error. The first refusal stands. */
-export function refuseFor(cause: unknown, message: Letter, text: string): void {
+export function refuseFor(cause: unknown, message: PendingDelivery, text: string): void {
   if (cause instanceof MaildirError) {
     message.failure ??= cause;
     return;

@@ -11,8 +11,8 @@ import {
   type DeliverTools,
   type Delivery,
   deliverAll,
-  type Letter,
-  letterOf,
+  type PendingDelivery,
+  pendingDelivery,
 } from "../../maildir/index.ts";
 import { type FileSystemSync, invariant } from "../../system/index.ts";
 import type {
@@ -92,7 +92,10 @@ export class JournalCommitter implements Committer {
 
   async commit(deliveries: readonly Delivery[]): Promise<readonly CommitResult[]> {
     const { tools, admission } = this.#opened;
-    const pairs = deliveries.map((delivery) => ({ delivery, message: letterOf(delivery, tools) }));
+    const pairs = deliveries.map((delivery) => ({
+      delivery,
+      message: pendingDelivery(delivery, tools),
+    }));
     const messages = pairs.map(({ message }) => message);
     // One batch after the other, so that the log has them in the order of the calls.
     const admitted = this.#turn.then(() => admit(messages, admission));
@@ -169,7 +172,7 @@ export class JournalCommitter implements Committer {
 /** A delivery, and the message on its way. */
 interface Pair {
   readonly delivery: Delivery;
-  readonly message: Letter;
+  readonly message: PendingDelivery;
 }
 
 /** An open journal, its volumes and their publishers. */

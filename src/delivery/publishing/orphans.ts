@@ -5,7 +5,7 @@
  * A message is never dropped. A mailbox that is gone is never created again: its account may have
  * been deleted.
  */
-import { type KnownMailboxes, keepMailboxes, MaildirError } from "../../maildir/index.ts";
+import { ensureMailboxes, type KnownMailboxes, MaildirError } from "../../maildir/index.ts";
 import { errnoOf, type FileSystem } from "../../system/index.ts";
 import { orphansIn } from "../volumes/staging-directories.ts";
 import type { Publication } from "./publication.ts";
@@ -43,7 +43,7 @@ export async function moveToOrphans(
 ): Promise<void> {
   const { fileSystem, known } = tools;
   const path = orphansIn(staging.path);
-  const made = await keepMailboxes([path], { fileSystem, known, root: staging.path });
+  const made = await ensureMailboxes([path], { fileSystem, known, root: staging.path });
   const orphans = made.get(path);
   if (orphans === undefined || orphans instanceof MaildirError) throw orphans;
   const directory = fileSystem.openDirectory(orphans.new);

@@ -116,7 +116,7 @@ const removals: readonly Removal[] = [
   {
     guard: "after a failed bulk flush every message is written again",
     file: "write.ts",
-    from: 'await keepEach(written, tools, "again");',
+    from: 'await syncEach(written, tools, "again");',
     to: "",
     test: sweep,
     only: "bulk, names any: failing",
@@ -124,8 +124,8 @@ const removals: readonly Removal[] = [
   {
     guard: "after a failed bulk flush of names every directory is asked",
     file: "rename.ts",
-    from: "    return false;\n  }\n}\n\nasync function keepNamesOf",
-    to: "    return true;\n  }\n}\n\nasync function keepNamesOf",
+    from: "    return false;\n  }\n}\n\nasync function syncNamesOf",
+    to: "    return true;\n  }\n}\n\nasync function syncNamesOf",
     test: sweep,
     only: "bulk, names any: failing",
   },
