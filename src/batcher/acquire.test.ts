@@ -1,8 +1,9 @@
+/** `acquire` and `release`: which items a batch gets, what a slot covers, what failures cost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";
 
-/** An `acquire` that ends by hand, and a `release` that takes notes. */
+/** An `acquire` that the test ends, and a `release` that records its calls. */
 function pool() {
   const asked: { ok: (resource: unknown) => void; fail: (error: Error) => void }[] = [];
   const released: unknown[] = [];
@@ -51,7 +52,7 @@ test("one queued item acquires once, although slots are free", async () => {
   assert.equal(asked.length, 1);
   harness.add("a", 3);
   await harness.turn();
-  assert.equal(asked.length, 2, "the third does not fit the batch being acquired for");
+  assert.equal(asked.length, 2, "the third does not fit into the batch that is acquiring");
 });
 
 test("an acquiring slot covers an item larger than maxBatchBytes", async () => {
@@ -74,11 +75,11 @@ test("items left behind by a byte limit acquire a slot of their own", async () =
   });
   harness.addMany("a", [60, 60, 60]);
   await harness.turn();
-  assert.equal(asked.length, 2, "180 bytes are covered by two");
+  assert.equal(asked.length, 2, "two slots cover 180 bytes");
   asked[0]?.ok(1);
   await harness.run();
   assert.deepEqual(harness.sealed, [[60]]);
-  assert.equal(asked.length, 3, "120 bytes are not covered by one");
+  assert.equal(asked.length, 3, "one slot does not cover 120 bytes");
 });
 
 test("20 items make two batches of 10, whichever resource is acquired first", async () => {
@@ -107,7 +108,7 @@ test("a failed acquire rejects the items of its batch and no others", async () =
     assert.equal(error.cause, cause);
     assert.doesNotMatch(error.message, /dry/);
   }
-  assert.equal(asked.length, 2, "the slot is free again and the third has its turn");
+  assert.equal(asked.length, 2, "the slot is free and the third item has its turn");
   asked[1]?.ok("fine");
   await harness.run();
   assert.deepEqual(harness.sealed, [[3]], "what failed to acquire is never processed");

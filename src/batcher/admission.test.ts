@@ -1,3 +1,4 @@
+/** The limits on outstanding items and bytes, with `onFull: "reject"` and `"wait"`. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";

@@ -1,3 +1,4 @@
+/** The rules of batching: hops, limits of a batch, slots, order, outcomes of items. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";

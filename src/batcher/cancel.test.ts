@@ -1,3 +1,4 @@
+/** Abort signals of `add`: waiting, queued and sealed items, and `batch.signal`. */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
@@ -26,7 +27,11 @@ test("an abort after sealing changes nothing: the caller gets the real result", 
   controller.abort();
   await harness.run();
   assert.equal(added.settled, undefined);
-  assert.equal(harness.batches[0]?.batch.signal.aborted, false, "a neighbour still wants it");
+  assert.equal(
+    harness.batches[0]?.batch.signal.aborted,
+    false,
+    "another item of the batch is not aborted",
+  );
   harness.batches[0]?.finish();
   await harness.run();
   assert.equal(added.value, 1);
@@ -61,7 +66,7 @@ test("an add with an aborted signal is not accepted", async () => {
   harness.add("a", 1);
   const added = harness.add("a", 2, AbortSignal.abort("before"));
   await harness.run();
-  assert.equal(added.error, "before", "aborted is said before full");
+  assert.equal(added.error, "before", "an aborted add is cancelled, not refused as full");
   assert.equal(harness.batcher.stats().cancelled, 1);
 });
 

@@ -1,3 +1,4 @@
+/** The policy as a table: the decision for a key in each situation. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decide, type KeyView, type StartLimits } from "./decide.ts";

@@ -1,9 +1,10 @@
+/** `flush` and `close`: what they start, what they wait for, what a timeout drops. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertCode, BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { BatcherError } from "./index.ts";
 
-/** Whether a promise has resolved, kept up to date. */
+/** Tracks whether a promise has resolved. */
 function watch(promise: Promise<void>) {
   const watched = { done: false };
   void promise.then(() => {

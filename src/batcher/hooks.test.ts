@@ -1,3 +1,4 @@
+/** Hooks, `captureContext`, and the async context in which user code runs. */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { test } from "node:test";
@@ -5,14 +6,14 @@ import { BatcherHarness } from "../../test/support/batcher-harness.ts";
 import { Batcher, fail } from "./index.ts";
 
 test("hooks report each batch: trigger, durations, failures", async () => {
-  const told: unknown[] = [];
+  const reported: unknown[] = [];
   const harness = new BatcherHarness({
     lingerMs: 10,
     sizeOf: Number,
     name: "outbox",
     hooks: {
-      onBatchStart: (batch) => told.push(batch),
-      onBatchEnd: (batch) => told.push(batch),
+      onBatchStart: (batch) => reported.push(batch),
+      onBatchEnd: (batch) => reported.push(batch),
     },
   });
   harness.addMany("a", [3, 4]);
@@ -21,59 +22,79 @@ test("hooks report each batch: trigger, durations, failures", async () => {
   harness.batches[0]?.finish([3, fail("no")]);
   await harness.run();
   const start = {
-    ...{ key: "a", id: 1, trigger: "linger", items: 2, bytes: 7 },
-    ...{ oldestWaitMs: 10, acquireMs: 0 },
+    key: "a",
+    id: 1,
+    trigger: "linger",
+    items: 2,
+    bytes: 7,
+    oldestWaitMs: 10,
+    acquireMs: 0,
   };
-  assert.deepEqual(told, [start, { ...start, outcome: "ok", failedItems: 1, processMs: 7 }]);
+  assert.deepEqual(reported, [start, { ...start, outcome: "ok", failedItems: 1, processMs: 7 }]);
 });
 
 test("onBatchEnd reports a failed acquire and its duration", async () => {
-  const told: unknown[] = [];
+  const reported: unknown[] = [];
   const harness = new BatcherHarness({
     acquire: () => {
       harness.clock.advance(5);
       throw new Error("no");
     },
-    hooks: { onBatchStart: (batch) => told.push(batch), onBatchEnd: (batch) => told.push(batch) },
+    hooks: {
+      onBatchStart: (batch) => reported.push(batch),
+      onBatchEnd: (batch) => reported.push(batch),
+    },
   });
   harness.add("a", 1);
   await harness.run();
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     {
-      ...{ key: "a", id: 1, trigger: "idle", items: 1, bytes: 0, oldestWaitMs: 5, acquireMs: 5 },
-      ...{ outcome: "acquire-failed", failedItems: 1, processMs: 0 },
+      key: "a",
+      id: 1,
+      trigger: "idle",
+      items: 1,
+      bytes: 0,
+      oldestWaitMs: 5,
+      acquireMs: 5,
+      outcome: "acquire-failed",
+      failedItems: 1,
+      processMs: 0,
     },
   ]);
 });
 
 test("acquireMs is the duration of acquire", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const told: number[] = [];
+  const reported: number[] = [];
   const harness = new BatcherHarness({
     acquire: () => promise,
-    hooks: { onBatchStart: ({ acquireMs }) => told.push(acquireMs) },
+    hooks: { onBatchStart: ({ acquireMs }) => reported.push(acquireMs) },
   });
   harness.add("a", 1);
   await harness.turn();
   harness.clock.advance(8);
   resolve();
   await harness.run();
-  assert.deepEqual(told, [8]);
+  assert.deepEqual(reported, [8]);
 });
 
 test("onReject reports refusals and the items that close drops", async () => {
-  const told: string[] = [];
+  const reported: string[] = [];
   const harness = new BatcherHarness({
     maxItems: 2,
     maxBatchItems: 1,
-    hooks: { onReject: (key, error) => told.push(`${key} ${error.code}`) },
+    hooks: { onReject: (key, error) => reported.push(`${key} ${error.code}`) },
   });
   for (const key of ["a", "a", "b"]) harness.add(key, 1);
   await harness.turn();
   harness.batcher.close({ timeoutMs: 1 }).catch(() => {});
   harness.add("c", 1);
   await harness.advance(1);
-  assert.deepEqual(told, ["b ERR_BATCHER_FULL", "c ERR_BATCHER_CLOSED", "a ERR_BATCHER_CLOSED"]);
+  assert.deepEqual(reported, [
+    "b ERR_BATCHER_FULL",
+    "c ERR_BATCHER_CLOSED",
+    "a ERR_BATCHER_CLOSED",
+  ]);
 });
 
 test("hooks and captureContext that throw or reject change nothing and warn once", async (t) => {

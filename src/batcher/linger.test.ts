@@ -1,3 +1,4 @@
+/** `lingerMs` and `holdUntilFull`: when a partial batch starts. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BatcherHarness } from "../../test/support/batcher-harness.ts";
@@ -26,7 +27,7 @@ test("time queued behind a batch counts towards lingerMs", async () => {
   assert.equal(
     harness.batches[1]?.startedAtMs,
     43,
-    "ten after the second came in, not after the flush",
+    "ten ms after the second was added, not after the batch",
   );
 });
 
@@ -85,7 +86,7 @@ test("cancelling the last item clears the timer and forgets the key", async () =
   controller.abort();
   assert.deepEqual([harness.clock.pendingTimers, harness.batcher.stats().keys], [0, 0]);
   harness.add("a", 2);
-  assert.equal(harness.clock.nextTimerAtMs, 10, "a new item lingers from its own beginning");
+  assert.equal(harness.clock.nextTimerAtMs, 10, "a new item lingers from its own arrival");
   await harness.run();
   assert.deepEqual(harness.sealed, [[2]]);
 });

@@ -1,3 +1,4 @@
+/** The linked list, compared with an array. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

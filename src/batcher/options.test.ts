@@ -1,3 +1,4 @@
+/** Options: defaults, and the refusal of invalid values. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Batcher, BatcherError, type BatcherOptions } from "./index.ts";
@@ -42,10 +43,23 @@ test("process is the only required option; the defaults are the documented ones"
 
 test("every given option is used", () => {
   const given = {
-    ...{ maxBatchItems: 3, maxBatchBytes: 40, keyConcurrency: 2, concurrency: 5, minBatchItems: 2 },
-    ...{ lingerMs: 7, holdUntilFull: true, maxItems: 30, maxItemsPerKey: 20, maxBytes: 50 },
-    ...{ onFull: "wait" as const, name: "outbox", sizeOf: () => 1, captureContext: () => 1 },
-    ...{ acquire: () => 1, release: () => {}, hooks: { onReject: () => {} } },
+    maxBatchItems: 3,
+    maxBatchBytes: 40,
+    keyConcurrency: 2,
+    concurrency: 5,
+    minBatchItems: 2,
+    lingerMs: 7,
+    holdUntilFull: true,
+    maxItems: 30,
+    maxItemsPerKey: 20,
+    maxBytes: 50,
+    onFull: "wait" as const,
+    name: "outbox",
+    sizeOf: () => 1,
+    captureContext: () => 1,
+    acquire: () => 1,
+    release: () => {},
+    hooks: { onReject: () => {} },
   };
   const settings = settingsOf<string, string, string, unknown>({ ...minimal, ...given });
   assert.deepEqual({ ...settings, ...given }, settings);

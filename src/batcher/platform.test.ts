@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 
 const root = join(import.meta.dirname, "../..");
 
-/** Every file that `file` reaches, with the specifiers that are no file of the room. */
+/** Every file that `file` imports, directly or not, with its specifiers outside the room. */
 function graphOf(file: string, seen = new Map<string, string[]>()): Map<string, string[]> {
   if (seen.has(file)) return seen;
   const foreign: string[] = [];
@@ -42,7 +42,7 @@ test("the batcher compiles with the types of a browser alone", async () => {
   assert.equal(stdout, "");
 });
 
-/** Runs a program in a realm with these globals, and returns what it printed. */
+/** Runs a program in a realm with these globals, and returns the lines of its output. */
 function runIn(globals: readonly string[], program: string): string[] {
   const script = join(root, "test/support/web-realm.ts");
   const flags = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"];

@@ -1,5 +1,5 @@
 /**
- * The classic policies, and the tests that are known for them elsewhere, on a clock that stands still.
+ * The classic policies, with the test cases of batch-aint-one, on a simulated clock.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

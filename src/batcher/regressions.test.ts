@@ -1,5 +1,5 @@
 /**
- * Faults that other batchers had, or have. Each test is the history that shows one.
+ * Faults of other batchers, fixed or not. Each test is a history that shows one of them.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -9,7 +9,7 @@ import { Batcher, BatcherError, policies } from "./index.ts";
 
 const door = new URL("./index.ts", import.meta.url).href;
 
-/** Runs a program that has `Batcher` in scope, and returns what it printed. */
+/** Runs a program that has `Batcher` in scope, and returns its output. */
 function program(body: string, ...flags: string[]) {
   const script = `import { Batcher } from ${JSON.stringify(door)};\n${body}`;
   const { stdout, stderr, status } = spawnSync(
@@ -21,7 +21,7 @@ function program(body: string, ...flags: string[]) {
   return stdout.trim();
 }
 
-/** `count` clients that hand in their next item as soon as the last is done. */
+/** Runs `count` clients, each adding its next item as soon as the last is settled. */
 async function closedLoop(
   harness: BatcherHarness,
   count: number,
@@ -92,7 +92,7 @@ test("policies.balanced does not acquire for an item that an acquiring batch cov
   await harness.turn();
   harness.add("a", 3);
   await harness.turn();
-  assert.equal(acquired, 1, "the third is one item beside the full batch: below the minimum");
+  assert.equal(acquired, 1, "the third item is alone beside the full batch: below the minimum");
 });
 
 test("an item that arrives during acquire on a busy key joins the batch", async () => {
@@ -168,14 +168,14 @@ test("a slot freed while the last batch settles is used again", async () => {
 
 test("acquiring and processing count against the same limit", async () => {
   let resources = 0;
-  let most = 0;
+  let maxResources = 0;
   const harness = new BatcherHarness({
     keyConcurrency: 2,
     maxBatchItems: 1,
     workMs: 5,
     acquire: () => {
       resources += 1;
-      most = Math.max(most, resources);
+      maxResources = Math.max(maxResources, resources);
       return new Promise((resolve) => harness.clock.setTimeout(() => resolve("r"), 3));
     },
     release: () => {
@@ -184,7 +184,7 @@ test("acquiring and processing count against the same limit", async () => {
   });
   harness.addMany("a", [1, 2, 3, 4, 5]);
   await harness.run();
-  assert.deepEqual([most, resources], [2, 0]);
+  assert.deepEqual([maxResources, resources], [2, 0]);
 });
 
 test("lingerMs is no debounce: steady arrivals do not delay a batch", async () => {
@@ -290,7 +290,7 @@ test("memory does not grow with items added and aborted on a busy key", () => {
   const [figures = "", queued] = used.split(" ");
   const heap = figures.split(",").map(Number);
   assert.equal(heap.length, rounds + 1);
-  // What items leave behind is there in every round; compiled code and caches grow in some.
+  // Memory left by items grows in every round; compiled code and caches grow in some.
   const growth = heap.slice(1).map((bytes, index) => bytes - heap[index]!);
   const [least = Number.NaN] = growth.toSorted((a, b) => a - b);
   assert.ok(

@@ -1,3 +1,4 @@
+/** What a log contains, decided from segments built by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -35,8 +36,12 @@ function segment({ generation, frames, listed = [], marks = {}, id = ownId }: Pl
   let at = encodeRecord(bytes, 0, { ...common, ...header });
   for (const [count, { text, volumes = ["v"], copyOf }] of frames.entries()) {
     const frame: NewRecord = {
-      ...{ ...common, kind: "frame", count, lsn: copyOf ?? lsnOf(generation, count) },
-      ...{ info: info(volumes), payload: [Buffer.from(text)] },
+      ...common,
+      kind: "frame",
+      count,
+      lsn: copyOf ?? lsnOf(generation, count),
+      info: info(volumes),
+      payload: [Buffer.from(text)],
     };
     at += encodeRecord(bytes, at, frame);
   }
@@ -45,7 +50,8 @@ function segment({ generation, frames, listed = [], marks = {}, id = ownId }: Pl
 
 function contentsIn(segments: Readonly<Record<string, Buffer>>) {
   const found = Object.entries(segments).map(([name, bytes]) => ({
-    ...{ name, bytes: bytes.length },
+    name,
+    bytes: bytes.length,
     scan: scanSegment(bytes),
   }));
   const result = contentsOf(found);
@@ -202,7 +208,7 @@ test("a flipped bit invents no frame, and a lost frame is reported as damage", (
       const { texts, damage } = contentsIn({ ...plan, [name]: bytes });
       assert.ok(texts.every((text) => whole.includes(text)));
       assert.equal(new Set(texts).size, texts.length);
-      // The last record of all cannot be told from one whose write was cut off.
+      // A damaged last record looks like one whose write was cut.
       const lost = whole.filter((text) => !texts.includes(text));
       const isTornTail = lost.length === 1 && lost[0] === "six";
       assert.ok(lost.length === 0 || isTornTail || damage.length > 0, lost.join());
@@ -211,7 +217,7 @@ test("a flipped bit invents no frame, and a lost frame is reported as damage", (
   );
 });
 
-/** Octets that mean something: not the zeros behind a record. */
+/** The position of a random byte of a record, not of its padding. */
 function somewhereInARecord(bytes: Buffer, random: SeededRandom): number {
   for (;;) {
     const at = 4096 * random.below(bytes.length / 4096);

@@ -1,3 +1,4 @@
+/** The record format: what is read back, and what is no record. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -48,7 +49,7 @@ test("a record is read as it was written, padded with zeros to a multiple of 409
       assert.ok(bytes.subarray(from + head.payloadBytes, at + size).every((octet) => octet === 0));
       assert.ok(
         bytes.subarray(at + size).every((octet) => octet === 0xa5),
-        "not one octet more",
+        "not one byte more",
       );
       const { kind, generation, count, lsn } = head;
       assert.deepEqual(
@@ -118,8 +119,13 @@ test("an unknown version is distinguished from damage", () => {
 test("every random bit of a segment is compared", () => {
   const random = Buffer.alloc(16, 7);
   const { bytes } = encoded({
-    ...{ kind: "frame", generation: 3n, count: 0, lsn: 0n, random },
-    ...{ info: Buffer.alloc(0), payload: [] },
+    kind: "frame",
+    generation: 3n,
+    count: 0,
+    lsn: 0n,
+    random,
+    info: Buffer.alloc(0),
+    payload: [],
   });
   const found = readRecord(bytes, 0);
   assert.ok(found.state === "whole");
@@ -137,7 +143,7 @@ test("a frame number has the generation in its high half, the count in the low h
   assert.ok(lsnOf(2n, 0) > lsnOf(1n, Number.MAX_SAFE_INTEGER));
 });
 
-/** What a later version of this room may write: the same first 16 octets, and the same length. */
+/** A record of a later version: the same first 16 bytes and the same length of the head. */
 function withVersion(bytes: Buffer, version: number): Buffer {
   const copy = Buffer.from(bytes);
   copy.writeUInt16BE(version, 12);
@@ -145,7 +151,7 @@ function withVersion(bytes: Buffer, version: number): Buffer {
   return copy;
 }
 
-/** CRC-32 as in ISO 3309, written out, so that the format does not hang on one library. */
+/** CRC-32 as in ISO 3309, written out, so that the format does not depend on one library. */
 function checksum(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const octet of bytes) {

@@ -1,3 +1,4 @@
+/** The info of a record, and the arithmetic of marks. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+/** The journal through its API, on real files and on a simulated disk. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -126,15 +127,15 @@ test("after kill -9 the lock is free and every acknowledged frame is there", asy
 });
 
 test("one write is in flight at a time; frames are numbered in call order", async (t) => {
-  let underWay = 0;
-  let most = 0;
+  let inFlight = 0;
+  let maxInFlight = 0;
   const fileSystem: FileSystem = {
     ...nodeFileSystem,
     writeAt: async (...call) => {
-      underWay += 1;
-      most = Math.max(most, underWay);
+      inFlight += 1;
+      maxInFlight = Math.max(maxInFlight, inFlight);
       await nodeFileSystem.writeAt(...call);
-      underWay -= 1;
+      inFlight -= 1;
     },
   };
   const { journal } = await open(t, { directory: temporary(t), fileSystem, ...small });
@@ -144,7 +145,7 @@ test("one write is in flight at a time; frames are numbered in call order", asyn
     [...lsns].sort((a, b) => (a < b ? -1 : 1)),
     lsns,
   );
-  assert.equal(most, 1);
+  assert.equal(maxInFlight, 1);
 });
 
 test("a mark rides on the next frame, or gets its own write when none comes", async (t) => {
@@ -174,7 +175,7 @@ test("a mark waits for a frame for withinMs at most", async (t) => {
   clock.advance(1);
   await marked;
   assert.equal(journal.stats().writes, writes + 1);
-  // Waiting for company, it is written with the next frame at once.
+  // A mark that waits is written at once with the next frame.
   const riding = journal.mark("v", { published: lsn }, { withinMs: 50 });
   await Promise.all([riding, journal.append(frame("two"), ["v"])]);
   assert.equal(journal.stats().writes, writes + 2);
@@ -213,7 +214,7 @@ test("when only the reserved spare is left, new mail is refused, marks are not",
     for (;;) lsns.push(await journal.append([Buffer.alloc(20_000)], ["v"]));
   })().catch((reason: unknown) => reason);
   assert.equal((error as JournalError).code, "ERR_JOURNAL_FULL");
-  assert.equal(lsns.length, 8, "two, three and three in a segment; the fourth is kept back");
+  assert.equal(lsns.length, 8, "two, three and three in a segment; the fourth segment is reserved");
   assert.equal(journal.stats().segments, small.maxSegments);
   assert.equal(journal.stats().spareSegments, 1);
   assert.equal(journal.accepting, true);
@@ -258,12 +259,12 @@ test("a volume that publishes nothing keeps its segments; others are reused", as
   assert.deepEqual(await texts(recovery), ["stays"]);
 });
 
-/** A journal on a simulated disk, and a way to have its writes fail. */
+/** A journal on a simulated disk, with a function that makes its writes fail. */
 async function onBadDisk(t: TestContext, own: Partial<JournalOptions> = {}) {
   const disk = new SimDisk(new SeededRandom(7));
   const process = disk.start();
   const clock = new SimClock();
-  // Segments are filled by turns of the real loop; only timers stand still.
+  // Filling a segment takes turns of the real event loop; only timers are simulated.
   const setImmediate = systemClock.setImmediate;
   const stopped = Object.assign(Object.create(clock), {
     now: () => clock.now(),
@@ -288,7 +289,7 @@ async function onBadDisk(t: TestContext, own: Partial<JournalOptions> = {}) {
     fail: (times: number) => {
       failures = times;
     },
-    /** What the next process finds. */
+    /** What the next process recovers. */
     reopened: async () => {
       process.kill();
       return (await open(t, { ...options, fileSystem: disk.start() })).recovery;
@@ -327,7 +328,7 @@ test("after a second failure no frame is accepted until the refused one is void"
   assert.equal(journal.freeBytes, 0);
   await rejects(journal.append(frame("too early"), ["v"]), "ERR_JOURNAL_WRITE_FAILED");
   while (clock.pendingTimers === 0) await reactions();
-  assert.equal(journal.accepting, false, "the first attempt to say so has failed as well");
+  assert.equal(journal.accepting, false, "the first repair has failed too");
   clock.advance(1000);
   await marked;
   assert.equal(journal.accepting, true);

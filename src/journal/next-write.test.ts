@@ -1,3 +1,4 @@
+/** The next write as a table: the decision for each situation of log and queue. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type NextWrite, nextWrite, type WriteSituation } from "./next-write.ts";

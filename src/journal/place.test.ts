@@ -1,3 +1,4 @@
+/** Where a record goes, and the room left for new mail. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Claim, placeFor, roomForMail, type SegmentSupply } from "./place.ts";

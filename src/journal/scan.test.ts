@@ -1,3 +1,4 @@
+/** The scan of one segment: records, holes, torn tails, imitations. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { blockBytes, encodeRecord, lsnOf, type NewRecord } from "./format.ts";
@@ -7,7 +8,7 @@ import { scanSegment } from "./scan.ts";
 const id = "0123456789abcdef0123456789abcdef";
 const segmentBytes = 64 * 1024;
 
-/** Writes a segment by hand: a header and so many frames with these payloads. */
+/** Writes a segment by hand: a header, then a frame for each payload. */
 function segment(generation: bigint, random: number, payloads: readonly (string | Buffer)[]) {
   const bytes = Buffer.alloc(segmentBytes);
   return over(bytes, generation, random, payloads);
@@ -24,13 +25,20 @@ function over(
     encodeInfo({ id, starts: BigInt(starts), marks: new Map(), listed: [], volumes });
   const header: NewRecord = {
     ...common,
-    ...{ kind: "header", count: 0, lsn: lsnOf(generation, 0), info: info(0, []), payload: [] },
+    kind: "header",
+    count: 0,
+    lsn: lsnOf(generation, 0),
+    info: info(0, []),
+    payload: [],
   };
   let at = encodeRecord(bytes, 0, header);
   for (const [count, payload] of payloads.entries()) {
     at += encodeRecord(bytes, at, {
       ...common,
-      ...{ kind: "frame", count, lsn: lsnOf(generation, count), info: info(count + 1, ["v"]) },
+      kind: "frame",
+      count,
+      lsn: lsnOf(generation, count),
+      info: info(count + 1, ["v"]),
       payload: [Buffer.from(payload)],
     });
   }
@@ -92,7 +100,7 @@ test("records of an earlier use with the same generation but other bits are not 
 });
 
 test("a body that imitates frames of its own segment yields none, torn or whole", () => {
-  // All an attacker can know: generation, counts, names; only not the random bits.
+  // An attacker can know everything but the random bits.
   const imitation = segment(5n, 9, ["forged 0", "forged 1", "forged 2", "forged 3", "forged 4"]);
   const bytes = segment(5n, 1, ["one"]);
   const padding = Buffer.alloc(blockBytes - 80 - 33 - 5);

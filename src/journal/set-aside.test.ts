@@ -1,3 +1,4 @@
+/** Counting the segments of a closed journal, and setting them aside. */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { basename } from "node:path";

@@ -1,5 +1,5 @@
 /**
- * A batcher on a clock that stands still, whose batches end when the test says so, or after `workMs`.
+ * A batcher on a simulated clock, whose batches end by hand or after `workMs`.
  */
 import assert from "node:assert/strict";
 import { type Batch, Batcher, BatcherError, type BatcherOptions } from "../../src/batcher/index.ts";
@@ -13,12 +13,12 @@ export interface HarnessBatch {
   readonly trigger: string;
   readonly startedAtMs: number;
   readonly batch: Batch<string, unknown, unknown>;
-  /** Ends it well: by default each item comes back as its own output. */
+  /** Resolves the batch; by default each item is its own output. */
   finish(outputs?: unknown): void;
   fail(reason: unknown): void;
 }
 
-/** What has become of one `add`. */
+/** The state of one `add`. */
 export interface Added {
   readonly promise: Promise<unknown>;
   settled: "value" | "error" | undefined;
@@ -32,7 +32,7 @@ export class BatcherHarness {
   readonly batcher: Batcher<string, unknown, unknown, unknown>;
   readonly batches: HarnessBatch[] = [];
 
-  /** @param options - the batcher's, and `workMs`: how long each batch takes; by hand if left out. */
+  /** @param options - the batcher's, and `workMs`: the duration of each batch; without it by hand. */
   constructor(
     options: Partial<HarnessOptions> & { readonly workMs?: number; readonly seed?: number } = {},
   ) {
@@ -72,13 +72,13 @@ export class BatcherHarness {
     await reactions();
   }
 
-  /** Lets everything happen that can without the test's help. */
+  /** Runs everything that is pending. */
   async run(): Promise<void> {
     await reactions();
     await this.clock.run();
   }
 
-  /** Moves time on and lets what falls due happen, turn by turn. */
+  /** Advances time, and fires what becomes due, turn by turn. */
   async advance(byMs: number): Promise<void> {
     const until = this.clock.now() + byMs;
     await this.#turns();
@@ -115,7 +115,11 @@ export class BatcherHarness {
     const finish = (outputs: unknown = batch.items) => resolve(outputs as readonly unknown[]);
     const { key, items, trigger } = batch;
     this.batches.push({
-      ...{ key, items, trigger, batch, finish },
+      key,
+      items,
+      trigger,
+      batch,
+      finish,
       startedAtMs: this.clock.now(),
       fail: reject,
     });

@@ -1,14 +1,13 @@
 /**
- * A batcher with everything around it under control: time stands still, and `process`, `acquire` and
- * `release` end when the test says so and as it says. After every event the batcher is compared with
- * the model.
+ * A batcher in a controlled environment: the clock moves only by hand, and the test ends `process`,
+ * `acquire` and `release`, well or badly. After every event the batcher is compared with the model.
  */
 import assert from "node:assert/strict";
 import { type Batch, Batcher, BatcherError, fail } from "../../../src/batcher/index.ts";
 import { reactions, SimClock } from "../../support/sim-clock.ts";
 import { BatcherModel, type ModelItem, type ModelKey, type ModelOptions } from "./model.ts";
 
-export interface SimulationOptions extends ModelOptions {
+export interface HarnessOptions extends ModelOptions {
   readonly seed: number;
   readonly acquires: boolean;
   readonly releases: boolean;
@@ -41,8 +40,8 @@ interface Pending<Value> {
 
 export type Ending = "ok" | "one fails" | "reject" | "short" | "long" | "no array";
 
-export class BatcherSimulation {
-  readonly options: SimulationOptions;
+export class SimulationHarness {
+  readonly options: HarnessOptions;
   readonly clock: SimClock;
   readonly model: BatcherModel;
   readonly batcher: Batcher<string, ModelItem, Output, number>;
@@ -57,31 +56,29 @@ export class BatcherSimulation {
   #afterwards: (() => void)[] = [];
   #fault: assert.AssertionError | undefined;
   #inClose = false;
-  /** For each key that is waiting for its turn, the turns others had meanwhile. */
+  /** For each key that waits for its turn, the turns of other keys meanwhile. */
   readonly #turnsOfOthers = new Map<string, Map<string, number>>();
 
-  constructor(options: SimulationOptions) {
+  constructor(options: HarnessOptions) {
     this.options = options;
     this.clock = new SimClock({ seed: options.seed });
     this.model = new BatcherModel(options);
     const throwing = () => {
       throw new Error("a hook threw");
     };
-    const { maxBatchItems, maxBatchBytes, keyConcurrency, concurrency, minBatchItems } = options;
-    const { lingerMs, holdUntilFull, maxItems, maxItemsPerKey, maxBytes, onFull } = options;
+    const { seed: _, acquires, releases, hooksThrow, ...limits } = options;
     this.batcher = new Batcher<string, ModelItem, Output, number>({
-      ...{ maxBatchItems, maxBatchBytes, keyConcurrency, concurrency, minBatchItems },
-      ...{ lingerMs, holdUntilFull, maxItems, maxItemsPerKey, maxBytes, onFull },
+      ...limits,
       sizeOf: (item) => item.bytes,
-      process: (batch) => this.#noting(() => this.#process(batch)) as Promise<Output[]>,
-      ...(options.acquires && {
-        acquire: (key, signal) => this.#noting(() => this.#acquire(key, signal)),
-      }),
-      ...(options.releases && { release: (_, key) => this.#release(key) }),
-      ...(options.hooksThrow && {
-        hooks: { onBatchStart: throwing, onBatchEnd: throwing, onReject: throwing },
-        captureContext: throwing,
-      }),
+      process: (batch) => this.#noteFault(() => this.#process(batch)) as Promise<Output[]>,
+      acquire: acquires
+        ? (key, signal) => this.#noteFault(() => this.#acquire(key, signal))
+        : undefined,
+      release: releases ? (_resource, key) => this.#release(key) : undefined,
+      hooks: hooksThrow
+        ? { onBatchStart: throwing, onBatchEnd: throwing, onReject: throwing }
+        : undefined,
+      captureContext: hooksThrow ? throwing : undefined,
       clock: {
         now: () => this.clock.now(),
         setTimeout: (callback, delayMs) => this.#setTimeout(callback, delayMs),
@@ -203,7 +200,7 @@ export class BatcherSimulation {
     );
   }
 
-  /** Lets everything run that can run by itself, and compares. */
+  /** Runs every pending reaction, and compares. */
   async settle(): Promise<void> {
     await reactions();
     for (const body of this.#afterwards.splice(0)) body();
@@ -215,7 +212,7 @@ export class BatcherSimulation {
     await this.settle();
   }
 
-  /** Ends everything well, in the end by `close`, and checks that nothing is left over. */
+  /** Completes every call, closes the batcher, and checks that nothing is left. */
   async drain(): Promise<void> {
     if (this.closed === "no") this.flush(undefined);
     for (let steps = 0; this.model.slots > 0 || this.model.outstanding.length > 0; steps += 1) {
@@ -235,7 +232,7 @@ export class BatcherSimulation {
     await this.turn();
     assert.equal(this.batcher.stats().keys, 0, "no key is left");
     assert.equal(this.clock.pendingImmediates, 0, "no hop is left");
-    assert.equal(this.model.waiting.length, 0, "nobody waits");
+    assert.equal(this.model.waiting.length, 0, "no add waits");
     assert.ok(this.model.items.every(({ state }) => state === "settled"));
     this.close(undefined);
     await this.settle();
@@ -244,8 +241,8 @@ export class BatcherSimulation {
     if (this.options.releases) assert.equal(this.released, this.acquired, "released once each");
   }
 
-  /** The batcher would take a failed assertion for a failed batch. */
-  #noting<Result>(body: () => Result): Result {
+  /** Notes a failed assertion, which the batcher would treat as a failed batch. */
+  #noteFault<Result>(body: () => Result): Result {
     try {
       return body();
     } catch (error) {
@@ -313,7 +310,7 @@ export class BatcherSimulation {
     return promise;
   }
 
-  /** A batch is settled: its slot is free, unless there is something to release first. */
+  /** A batch is settled: its slot is free, unless its resource must be released first. */
   #leave(key: ModelKey): void {
     if (!(this.options.acquires && this.options.releases)) key.slots -= 1;
   }
@@ -369,7 +366,7 @@ export class BatcherSimulation {
     }
   }
 
-  /** No wake-up is lost, and nobody is passed over. */
+  /** Checks that no wake-up is lost and that no key has two turns while another waits. */
   #checkTurns(keys: readonly ModelKey[], now: number): void {
     const ready = keys.filter((key) => this.model.mustStart(key, now));
     if (ready.length > 0 && this.model.slots < this.options.concurrency) {

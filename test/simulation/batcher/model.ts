@@ -1,8 +1,8 @@
 /**
- * What a batcher should be doing, kept as plain arrays and searched from end to end.
+ * A model of the batcher in plain arrays, which are searched from end to end.
  *
- * It is written from the rules in docs/reference/batcher.md and shares no code with the batcher: where that one
- * counts, this one looks. It knows nothing of when hops run; `mustStart` and `mayStart` bound that.
+ * It is written from the rules in docs/reference/batcher.md and shares no code with the batcher: where the
+ * batcher counts, the model searches. It does not model when hops run; `mustStart` and `mayStart` bound it.
  */
 export interface ModelOptions {
   readonly maxBatchItems: number;
@@ -27,7 +27,7 @@ export interface ModelItem {
   /** Place in the order of acceptance. */
   accepted: number;
   aborted: boolean;
-  /** How the item must settle, as soon as that is certain. */
+  /** How the item must settle, once that is certain. */
   expected: string | undefined;
 }
 
@@ -36,7 +36,7 @@ export interface ModelKey {
   queue: ModelItem[];
   slots: number;
   acquiring: number;
-  /** Everything accepted up to here is to leave because of a flush. */
+  /** Items accepted up to this place belong to a flush. */
   flushedTo: number;
   /** An add found no room while this key's items were queued. */
   isRoomNeeded: boolean;
@@ -158,7 +158,7 @@ export class BatcherModel {
     item.expected = expected;
   }
 
-  /** The items the next batch of a key must have: the longest prefix within the limits, at least one. */
+  /** The items of the next batch of a key: the longest prefix within the limits, at least one. */
   nextBatch({ queue }: ModelKey): ModelItem[] {
     const { maxBatchItems, maxBatchBytes } = this.options;
     for (let length = Math.min(queue.length, maxBatchItems); length > 1; length -= 1) {
@@ -206,7 +206,7 @@ export class BatcherModel {
     }
   }
 
-  /** What no acquiring slot will take: how many items, bytes, and the age of the oldest of them. */
+  /** The items that no acquiring slot covers: their number, bytes, and the oldest of them. */
   rest({ queue, acquiring }: ModelKey) {
     const { maxBatchItems, maxBatchBytes } = this.options;
     const coveredBytes = acquiring === 0 ? 0 : acquiring * maxBatchBytes;
@@ -217,7 +217,7 @@ export class BatcherModel {
     return { any: items > 0 || bytes > 0, items: Math.max(items, 1), bytes, oldest };
   }
 
-  /** A key for which a hop must be pending, if a slot is free. */
+  /** Whether a hop must be pending for a key, if a slot is free. */
   mustStart(key: ModelKey, now: number): boolean {
     const { lingerMs, holdUntilFull, keyConcurrency, minBatchItems } = this.options;
     const { any, items, oldest } = this.rest(key);
@@ -226,12 +226,12 @@ export class BatcherModel {
     if ((key.queue[0]?.accepted ?? 0) <= key.flushedTo) return true;
     if (key.slots > 0 && items < minBatchItems) return false;
     if (this.waiting.length > 0) return true;
-    // Of several timers due at this instant, its own may be yet to fire.
+    // Of several timers due at this instant, its own may still have to fire.
     if (lingerMs > 0) return now > (oldest?.addedAtMs ?? 0) + lingerMs;
     return !holdUntilFull;
   }
 
-  /** Whether a batch that starts now for this reason has that reason. */
+  /** Whether a batch of this key may start now with this trigger. */
   mayStart(key: ModelKey, trigger: string): boolean {
     const { lingerMs, holdUntilFull, keyConcurrency, minBatchItems } = this.options;
     const { any, items } = this.rest(key);

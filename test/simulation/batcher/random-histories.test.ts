@@ -1,14 +1,16 @@
 /**
  * Thousands of random histories of a batcher, each a pure function of its seed, compared step by step
  * with a plain model. A failing run prints its seed and the shortest history that fails.
+ *
+ * Environment: BATCHER_RUNS is the number of histories, BATCHER_SEED repeats a run.
  */
 import { test } from "node:test";
 import fc from "fast-check";
-import { BatcherSimulation, type Ending, type SimulationOptions } from "./harness.ts";
+import { type Ending, type HarnessOptions, SimulationHarness } from "./harness.ts";
 
 const infinity = fc.constant(Number.POSITIVE_INFINITY);
 
-const simulations: fc.Arbitrary<SimulationOptions> = fc
+const optionSets: fc.Arbitrary<HarnessOptions> = fc
   .record({
     seed: fc.nat(),
     maxBatchItems: fc.integer({ min: 1, max: 4 }),
@@ -26,22 +28,22 @@ const simulations: fc.Arbitrary<SimulationOptions> = fc
     releases: fc.boolean(),
     hooksThrow: fc.boolean(),
   })
-  .map((simulation) => ({
-    ...simulation,
-    releases: simulation.acquires && simulation.releases,
-    minBatchItems: Math.min(simulation.minBatchItems, simulation.maxBatchItems),
-    maxItemsPerKey: Math.min(simulation.maxItemsPerKey, simulation.maxItems),
-    maxBatchBytes: Math.min(simulation.maxBatchBytes, simulation.maxBytes),
+  .map((harness) => ({
+    ...harness,
+    releases: harness.acquires && harness.releases,
+    minBatchItems: Math.min(harness.minBatchItems, harness.maxBatchItems),
+    maxItemsPerKey: Math.min(harness.maxItemsPerKey, harness.maxItems),
+    maxBatchBytes: Math.min(harness.maxBatchBytes, harness.maxBytes),
   }));
 
 type Model = Record<string, never>;
 
-/** Something that happens to the batcher; skipped where it cannot happen. */
-class Event implements fc.AsyncCommand<Model, BatcherSimulation> {
+/** An event of a history; without effect where it is impossible. */
+class Event implements fc.AsyncCommand<Model, SimulationHarness> {
   readonly name: string;
-  readonly happen: (simulation: BatcherSimulation) => void;
+  readonly happen: (harness: SimulationHarness) => void;
 
-  constructor(name: string, happen: (simulation: BatcherSimulation) => void) {
+  constructor(name: string, happen: (harness: SimulationHarness) => void) {
     this.name = name;
     this.happen = happen;
   }
@@ -50,9 +52,9 @@ class Event implements fc.AsyncCommand<Model, BatcherSimulation> {
     return true;
   }
 
-  async run(_: Model, simulation: BatcherSimulation): Promise<void> {
-    this.happen(simulation);
-    await simulation.settle();
+  async run(_: Model, harness: SimulationHarness): Promise<void> {
+    this.happen(harness);
+    await harness.settle();
   }
 
   toString(): string {
@@ -67,40 +69,38 @@ const timeouts = fc.oneof(fc.constant(undefined), fc.constant(15));
 
 const adds = fc.tuple(keys, fc.nat(60), fc.boolean());
 const add = adds.map(([key, bytes, abortable]) => {
-  return new Event(`add(${key}, ${bytes})`, (simulation) => simulation.add(key, bytes, abortable));
+  return new Event(`add(${key}, ${bytes})`, (harness) => harness.add(key, bytes, abortable));
 });
-const turn = fc.constant(new Event("turn", (simulation) => simulation.clock.runImmediates()));
+const turn = fc.constant(new Event("turn", (harness) => harness.clock.runImmediates()));
 const finish = fc.tuple(index, endings).map(([at, ending]) => {
-  return new Event(`finish(${at}, ${ending})`, (simulation) => simulation.finish(at, ending));
+  return new Event(`finish(${at}, ${ending})`, (harness) => harness.finish(at, ending));
 });
 const acquired = fc.tuple(index, fc.boolean()).map(([at, ok]) => {
-  return new Event(`acquired(${at}, ${ok})`, (simulation) => simulation.finishAcquire(at, ok));
+  return new Event(`acquired(${at}, ${ok})`, (harness) => harness.finishAcquire(at, ok));
 });
 const released = fc.tuple(index, fc.boolean()).map(([at, ok]) => {
-  return new Event(`released(${at}, ${ok})`, (simulation) => simulation.finishRelease(at, ok));
+  return new Event(`released(${at}, ${ok})`, (harness) => harness.finishRelease(at, ok));
 });
-const abort = index.map((at) => new Event(`abort(${at})`, (simulation) => simulation.abort(at)));
+const abort = index.map((at) => new Event(`abort(${at})`, (harness) => harness.abort(at)));
 const throws = fc.constantFrom("process" as const, "acquire" as const).map((what) => {
-  return new Event(`the next ${what} throws`, (simulation) => {
-    simulation.throwNext = what;
+  return new Event(`the next ${what} throws`, (harness) => {
+    harness.throwNext = what;
   });
 });
 const advance = fc.integer({ min: 1, max: 12 }).map((ms) => {
-  return new Event(`advance(${ms})`, (simulation) => simulation.clock.advance(ms));
+  return new Event(`advance(${ms})`, (harness) => harness.clock.advance(ms));
 });
 const early = fc.constant(
-  new Event("a timer fires early", (simulation) => {
-    simulation.clock.fireNextTimer(0.9);
+  new Event("a timer fires early", (harness) => {
+    harness.clock.fireNextTimer(0.9);
   }),
 );
 const flush = fc.option(keys, { nil: undefined }).map((key) => {
-  return new Event(`flush(${key ?? ""})`, (simulation) => simulation.flush(key));
+  return new Event(`flush(${key ?? ""})`, (harness) => harness.flush(key));
 });
-const close = timeouts.map(
-  (ms) => new Event(`close(${ms ?? ""})`, (simulation) => simulation.close(ms)),
-);
+const close = timeouts.map((ms) => new Event(`close(${ms ?? ""})`, (harness) => harness.close(ms)));
 
-/** The number says how often an event is drawn, compared with the others. */
+/** Events with the relative frequency at which they are drawn. */
 const events: [number, fc.Arbitrary<Event>][] = [
   [12, add],
   [8, turn],
@@ -122,10 +122,10 @@ const histories = fc.commands(
 test("random histories of events match the model step by step", async (t) => {
   t.mock.method(process, "emitWarning", () => {});
   await fc.assert(
-    fc.asyncProperty(simulations, histories, async (options, history) => {
-      const simulation = new BatcherSimulation(options);
-      await fc.asyncModelRun(() => ({ model: {}, real: simulation }), history);
-      await simulation.drain();
+    fc.asyncProperty(optionSets, histories, async (options, history) => {
+      const harness = new SimulationHarness(options);
+      await fc.asyncModelRun(() => ({ model: {}, real: harness }), history);
+      await harness.drain();
     }),
     {
       numRuns: Number(process.env.BATCHER_RUNS ?? 2000),

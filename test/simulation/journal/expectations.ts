@@ -1,35 +1,34 @@
 /**
- * What the journal said and was told, and whether what is found later agrees.
- *
- * Each frame carries a text of its own, so that a frame that comes back can be told from every other.
+ * The frames and marks that a journal was given and acknowledged, and the check of every recovery
+ * against them. Each frame has a text of its own, which identifies it when it is recovered.
  */
 import assert from "node:assert/strict";
 import type { Lsn, Marks, Recovery } from "../../../src/journal/index.ts";
 
-export type Fate =
-  /** Not answered, or the answer was lost: it may be found, whole, or not. */
-  | "open"
-  /** On the disk: acknowledged, or recovered by an opening that returned. */
-  | "kept"
-  /** Refused, and the log has said so on the disk or never wrote it: must not be found. */
+export type FrameState =
+  /** Not acknowledged, or the process ended before: it may be found, whole, or not. */
+  | "unknown"
+  /** Acknowledged, or recovered by an `open` that returned. */
+  | "durable"
+  /** Refused, and void on the disk or never written: must not be found. */
   | "void";
 
 export interface SentFrame {
   readonly text: string;
   readonly volumes: readonly string[];
-  fate: Fate;
+  state: FrameState;
   lsn: Lsn | undefined;
 }
 
 const nothing: Marks = { durable: 0n, published: 0n };
 
-export class Ledger {
+export class JournalExpectations {
   readonly frames = new Map<string, SentFrame>();
-  /** Marks known to be on the disk. */
-  readonly kept = new Map<string, Marks>();
-  /** Marks asked for: the disk may have them. */
-  readonly asked = new Map<string, Marks>();
-  /** Refused with a failed write; void as soon as the log accepts again. */
+  /** Marks that are on the disk. */
+  readonly storedMarks = new Map<string, Marks>();
+  /** Marks requested: the disk may have them. */
+  readonly requestedMarks = new Map<string, Marks>();
+  /** Refused after a failed write; void as soon as the log accepts again. */
   readonly refused = new Set<SentFrame>();
   acknowledged = 0;
   recovered = 0;
@@ -39,43 +38,43 @@ export class Ledger {
   #starts = 0n;
 
   send(text: string, volumes: readonly string[]): SentFrame {
-    const frame: SentFrame = { text, volumes, fate: "open", lsn: undefined };
+    const frame: SentFrame = { text, volumes, state: "unknown", lsn: undefined };
     this.frames.set(text, frame);
     return frame;
   }
 
   acknowledge(frame: SentFrame, lsn: Lsn): void {
     this.acknowledged += 1;
-    frame.fate = "kept";
+    frame.state = "durable";
     this.#isNumbered(frame, lsn);
-    this.acceptsAgain();
+    this.voidRefused();
   }
 
-  /** A record was written after the refusals: from now on the refused frames are void. */
-  acceptsAgain(): void {
+  /** A record was written after the refusals: the refused frames are void from now on. */
+  voidRefused(): void {
     for (const frame of this.refused) this.makeVoid(frame);
     this.refused.clear();
   }
 
   makeVoid(frame: SentFrame): void {
-    frame.fate = "void";
+    frame.state = "void";
     this.voided += 1;
   }
 
-  ask(volume: string, marks: Partial<Marks>): void {
-    this.asked.set(volume, later(this.asked.get(volume), marks));
+  requestMarks(volume: string, marks: Partial<Marks>): void {
+    this.requestedMarks.set(volume, later(this.requestedMarks.get(volume), marks));
   }
 
-  keep(volume: string, marks: Partial<Marks>): void {
-    this.kept.set(volume, later(this.kept.get(volume), marks));
+  storeMarks(volume: string, marks: Partial<Marks>): void {
+    this.storedMarks.set(volume, later(this.storedMarks.get(volume), marks));
   }
 
-  /** The process is gone: what it refused in its last moments may be found after all. */
-  loseProcess(): void {
+  /** The process ended: frames that it refused and did not void yet may still be found. */
+  processEnded(): void {
     this.refused.clear();
   }
 
-  /** Holds what an opening found against what was promised, and takes it as the new promise. */
+  /** Checks the result of an `open` against the expectations, and takes it as the new expectation. */
   async verify(recovery: Recovery, id: string, starts: bigint): Promise<void> {
     assert.deepEqual(recovery.damage, []);
     assert.equal(id, this.#id ?? id, "the journal has another id");
@@ -83,16 +82,19 @@ export class Ledger {
     this.#id = id;
     this.#starts = starts;
 
-    for (const [volume, kept] of this.kept) {
+    for (const [volume, stored] of this.storedMarks) {
       const found = recovery.marks.get(volume) ?? nothing;
-      assert.ok(found.durable >= kept.durable, `DURABLE of ${volume} went back`);
-      assert.ok(found.published >= kept.published, `PUBLISHED of ${volume} went back`);
+      assert.ok(found.durable >= stored.durable, `DURABLE of ${volume} went back`);
+      assert.ok(found.published >= stored.published, `PUBLISHED of ${volume} went back`);
     }
     for (const [volume, found] of recovery.marks) {
-      const asked = this.asked.get(volume) ?? nothing;
-      assert.ok(found.durable <= asked.durable, `DURABLE of ${volume} was never asked for`);
-      assert.ok(found.published <= asked.published, `PUBLISHED of ${volume} was never asked for`);
-      this.keep(volume, found);
+      const requested = this.requestedMarks.get(volume) ?? nothing;
+      assert.ok(found.durable <= requested.durable, `DURABLE of ${volume} was never requested`);
+      assert.ok(
+        found.published <= requested.published,
+        `PUBLISHED of ${volume} was never requested`,
+      );
+      this.storeMarks(volume, found);
     }
 
     const texts = new Set<string>();
@@ -105,25 +107,28 @@ export class Ledger {
       texts.add(text);
       const sent = this.frames.get(text);
       assert.ok(sent, `never sent: ${text.slice(0, 20)}`);
-      assert.notEqual(sent.fate, "void", `${text.slice(0, 20)} was refused, and came back`);
+      assert.notEqual(sent.state, "void", `${text.slice(0, 20)} was refused and recovered`);
       assert.deepEqual(recovered.volumes, sent.volumes);
-      assert.ok(!this.#isFinished(sent.volumes, recovered.lsn, recovery.marks), "published, found");
-      sent.fate = "kept";
+      assert.ok(
+        !this.#isFinished(sent.volumes, recovered.lsn, recovery.marks),
+        "a published frame was recovered",
+      );
+      sent.state = "durable";
       this.#isNumbered(sent, recovered.lsn);
       this.recovered += 1;
     }
-    for (const { text, fate, lsn, volumes } of this.frames.values()) {
-      if (fate !== "kept" || lsn === undefined || texts.has(text)) continue;
+    for (const { text, state, lsn, volumes } of this.frames.values()) {
+      if (state !== "durable" || lsn === undefined || texts.has(text)) continue;
       assert.ok(
         this.#isFinished(volumes, lsn, recovery.marks),
-        `${text.slice(0, 20)} (${lsn}) was acknowledged, and is lost`,
+        `${text.slice(0, 20)} (${lsn}) was acknowledged and is lost`,
       );
     }
   }
 
   /** Frames that some volume has not published yet. */
   unpublished(volume: string): readonly SentFrame[] {
-    const { published } = this.asked.get(volume) ?? nothing;
+    const { published } = this.requestedMarks.get(volume) ?? nothing;
     return [...this.frames.values()].filter(
       ({ lsn, volumes }) => lsn !== undefined && volumes.includes(volume) && lsn > published,
     );

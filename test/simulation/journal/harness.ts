@@ -1,6 +1,6 @@
 /**
- * A journal on a simulated disk: frames arrive, volumes publish, segments are used again, and somewhere
- * the power is cut, the process killed, or a call fails.
+ * A journal on a simulated disk: frames arrive, volumes publish, segments are reused, until the power is
+ * cut, the process is killed, or a call fails.
  */
 import { Journal, JournalError } from "../../../src/journal/index.ts";
 import type { Clock, FileSystem } from "../../../src/system/index.ts";
@@ -8,51 +8,51 @@ import { systemClock } from "../../../src/system/index.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 import { SimDisk } from "../../support/sim-disk/disk.ts";
 import type { SimProcess } from "../../support/sim-disk/process.ts";
-import { Ledger, type SentFrame } from "./expectations.ts";
+import { JournalExpectations, type SentFrame } from "./expectations.ts";
 
 export const directory = "/var/journal";
 const volumes = ["fs-a", "fs-b"];
 
-export interface WorldOptions {
+export interface HarnessOptions {
   readonly seed: number;
-  /** Lets calls fail now and then. */
+  /** Lets some calls fail. */
   readonly faulty?: boolean;
   readonly maxSegments?: number;
 }
 
-export class World {
-  readonly ledger = new Ledger();
+export class JournalHarness {
+  readonly expectations = new JournalExpectations();
   readonly random: SeededRandom;
   disk: SimDisk;
   /** Files left open by a process that closed its journal. */
   readonly leftOpen: string[] = [];
-  /** How lives went, for the account at the end of a run. */
-  readonly counted = { lives: 0, refusedFull: 0, refusedWrite: 0, notOpened: 0 };
-  readonly #options: WorldOptions;
+  /** Counts for the report at the end of a run. */
+  readonly counted = { processes: 0, refusedFull: 0, refusedWrite: 0, notOpened: 0 };
+  readonly #options: HarnessOptions;
   #texts = 0;
 
-  constructor(options: WorldOptions) {
+  constructor(options: HarnessOptions) {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
     this.disk = new SimDisk(this.random);
   }
 
-  /** One process opens the journal and works for so many turns, or until its end. */
-  async live(turns: number): Promise<void> {
-    this.counted.lives += 1;
+  /** Runs one process, which opens the journal and works for so many turns or until it is ended. */
+  async runProcess(turns: number): Promise<void> {
+    this.counted.processes += 1;
     const process = this.disk.start();
-    if (this.#options.faulty) this.#breakSomething();
+    if (this.#options.faulty) this.#addFaults();
     const journal = await this.#open(process);
     if (journal) await this.#work(journal, process, turns);
     this.disk.faults = [];
-    this.ledger.loseProcess();
+    this.expectations.processEnded();
     if (process.isDead || this.disk.isOff) return;
     this.leftOpen.push(...process.openFiles);
     process.kill();
   }
 
-  /** Cuts the power, and goes on with one of the disks that a machine may find afterwards. */
-  loseLife(): void {
+  /** Cuts the power, and continues with one of the disk states that may follow. */
+  cutPower(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
   }
@@ -70,11 +70,11 @@ export class World {
         retryMs: 3,
       });
       const { cutAt, killAt } = this.disk;
-      // Looking is no operation of the process; only what it returned counts.
+      // The check is no operation of the process.
       if (!isEnded()) {
         this.disk.cutAt = undefined;
         this.disk.killAt = undefined;
-        await this.ledger.verify(recovery, journal.id, journal.starts);
+        await this.expectations.verify(recovery, journal.id, journal.starts);
         this.disk.cutAt = cutAt === undefined ? undefined : Math.max(cutAt, this.disk.instants + 1);
         this.disk.killAt =
           killAt === undefined ? undefined : Math.max(killAt, this.disk.instants + 1);
@@ -90,9 +90,9 @@ export class World {
 
   async #work(journal: Journal, process: SimProcess, turns: number): Promise<void> {
     const isEnded = () => process.isDead || this.disk.isOff;
-    const under: Promise<unknown>[] = [];
+    const calls: Promise<unknown>[] = [];
     for (let turn = 0; turn < turns && !isEnded(); turn += 1) {
-      under.push(...this.#turn(journal, isEnded));
+      calls.push(...this.#turn(journal, isEnded));
       for (let rest = this.random.below(4); rest > 0 && !isEnded(); rest -= 1) await oneTurn();
     }
     if (isEnded()) return;
@@ -101,7 +101,7 @@ export class World {
       isClosed = true;
     });
     while (!isEnded() && !isClosed) await oneTurn();
-    if (!isEnded()) await Promise.all([closed, ...under]);
+    if (!isEnded()) await Promise.all([closed, ...calls]);
   }
 
   #turn(journal: Journal, isEnded: () => boolean): Promise<unknown>[] {
@@ -118,13 +118,13 @@ export class World {
     const chosen = [volumes.slice(0, 1), volumes.slice(1), volumes][this.random.below(3)]!;
     this.#texts += 1;
     const size = [20, 300, 3000, 9000][this.random.below(4)]!;
-    const frame = this.ledger.send(`frame ${this.#texts} `.padEnd(size, "x"), chosen);
+    const frame = this.expectations.send(`frame ${this.#texts} `.padEnd(size, "x"), chosen);
     const [head, tail] = [frame.text.slice(0, 10), frame.text.slice(10)];
     const reserved = this.random.below(12) === 0;
     try {
       const parts = [Buffer.from(head), Buffer.from(tail)];
       const lsn = await journal.append(parts, chosen, { reserved });
-      this.ledger.acknowledge(frame, lsn);
+      this.expectations.acknowledge(frame, lsn);
     } catch (error) {
       this.#refused(frame, error, isEnded());
     }
@@ -134,33 +134,33 @@ export class World {
     if (!(error instanceof JournalError)) throw error;
     if (error.code === "ERR_JOURNAL_WRITE_FAILED") {
       this.counted.refusedWrite += 1;
-      if (!isEnded) this.ledger.refused.add(frame);
+      if (!isEnded) this.expectations.refused.add(frame);
       return;
     }
     if (error.code === "ERR_JOURNAL_FULL") this.counted.refusedFull += 1;
-    this.ledger.makeVoid(frame);
+    this.expectations.makeVoid(frame);
   }
 
-  /** Stages, then publishes what is in the log for a volume, or a part of it. */
+  /** Stages, then publishes the frames of a volume, or some of them. */
   async #publish(journal: Journal, volume: string): Promise<void> {
-    const waiting = this.ledger.unpublished(volume);
+    const waiting = this.expectations.unpublished(volume);
     const upTo = waiting[this.random.below(waiting.length + 1)]?.lsn ?? waiting.at(-1)?.lsn;
     if (upTo === undefined) return;
     const withinMs = this.random.below(3) === 0 ? 2 : 0;
     for (const marks of [{ durable: upTo }, { published: upTo }]) {
-      this.ledger.ask(volume, marks);
+      this.expectations.requestMarks(volume, marks);
       try {
         await journal.mark(volume, marks, { withinMs });
       } catch (error) {
         if ((error as JournalError).code === "ERR_JOURNAL_CLOSED") return;
         throw error;
       }
-      this.ledger.keep(volume, marks);
-      this.ledger.acceptsAgain();
+      this.expectations.storeMarks(volume, marks);
+      this.expectations.voidRefused();
     }
   }
 
-  /** Timers fire after some turns, a bounded number of times, and not for the dead. */
+  /** Timers fire after some turns, a bounded number of times, and not after the process ended. */
   #clock(isEnded: () => boolean): Clock {
     let left = 50;
     return {
@@ -182,7 +182,7 @@ export class World {
     };
   }
 
-  #breakSomething(): void {
+  #addFaults(): void {
     const errno = ["EIO", "ENOSPC"][this.random.below(2)]!;
     const first = this.disk.operations + this.random.below(150);
     const last = first + [0, 1, 2, 4, 30, 1000][this.random.below(6)]!;
