@@ -135,7 +135,7 @@ export function holderOfLock(path: string): number | undefined {
   }
 }
 
-/** One line that says why a folder cannot be used, and what to do. */
+/** One line with the reason why a folder cannot be used, and advice. */
 export function whyNoFolder(folder: string, cause: unknown): string {
   const errno = errnoOf(cause) ?? String(cause);
   const advice: Record<string, string> = {

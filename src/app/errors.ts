@@ -28,7 +28,7 @@ export type AppErrorCode =
   | "ERR_APP_DELIVERY";
 
 /**
- * Says why a command cannot do what its user asked, and what to do about it.
+ * Reports why a command failed, and advises its user.
  *
  * The message is one line, complete without a stack trace. `code` is stable; the command line turns
  * it into an exit code (sysexits).

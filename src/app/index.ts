@@ -1,7 +1,7 @@
 /**
  * The door of `app`: the settings, the errors, and the outbox rows that the command line prints.
  *
- * It loads nothing else. A command imports what does its work from `app/commands/`, `app/server/`
+ * It loads nothing else. A command imports its code from `app/commands/`, `app/server/`
  * and `app/doctor/` when it runs, because `postbag deliver` starts once for each message and needs
  * no server.
  */

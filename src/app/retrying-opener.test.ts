@@ -62,7 +62,7 @@ test("stopping ends the tries", async () => {
   assert.deepEqual(outcomes, ["journal"]);
 });
 
-test("stopping waits for a try under way and returns what it opened", async () => {
+test("stopping waits for a try in progress and returns its result", async () => {
   const { clock, start } = harness([full, "journal"]);
   const opener = await start();
   clock.advance(retryMs);

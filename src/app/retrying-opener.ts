@@ -14,7 +14,7 @@ export interface RetryingOpenerOptions<T> {
   readonly isTemporary: (error: unknown) => boolean;
   /** Receives the error of a try, unless the try before failed for the same reason. */
   readonly onFailure: (error: unknown) => void;
-  /** Receives what a later try opened. Not called after {@link RetryingOpener.stop}. */
+  /** Receives the result of a later try. Not called after {@link RetryingOpener.stop}. */
   readonly onOpened: (opened: T) => void;
   readonly clock: Clock;
 }
@@ -60,7 +60,7 @@ export class RetryingOpener<T> {
     return this.#reason;
   }
 
-  /** Ends the tries; resolves with what is open after a try under way has ended. Idempotent. */
+  /** Ends the tries; resolves with the result, after a try in progress has ended. Idempotent. */
   async stop(): Promise<T | undefined> {
     this.#isStopped = true;
     this.#options.clock.clearTimeout(this.#timer);

@@ -28,7 +28,7 @@ async function deliver(options: Record<string, unknown>): Promise<void> {
   if (to === undefined && maildir === undefined) {
     throw new AppError(
       "ERR_APP_USAGE",
-      "Say where the message goes: --to ADDRESS or --maildir DIR",
+      "The target of the message is missing: --to ADDRESS or --maildir DIR",
     );
   }
   const { settings } = settingsOf(options);

@@ -33,7 +33,7 @@ test("deliveries are printed as a table with the cursor of the next page", () =>
     "",
     "There are more: --cursor abc",
   ]);
-  assert.equal(deliveryTable({ deliveries: [] }), "There are no such deliveries.");
+  assert.equal(deliveryTable({ deliveries: [] }), "No deliveries found.");
 });
 
 test("captured mail is distinguished from sent mail", () => {

@@ -5,7 +5,7 @@ type Page = Awaited<ReturnType<Outbox["list"]>>;
 
 /** One line for each delivery. */
 export function deliveryTable({ deliveries, next }: Page): string {
-  if (deliveries.length === 0) return "There are no such deliveries.";
+  if (deliveries.length === 0) return "No deliveries found.";
   const head = ["delivery", "state", "attempts", "next or end", "to", "subject"];
   const rows = deliveries.map((delivery) => [
     delivery.id,

@@ -177,7 +177,7 @@ function migrateCommand(): Command {
     });
 }
 
-/** Asks the outbox and prints the answer; exits with 1 when `isDone` says that nothing was done. */
+/** Asks the outbox and prints the answer; exits with 1 when `isDone` is false for it. */
 async function printAnswer<Answer>(
   options: Options,
   ask: (outbox: Outbox) => Promise<Answer>,

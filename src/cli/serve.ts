@@ -62,7 +62,7 @@ function banner(
   const target =
     outbound === "capture" ? `captured in ${data.captured} and never sent` : description;
   const lines = [
-    `Postbag ${version} keeps mail in ${data.mail}`,
+    `Postbag ${version} stores mail in ${data.mail}`,
     "",
     ...addresses,
     "",

@@ -44,7 +44,7 @@ const byError: Readonly<Record<AppErrorCode, number>> = {
   ERR_APP_DELIVERY: exitCodes.temporary,
 };
 
-/** The exit code that says the same as the error's `code`. */
+/** The exit code of an error's `code`. */
 export function exitCodeOf(code: AppErrorCode): number {
   return byError[code];
 }

@@ -31,7 +31,7 @@ async function work(options: Record<string, unknown>): Promise<void> {
   if (origins.outbound === "default") {
     throw new AppError(
       "ERR_APP_USAGE",
-      "Say what the worker does with mail: --outbound relay, direct or capture",
+      "The target of mail is missing: --outbound relay, direct or capture",
     );
   }
   const log = await openCommandLog(settings, warnings);

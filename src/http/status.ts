@@ -1,4 +1,4 @@
-/** What the status app shows of a server: plain values, supplied by the caller. */
+/** The values that the status app shows, supplied by the caller. */
 
 export interface Health {
   readonly ready: boolean;

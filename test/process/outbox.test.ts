@@ -407,7 +407,7 @@ test("what the outbox commands do not understand is one line with the nearest na
     [64, ["outbox", "resolve", "x", "perhaps"], /It must be sent or resend/],
     [66, ["outbox", "list", "--data", data], /There is no outbox at .*outbox\.db yet/],
     [66, ["worker", "--outbound", "capture", "--data", data], /There is no outbox at /],
-    [64, ["worker"], /Say what the worker does with mail: --outbound relay, direct or capture/],
+    [64, ["worker"], /The target of mail is missing: --outbound relay, direct or capture/],
     [
       78,
       ["serve", "--data", data, "--outbound", "relay"],

@@ -1,4 +1,4 @@
-/** What `postbag mailbox` does: creates, lists and reads the mailboxes of this machine. */
+/** The work of `postbag mailbox`: creates, lists and reads the mailboxes of this machine. */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import PostalMime, { type Address as PostalAddress } from "postal-mime";

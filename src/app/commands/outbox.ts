@@ -1,5 +1,5 @@
 /**
- * What `postbag outbox` does: opens an existing outbox for one use, and makes or updates its
+ * The work of `postbag outbox`: opens an existing outbox for one use, and creates or updates its
  * tables.
  */
 import { type Outbox, postgresMigrationSql, sqliteMigrationSql } from "../../outbox/index.ts";

@@ -1,5 +1,5 @@
 /**
- * Recovery without a server: publishes the mail of a journal, or says what it would publish.
+ * Recovery without a server: publishes the mail of a journal, or only reports its unpublished mail.
  *
  * It takes the same locks as the server, so that the two never use one journal at a time. A dry run
  * takes none and changes nothing.
@@ -31,7 +31,7 @@ export interface RecoverOptions {
 }
 
 export interface RecoverResult {
-  /** What was done, or would be, and what is left, for a person. */
+  /** The work done or, in a dry run, to be done, and the unpublished mail left; for a person. */
   readonly lines: readonly string[];
   /**
    * `unpublished`: some mail cannot be published now. `damaged`: part of the journal is unreadable.

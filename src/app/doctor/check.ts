@@ -1,10 +1,10 @@
-/** A finding of `doctor`: its name, its state, what was found, and what to do about it. */
+/** A finding of `doctor`: its name, its state, the observation, and advice. */
 
 export interface Check {
   readonly name: string;
   readonly state: "good" | "warning" | "bad";
   readonly found: string;
-  /** What to do; absent when there is nothing to do. */
+  /** Advice; absent when nothing needs to be done. */
   readonly advice?: string | undefined;
 }
 

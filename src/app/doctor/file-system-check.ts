@@ -18,7 +18,7 @@ export interface Mount {
 
 export interface FileSystemVerdict {
   readonly kind: "safe" | "doubtful" | "unsafe";
-  /** The reason, and what to do unless it is safe; one or two sentences. */
+  /** The reason, and advice unless it is safe; one or two sentences. */
   readonly text: string;
 }
 

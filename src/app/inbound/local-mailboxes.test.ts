@@ -31,7 +31,7 @@ test("with existing mailboxes only, an unknown one gets 550 and a failed lookup 
   for (const address of ["missing@localhost", "file@localhost", "you@example.org"]) {
     assert.equal((await checkRecipient(address))?.enhanced, "5.1.1", address);
   }
-  // A name too long for any file cannot be looked up; whose fault that is, is not decided here.
+  // The lookup of a name that is too long for a file fails with an error other than ENOENT.
   const unreadable = localMailboxes({
     mailRoot: join(mailRoot, "x".repeat(300)),
     domains,

@@ -18,7 +18,9 @@ const refusal: RecipientOutcome = { kind: "failed", reply: reply(550), scope: "r
 const message: Message = messageFromBytes(Buffer.from("x"));
 const options = { signal: new AbortController().signal };
 
-/** Delivers to addresses whose local part says what becomes of them; tells what was asked for. */
+/**
+ * Delivers to addresses whose local part selects the outcome; returns the calls and the outcomes.
+ */
 async function deliver(recipients: readonly string[], outboxAnswers: readonly RecipientOutcome[]) {
   const asked: string[] = [];
   const answers = [...outboxAnswers];

@@ -43,7 +43,7 @@ export interface QueuedMail {
   readonly to: readonly string[];
 }
 
-/** What an SMTP listener calls. */
+/** The functions that an SMTP listener calls. */
 export interface Submission {
   readonly deliver: Deliver;
   readonly checkRecipient: (recipient: string, session: SessionInfo) => Promise<Reply | undefined>;
@@ -120,7 +120,7 @@ export function mayRelay(
   return isLocal && smtp !== false && isLoopback(smtp);
 }
 
-/** Tells whether any client may; if not, the server does all its work without an outbox. */
+/** Tells whether any client may submit such mail; if not, the server needs no outbox. */
 export function takesMailForOthers({ relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">) {
   if (smtp === false) return false;
   return relayFrom === undefined ? isLoopback(smtp) : relayFrom.length > 0;

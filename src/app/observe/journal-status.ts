@@ -15,7 +15,7 @@ export interface JournalWatch {
   readonly onEvent: (event: JournalEvent) => void;
   /** Reasons of the journal why mail should go elsewhere; empty when there are none. */
   readonly notReady: () => readonly string[];
-  /** What recovery has done since the start. */
+  /** The report of all recovery since the start. */
   readonly recovery: () => RecoveryReport;
 }
 

@@ -160,7 +160,7 @@ function onDeliveryEvent(
   log.debug({ messages, failed, mailboxes, bytes, tookMs }, "batch flushed");
 }
 
-/** Tells errors of the disk from errors of one mailbox, such as a file in its place or a quota. */
+/** Distinguishes errors of the disk from errors of one mailbox: a file in its place, a quota. */
 function isOfTheDisk(errno: string): boolean {
   return ["EIO", "ENOSPC", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EUCLEAN"].includes(errno);
 }

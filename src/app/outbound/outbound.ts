@@ -113,8 +113,8 @@ export class Outbound {
       return undefined;
     } catch (error) {
       const isForeign = error instanceof OutboxError && error.code === "ERR_OUTBOX_SCHEMA_VERSION";
-      const what = isForeign ? "cannot be used any more" : "does not answer";
-      return `the outbox ${what}: ${errorFields(error).error}`;
+      const state = isForeign ? "cannot be used any more" : "does not answer";
+      return `the outbox ${state}: ${errorFields(error).error}`;
     }
   }
 
@@ -145,7 +145,9 @@ export class Outbound {
     this.#purge(outbox);
   }
 
-  /** Claims no more mail and ends what is being sent, within the time; mail is still accepted. */
+  /**
+   * Claims no more mail and ends the sends in progress, within the time; mail is still accepted.
+   */
   stop(timeoutMs: number): void {
     if (this.#stopped !== undefined) return;
     this.#clock.clearTimeout(this.#purgeTimer);

@@ -1,4 +1,4 @@
-/** Opens a listener with its limits, and says why when its address cannot be used. */
+/** Opens a listener with its limits, and explains why an address cannot be used. */
 import { join } from "node:path";
 import { type createStatusApp, type HttpListener, listenHttp } from "../../http/index.ts";
 import { type MailServer, startMailServer } from "../../smtp/index.ts";

@@ -48,7 +48,7 @@ export interface RunningServer {
   /**
    * Accepts no more mail, answers accepted messages, and closes everything. Idempotent.
    *
-   * @returns What was left when the time was up; all zero after an orderly end.
+   * @returns The unfinished work when the time was up; all zero after an orderly end.
    */
   close(options: { readonly timeoutMs: number }): Promise<Leftover>;
 }
@@ -134,7 +134,7 @@ interface MailListenersOptions extends ServeOptions {
   readonly outbound: Outbound;
   readonly mailServers: MailServers;
   readonly listeners: Listener[];
-  /** Closes what is opened here. */
+  /** Receives the closing of these listeners. */
   readonly undo: AsyncDisposableStack;
 }
 
@@ -205,7 +205,7 @@ interface DrainOptions {
 }
 
 /**
- * Ends the sessions, then commits their messages; returns what was cut off when the time was up.
+ * Ends the sessions, then commits their messages; returns the work cut off when the time was up.
  */
 async function drain(options: DrainOptions): Promise<Leftover> {
   const { engine, outbound, mailServers, timeoutMs } = options;

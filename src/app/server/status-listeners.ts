@@ -24,7 +24,7 @@ export interface StatusListenersOptions {
   readonly sessions: () => Readonly<Record<string, number>>;
   /** All listeners of the server; those opened here are added. */
   readonly listeners: Listener[];
-  /** Closes what is opened here. */
+  /** Receives the closing of these listeners. */
   readonly undo: AsyncDisposableStack;
 }
 

@@ -23,7 +23,7 @@ export interface RunningWorker {
   /** The address of `/metrics`; `undefined` when it is not served. */
   readonly metrics: string | undefined;
   /**
-   * Claims no more mail and ends what is being sent. Idempotent.
+   * Claims no more mail and ends the sends in progress. Idempotent.
    *
    * @returns Deliveries whose outcome was open when the time was up.
    */

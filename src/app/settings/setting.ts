@@ -10,7 +10,7 @@ export interface Setting<T, Default extends T | undefined = T | undefined> exten
 export interface SettingText {
   /** One line, without the default. */
   readonly doc: string;
-  /** What holds when the setting is not given and has no fixed default. */
+  /** The default as a text, where it is not a fixed value. */
   readonly otherwise?: string | undefined;
   /** Whether `--help` shows it; `--help all` shows every setting. @defaultValue false */
   readonly isEveryday?: boolean | undefined;
