@@ -75,7 +75,7 @@ export interface Enqueued {
 
 const day = 24 * 60 * 60 * 1000;
 /** The most deliveries that the key of a message has room for. */
-const MAX_RECIPIENTS = 1000;
+const recipientLimit = 1000;
 
 interface OutboxSettings extends MessageSettings {
   readonly notify: boolean;
@@ -282,14 +282,14 @@ function settingsOf(options: OutboxOptions): OutboxSettings {
     doubt: options.doubt ?? "resend",
     idempotencyKeepMs: options.idempotencyKeepMs ?? 7 * day,
     maxMessageBytes: options.maxMessageBytes ?? 50 * 1024 * 1024,
-    maxRecipients: options.maxRecipients ?? MAX_RECIPIENTS,
+    maxRecipients: options.maxRecipients ?? recipientLimit,
     notify: options.notify ?? false,
     clock: options.clock ?? systemClock,
   };
   wholeNumber("expireAfterMs", settings.expireAfterMs);
   wholeNumber("idempotencyKeepMs", settings.idempotencyKeepMs);
   wholeNumber("maxMessageBytes", settings.maxMessageBytes);
-  wholeNumber("maxRecipients", settings.maxRecipients, 1, MAX_RECIPIENTS);
+  wholeNumber("maxRecipients", settings.maxRecipients, 1, recipientLimit);
   checkDoubt(settings.doubt);
   return settings;
 }

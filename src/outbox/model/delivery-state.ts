@@ -33,9 +33,9 @@ export const POISON_CRASHES = 5;
 export const PERMANENT_PREFIX = "permanent: ";
 
 /** Prefix of the reason of a delivery whose next attempt would start after its expiry. */
-const EXPIRED_PREFIX = "expired: ";
+const expiredPrefix = "expired: ";
 
-const NO_REPLY_TO_DOT = "its final dot may have been sent, and no reply was recorded";
+const noReplyToDot = "its final dot may have been sent, and no reply was recorded";
 
 /** Tells whether hooks receive events of a type. */
 export type Notify = (type: EventType) => boolean;
@@ -50,7 +50,7 @@ export type Plan =
 export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   const recipients = claimed.recipients.filter(isUndecided);
   if (claimed.inDoubt && claimed.doubtPolicy === "hold") {
-    return closeAs({ kind: "in_doubt" }, NO_REPLY_TO_DOT, claimed, notify);
+    return closeAs({ kind: "in_doubt" }, noReplyToDot, claimed, notify);
   }
   const deadReason = reasonToGiveUp(claimed);
   if (deadReason !== undefined) {
@@ -74,10 +74,10 @@ function reasonToGiveUp(claimed: ClaimedDelivery): string | undefined {
     return `poison: ${crashes} workers in a row ended while they held its lease`;
   }
   if (expiresInMs > 0) return undefined;
-  if (inDoubt) return EXPIRED_PREFIX + NO_REPLY_TO_DOT;
+  if (inDoubt) return expiredPrefix + noReplyToDot;
   const deferred = recipients.findLast(({ reply, status }) => reply && status === "deferred");
   const last = deferred?.reply ?? lastReply;
-  return EXPIRED_PREFIX + (last ? replyLine(last) : "it was never tried");
+  return expiredPrefix + (last ? replyLine(last) : "it was never tried");
 }
 
 function closeAs(
@@ -238,7 +238,7 @@ function endOf(judged: Judged, judgement: Judgement): Verdict {
     return { kind: "sent", completion, cycleAttempt };
   }
   const permanent = open.length === 0;
-  const exhausted = isSpent(judged, judgement) ? "" : EXPIRED_PREFIX;
+  const exhausted = isSpent(judged, judgement) ? "" : expiredPrefix;
   const error = errorOf(failed.reply);
   const reason = (permanent ? PERMANENT_PREFIX : exhausted) + error;
   const facts = { ...subject, error, reason, permanent, recipients: results(after) };

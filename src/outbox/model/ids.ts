@@ -4,7 +4,7 @@
  */
 
 /** The key of a delivery is message × this + ordinal; the ordinal starts at 1. */
-export const DELIVERIES_PER_MESSAGE = 1024;
+export const deliveriesPerMessage = 1024;
 
 /** A parsed public id: of a message, or with an ordinal of one of its deliveries. */
 export interface PublicId {
@@ -19,23 +19,23 @@ export function readId(id: string): PublicId | undefined {
   const found = pattern.exec(id);
   if (!found) return undefined;
   const ordinal = found[2] === undefined ? undefined : Number(found[2]);
-  if (ordinal !== undefined && (ordinal < 1 || ordinal >= DELIVERIES_PER_MESSAGE)) return undefined;
+  if (ordinal !== undefined && (ordinal < 1 || ordinal >= deliveriesPerMessage)) return undefined;
   const [, message = ""] = found;
   return { message, ordinal };
 }
 
 /** Makes the public id of a delivery. */
 export function deliveryId(messageId: unknown, delivery: number): string {
-  return `${messageId}.${delivery % DELIVERIES_PER_MESSAGE}`;
+  return `${messageId}.${delivery % deliveriesPerMessage}`;
 }
 
 export function messageOf(delivery: number): number {
-  return Math.floor(delivery / DELIVERIES_PER_MESSAGE);
+  return Math.floor(delivery / deliveriesPerMessage);
 }
 
 /** The range of delivery keys of a public id: one delivery, or all that a message can have. */
 export function deliveryKeys(message: number, ordinal?: number): [first: number, last: number] {
-  const first = message * DELIVERIES_PER_MESSAGE;
+  const first = message * deliveriesPerMessage;
   if (ordinal !== undefined) return [first + ordinal, first + ordinal];
-  return [first + 1, first + DELIVERIES_PER_MESSAGE - 1];
+  return [first + 1, first + deliveriesPerMessage - 1];
 }

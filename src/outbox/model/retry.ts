@@ -56,10 +56,10 @@ export const mtaRetry: RetryPolicy = {
 export const GREYLIST_MIN_MS = 5 * minute;
 
 /** A longer hint is cut to this. */
-const MAX_HINT_MS = 24 * hour;
+const maxHintMs = 24 * hour;
 
 /** A shorter hint is raised to this, or to the policy's minimum: no server may keep us busy. */
-const MIN_HINT_MS = minute;
+const minHintDelayMs = minute;
 
 /**
  * Draws the delay after the `attempt`-th attempt of a cycle, in milliseconds.
@@ -83,7 +83,7 @@ export function retryDelayMs(
 }
 
 function minHintMs(policy: RetryPolicy): number {
-  return Math.min(MIN_HINT_MS, policy.kind === "exponential" ? policy.baseMs : policy.minMs);
+  return Math.min(minHintDelayMs, policy.kind === "exponential" ? policy.baseMs : policy.minMs);
 }
 
 /** Draws the delay of a policy after the `attempt`-th attempt. */
@@ -123,7 +123,7 @@ export function hintMs(text: string): number | undefined {
   const amount = tag ?? words;
   if (!amount) return undefined;
   const ms = Number(amount[1]) * (units[(amount[2] ?? "s").toLowerCase()] ?? second);
-  return ms > 0 ? Math.min(ms, MAX_HINT_MS) : undefined;
+  return ms > 0 ? Math.min(ms, maxHintMs) : undefined;
 }
 
 /** Tells whether a temporary refusal is greylisting, by the words that such servers use. */

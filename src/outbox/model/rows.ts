@@ -36,7 +36,7 @@ export type RecipientKind = "to" | "cc" | "bcc";
 export type DoubtPolicy = "resend" | "hold";
 
 /** A delivery that an operator resends expires no sooner than this from now: one day. */
-export const RESEND_GRACE_MS = 24 * 60 * 60 * 1000;
+export const resendGraceMs = 24 * 60 * 60 * 1000;
 
 /** A reply as it is stored: no control characters, well-formed Unicode, at most 500 characters. */
 export interface KeptReply {

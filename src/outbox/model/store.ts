@@ -185,7 +185,7 @@ export interface OutboxStore {
   /**
    * Ends the doubt about a held delivery. `sent` changes its undecided recipients to `delivered`
    * and writes the event of its end; `resend` makes it due now, in the same cycle, with an expiry
-   * no sooner than `RESEND_GRACE_MS` from now.
+   * no sooner than `resendGraceMs` from now.
    */
   resolveDoubt(
     id: string,

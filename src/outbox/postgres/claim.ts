@@ -1,5 +1,4 @@
-/** Leases: claim, renew, release, the body of a message, and when the next one is due. */
-
+/** Leases in PostgreSQL: claim, renew, release, the body of a message, and the next due time. */
 import { deliveryId, messageOf } from "../model/ids.ts";
 import type {
   Claim,
@@ -12,18 +11,19 @@ import type {
   Release,
 } from "../model/rows.ts";
 import { laneNumbers } from "../model/rows.ts";
-import { replyOf } from "../model/stored-rows.ts";
+import { replyOf, textOf } from "../model/stored-rows.ts";
 import { arraysOf, type Columns, isOne, unnest } from "./arrays.ts";
 import type { Query, Row } from "./database.ts";
 
 /**
- * One statement: pick due rows nobody else holds, decide the fate of each, lease or put it off.
+ * One statement: it picks due rows that no other claim has locked, decides about each, and leases
+ * it or puts it off.
  *
- * The lane is asked for as a range: with `lane = $1` a server that knows nothing of a new table yet
- * believes that few rows are due, and sorts all of them instead of reading the index in its order.
- * `due` is materialized, or the planner could run it again and take more than the limit. The rows of
- * routes that failed are locked too, so that only one claim sends a probe; as they are locked last, and
- * those who restore a route skip queue rows that are locked, nobody waits in a circle.
+ * The lane is a range, not `lane = $1`: without statistics of a new table the server would expect
+ * few due rows and sort all of them, instead of reading the index in its order. `due` is
+ * materialized, or the planner could run it again and take more than the limit. The rows of failed
+ * routes are locked too, so that only one claim sends a probe. They are locked last, and restoring
+ * a route skips locked queue rows, so that no two transactions wait for each other.
  */
 const CLAIM = `with due as materialized (
   select q.delivery_id, q.due_at, q.token, q.blind, q.doubt, q.route
@@ -32,12 +32,12 @@ const CLAIM = `with due as materialized (
   order by q.lane, q.due_at, q.delivery_id limit $9::integer
   for update skip locked),
 token as materialized (select nextval('postbag.outbox_token') as value from due limit 1),
-troubled as materialized (
+failed_routes as materialized (
   select r.route, r.blocked_until
   from (select distinct route from due) as asked
   join postbag.outbox_route r on ${isOne("r.route", "asked.route")}
   where r.failures > 0 order by asked.route for no key update of r),
-blocked as materialized (select jsonb_object_agg(route, blocked_until) as until from troubled),
+blocked as materialized (select jsonb_object_agg(route, blocked_until) as until from failed_routes),
 known as (
   select d.*, ((select until from blocked) ->> d.route)::bigint as blocked_until,
     case when d.route = any ($10::text[]) then 0
@@ -48,7 +48,8 @@ placed as (
     partition by k.route, k.expired order by k.due_at, k.delivery_id) as nth
   from (select known.*, case when blocked_until is null and room > 0 then false else exists (
       select 1 from postbag.outbox_delivery o
-      where ${isOne("o.id", "known.delivery_id")} and o.expires_at <= (select postbag.outbox_now())) end as expired
+      where ${isOne("o.id", "known.delivery_id")}
+        and o.expires_at <= (select postbag.outbox_now())) end as expired
     from known) k),
 judged as (
   select p.*, case
@@ -61,15 +62,16 @@ judged as (
     when nth > room then 'full'
     else 'lease' end as verdict
   from placed p),
-fated as materialized (
+decided as materialized (
   select j.*, case
     when verdict in ('lease', 'probe') and row_number() over (
-      partition by verdict in ('lease', 'probe') order by due_at, delivery_id) > $2::integer then 'left'
-    else verdict end as fate
+      partition by verdict in ('lease', 'probe') order by due_at, delivery_id) > $2::integer
+    then 'left'
+    else verdict end as decision
   from judged j),
 probed as (
   update postbag.outbox_route r set blocked_until = (select postbag.outbox_now()) + $5::bigint
-  from fated f where f.fate = 'probe' and ${isOne("r.route", "f.route")}),
+  from decided f where f.decision = 'probe' and ${isOne("r.route", "f.route")}),
 leased as (
   update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + $5::bigint,
     token = (select value from token), parked = false, blind = not $7::boolean,
@@ -77,16 +79,17 @@ leased as (
     doubt = f.doubt or (f.token is not null and (f.blind or exists (
       select 1 from postbag.outbox_attempt a
       where ${isOne("a.delivery_id", "f.delivery_id")} and a.outcome is null)))
-  from fated f where f.fate in ('lease', 'probe') and ${isOne("q.delivery_id", "f.delivery_id")}
-  returning q.delivery_id, q.token, q.crashes, q.doubt, q.route, f.due_at, f.fate),
+  from decided f
+  where f.decision in ('lease', 'probe') and ${isOne("q.delivery_id", "f.delivery_id")}
+  returning q.delivery_id, q.token, q.crashes, q.doubt, q.route, f.due_at, f.decision),
 put_off as (
-  update postbag.outbox_queue q set parked = f.fate in ('blocked', 'behind'),
-    lane = case f.fate when 'local' then ${laneNumbers.local} else q.lane end, due_at = case f.fate
+  update postbag.outbox_queue q set parked = f.decision in ('blocked', 'behind'),
+    lane = case f.decision when 'local' then ${laneNumbers.local} else q.lane end, due_at = case f.decision
     when 'local' then f.due_at
     when 'blocked' then f.blocked_until
     when 'behind' then (select postbag.outbox_now()) + $5::bigint
     else (select postbag.outbox_now()) + $6::bigint end
-  from fated f where f.fate in ('blocked', 'behind', 'full', 'local')
+  from decided f where f.decision in ('blocked', 'behind', 'full', 'local')
     and ${isOne("q.delivery_id", "f.delivery_id")}
   returning 1)
 select l.*, (select postbag.outbox_now()) - l.due_at as late,
@@ -123,12 +126,9 @@ export async function claim(query: Query, request: ClaimRequest): Promise<Claim>
   const deliveries = rows
     .filter((row) => row.delivery_id !== null)
     .map((row) => claimed(row, lane));
-  // Here, because the server would move all the bytes about to sort them.
+  // Sorted here, because a sort in the server would copy all the bytes.
   deliveries.sort((a, b) => b.lateMs - a.lateMs || a.delivery - b.delivery);
-  return {
-    deliveries,
-    putOff: Number(rows[0]?.put_off ?? 0),
-  };
+  return { deliveries, putOff: Number(rows[0]?.put_off ?? 0) };
 }
 
 function claimed(row: Row, lane: Lane): ClaimedDelivery {
@@ -144,28 +144,28 @@ function claimed(row: Row, lane: Lane): ClaimedDelivery {
     reversePath: String(row.reverse_path),
     recipients: recipientsOf(row.recipients),
     size: Number(row.size),
-    ...bytesOf(row),
-    ...(row.message_id_header === null ? {} : { messageIdHeader: String(row.message_id_header) }),
-    ...(row.template === null ? {} : { template: String(row.template) }),
+    bytes: bytesOf(row),
+    messageIdHeader: textOf(row.message_id_header),
+    template: textOf(row.template),
     doubtPolicy: row.doubt_policy as DoubtPolicy,
     cycle: Number(row.cycle),
     cycleAttempts: Number(row.cycle_attempts),
     crashes: Number(row.crashes),
     inDoubt: row.doubt === true,
-    ...(row.last_reply === null ? {} : { lastReply: replyOf(row.last_reply) }),
+    lastReply: replyOf(row.last_reply),
     expiresInMs: Number(row.expires_in),
     lateMs: Number(row.late),
-    isProbe: row.fate === "probe",
+    isProbe: row.decision === "probe",
   };
 }
 
 /** Bytes that are all ASCII come as text. */
-function bytesOf({ bytes, text }: Row): { bytes?: Uint8Array } {
-  if (text !== null) return { bytes: Buffer.from(text as string, "latin1") };
-  return bytes === null ? {} : { bytes: bytes as Uint8Array };
+function bytesOf({ bytes, text }: Row): Uint8Array | undefined {
+  if (text !== null) return Buffer.from(text as string, "latin1");
+  return (bytes ?? undefined) as Uint8Array | undefined;
 }
 
-/** Recipients as the server gives them: a list in their order, which has no gaps. */
+/** Reads recipients from the server's list, which is in their order and has no gaps. */
 export function recipientsOf(list: unknown): RecipientRow[] {
   type Fields = [string, RecipientRow["kind"], RecipientRow["status"], string | null];
   return ((list ?? []) as Fields[]).map(([address, kind, status, reply], ordinal) => ({
@@ -173,21 +173,21 @@ export function recipientsOf(list: unknown): RecipientRow[] {
     address,
     kind,
     status,
-    ...(reply === null ? {} : { reply: replyOf(reply) }),
+    reply: replyOf(reply),
   }));
 }
 
-/** What names a lease in a list; `n` is its place there. */
-const LEASE = { n: "integer", delivery: "bigint", token: "bigint" } as const;
+/** The columns that name a lease in a list; `n` is its index there. */
+const leaseKey = { n: "integer", delivery: "bigint", token: "bigint" } as const;
 
-/** The columns of a list of leases, with what goes with them. */
-export function leaseColumns<C extends Columns>(others: C): typeof LEASE & C {
-  return { ...LEASE, ...others };
+/** The columns of a list of leases, with further columns. */
+export function leaseColumns<C extends Columns>(others: C): typeof leaseKey & C {
+  return { ...leaseKey, ...others };
 }
 
 /**
- * `from` a list of leases `h`, those that are valid, each locked in the order of their keys, so that
- * statements never wait for each other in a circle.
+ * The `from` of a list of leases `h`, only the valid ones. They are locked in the order of their
+ * keys, so that no two statements wait for each other.
  */
 export function fromHeldLeases(columns: Columns): string {
   return `from (select * from ${unnest("g", columns)} order by g.delivery, g.n) as h
@@ -205,19 +205,20 @@ const RELEASE = `with held as materialized (select h.* ${fromHeldLeases(releaseC
 closed as (
   update postbag.outbox_attempt a set outcome = 'deferred', reply = h.reply,
     finished_at = (select postbag.outbox_now())
-  from held h where ${isOne("a.delivery_id", "h.delivery")} and a.token = h.token and a.outcome is null),
-told as (
+  from held h
+  where ${isOne("a.delivery_id", "h.delivery")} and a.token = h.token and a.outcome is null),
+replied as (
   update postbag.outbox_delivery d set last_reply = h.reply
   from held h where ${isOne("d.id", "h.delivery")} and h.reply is not null)
 update postbag.outbox_queue q set due_at = (select postbag.outbox_now()) + h.delay, token = null,
   lane = coalesce(h.lane, q.lane)
 from held h where ${isOne("q.delivery_id", "h.delivery")} returning h.n`;
 
+/** A lease with its new duration. */
+export type Renewal = Lease & { readonly leaseMs: number };
+
 /** See `OutboxStore.renew`. */
-export async function renew(
-  query: Query,
-  leases: readonly (Lease & { readonly leaseMs: number })[],
-): Promise<boolean[]> {
+export async function renew(query: Query, leases: readonly Renewal[]): Promise<boolean[]> {
   const rows = leases.map(({ delivery, token, leaseMs }, n) => ({
     n,
     delivery,
@@ -227,13 +228,13 @@ export async function renew(
   return validOf(leases, await query(RENEW, arraysOf(renewColumns, rows)));
 }
 
-/** Whether each lease of a list is among these rows; one that is listed twice was asked for once. */
+/** Whether each lease of a list is among these rows; a lease that is listed twice has one row. */
 export function validOf(leases: readonly Lease[], rows: readonly Row[]): boolean[] {
   const valid = new Set(rows.map(({ delivery, token }) => `${delivery}:${token}`));
   return leases.map(({ delivery, token }) => valid.has(`${delivery}:${token}`));
 }
 
-/** A list of leases with their places in it, without those that stand in it before. */
+/** The leases of a list with their indexes, without repetitions. */
 export function eachOnce<L extends Lease>(
   leases: readonly L[],
 ): (readonly [lease: L, n: number])[] {
@@ -244,7 +245,7 @@ export function eachOnce<L extends Lease>(
   });
 }
 
-/** See `OutboxStore.release`. An intent that was written is closed: the dot was not sent. */
+/** See `OutboxStore.release`. A written intent is closed: its dot was not sent. */
 export async function release(query: Query, releases: readonly Release[]): Promise<boolean[]> {
   const rows = releases.map(({ delivery, token, delayMs, lane, reply }, n) => ({
     n,
@@ -267,7 +268,7 @@ export async function body(query: Query, message: number): Promise<Uint8Array | 
   return (row?.bytes as Uint8Array | null | undefined) ?? undefined;
 }
 
-/** See `OutboxStore.nextDue`. The first of this lane and all later ones, by the same index. */
+/** See `OutboxStore.nextDue`. Reads the first row of this and all later lanes from one index. */
 export async function nextDue(query: Query, lane: Lane): Promise<number | undefined> {
   const sql = `select lane, greatest(0, due_at - (select postbag.outbox_now())) as wait
     from postbag.outbox_queue where lane >= $1 order by lane, due_at limit 1`;

@@ -1,18 +1,22 @@
-/** Intents and outcomes: what is written before the final dot, and after the reply to it. */
+/**
+ * Intents and outcomes in PostgreSQL: the writes before the final dot and after the reply to it.
+ */
 import { endByFacts } from "../model/delivery-state.ts";
 import type {
   Completion,
   CompletionResult,
   DeliveryState,
   Lease,
+  NewAttempt,
   RecipientStatus,
 } from "../model/rows.ts";
+import { numberOf } from "../model/stored-rows.ts";
 import { arraysOf, isOne } from "./arrays.ts";
 import { eachOnce, fromHeldLeases, leaseColumns, validOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";
 
-/** The number of the attempt this lease has begun, if any, and the last number there is. */
+/** The number of the attempt that this lease has begun, if any, and the highest number. */
 const NUMBERS = `cross join lateral (
     select max(a.attempt_no) filter (where a.token = h.token) as own,
       coalesce(max(a.attempt_no), 0) as last
@@ -31,8 +35,8 @@ begun as (
 select delivery, token from held`;
 
 /**
- * A line for each completion, and one more for each further recipient or event of it. Numbers first:
- * the server then finds them without a look at what stands before.
+ * One line for each completion, and one more for each further recipient or event of it. Numbers
+ * come first, because the server finds them without reading the texts before them.
  */
 const lineColumns = leaseColumns({
   line: "integer",
@@ -98,7 +102,7 @@ delivery as (
     finished_at = case when k.next in ('done', 'dead') then (select postbag.outbox_now()) end,
     last_reply = coalesce(k.reply, d.last_reply)
   from known k where k.line = 0 and ${isOne("d.id", "k.delivery")}),
-told as (
+written as (
   insert into postbag.outbox_event (type, delivery_id, cycle, at, data, due_at)
   select event, delivery, cycle, (select postbag.outbox_now()), data,
     case when notify then (select postbag.outbox_now()) end
@@ -120,8 +124,8 @@ export async function intend(query: Query, intents: readonly Intent[]): Promise<
 }
 
 /**
- * Writes the outcomes of all leases that are valid, in one statement. `undefined` for each that is not,
- * or that stood in the list before: see {@link recordLost}.
+ * Writes the outcomes of all valid leases in one statement. `undefined` for each lease that is
+ * invalid or repeated in the list: see {@link recordLost}.
  */
 export async function settle(
   query: Query,
@@ -131,12 +135,15 @@ export async function settle(
   const lines = eachOnce(completions).flatMap(([completion, n]) => linesOf(completion, n));
   const rows = await query(SETTLE, arraysOf(lineColumns, lines));
   for (const { n, attempt_no: no } of rows) {
-    results[Number(n)] = { kind: "settled", ...(no === null ? {} : { attemptNo: Number(no) }) };
+    results[Number(n)] = { kind: "settled", attemptNo: numberOf(no) };
   }
   return results;
 }
 
-/** The first says what became of the delivery; each has a recipient and an event, as long as there are any. */
+/**
+ * The first line has the outcome of the delivery; each line has one recipient and one event, as
+ * long as there are any.
+ */
 function linesOf(completion: Completion, n: number) {
   const { delivery, token, attempt, recipients, next, closesDoubt = false, events } = completion;
   const first = {
@@ -161,7 +168,11 @@ function linesOf(completion: Completion, n: number) {
   if (others === 0) return [first];
   const { reply } = first;
   const rest = Array.from({ length: others }, (_, index) => ({
-    ...{ n, delivery, token, next: next.kind, reply },
+    n,
+    delivery,
+    token,
+    next: next.kind,
+    reply,
     ...partOf(completion, index + 1),
   }));
   return [first, ...rest];
@@ -194,7 +205,7 @@ const FINISH_ATTEMPT = `update postbag.outbox_attempt set cycle_attempt = $3,
     started_at = (select postbag.outbox_now()) - $4::bigint, finished_at = (select postbag.outbox_now()),
     outcome = $5, reply = $6, via = $7
   where delivery_id = $1 and attempt_no = $2`;
-const WAS_LATE = `update postbag.outbox_attempt set late_end = $3
+const MARK_LATE = `update postbag.outbox_attempt set late_end = $3
   where delivery_id = $1 and attempt_no = $2`;
 const DELIVERED_AFTER_ALL = `update postbag.outbox_recipient r set status = 'delivered',
     reply = c.reply::text
@@ -221,18 +232,18 @@ export async function answeredBefore(
     : { kind: "lost", attemptNo, finished: lateEnd === true };
 }
 
-/** Whether it says of anybody that they were delivered: then it counts without a lease, too. */
+/** Whether it delivers to a recipient; then it is recorded even without a valid lease. */
 export function isSuccess({ attempt, recipients }: Completion): boolean {
   return attempt !== undefined && recipients.some(({ status }) => status === "delivered");
 }
 
 /**
- * Writes down the success of a worker that has lost its lease, in a transaction. A 250 is a fact, whoever
- * holds the lease by now; what failed is the business of who holds it.
+ * Records the success of a worker without a valid lease, in a transaction. A 250 is a fact whoever
+ * holds the lease; failures are left to the holder.
  */
 export async function recordLost(query: Query, completion: Completion): Promise<CompletionResult> {
   const { delivery, attempt, recipients, events } = completion;
-  // The queue first, as everybody does, so that nobody waits in a circle.
+  // The queue before the delivery, as in every transaction, so that no two wait for each other.
   await query(LOCK_QUEUED, [delivery]);
   const [row] = await query(LOCK_DELIVERY, [delivery]);
   if (row === undefined || attempt === undefined) return { kind: "lost", finished: false };
@@ -244,7 +255,7 @@ export async function recordLost(query: Query, completion: Completion): Promise<
   );
   const before = row.state as DeliveryState;
   const finished = changed.length > 0 ? endByFacts(statuses, before) : undefined;
-  await query(WAS_LATE, [delivery, attemptNo, finished !== undefined]);
+  await query(MARK_LATE, [delivery, attemptNo, finished !== undefined]);
   if (finished === undefined) return { kind: "lost", attemptNo, finished: false };
   const reason = finished.state === "dead" ? "permanent: a recipient was refused before" : null;
   await query(UNQUEUE, [delivery]);
@@ -255,11 +266,14 @@ export async function recordLost(query: Query, completion: Completion): Promise<
   return { kind: "lost", attemptNo, finished: true };
 }
 
-/** Finishes the attempt of this lease, which its intent may have begun; does nothing the second time. */
+/**
+ * Finishes the attempt of a lease, which its intent may have begun, and returns its number. A
+ * second call changes nothing.
+ */
 async function writeAttempt(
   query: Query,
   { delivery, token }: Lease,
-  attempt: NonNullable<Completion["attempt"]>,
+  attempt: NewAttempt,
   row: Row,
 ): Promise<number> {
   const { worker, outcome, via = null } = attempt;

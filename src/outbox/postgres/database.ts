@@ -1,24 +1,23 @@
 /**
  * Statements on a pool of connections, and what their failures mean.
  *
- * A statement of ours that writes is a transaction of its own, durable when it is answered. What the
- * server itself refused has changed nothing; when the connection breaks or the server ends while a
- * write is with it, nobody knows. A connection that failed is thrown away, so the store recovers by
- * itself as soon as the server is back.
+ * A statement that writes is a transaction of its own, durable when it is answered. A statement
+ * that the server refused has changed nothing. If the connection breaks or the server ends during a
+ * write, its result is unknown. A failed connection is closed and not reused, so the store recovers
+ * by itself as soon as the server is back.
  *
  * @see https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
-
 import { OutboxError } from "../model/errors.ts";
 import type { Row } from "../model/stored-rows.ts";
 import { inSchema } from "./schema.ts";
 
 export type { Row };
 
-/** Runs one statement with `$1`, `$2`, … and gives its rows. */
+/** Runs one statement with `$1`, `$2`, … and resolves with its rows. */
 export type Query = (sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;
 
-/** What is used of a `Pool` of pg. */
+/** The methods used of a `Pool` of pg. */
 export interface PostgresPool {
   connect(): Promise<PostgresClient>;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -26,7 +25,7 @@ export interface PostgresPool {
   end(): Promise<void>;
 }
 
-/** What is used of a `PoolClient` of pg. */
+/** The methods used of a `PoolClient` of pg. */
 export interface PostgresClient {
   query(query: PostgresQuery): Promise<{ readonly rows: unknown[] }>;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -38,7 +37,7 @@ export interface PostgresClient {
 export interface PostgresQuery {
   text: string;
   values: unknown[];
-  name?: string;
+  name?: string | undefined;
   query_timeout: number;
 }
 
@@ -49,7 +48,7 @@ export interface Notification {
 
 export interface DatabaseOptions {
   readonly pool: PostgresPool;
-  /** Whether the pool ends with the store. */
+  /** Whether the store ends the pool when it closes. */
   readonly ownsPool: boolean;
   readonly schema: string;
   readonly timeoutMs: number;
@@ -57,25 +56,25 @@ export interface DatabaseOptions {
 }
 
 /**
- * Settings of a connection on which plans may be kept, as `options` of a pool. The store's statements look
- * up rows of a table by its key, one for each row of a list; with these that is the only plan there is, so
- * that one which was made when a table was empty is right when it holds a million rows.
+ * Settings of a connection that may cache plans, as `options` of a pool. The store's statements
+ * look up rows by key, one for each row of a list. With these settings that is the only possible
+ * plan, so a plan made for an empty table is right for a million rows.
  *
  * @see https://www.postgresql.org/docs/current/runtime-config-query.html
  */
 export const KEEP_PLANS =
   "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
-const KEEPS_PLANS = `select current_setting('plan_cache_mode') = 'force_generic_plan'
+const HAS_SETTINGS = `select current_setting('plan_cache_mode') = 'force_generic_plan'
   and current_setting('enable_seqscan') = 'off' and current_setting('enable_bitmapscan') = 'off' as yes`;
 
-/** How often a statement runs that lost against another one. */
-const TRIES = 5;
+/** Most runs of a statement that collides with others. */
+const maxTries = 5;
 
 export class Database {
   readonly #options: DatabaseOptions;
   readonly #texts = new Map<string, string>();
   readonly #names = new Map<string, string>();
-  #keepsPlans = false;
+  #cachesPlans = false;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -86,10 +85,10 @@ export class Database {
     return this.#options.schema;
   }
 
-  /** Asks whether the connections are set to {@link KEEP_PLANS}; to be called before all else. */
+  /** Reads whether the connections have {@link KEEP_PLANS}; to be called before all else. */
   async open(): Promise<void> {
-    const [answer] = await this.read(KEEPS_PLANS);
-    this.#keepsPlans = answer?.yes === true;
+    const [answer] = await this.read(HAS_SETTINGS);
+    this.#cachesPlans = answer?.yes === true;
   }
 
   /** Runs a statement that changes nothing. */
@@ -101,11 +100,11 @@ export class Database {
     again(() => this.#run(sql, values, "prepared")).catch((error) => throwFailure(error, "write"));
 
   /**
-   * The same for a statement with joins: planned once on connections that {@link KEEP_PLANS}, elsewhere
-   * each time, by the sizes that the tables have then.
+   * Does the same for a statement with joins: planned once on connections with {@link KEEP_PLANS},
+   * elsewhere each time, by the sizes of the tables at that time.
    */
   writeJoined: Query = (sql, values = []) =>
-    again(() => this.#run(sql, values, this.#keepsPlans ? "prepared" : "planned")).catch((error) =>
+    again(() => this.#run(sql, values, this.#cachesPlans ? "prepared" : "planned")).catch((error) =>
       throwFailure(error, "write"),
     );
 
@@ -114,12 +113,12 @@ export class Database {
     return again(() => this.#transaction(work));
   }
 
-  /** Takes a connection for as long as the caller wants; it must be given back before `close`. */
+  /** Takes a connection for as long as the caller needs it; it must be released before `close`. */
   connect(): Promise<PostgresClient> {
     return this.#options.pool.connect();
   }
 
-  /** Ends the pool if it is the store's. No statement may be under way. */
+  /** Ends the pool if the store owns it. No statement may be under way. */
   async close(): Promise<void> {
     const { pool, ownsPool } = this.#options;
     if (ownsPool) await pool.end();
@@ -190,7 +189,7 @@ export class Database {
     return text;
   }
 
-  /** The name of a prepared statement says which schema it is for: stores may share a pool. */
+  /** The name of a prepared statement includes the schema, because stores may share a pool. */
   #nameOf(text: string): string {
     let name = this.#names.get(text);
     if (name === undefined) {
@@ -201,13 +200,13 @@ export class Database {
   }
 }
 
-/** Repeats what the server rolled back only because something else ran at the same time. */
+/** Repeats work that the server rolled back only because of concurrent work. */
 async function again<Result>(work: () => Promise<Result>): Promise<Result> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await work();
     } catch (error) {
-      if (tries === TRIES || !isCollision(error)) throw error;
+      if (tries === maxTries || !isCollision(error)) throw error;
     }
   }
 }
@@ -219,7 +218,7 @@ function isCollision(error: unknown): boolean {
   return refused?.code === "23505" && refused.constraint === "outbox_attempt_pkey";
 }
 
-/** Whether the fault lies in what this statement was given, so that others may fare better. */
+/** Whether the values of the statement caused the failure, so that other values may succeed. */
 export function isOwnFault(error: unknown): boolean {
   const code = refusal(error)?.code ?? "";
   return ["21", "22", "23", "40", "54"].includes(code.slice(0, 2));
@@ -230,23 +229,25 @@ interface Refusal {
   readonly constraint?: string;
 }
 
-/** What the server answered; `undefined` if it is no answer of a server. */
+/** The error that the server answered; `undefined` for any other error. */
 function refusal(error: unknown): Refusal | undefined {
   const found = error instanceof OutboxError ? error.cause : error;
   const isAnswer = found instanceof Error && "severity" in found && "code" in found;
   return isAnswer && typeof found.code === "string" ? (found as unknown as Refusal) : undefined;
 }
 
-/** Connection exceptions (08) and a server that shuts down or crashes (57P): the connection is gone. */
+/**
+ * Connection exceptions (08) and a server that shuts down or crashes (57P): the connection is gone.
+ */
 function isServerAlive(error: unknown): boolean {
   const code = refusal(error)?.code;
   return code !== undefined && !code.startsWith("08") && !code.startsWith("57P");
 }
 
-/** After these the server does not know itself whether it committed. */
+/** Whether a write may have been committed: the connection broke, or the server does not know. */
 function isInDoubt(error: unknown): boolean {
   if (isServerAlive(error)) return refusal(error)?.code === "40003";
-  // Refused by the client before anything was sent.
+  // The client refused before it sent anything.
   return !/not queryable/.test(error instanceof Error ? error.message : "");
 }
 
@@ -254,10 +255,11 @@ function failure(error: unknown, access: "read" | "write"): OutboxError {
   if (error instanceof OutboxError) return error;
   const cause = error instanceof Error ? error : new Error(String(error));
   if (access === "write" && isInDoubt(error)) {
-    const text = `The database was lost while a write was with it: ${cause.message}.`;
+    const text = `The database was lost: ${cause.message}; the write may or may not be durable.`;
     return new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause });
   }
-  return new OutboxError("ERR_OUTBOX_STORE", `The database refused: ${cause.message}.`, { cause });
+  const text = `The database refused: ${cause.message}; nothing was changed.`;
+  return new OutboxError("ERR_OUTBOX_STORE", text, { cause });
 }
 
 function throwFailure(error: unknown, access: "read" | "write"): never {

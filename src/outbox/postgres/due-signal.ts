@@ -1,9 +1,9 @@
 /**
- * Tells who waits that something may have become due, and in which lane: at once in this process, and
- * if wanted in others by NOTIFY, which is asked for after the commit and at most every 100 ms, because
- * NOTIFY in the transaction that enqueues would let all commits queue behind one lock of the server.
+ * Signals that deliveries of a lane may be due: at once to listeners of this process, and
+ * optionally to other processes by NOTIFY. NOTIFY runs after the commit and at most every 100 ms:
+ * inside the transaction of an enqueue it would queue all commits behind one lock of the server.
  *
- * It may lose a signal, as when the connection breaks; who waits polls all the same.
+ * A signal may be lost, for example with its connection; listeners must also poll.
  *
  * @see https://www.postgresql.org/docs/current/sql-notify.html
  */
@@ -15,14 +15,14 @@ import type { DueListener } from "../model/store.ts";
 import { laneNames } from "../model/stored-rows.ts";
 import type { Database, PostgresClient } from "./database.ts";
 
-const NOTIFY_EVERY_MS = 100;
-const LISTEN_AGAIN_MS = 1000;
+const notifyEveryMs = 100;
+const reconnectAfterMs = 1000;
 
 export interface DueSignalOptions {
   readonly db: Database;
   readonly schema: string;
   readonly clock: Clock;
-  /** Whether other processes are told, and listened to. */
+  /** Whether to notify other processes and to listen for their notifications. */
   readonly notify: boolean;
 }
 
@@ -30,7 +30,7 @@ export class DueSignal {
   readonly #options: DueSignalOptions;
   readonly #listeners = new Set<DueListener>();
   readonly #channel: string;
-  /** Tells our own notifications from those of others. */
+  /** The sender id in our notifications, by which we recognise them. */
   readonly #self = randomUUID();
   readonly #stop = Promise.withResolvers<void>();
   #stopped = false;
@@ -38,13 +38,13 @@ export class DueSignal {
   #notifying: Promise<unknown> = Promise.resolve();
   #quiet: TimerHandle;
   readonly #afterCommit: AfterCommit;
-  /** Lanes that others are to be told of; `undefined` stands for any. */
-  #untold: Set<Lane | undefined> = new Set();
+  /** Lanes for the next notification; `undefined` stands for any lane. */
+  #pending: Set<Lane | undefined> = new Set();
 
   constructor(options: DueSignalOptions) {
     this.#options = options;
     this.#channel = `postbag_due_${options.schema}`.slice(0, 63);
-    this.#afterCommit = new AfterCommit(options.clock, (mail) => this.tell(mail));
+    this.#afterCommit = new AfterCommit(options.clock, (mail) => this.announce(mail));
   }
 
   onDue(listener: DueListener): () => void {
@@ -53,18 +53,20 @@ export class DueSignal {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Tells everybody of the lanes of new messages, or that it may be any; call it after the commit. */
-  tell(messages?: readonly Pick<NewMessage, "lane">[]): void {
+  /**
+   * Signals the lanes of new messages, or without messages any lane; to be called after a commit.
+   */
+  announce(messages?: readonly Pick<NewMessage, "lane">[]): void {
     const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
     for (const lane of lanes) {
-      this.#ring(lane);
-      this.#untold.add(lane);
+      this.#callListeners(lane);
+      this.#pending.add(lane);
     }
     if (this.#options.notify && !this.#stopped && this.#quiet === undefined) this.#notify();
   }
 
-  /** Tells of messages that lie in somebody's transaction, when that may have been committed. */
-  tellSoon(messages: readonly NewMessage[]): void {
+  /** Signals messages in a transaction of the application, when that may have committed. */
+  announceSoon(messages: readonly NewMessage[]): void {
     if (this.#stopped || (this.#listeners.size === 0 && !this.#options.notify)) return;
     this.#afterCommit.expect(messages);
   }
@@ -78,30 +80,30 @@ export class DueSignal {
     await this.#notifying;
   }
 
-  #ring(lane?: Lane): void {
+  #callListeners(lane?: Lane): void {
     for (const listener of this.#listeners) listener(lane);
   }
 
-  /** Sends who tells and the lanes, or no lane for any of them. */
+  /** Notification payload: sender id and lanes; no lanes means all. */
   #notify(): void {
     const { db, clock } = this.#options;
-    const lanes = this.#untold.has(undefined) ? [] : [...this.#untold];
-    this.#untold.clear();
+    const lanes = this.#pending.has(undefined) ? [] : [...this.#pending];
+    this.#pending.clear();
     const payload = [this.#self, ...lanes].join(" ");
     const sent = db.write("select pg_notify($1, $2)", [this.#channel, payload]);
     this.#notifying = sent.catch(() => {});
     this.#quiet = clock.setTimeout(() => {
       this.#quiet = undefined;
-      if (this.#untold.size > 0 && !this.#stopped) this.#notify();
-    }, NOTIFY_EVERY_MS);
+      if (this.#pending.size > 0 && !this.#stopped) this.#notify();
+    }, notifyEveryMs);
   }
 
-  #heard(payload = ""): void {
-    const [who, ...names] = payload.split(" ");
-    if (who === this.#self) return;
-    if (names.length === 0) this.#ring();
-    // A lane that only a newer program knows is nothing to look into.
-    for (const lane of laneNames.filter((name) => names.includes(name))) this.#ring(lane);
+  #receive(payload = ""): void {
+    const [sender, ...names] = payload.split(" ");
+    if (sender === this.#self) return;
+    if (names.length === 0) this.#callListeners();
+    // Ignores lanes that only a newer program knows.
+    for (const lane of laneNames.filter((name) => names.includes(name))) this.#callListeners(lane);
   }
 
   async #listen(): Promise<void> {
@@ -111,7 +113,7 @@ export class DueSignal {
       } catch {
         await this.#pause();
       }
-      this.#ring(); // Something may have been missed meanwhile.
+      this.#callListeners(); // A notification may have been missed meanwhile.
     }
   }
 
@@ -120,7 +122,7 @@ export class DueSignal {
     const lost = Promise.withResolvers<void>();
     client.on("error", lost.reject);
     client.on("notification", ({ channel, payload }) => {
-      if (channel === this.#channel) this.#heard(payload);
+      if (channel === this.#channel) this.#receive(payload);
     });
     lost.promise.catch(() => {});
     try {
@@ -135,7 +137,7 @@ export class DueSignal {
   async #pause(): Promise<void> {
     const { clock } = this.#options;
     const over = Promise.withResolvers<void>();
-    const timer = clock.setTimeout(over.resolve, LISTEN_AGAIN_MS);
+    const timer = clock.setTimeout(over.resolve, reconnectAfterMs);
     await Promise.race([over.promise, this.#stop.promise]);
     clock.clearTimeout(timer);
   }

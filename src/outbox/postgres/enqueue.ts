@@ -1,18 +1,14 @@
 /**
- * Enqueue as one statement for any number of messages: JSON for what is short, and the bytes of all
- * messages in one parameter, which pg sends as they are.
+ * Enqueue as one statement for any number of messages: short values as JSON, the bytes of all
+ * messages in one parameter, which pg sends unchanged.
  *
- * An idempotency key is an insert that yields to whoever has the key: the server lets it wait while the
- * other transaction is open, so after a rollback exactly one of those who wait wins. Who lost reads the
- * winner in a statement of its own, because only that sees what was committed while the first waited.
+ * An idempotency key is an insert that does nothing if the key exists. The server lets it wait
+ * while another transaction holds the key; after a rollback exactly one waiter inserts. The others
+ * read its row in a second statement, because only that sees rows committed during the wait.
  */
 import { isAscii } from "node:buffer";
-import {
-  type EnqueueResult,
-  type IdempotencyKey,
-  laneNumbers,
-  type NewMessage,
-} from "../model/rows.ts";
+import { invariant } from "../../system/index.ts";
+import { type EnqueueResult, laneNumbers, type NewMessage } from "../model/rows.ts";
 import { isOne } from "./arrays.ts";
 import type { Query } from "./database.ts";
 
@@ -23,7 +19,7 @@ const STORE = `with given as materialized (
     message_id_header text, subject text, template text, tags jsonb, doubt text, lane smallint,
     send_at bigint, expires_at bigint, expire_after bigint, first integer, size integer, ascii boolean,
     deliveries json, scope text, key text, hash text, keep bigint)),
-kept as (
+taken as (
   insert into postbag.outbox_idempotency as i (scope, key, content_sha256, public_id, expires_at)
   select scope, key, decode(hash, 'hex'), id, (select postbag.outbox_now()) + keep
   from given where key is not null order by scope, key
@@ -32,7 +28,7 @@ kept as (
   where i.expires_at <= (select postbag.outbox_now())
   returning i.public_id),
 fresh as materialized (
-  select * from given where key is null or id in (select public_id from kept)),
+  select * from given where key is null or id in (select public_id from taken)),
 message as (
   insert into postbag.outbox_message (id, public_id, reverse_path, message_id_header, subject,
     template, tags, doubt, size, ascii, created_at, bytes)
@@ -61,7 +57,7 @@ const KNOWN = `select i.scope, i.key, encode(i.content_sha256, 'hex') as hash, i
   join postbag.outbox_idempotency i
     on ${isOne("i.scope", "g.scope")} and ${isOne("i.key", "g.key")}`;
 
-/** Stores messages; each with its own answer. One statement unless keys are met again. */
+/** Stores messages, each with its own answer. One statement, unless a key is already known. */
 export async function enqueue(
   query: Query,
   messages: readonly NewMessage[],
@@ -77,13 +73,13 @@ export async function enqueue(
     }
     const lost = turn.filter(({ n }) => !stored.has(n));
     for (const [n, result] of await resultsOfKnown(query, lost)) results[n] = result;
-    // What is left has the key of another message here, or of one whose time ran out just now.
+    // The rest has the key of another message of this call, or a key that expired just now.
     open = open.filter(({ n }) => results[n] === undefined);
   }
   return results;
 }
 
-/** Whether one message of several waits for a key, so that storing them takes more than one statement. */
+/** Whether one of several messages has a key, so that storing them takes several statements. */
 export function needsTransaction(messages: readonly NewMessage[]): boolean {
   return messages.length > 1 && messages.some(({ idempotency }) => idempotency !== undefined);
 }
@@ -111,7 +107,7 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
       id: message.id,
       reverse_path: message.reversePath,
       message_id_header: message.messageIdHeader,
-      subject: message.subject && shown(message.subject),
+      subject: message.subject && storable(message.subject),
       template: message.template,
       tags: message.tags,
       doubt: message.doubt,
@@ -126,12 +122,10 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
         route,
         recipients.map(({ address, kind }) => [address, kind]),
       ]),
-      ...(idempotency && {
-        scope: idempotency.scope,
-        key: idempotency.key,
-        hash: hex(idempotency.contentSha256),
-        keep: whole(idempotency.keepMs),
-      }),
+      scope: idempotency?.scope,
+      key: idempotency?.key,
+      hash: idempotency && hex(idempotency.contentSha256),
+      keep: whole(idempotency?.keepMs),
     };
     first += message.bytes.length;
     return row;
@@ -141,8 +135,8 @@ function parametersOf(turn: readonly Numbered[]): [string, Uint8Array] {
   return [JSON.stringify(rows), bytes];
 }
 
-/** At most 200 characters, none of which the server cannot keep: NUL, or half of a pair. */
-function shown(subject: string): string {
+/** At most 200 characters that the server can store: no NUL and no half of a surrogate pair. */
+function storable(subject: string): string {
   return subject.slice(0, 200).replaceAll("\0", "").toWellFormed();
 }
 
@@ -151,12 +145,14 @@ async function resultsOfKnown(
   lost: readonly Numbered[],
 ): Promise<[number, EnqueueResult][]> {
   if (lost.length === 0) return [];
-  const keys = lost.map(({ message: { idempotency } }) => idempotency as IdempotencyKey);
-  const asked = JSON.stringify(keys.map(({ scope, key }) => ({ scope, key })));
-  const rows = (await query(KNOWN, [asked])).filter(({ valid }) => valid);
+  const asked = lost.map(({ message: { idempotency }, n }) => {
+    invariant(idempotency, "only a message with a key may be refused");
+    return { n, own: idempotency };
+  });
+  const keys = JSON.stringify(asked.map(({ own: { scope, key } }) => ({ scope, key })));
+  const rows = (await query(KNOWN, [keys])).filter(({ valid }) => valid);
   const known = new Map(rows.map((row) => [keyOf(row as { scope: string; key: string }), row]));
-  return lost.flatMap(({ n }, index): [number, EnqueueResult][] => {
-    const own = keys[index] as IdempotencyKey;
+  return asked.flatMap(({ own, n }): [number, EnqueueResult][] => {
     const row = known.get(keyOf(own));
     if (row === undefined) return [];
     const kind = row.hash === hex(own.contentSha256) ? "duplicate" : "conflict";
@@ -172,7 +168,7 @@ function hex(bytes: Uint8Array): string {
   return bufferOf(bytes).toString("hex");
 }
 
-/** pg sends a `Buffer` as it is; any other array it would make text of. */
+/** pg sends a `Buffer` as bytes, and any other array as text. */
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
 }

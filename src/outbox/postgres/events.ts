@@ -1,5 +1,4 @@
-/** Events and routes. */
-
+/** Events and routes in PostgreSQL: their leases, blocks and probes. */
 import { deliveryId } from "../model/ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../model/rows.ts";
 import { routeRow } from "../model/stored-rows.ts";
@@ -23,7 +22,7 @@ order by was_due, seq`;
 const SET_EVENTS_DUE = `update postbag.outbox_event
   set due_at = (select postbag.outbox_now()) + $2::bigint where seq = any ($1::bigint[]) and due_at is not null`;
 
-/** Writes an event; without a delivery it is one of a route. */
+/** Writes an event; without a delivery it belongs to a route. */
 export async function writeEvent(
   query: Query,
   { type, data, notify }: NewEvent,
@@ -80,7 +79,7 @@ export interface BlockRequest {
   readonly notify: boolean;
 }
 
-/** The k-th failure waits for the k-th delay, all further ones for the last. */
+/** The k-th failure blocks for the k-th delay, all further ones for the last. */
 const BLOCK = `with hit as (
   insert into postbag.outbox_route as r (route, failures, blocked_until, reason)
   values ($1, 1, (select postbag.outbox_now()) + coalesce(($3::bigint[])[1], 0), $2)
@@ -89,7 +88,7 @@ const BLOCK = `with hit as (
       + coalesce(($3::bigint[])[least(r.failures + 1, cardinality($3::bigint[]))], 0)
   where $4::boolean or r.blocked_until is null or r.blocked_until <= (select postbag.outbox_now())
   returning r.route, r.failures, r.blocked_until, r.reason),
-told as (
+written as (
   insert into postbag.outbox_event (type, at, data, due_at)
   select 'route.blocked', (select postbag.outbox_now()), jsonb_build_object('route', route, 'reason', reason,
     'failures', failures, 'delayMs', blocked_until - (select postbag.outbox_now()))::text,
@@ -105,7 +104,7 @@ insert into postbag.outbox_event (type, at, data, due_at)
   select 'route.restored', (select postbag.outbox_now()), jsonb_build_object('route', route)::text,
     case when $2::boolean then (select postbag.outbox_now()) end
   from opened`;
-// A claim that holds some of them waits for the route, and will find it open.
+// A claim that has locked some of them waits for the route, and then finds it open.
 const WAKE = `with parked as materialized (
   select delivery_id from postbag.outbox_queue where parked and route = $1
   order by delivery_id limit $2 for update skip locked)

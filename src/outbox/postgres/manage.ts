@@ -1,10 +1,11 @@
 /**
- * What people do to deliveries: cancel, redrive, resolve a doubt, purge. Each is a transaction of a few
- * statements that first locks what it decides about, the queue before the delivery as everywhere.
+ * Calls of operators in PostgreSQL: cancel, redrive, resolve a doubt, purge. Each is a transaction
+ * that first locks the rows it decides about, the queue before the delivery as in every
+ * transaction.
  */
 
 import { deliveryId, deliveryKeys, readId } from "../model/ids.ts";
-import { type DeliveryState, RESEND_GRACE_MS } from "../model/rows.ts";
+import { type DeliveryState, resendGraceMs } from "../model/rows.ts";
 import type {
   CancelAnswer,
   PurgeRequest,
@@ -26,8 +27,9 @@ const LOCK_DELIVERIES = `select id, state, cycle, lane, route from postbag.outbo
   where id between $1 and $2 order by id for update`;
 const OWN_INTENT = `select 1 from postbag.outbox_attempt
   where delivery_id = $1 and token = $2 and outcome is null limit 1`;
-// What its own worker never told of: that one may be stopped, and send its final dot however late.
-const UNTOLD = `select 1 from postbag.outbox_attempt
+// Attempts without an outcome of their own worker: it may be merely stopped, and send its dot
+// later.
+const UNREPORTED = `select 1 from postbag.outbox_attempt
   where delivery_id = $1 and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;
 const UNQUEUE = "delete from postbag.outbox_queue where delivery_id = $1";
 const QUEUE = `insert into postbag.outbox_queue (delivery_id, due_at, lane, route)
@@ -45,11 +47,11 @@ const REOPEN =
 const UNDELIVERED = "status not in ('delivered', 'suppressed')";
 const HAS_UNDELIVERED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and ${UNDELIVERED} limit 1`;
-const SAY_DELIVERED = `update postbag.outbox_recipient set status = 'delivered', reply = null
+const MARK_DELIVERED = `update postbag.outbox_recipient set status = 'delivered', reply = null
   where delivery_id = $1 and status in ('pending', 'deferred')`;
 const HAS_FAILED = `select 1 from postbag.outbox_recipient
   where delivery_id = $1 and status = 'failed' limit 1`;
-// What nobody will answer any more must not be taken for a doubt of the next cycle.
+// An attempt that stays without an outcome must not count as a doubt of the next cycle.
 const CLOSE_DOUBT = `update postbag.outbox_attempt
   set outcome = 'in_doubt', finished_at = (select postbag.outbox_now())
   where delivery_id = $1 and outcome is null`;
@@ -64,7 +66,7 @@ interface Locked {
   }[];
 }
 
-/** Locks what a public id means: a message with one of its deliveries, or all of them. */
+/** Locks the message of a public id, with the delivery that it names or all of them. */
 async function lock(query: Query, id: string): Promise<Locked | undefined> {
   const found = readId(id);
   const [message] = found ? await query(LOCK_MESSAGE, [found.message]) : [];
@@ -112,13 +114,14 @@ async function cancelAnswer(
     case "cancelled":
     case "pending": {
       const isBlind = queued !== undefined && queued.token !== null && queued.blind === true;
-      const maySend = isBlind || queued?.doubt === true || (await query(UNTOLD, [key])).length > 0;
+      const maySend =
+        isBlind || queued?.doubt === true || (await query(UNREPORTED, [key])).length > 0;
       return maySend ? "unknown" : "cancelled";
     }
   }
 }
 
-/** Whether its holder will tell what became of it, or may: then it is not taken away. */
+/** Whether the holder of a valid lease may report an outcome; then the lease stays. */
 async function isBeingSent(query: Query, key: number, queued: Row | undefined): Promise<boolean> {
   if (!queued?.leased) return false;
   return queued.blind === true || (await query(OWN_INTENT, [key, queued.token])).length > 0;
@@ -129,7 +132,7 @@ export async function redrive(query: Query, id: string, options: RedriveOptions)
   const answers: { id: string; answer: RedriveAnswer }[] = [];
   const locked = await lock(query, id);
   for (const { key, id: own, row } of locked?.deliveries ?? []) {
-    const answer = await redriveAnswer(query, key, row, locked?.message, options);
+    const answer = await redriveAnswer(query, row, locked?.message, options);
     if (answer === "redriven") {
       await query(CLOSE_DOUBT, [key]);
       const all = options.recipients === "all";
@@ -145,15 +148,14 @@ export async function redrive(query: Query, id: string, options: RedriveOptions)
 
 async function redriveAnswer(
   query: Query,
-  key: number,
   row: Row,
   message: Row | undefined,
   { recipients }: RedriveOptions,
 ): Promise<RedriveAnswer> {
   if (row.state === "pending" || row.state === "in_doubt") return row.state;
   if (message?.has_bytes !== true) return "purged";
-  const someone = recipients === "all" || (await query(HAS_UNDELIVERED, [key])).length > 0;
-  return someone ? "redriven" : "delivered";
+  const isNeeded = recipients === "all" || (await query(HAS_UNDELIVERED, [row.id])).length > 0;
+  return isNeeded ? "redriven" : "delivered";
 }
 
 /** See `OutboxStore.resolveDoubt`. */
@@ -169,11 +171,11 @@ export async function resolveDoubt(
   if (row.state !== "in_doubt" || another !== undefined) return "not_in_doubt";
   await query(CLOSE_DOUBT, [key]);
   if (truth === "resend") {
-    await query(RESEND, [key, RESEND_GRACE_MS]);
+    await query(RESEND, [key, resendGraceMs]);
     await query(QUEUE, [key, row.lane, row.route]);
     return "resolved";
   }
-  await query(SAY_DELIVERED, [key]);
+  await query(MARK_DELIVERED, [key]);
   const state = (await query(HAS_FAILED, [key])).length === 0 ? "done" : "dead";
   await query(END, [key, state]);
   const event = { type: `delivery.${state}`, data: { resolved: true }, notify } as const;
@@ -181,7 +183,7 @@ export async function resolveDoubt(
   return "resolved";
 }
 
-/** `$1` and `$2`: how long ago the last delivery ended, at least, and if one of them is dead. */
+/** `$1` and `$2`: least ages of the last end of a delivery, and of the end of a dead one. */
 const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
   where d.id between m.id * 1024 and m.id * 1024 + 1023 and (d.finished_at is null
     or d.finished_at > (select postbag.outbox_now()) - $1::bigint
@@ -189,16 +191,16 @@ const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
 const OLD = `m.created_at <= (select postbag.outbox_now()) - $1::bigint and ${ENDED_BEFORE}`;
 const LOCK_OLD = `select m.id from postbag.outbox_message m where ${OLD}
   order by m.id limit $3 for update skip locked`;
-// An event tells hooks by whose mail it is: that one stays until they have heard.
-const IS_TOLD = `not exists (select 1 from postbag.outbox_event e
+// An event names its message to hooks, so the message stays while one waits for them.
+const HAS_NO_EVENT = `not exists (select 1 from postbag.outbox_event e
   where e.due_at is not null and e.delivery_id / 1024 = m.id)`;
-const LOCK_OLD_TOLD = LOCK_OLD.replace("where ", `where ${IS_TOLD} and `);
+const LOCK_OLD_MESSAGES = LOCK_OLD.replace("where ", `where ${HAS_NO_EVENT} and `);
 const LOCK_OLD_BYTES = LOCK_OLD.replace("where ", "where m.bytes is not null and ");
-// Looked at once more: somebody may have started it anew before it was locked.
+// Checked again: it may have been redriven before it was locked.
 const STILL_OLD = `select m.id from postbag.outbox_message m where m.id = any ($3::bigint[]) and ${OLD}`;
 const REMOVE_BYTES = `update postbag.outbox_message set bytes = null
   where id in (${STILL_OLD}) returning 1`;
-const REMOVE = `with old as materialized (${STILL_OLD} and ${IS_TOLD}),
+const REMOVE = `with old as materialized (${STILL_OLD} and ${HAS_NO_EVENT}),
 attempts as (delete from postbag.outbox_attempt a using old
   where a.delivery_id between old.id * 1024 and old.id * 1024 + 1023),
 recipients as (delete from postbag.outbox_recipient r using old
@@ -229,7 +231,7 @@ export async function purge(query: Query, request: PurgeRequest): Promise<PurgeR
     return (await query(REMOVE_EVENTS, [...ages, limit])).length;
   }
   return {
-    messages: await remove(LOCK_OLD_TOLD, REMOVE, rowsAfterMs, deadAfterMs),
+    messages: await remove(LOCK_OLD_MESSAGES, REMOVE, rowsAfterMs, deadAfterMs),
     bytes: await remove(LOCK_OLD_BYTES, REMOVE_BYTES, bytesAfterMs, bytesAfterMs),
     events: await removeEvents(),
     idempotencyKeys: (await query(REMOVE_KEYS, [limit])).length,

@@ -1,12 +1,12 @@
-/** Brings the schema up to date, one process at a time, and says whether this program understands it. */
+/** Migrates the schema, one process at a time, and checks that this program understands it. */
 import { checkSchemaVersion } from "../model/stored-rows.ts";
 import type { Database, Query } from "./database.ts";
-import { MIGRATION_TABLE, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, stepFrom } from "./schema.ts";
+import { MIGRATION_TABLE, newestSchemaVersion, oldestSchemaVersion, stepFrom } from "./schema.ts";
 
-/** Any number, as long as all versions of this program use the same. */
+/** Any number that all versions of this program share. */
 const LOCK = "select pg_advisory_xact_lock(7305808869)";
 
-/** Makes all missing steps, each in a transaction that keeps every other migration out. */
+/** Runs all missing migrations, each in a transaction that locks out every other one. */
 export async function migrate(db: Database): Promise<{ from: number; to: number }> {
   const from = await schemaVersion(db, db.read);
   for (;;) {
@@ -28,10 +28,10 @@ export async function migrate(db: Database): Promise<{ from: number; to: number 
 /** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
 export async function checkVersion(db: Database): Promise<void> {
   const version = await schemaVersion(db, db.read);
-  checkSchemaVersion(version, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION);
+  checkSchemaVersion(version, oldestSchemaVersion, newestSchemaVersion);
 }
 
-// Not to_regclass: in a transaction that waited for the lock it may answer from before the wait.
+// Not to_regclass: after a wait for the lock it may answer from before the wait.
 const TABLE = `select 1 from pg_catalog.pg_tables
   where schemaname = $1 and tablename = 'outbox_migration'`;
 

@@ -1,13 +1,13 @@
-/** Opens the store in PostgreSQL: checks what it was given, makes the pool of connections and the tables. */
+/** Opens the store in PostgreSQL: checks its options, makes the pool and migrates the tables. */
 import { refusal, wholeNumber } from "../model/checks.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { OutboxStore } from "../model/store.ts";
 import { Database, KEEP_PLANS, type PostgresPool } from "./database.ts";
-import { MAX_BATCH, MAX_BATCH_BYTES, type PostgresStoreOptions } from "./options.ts";
+import { defaultBatch, defaultBatchBytes, type PostgresStoreOptions } from "./options.ts";
 import { PostgresStore } from "./store.ts";
 
 /**
- * Opens the store, and makes or updates its tables. Needs the package `pg`.
+ * Opens the store, and creates or migrates its tables. Needs the package `pg`.
  *
  * @throws {OutboxError} ERR_OUTBOX_OPTION, ERR_OUTBOX_STORE when the server cannot be reached,
  *   ERR_OUTBOX_SCHEMA_VERSION when a newer program made the tables.
@@ -20,12 +20,12 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
   }
   wholeNumber("timeoutMs", timeoutMs);
   wholeNumber(options.pool ? "pool.options.max" : "maxConnections", connections, 2);
-  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH);
-  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? MAX_BATCH_BYTES);
+  wholeNumber("maxBatch", options.maxBatch ?? defaultBatch);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? defaultBatchBytes);
   const pool = await poolOf(options, connections, timeoutMs);
   const ownsPool = options.pool === undefined;
   const db = new Database({ pool, ownsPool, schema, timeoutMs, prepare });
-  const store = new PostgresStore(db, { ...options, schema }, connections);
+  const store = new PostgresStore(db, { ...options, schema, connections });
   try {
     await db.open();
     if (options.migrate ?? true) await store.migrate();

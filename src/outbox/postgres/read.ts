@@ -1,4 +1,4 @@
-/** What is shown: messages, deliveries, attempts, lists, figures. Each is one statement, one instant. */
+/** Views in PostgreSQL: messages, deliveries, attempts, lists, stats. */
 import { deliveryId, readId } from "../model/ids.ts";
 import type { DeliveryState } from "../model/rows.ts";
 import {
@@ -90,7 +90,7 @@ function deliveryRow(row: Row): DeliveryRow {
   };
 }
 
-const troubled: readonly DeliveryState[] = ["dead", "cancelled", "in_doubt"];
+const indexedStates: readonly DeliveryState[] = ["dead", "cancelled", "in_doubt"];
 
 /** See `OutboxStore.list`. The cursor is the key of the last delivery of the page before. */
 export async function list(query: Query, filter: ListFilter): Promise<Page> {
@@ -103,8 +103,8 @@ export async function list(query: Query, filter: ListFilter): Promise<Page> {
     conditions.push(condition(`$${values.length}`));
   }
   only((before) => `d.id < ${before}`, cursor === undefined ? undefined : readCursor(cursor));
-  // The three states people look for have an index of their own.
-  const column = state !== undefined && troubled.includes(state) ? "d.trouble" : "d.state";
+  // The three states that operators look for have an index of their own.
+  const column = state !== undefined && indexedStates.includes(state) ? "d.trouble" : "d.state";
   only((is) => `${column} = ${is}`, state);
   only((is) => `d.route = ${is}`, route);
   only((is) => `m.template = ${is}`, template);
@@ -115,8 +115,8 @@ export async function list(query: Query, filter: ListFilter): Promise<Page> {
   const sql = `${DELIVERY} ${where} order by d.id desc limit $${values.length}`;
   const rows = await query(sql, values);
   const deliveries = rows.slice(0, limit).map(deliveryRow);
-  if (rows.length <= limit) return { deliveries };
-  return { deliveries, next: cursorAfter(Number(rows[limit - 1]?.id)) };
+  const last = rows.length > limit ? rows[limit - 1] : undefined;
+  return { deliveries, next: last === undefined ? undefined : cursorAfter(Number(last.id)) };
 }
 
 /** See `OutboxStore.attempts`. */
@@ -132,7 +132,7 @@ const LANES = `select lane, count(*) as queued, count(*) filter (where is_due) a
   from (select lane, token, due_at, due_at <= (select postbag.outbox_now()) as is_due
     from postbag.outbox_queue) q
   group by lane order by lane`;
-const TROUBLE = `select count(*) filter (where trouble = 'dead') as dead,
+const ENDED = `select count(*) filter (where trouble = 'dead') as dead,
     count(*) filter (where trouble = 'in_doubt') as in_doubt
   from postbag.outbox_delivery where trouble is not null`;
 const BLOCKED = `select route, failures, blocked_until, reason from postbag.outbox_route
@@ -151,12 +151,12 @@ export async function stats(query: Query): Promise<StoreStats> {
       oldestDueMs: numberOf(row.oldest),
     }),
   );
-  const [trouble] = await query(TROUBLE);
+  const [ended] = await query(ENDED);
   const [waiting] = await query(EVENTS_WAITING);
   return {
     lanes,
-    dead: Number(trouble?.dead),
-    inDoubt: Number(trouble?.in_doubt),
+    dead: Number(ended?.dead),
+    inDoubt: Number(ended?.in_doubt),
     blockedRoutes: (await query(BLOCKED)).map(routeRow),
     eventsWaiting: Number(waiting?.count),
   };

@@ -1,14 +1,16 @@
 /**
- * The tables in PostgreSQL, as numbered steps that only go forward, and the versions this program
- * understands.
+ * The tables in PostgreSQL, as numbered migrations that only go forward, and the versions that this
+ * program understands.
  *
- * What every attempt changes is kept apart: `outbox_queue` is narrow, holds undecided deliveries only,
- * and is vacuumed often; all else is written when mail comes in and once per outcome, so that updates
- * stay on their page (HOT). A delivery's key is made of that of its message, which saves an index.
- * `ascii` says that the bytes can travel as text, which costs half of what hexadecimal does. `late_end` of
- * an attempt says that its lease was lost by then, and whether it ended its delivery all the same.
- * Replies and the data of events are JSON that nobody looks into here, so they are kept as text.
- * Instants are milliseconds since 1970 UTC by `outbox_now()`, the one clock that decides.
+ * Columns that every attempt changes have a table of their own: `outbox_queue` is narrow, has
+ * pending deliveries only, and is vacuumed often. The other tables are written at enqueue and once
+ * per outcome, so that updates stay on their page (HOT). The key of a delivery is computed from
+ * that of its message, which saves an index.
+ *
+ * `ascii` marks bytes that can travel as text, at half the cost of hexadecimal. `late_end` of an
+ * attempt is null unless its lease was lost; then it shows whether the attempt ended its delivery
+ * all the same. Replies and the data of events are JSON that no statement reads, so they are text.
+ * Instants are milliseconds since 1970 UTC by `outbox_now()`, the only clock.
  *
  * @see https://www.postgresql.org/docs/current/storage-hot.html
  */
@@ -178,26 +180,26 @@ begin
 end $$;`,
 ];
 
-/** The newest schema, which migrating makes. */
-export const SCHEMA_VERSION = steps.length;
-/** The oldest one that this program can still work with. */
-export const OLDEST_SCHEMA_VERSION = 1;
+/** The newest schema, which `migrate` makes. */
+export const newestSchemaVersion = steps.length;
+/** The oldest schema that this program understands. */
+export const oldestSchemaVersion = 1;
 
 export const MIGRATION_TABLE = `create schema if not exists postbag;
 create table if not exists postbag.outbox_migration
   (version integer primary key, made_at timestamptz not null default now())`;
 
-/** The step from this version to the next one, with the note that it was made. */
+/** The migration from this version to the next, with the record that it ran. */
 export function stepFrom(version: number): string | undefined {
   const step = steps[version];
   return step && `${step}\ninsert into postbag.outbox_migration (version) values (${version + 1});`;
 }
 
-/** The SQL of the steps from one version to another, for those who run it themselves. */
+/** The SQL of the migrations from one version to another, for operators who run it themselves. */
 export function postgresMigrationSql({
   schema = "postbag",
   from = 0,
-  to = SCHEMA_VERSION,
+  to = newestSchemaVersion,
 } = {}): string {
   const made = steps
     .slice(from, to)
@@ -207,7 +209,7 @@ export function postgresMigrationSql({
     .join("\n\n");
 }
 
-/** All SQL here is written for the schema `postbag`; this is the same for another one. */
+/** Rewrites SQL for another schema; all SQL here is written for the schema `postbag`. */
 export function inSchema(sql: string, schema: string): string {
   const quoted = `"${schema.replaceAll('"', '""')}"`;
   return sql

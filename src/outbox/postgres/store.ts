@@ -1,34 +1,34 @@
 /**
- * The outbox in PostgreSQL, for several workers and hosts.
+ * The store in PostgreSQL, for several workers and hosts.
  *
- * Calls of one process that come together share a statement, and so a commit. No transaction outlives
- * its call, and the store needs a handful of connections whatever the number of mails under way.
- * Instants are those of the server: the clocks of workers do not matter.
+ * Concurrent calls of one process share a statement, and so a commit. No transaction outlives its
+ * call, and a few connections are enough for any number of mails under way. Instants are those of
+ * the server: the clocks of workers do not matter.
  */
 import { type Batch, Batcher, type Failure, fail } from "../../batcher/index.ts";
 import { systemClock } from "../../system/index.ts";
 import { OutboxError, storeClosed } from "../model/errors.ts";
-import type { Completion, CompletionResult, NewMessage } from "../model/rows.ts";
+import type { Completion, CompletionResult, NewMessage, Release } from "../model/rows.ts";
 import type { OutboxStore, TransactionHandle } from "../model/store.ts";
-import { body, claim, nextDue, release, renew } from "./claim.ts";
-import { answeredBefore, intend, isSuccess, recordLost, settle } from "./complete.ts";
+import { body, claim, nextDue, type Renewal, release, renew } from "./claim.ts";
+import { answeredBefore, type Intent, intend, isSuccess, recordLost, settle } from "./complete.ts";
 import { type Database, isOwnFault, type Query } from "./database.ts";
 import { DueSignal } from "./due-signal.ts";
 import { enqueue, needsTransaction } from "./enqueue.ts";
 import { acknowledgeEvents, blockRoute, claimEvents, deferEvents, restoreRoute } from "./events.ts";
 import { cancel, purge, redrive, resolveDoubt } from "./manage.ts";
 import { checkVersion, migrate } from "./migrate.ts";
-import { MAX_BATCH, MAX_BATCH_BYTES, type PostgresStoreOptions } from "./options.ts";
+import { defaultBatch, defaultBatchBytes, type PostgresStoreOptions } from "./options.ts";
 import { attempts, get, list, stats } from "./read.ts";
 import { inSchema } from "./schema.ts";
 
-/** What a call counts at least, in octets, towards the size of a batch. */
-const CALL_BYTES = 256;
+/** Bytes that a call without messages counts towards the size of a batch. */
+const minCallBytes = 256;
 /** Statements of one kind at a time: one is prepared while the other commits. */
-const FLUSHES_AT_ONCE = 2;
+const maxConcurrentFlushes = 2;
 
 type Kind = "enqueue" | "intend" | "complete" | "renew" | "release";
-/** A call is a list, and is answered by a list. */
+/** The list of a call; its answer is a list, too. */
 type Call = readonly unknown[];
 
 export class PostgresStore implements OutboxStore {
@@ -40,28 +40,32 @@ export class PostgresStore implements OutboxStore {
   readonly #underWay = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
 
-  constructor(db: Database, options: PostgresStoreOptions & { schema: string }, most: number) {
-    const { schema, notify = false, clock = systemClock } = options;
+  constructor(
+    db: Database,
+    options: PostgresStoreOptions & { readonly schema: string; readonly connections: number },
+  ) {
+    const { schema, connections, notify = false, clock = systemClock } = options;
     this.#db = db;
     this.#schema = schema;
     this.#signal = new DueSignal({ db, schema, clock, notify });
-    const patient = { maxItems: 100_000, onFull: "wait" } as const;
     this.#shared = new Batcher<Kind, Call, Call>({
       name: "postgres outbox",
       process: (batch) => this.#flush(batch),
-      maxBatchItems: options.maxBatch ?? MAX_BATCH,
-      maxBatchBytes: options.maxBatchBytes ?? MAX_BATCH_BYTES,
+      maxBatchItems: options.maxBatch ?? defaultBatch,
+      maxBatchBytes: options.maxBatchBytes ?? defaultBatchBytes,
       sizeOf: sizeOfCall,
-      keyConcurrency: FLUSHES_AT_ONCE,
-      ...patient,
+      keyConcurrency: maxConcurrentFlushes,
+      maxItems: 100_000,
+      onFull: "wait",
     });
-    // A key may wait for a transaction of the application's: alone, and not on all connections.
+    // A key may wait for a transaction of the application: alone, and not on all connections.
     this.#keyed = new Batcher({
       name: "postgres outbox, keys",
       process: async ({ items: [messages] }) => [await this.#enqueueKeyed(messages ?? [])],
       maxBatchItems: 1,
-      keyConcurrency: Math.max(1, Math.floor(most / 2)),
-      ...patient,
+      keyConcurrency: Math.max(1, Math.floor(connections / 2)),
+      maxItems: 100_000,
+      onFull: "wait",
     });
   }
 
@@ -79,7 +83,7 @@ export class PostgresStore implements OutboxStore {
       ? this.#direct(() => this.#keyed.add("keyed", messages))
       : this.#share("enqueue", messages);
     const results = await answer;
-    this.#signal.tell(messages);
+    this.#signal.announce(messages);
     return results as Awaited<ReturnType<OutboxStore["enqueue"]>>;
   };
 
@@ -94,7 +98,7 @@ export class PostgresStore implements OutboxStore {
       const { rows } = await transaction.query(inSchema(sql, this.#schema), [...values]);
       return rows;
     }, messages);
-    this.#signal.tellSoon(messages);
+    this.#signal.announceSoon(messages);
     return results;
   }
 
@@ -108,20 +112,20 @@ export class PostgresStore implements OutboxStore {
   intend: OutboxStore["intend"] = (intents) => this.#share("intend", intents);
   complete: OutboxStore["complete"] = (completions) => this.#share("complete", completions);
   release: OutboxStore["release"] = (releases) =>
-    this.#share<boolean>("release", releases).finally(() => this.#signal.tell());
+    this.#share<boolean>("release", releases).finally(() => this.#signal.announce());
   nextDue: OutboxStore["nextDue"] = (lane) => this.#read((query) => nextDue(query, lane));
   onDue: OutboxStore["onDue"] = (listener) => this.#signal.onDue(listener);
   blockRoute: OutboxStore["blockRoute"] = (request) =>
     this.#direct(() => blockRoute(this.#db.write, this.#db.read, request));
   restoreRoute: OutboxStore["restoreRoute"] = (request) =>
-    this.#within((query) => restoreRoute(query, request)).finally(() => this.#signal.tell());
+    this.#within((query) => restoreRoute(query, request)).finally(() => this.#signal.announce());
   cancel: OutboxStore["cancel"] = (id, { notify }) =>
     this.#within((query) => cancel(query, id, notify));
   redrive: OutboxStore["redrive"] = (id, options) =>
-    this.#within((query) => redrive(query, id, options)).finally(() => this.#signal.tell());
+    this.#within((query) => redrive(query, id, options)).finally(() => this.#signal.announce());
   resolveDoubt: OutboxStore["resolveDoubt"] = (id, truth, { notify }) =>
     this.#within((query) => resolveDoubt(query, id, truth, notify)).finally(() =>
-      this.#signal.tell(),
+      this.#signal.announce(),
     );
   get: OutboxStore["get"] = (id) => this.#read((query) => get(query, id));
   list: OutboxStore["list"] = (filter) => this.#read((query) => list(query, filter));
@@ -168,14 +172,14 @@ export class PostgresStore implements OutboxStore {
     }
   }
 
-  /** Lets a call share a statement with others of its kind. */
+  /** Adds a call to a batch of its kind, which shares a statement. */
   async #share<Answer>(kind: Kind, items: Call): Promise<readonly Answer[]> {
     if (this.#closed !== undefined) throw storeClosed();
     if (items.length === 0) return [];
     return (await this.#shared.add(kind, items)) as readonly Answer[];
   }
 
-  /** Runs the calls of a batch as one; if one of them is at fault, each for itself. */
+  /** Runs the calls of a batch as one statement; if one call is at fault, each on its own. */
   async #flush({ key, items: calls }: Batch<Kind, Call, void>): Promise<(Call | Failure)[]> {
     try {
       return await this.#run(key, calls);
@@ -190,28 +194,27 @@ export class PostgresStore implements OutboxStore {
   }
 
   async #run(kind: Kind, calls: readonly Call[]): Promise<(Call | Failure)[]> {
-    const all = calls.flat();
     const { write, writeJoined } = this.#db;
     switch (kind) {
       case "enqueue":
-        return split(calls, await enqueue(write, all as NewMessage[]));
+        return split(calls, await enqueue(write, itemsOf<NewMessage>(calls)));
       case "renew":
-        return split(calls, await renew(writeJoined, all as never[]));
+        return split(calls, await renew(writeJoined, itemsOf<Renewal>(calls)));
       case "intend":
-        return split(calls, await intend(writeJoined, all as never[]));
+        return split(calls, await intend(writeJoined, itemsOf<Intent>(calls)));
       case "release":
-        return split(calls, await release(writeJoined, all as never[]));
+        return split(calls, await release(writeJoined, itemsOf<Release>(calls)));
       case "complete": {
-        const settled = split(calls, await settle(writeJoined, all as Completion[]));
+        const settled = split(calls, await settle(writeJoined, itemsOf<Completion>(calls)));
         const answers = calls.map((call, index) =>
-          this.#recordLost(call as readonly Completion[], settled[index] ?? []),
+          this.#recordLost(itemsOf<Completion>([call]), settled[index] ?? []),
         );
         return Promise.all(answers);
       }
     }
   }
 
-  /** Answers for the leases that were not valid; success under them is written down. */
+  /** Completes the answers for invalid leases, and records success under them. */
   async #recordLost(
     completions: readonly Completion[],
     settled: readonly (CompletionResult | undefined)[],
@@ -222,7 +225,7 @@ export class PostgresStore implements OutboxStore {
         results.push(settled[index] ?? (await this.#answerLost(completion)));
       } catch (error) {
         if (completions.length === 1) return fail(error);
-        const text = "Some of these completions were written, others were not.";
+        const text = "Not all completions were written; repeat the call.";
         return fail(new OutboxError("ERR_OUTBOX_IN_DOUBT", text, { cause: error }));
       }
     }
@@ -242,7 +245,12 @@ export class PostgresStore implements OutboxStore {
   }
 }
 
-/** Gives each call its part of the answers to all of them. */
+/** The items of calls of one kind, which all have the type of that kind. */
+function itemsOf<Item>(calls: readonly Call[]): Item[] {
+  return calls.flat() as Item[];
+}
+
+/** Splits the answers to all calls into those of each call. */
 function split<Answer>(calls: readonly Call[], answers: readonly Answer[]): Answer[][] {
   let end = 0;
   return calls.map(({ length }) => {
@@ -252,7 +260,7 @@ function split<Answer>(calls: readonly Call[], answers: readonly Answer[]): Answ
 }
 
 function sizeOfCall(call: Call): number {
-  let bytes = CALL_BYTES;
+  let bytes = minCallBytes;
   for (const item of call) bytes += (item as Partial<NewMessage>).bytes?.length ?? 0;
   return bytes;
 }

@@ -3,7 +3,7 @@
  * thread synchronously, a handle of the application in its own transaction, synchronously or not.
  */
 import type { SQLInputValue } from "node:sqlite";
-import { DELIVERIES_PER_MESSAGE } from "../model/ids.ts";
+import { deliveriesPerMessage } from "../model/ids.ts";
 import { type EnqueueResult, laneNumbers, type NewMessage } from "../model/rows.ts";
 import type { PrepareHandle, QueryHandle } from "../model/store.ts";
 import { uuidBytes, uuidText } from "./ids.ts";
@@ -51,7 +51,7 @@ function deliveryRows(id: number, message: NewMessage, now: number) {
   const lane = laneNumbers[message.lane];
   const deliveries: Values[] = [];
   const recipients: Values[] = [];
-  let delivery = id * DELIVERIES_PER_MESSAGE;
+  let delivery = id * deliveriesPerMessage;
   for (const { route, recipients: those } of message.deliveries) {
     delivery += 1;
     deliveries.push([delivery, route, lane, lane, dueAtMs, expiresAtMs]);

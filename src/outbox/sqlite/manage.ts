@@ -1,6 +1,6 @@
 /** Calls of operators in SQLite: cancel, redrive, resolve a doubt, purge. */
 import { deliveryId } from "../model/ids.ts";
-import { type DeliveryState, RESEND_GRACE_MS } from "../model/rows.ts";
+import { type DeliveryState, resendGraceMs } from "../model/rows.ts";
 import type {
   CancelAnswer,
   PurgeRequest,
@@ -126,7 +126,7 @@ export function resolveDoubt(
   const delivery = Number(row.id);
   db.run(CLOSE_DOUBT, now, delivery);
   if (truth === "resend") {
-    db.run(RESEND, now, now + RESEND_GRACE_MS, delivery);
+    db.run(RESEND, now, now + resendGraceMs, delivery);
     return "resolved";
   }
   db.run(MARK_DELIVERED, delivery);

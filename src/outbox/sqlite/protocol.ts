@@ -134,7 +134,10 @@ function bufferOf(bytes: Uint8Array | undefined): ArrayBuffer[] {
 export function packError(code: OutboxErrorCode, error: unknown): PackedError {
   if (error instanceof OutboxError) return { code: error.code, message: error.message };
   if (!(error instanceof Error)) return { code, message: String(error) };
-  return { code, message: `The database refused: ${error.message}.`, cause: factsOf(error) };
+  const consequence =
+    code === "ERR_OUTBOX_IN_DOUBT" ? "the write may or may not be durable" : "nothing was changed";
+  const message = `The database refused: ${error.message}; ${consequence}.`;
+  return { code, message, cause: factsOf(error) };
 }
 
 export function unpackError({ code, message, cause }: PackedError): OutboxError {

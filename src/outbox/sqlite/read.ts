@@ -139,8 +139,8 @@ export function list(db: Statements, _now: number, filter: ListFilter): Page {
     const message = db.get(MESSAGE_BY_KEY, messageOf(key));
     return row && message ? [deliveryRow(db, row, message)] : [];
   });
-  if (keys.length <= limit) return { deliveries };
-  return { deliveries, next: cursorAfter(keys[limit - 1] as number) };
+  const last = keys.length > limit ? keys[limit - 1] : undefined;
+  return { deliveries, next: last === undefined ? undefined : cursorAfter(last) };
 }
 
 /** See `OutboxStore.attempts`. */

@@ -105,9 +105,9 @@ insert into outbox_counter values ('token', 0);`,
 ];
 
 /** The newest schema, which {@link migrate} makes. */
-const SCHEMA_VERSION = steps.length;
+const newestSchemaVersion = steps.length;
 /** The oldest schema that this program understands. */
-const OLDEST_SCHEMA_VERSION = 1;
+const oldestSchemaVersion = 1;
 
 /** The SQL of all migrations after version `from`, for operators who run it themselves. */
 export function migrationSql(from = 0): string {
@@ -145,7 +145,7 @@ export function migrate(database: DatabaseSync): { from: number; to: number } {
 /** @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION unless this program understands the schema. */
 export function checkVersion(database: DatabaseSync): void {
   const version = schemaVersion(database);
-  checkSchemaVersion(version, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION);
+  checkSchemaVersion(version, oldestSchemaVersion, newestSchemaVersion);
 }
 
 function schemaVersion(database: DatabaseSync): number {

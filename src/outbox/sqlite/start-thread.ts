@@ -4,7 +4,7 @@
  *
  * If the thread ends by itself, its pending requests are in doubt and later ones are refused.
  */
-import { type NoAnswer, ThreadClient, threadEntry } from "../../system/index.ts";
+import { invariant, type NoAnswer, ThreadClient, threadEntry } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";
 import {
   type Access,
@@ -39,7 +39,8 @@ export async function startDatabaseThread(options: ThreadOptions): Promise<Datab
     },
     schema: async (kind) => {
       const [result] = await thread.ask({ kind });
-      return result as CallResult;
+      invariant(result, "a request about the schema has one result");
+      return result;
     },
     close: () => thread.close(),
   };

@@ -9,9 +9,9 @@ export type { Row };
 export type Values = readonly SQLInputValue[];
 
 /** Size of the write-ahead log at which it is copied into the database. */
-const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+const checkpointBytes = 16 * 1024 * 1024;
 /** Rows that one statement inserts: few sizes, so that few statements are prepared. */
-const ROWS_AT_ONCE = [32, 8, 2, 1];
+const rowsAtOnce = [32, 8, 2, 1];
 
 export class Statements {
   readonly database: DatabaseSync;
@@ -31,7 +31,7 @@ export class Statements {
     this.database.exec("pragma synchronous = full");
     this.database.exec("pragma cache_size = -16384");
     const { page_size } = this.get("pragma page_size") as { page_size: number };
-    this.database.exec(`pragma wal_autocheckpoint = ${Math.ceil(CHECKPOINT_BYTES / page_size)}`);
+    this.database.exec(`pragma wal_autocheckpoint = ${Math.ceil(checkpointBytes / page_size)}`);
   }
 
   run(sql: string, ...values: SQLInputValue[]): number {
@@ -46,7 +46,7 @@ export class Statements {
    */
   insert(into: string, rows: readonly Values[]): void {
     let from = 0;
-    for (const size of ROWS_AT_ONCE) {
+    for (const size of rowsAtOnce) {
       for (; rows.length - from >= size; from += size) {
         this.#insertion(into, size, rows[from]?.length ?? 0).run(
           ...rows.slice(from, from + size).flat(),

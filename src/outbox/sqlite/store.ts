@@ -14,13 +14,7 @@ import type { NewMessage } from "../model/rows.ts";
 import type { DueListener, OutboxStore, TransactionHandle } from "../model/store.ts";
 import { enqueueByQuery, enqueueSync } from "./enqueue.ts";
 import type { Answer, Argument, OperationName } from "./operations.ts";
-import {
-  type Access,
-  type CallResult,
-  type PackedCall,
-  packCall,
-  unpackError,
-} from "./protocol.ts";
+import { type Access, type PackedCall, packCall, unpackError } from "./protocol.ts";
 import { type DatabaseThread, startDatabaseThread } from "./start-thread.ts";
 
 export interface SqliteStoreOptions {
@@ -50,8 +44,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
     throw refusal("file", "a path", file);
   }
   wholeNumber("busyTimeoutMs", busyTimeoutMs, 0);
-  wholeNumber("maxBatch", options.maxBatch ?? MAX_BATCH, 1);
-  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? MAX_BATCH_BYTES, 1);
+  wholeNumber("maxBatch", options.maxBatch ?? defaultBatch, 1);
+  wholeNumber("maxBatchBytes", options.maxBatchBytes ?? defaultBatchBytes, 1);
   const thread = await startDatabaseThread({ file, busyTimeoutMs });
   const store = new SqliteStore(thread, clock, options);
   try {
@@ -66,16 +60,16 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
 
 const MiB = 1024 * 1024;
 /** Bytes that a call without messages counts towards the size of a batch. */
-const CALL_BYTES = 256;
-const MAX_BATCH = 128;
-const MAX_BATCH_BYTES = 16 * MiB;
+const minCallBytes = 256;
+const defaultBatch = 128;
+const defaultBatchBytes = 16 * MiB;
 /**
  * Requests at the thread at a time, so that it never waits for the event loop. It commits waiting
  * requests together, unless a commit is cheap.
  */
-const MAX_REQUESTS = 4;
+const maxRequests = 4;
 /** Fewest calls of a request that is posted while another one is at the thread. */
-const MIN_REQUEST_CALLS = 8;
+const minRequestCalls = 8;
 
 class SqliteStore implements OutboxStore {
   readonly #thread: DatabaseThread;
@@ -89,8 +83,8 @@ class SqliteStore implements OutboxStore {
     this.#thread = thread;
     this.#clock = clock;
     this.#afterCommit = new AfterCommit(clock, (mail) => this.#announce(mail));
-    const { maxBatch = MAX_BATCH, maxBatchBytes = MAX_BATCH_BYTES } = options;
-    const requests = Math.min(MAX_REQUESTS, maxBatch);
+    const { maxBatch = defaultBatch, maxBatchBytes = defaultBatchBytes } = options;
+    const requests = Math.min(maxRequests, maxBatch);
     const maxBatchItems = Math.floor(maxBatch / requests);
     this.#calls = new Batcher<Access, PackedCall, unknown>({
       name: "sqlite outbox",
@@ -98,7 +92,7 @@ class SqliteStore implements OutboxStore {
       maxBatchItems,
       maxBatchBytes: Math.ceil(maxBatchBytes / requests),
       keyConcurrency: requests,
-      minBatchItems: Math.min(MIN_REQUEST_CALLS, maxBatchItems),
+      minBatchItems: Math.min(minRequestCalls, maxBatchItems),
       sizeOf: sizeOfCall,
       maxItems: 100_000,
       onFull: "wait",
@@ -199,7 +193,7 @@ class SqliteStore implements OutboxStore {
 
   async #schema(kind: "migrate" | "checkVersion"): Promise<unknown> {
     if (this.#closed !== undefined) throw storeClosed();
-    const result = (await this.#thread.schema(kind)) as CallResult;
+    const result = await this.#thread.schema(kind);
     if (result.ok) return result.value;
     throw unpackError(result.error);
   }
@@ -236,5 +230,5 @@ function accessOf(name: OperationName): Access {
 }
 
 function sizeOfCall({ bodies }: PackedCall): number {
-  return bodies.reduce((bytes, { length }) => bytes + length, CALL_BYTES);
+  return bodies.reduce((bytes, { length }) => bytes + length, minCallBytes);
 }

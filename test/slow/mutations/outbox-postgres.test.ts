@@ -1,7 +1,7 @@
 /**
- * Makes one mistake at a time in the statements of the outbox on PostgreSQL, and requires that a test of
- * the stores goes red. Each starts a server of its own, so there are only those that have no twin in
- * another statement.
+ * Removes one guard at a time from the statements of the outbox on PostgreSQL, and requires that a
+ * test of the contract fails. Each run starts a server of its own, so a guard that several statements
+ * share is removed once.
  */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
@@ -61,8 +61,8 @@ const guards: readonly Case[] = [
     "a release closes its own intent and leaves no doubt",
     [
       claim,
-      "and a.token = h.token and a.outcome is null),\ntold",
-      "and a.token = h.token and false),\ntold",
+      "and a.token = h.token and a.outcome is null),\nreplied",
+      "and a.token = h.token and false),\nreplied",
     ],
   ],
   [
@@ -91,7 +91,7 @@ const guards: readonly Case[] = [
   [
     "a late success is marked as late",
     "a repeated late success gets the same answer, last recipient",
-    [complete, "await query(WAS_LATE, [delivery, attemptNo, finished !== undefined]);", ""],
+    [complete, "await query(MARK_LATE, [delivery, attemptNo, finished !== undefined]);", ""],
   ],
   [
     "a late success is recorded",
@@ -124,7 +124,7 @@ const guards: readonly Case[] = [
   [
     "a known key stores nothing",
     "a known key with the same content returns the first message",
-    [enqueue, "where key is null or id in (select public_id from kept)", ""],
+    [enqueue, "where key is null or id in (select public_id from taken)", ""],
   ],
   [
     "a key is forgotten after its retention time, and no sooner",
@@ -144,7 +144,11 @@ const guards: readonly Case[] = [
   [
     "other processes see that a probe is under way",
     "new mail waits while a probe of its route is under way",
-    [claim, "from fated f where f.fate = 'probe' and", "from fated f where f.fate = '' and"],
+    [
+      claim,
+      "from decided f where f.decision = 'probe' and",
+      "from decided f where f.decision = '' and",
+    ],
   ],
   [
     "restoring a route leaves retries at their own time",

@@ -1,4 +1,4 @@
-/** Makes one mistake at a time in the outbox on SQLite, and requires that a test of the stores goes red. */
+/** Removes one guard at a time from the outbox on SQLite, and requires that a test fails. */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 type Case = readonly [guard: string, only: string, ...edits: Mutation["edits"]];
