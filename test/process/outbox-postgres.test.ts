@@ -1,6 +1,5 @@
 /**
- * Several machines on one PostgreSQL: workers of their own beside the server that has the
- * mailboxes.
+ * Several machines on one PostgreSQL: `postbag worker` beside the server that has the mailboxes.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -25,35 +24,35 @@ async function startWorker(t: TestContext, store: string, { port }: SmtpSink) {
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const ended = once(child, "close");
-  let said = "";
+  let output = "";
   child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-    said += text;
+    output += text;
   });
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    said += text;
+    output += text;
   });
   atEnd(t, async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await ended;
   });
-  const says = async (pattern: RegExp) => {
-    while (!pattern.test(said)) {
+  const logged = async (pattern: RegExp) => {
+    while (!pattern.test(output)) {
       const [more] = await Promise.race([
         once(child.stderr!, "data"),
         once(child.stdout!, "data"),
         ended.then(() => []),
       ]);
-      assert.ok(more !== undefined, `ended before it said ${pattern}: ${said}`);
+      assert.ok(more !== undefined, `ended before it logged ${pattern}: ${output}`);
     }
   };
-  await says(/postbag worker ready/);
-  const metrics = /http:\S+\/metrics/.exec(said)?.[0] ?? "";
+  await logged(/postbag worker ready/);
+  const metrics = /http:\S+\/metrics/.exec(output)?.[0] ?? "";
   const stop = async (signal: NodeJS.Signals) => {
     child.kill(signal);
     const [code] = await ended;
     return code as number | null;
   };
-  return { says, stop, metrics };
+  return { logged, stop, metrics };
 }
 
 async function send(store: string, to: string): Promise<string> {
@@ -63,7 +62,7 @@ async function send(store: string, to: string): Promise<string> {
 }
 
 pgTest(
-  "a worker sends what is for others and leaves the server's mail to the server",
+  "a worker sends mail for other domains and leaves local mail to the server",
   async (t, postgres) => {
     const store = await postgres.database();
     const sink = await startSmtpSink();
@@ -71,7 +70,7 @@ pgTest(
     const worker = await startWorker(t, store, sink);
     const here = await send(store, "you@localhost");
     const there = await send(store, "you@one.example");
-    await worker.says(new RegExp(`${there}[^\\n]*mail delivery sent`));
+    await worker.logged(new RegExp(`${there}[^\\n]*mail delivery sent`));
     const metrics = await (await fetch(worker.metrics)).text();
     assert.match(metrics, /^postbag_outbox_results_total\{result="sent"\} 1$/m);
     assert.match(metrics, /^postbag_outbox_queued\{lane="local"\} 1$/m);
@@ -90,7 +89,7 @@ pgTest(
   },
 );
 
-pgTest("what a killed worker held is sent by another within the lease", async (t, postgres) => {
+pgTest("mail that a killed worker had leased is sent by another worker", async (t, postgres) => {
   const store = await postgres.database();
   const reached = Promise.withResolvers<void>();
   const sink = await startSmtpSink({
@@ -106,7 +105,7 @@ pgTest("what a killed worker held is sent by another within the lease", async (t
   await reached.promise;
   await first.stop("SIGKILL");
   const second = await startWorker(t, store, sink);
-  await second.says(new RegExp(`${id}[^\\n]*mail delivery sent`));
+  await second.logged(new RegExp(`${id}[^\\n]*mail delivery sent`));
   assert.equal(sink.mails.length, 1);
   const attempts = await run(["outbox", "attempts", `${id}.1`, "--store", store, "--json"]);
   const outcomes = JSON.parse(attempts.stdout).map((each: { outcome: string }) => each.outcome);

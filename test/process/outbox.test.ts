@@ -1,5 +1,5 @@
 /**
- * Mail out as its users meet it: `send`, `outbox`, SMTP from this machine, a relay that misbehaves.
+ * The outbox by the real command line: `send`, `outbox`, SMTP from this machine, a faulty relay.
  */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
@@ -19,7 +19,8 @@ import { Client, sendMessage } from "./support/client.ts";
 import { filesIn, inParallel, run, serve } from "./support/postbag.ts";
 
 const text = "It works.\n";
-const envelope = ["--from", "me@example.org", "--to", "you@one.example"];
+const from = ["--from", "me@example.org"];
+const envelope = [...from, "--to", "you@one.example"];
 
 async function sinkFor(t: TestContext, options: SinkOptions = {}): Promise<SmtpSink> {
   const sink = await startSmtpSink(options);
@@ -32,11 +33,14 @@ const through = ({ port }: SmtpSink) => [
   ...["--retry", "reference", "--lease-ms", "1000"],
 ];
 
-/** Sends a mail by the command line; its public id. */
-async function send(data: string, args: readonly string[] = []): Promise<string> {
-  const sent = await run(["send", "--data", data, ...envelope, "--subject", "Hello", ...args], {
-    input: text,
-  });
+/** Sends a mail by the command line; resolves with its public id. */
+async function send(
+  data: string,
+  to = "you@one.example",
+  args: readonly string[] = [],
+): Promise<string> {
+  const mail = [...from, "--to", to, "--subject", "Hello", ...args];
+  const sent = await run(["send", "--data", data, ...mail], { input: text });
   assert.equal(sent.code, 0, sent.stderr);
   assert.match(sent.stdout, /^[0-9a-f-]{36}\n$/);
   return sent.stdout.trim();
@@ -58,18 +62,21 @@ const capturedIn = (data: string, ending: string) =>
     .toSorted()
     .map((name) => readFileSync(join(data, "captured", name), "utf8"));
 
-const logLine = (stderr: string, message: string) => {
-  const line = stderr.split("\n").find((each) => each.includes(`"msg":"${message}"`));
+/** The log line with this message about a mail. */
+const logLine = (stderr: string, message: string, id: string) => {
+  const line = stderr.split("\n").find((each) => {
+    return each.includes(`"msg":"${message}"`) && each.includes(id);
+  });
   return JSON.parse(line ?? "{}");
 };
 
-test("a first server sends nothing: what was sent before it ran and beside it is captured", async (t) => {
+test("a server with default settings captures mail and sends none", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const before = await send(data);
   assert.equal((await deliveryOf(data, before)).state, "pending");
   const server = await serve(t, data);
   await server.logged(/mail delivery sent/);
-  await send(data, ["--to", "other@localhost"]);
+  await send(data, "you@one.example", ["--to", "other@localhost"]);
   await server.logged(/"route":"localhost"[^\n]*mail delivery sent/);
   await server.logged(/(mail delivery sent[\s\S]*){3}/);
 
@@ -93,7 +100,7 @@ test("a first server sends nothing: what was sent before it ran and beside it is
   assert.equal(code, 0, stderr);
 });
 
-test("SMTP from this machine: those here have their copies, those elsewhere are sent once", async (t) => {
+test("mail by SMTP from this machine: local copies are stored, the rest is sent once", async (t) => {
   const sink = await sinkFor(t);
   const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   assert.match(
@@ -124,13 +131,13 @@ test("SMTP from this machine: those here have their copies, those elsewhere are 
   assert.match(sink.mails[0]?.data ?? "", /^Message-ID: </m);
 });
 
-test("with the settings of a server that has a relay, mail from the command line takes its route", async (t) => {
+test("send with the configuration of a server that has a relay takes its route", async (t) => {
   const folder = temporaryDirectory(t);
   const config = join(folder, "postbag.json");
   writeFileSync(config, JSON.stringify({ outbound: "relay", relay: "smtps://relay.example" }));
   const to = ["--to", "other@two.example", "--to", "me@localhost"];
   const data = join(folder, "data");
-  const id = await send(data, ["--config", config, ...to]);
+  const id = await send(data, "you@one.example", ["--config", config, ...to]);
   const { deliveries } = (await outbox(data, "show", id)).answer;
   assert.deepEqual(
     deliveries.map(({ route, recipients }: DeliveryRow) => [route, recipients.length]),
@@ -141,7 +148,7 @@ test("with the settings of a server that has a relay, mail from the command line
   );
 });
 
-test("never an open relay: LMTP, an unlisted client and a listener beyond loopback are refused", async (t) => {
+test("no open relay: LMTP, unlisted clients and public listeners are refused", async (t) => {
   const folder = temporaryDirectory(t);
   const mail = { to: "a@one.example" };
   const off = await serve(t, join(folder, "off"), ["--relay-from", "off"]);
@@ -158,7 +165,7 @@ test("never an open relay: LMTP, an unlisted client and a listener beyond loopba
   assert.equal(capturedIn(server.data, ".eml").length, 1);
 });
 
-test("over SMTP one mailbox that fails is tried again from the outbox, not by the sender", async (t) => {
+test("a mailbox that fails is retried from the outbox, not by the SMTP client", async (t) => {
   const server = await serve(t, join(temporaryDirectory(t), "data"));
   mkdirSync(join(server.data, "mail/localhost"), { recursive: true });
   writeFileSync(join(server.data, "mail/localhost/file"), "precious");
@@ -181,30 +188,33 @@ test("over SMTP one mailbox that fails is tried again from the outbox, not by th
   assert.equal(deliveries[0].attempts, 1);
 });
 
-test("a refusal for a time is retried, one for good is a dead letter with a hook, and redriven", async (t) => {
-  let rcpt: string | undefined = "451 4.7.1 Come back later";
-  const sink = await sinkFor(t, { answer: ({ verb }) => (verb === "RCPT" ? rcpt : undefined) });
+test("a deferred mail is retried; a refused one is a dead letter and can be redriven", async (t) => {
+  const replies = new Map([
+    ["RCPT TO:<later@one.example>", "451 4.7.1 Come back later"],
+    ["RCPT TO:<gone@one.example>", "550 5.1.1 No such user"],
+  ]);
+  const sink = await sinkFor(t, { answer: ({ line }) => replies.get(line) });
   const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
-  const id = await send(server.data);
+  const id = await send(server.data, "later@one.example");
   await server.logged(/mail delivery retry scheduled/);
-  const retry = logLine(server.stderr(), "mail delivery retry scheduled");
+  const retry = logLine(server.stderr(), "mail delivery retry scheduled", id);
   assert.deepEqual([retry.deliveryId, retry.cycleAttempt, retry.attemptNo], [`${id}.1`, 1, 1]);
-  assert.ok(Date.parse(retry.nextAttemptAt) > Date.now());
+  assert.ok(new Date(retry.nextAttemptAt) > new Date(retry.time));
 
-  rcpt = "550 5.1.1 No such user";
-  const dead = await send(server.data);
-  await server.logged(/"msg":"dead letter; see postbag outbox show"/);
-  const line = logLine(server.stderr(), "mail delivery dead-lettered");
+  const dead = await send(server.data, "gone@one.example");
+  const hook = "dead letter; see postbag outbox show";
+  await server.logged(new RegExp(`${dead}[^\\n]*"msg":"${hook}"`));
+  const line = logLine(server.stderr(), "mail delivery dead-lettered", dead);
   assert.deepEqual([line.deliveryId, line.permanent], [`${dead}.1`, true]);
   assert.match(line.reason, /^permanent: 550 5\.1\.1 No such user/);
-  assert.equal(
-    logLine(server.stderr(), "dead letter; see postbag outbox show").deliveryId,
-    `${dead}.1`,
-  );
+  assert.equal(logLine(server.stderr(), hook, dead).deliveryId, `${dead}.1`);
   const shown = await run(["outbox", "list", "--state", "dead", "--data", server.data]);
-  assert.match(shown.stdout, new RegExp(`^delivery .*\\n${dead}\\.1 +dead +1 .*you@one\\.example`));
+  assert.match(
+    shown.stdout,
+    new RegExp(`^delivery .*\\n${dead}\\.1 +dead +1 .*gone@one\\.example`),
+  );
 
-  rcpt = undefined;
+  replies.clear();
   assert.deepEqual((await outbox(server.data, "retry", dead)).answer, [
     { id: `${dead}.1`, answer: "redriven" },
   ]);
@@ -221,7 +231,7 @@ test("a refusal for a time is retried, one for good is a dead letter with a hook
   ]);
 });
 
-test("kill -9 between the final dot and its reply: sent again after the restart, and on record", async (t) => {
+test("after kill -9 between dot and reply the mail is sent again, and on record", async (t) => {
   const dot = Promise.withResolvers<void>();
   const sink = await sinkFor(t, {
     answer: ({ verb, nth }) => {
@@ -233,7 +243,7 @@ test("kill -9 between the final dot and its reply: sent again after the restart,
   const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, through(sink));
   const id = await send(data);
-  const waiting = await send(data, ["--to", "later@localhost"]);
+  const waiting = await send(data, "you@one.example", ["--to", "later@localhost"]);
   await dot.promise;
   await server.stop("SIGKILL");
   const again = await serve(t, data, through(sink));
@@ -248,32 +258,36 @@ test("kill -9 between the final dot and its reply: sent again after the restart,
   assert.equal(copies[0]?.data, copies[1]?.data);
 });
 
-test("SIGTERM lets what is being sent end, records it, and exits 0", async (t) => {
+test("SIGTERM waits for the delivery in flight, records it, and exits 0", async (t) => {
+  const stopping = Promise.withResolvers<void>();
   const dot = Promise.withResolvers<void>();
   const sink = await sinkFor(t, {
     answer: ({ verb }) => {
       if (verb !== "dot") return undefined;
       dot.resolve();
-      return { reply: "250 2.0.0 Taken", afterMs: 300 };
+      return { reply: "250 2.0.0 Taken", after: stopping.promise };
     },
   });
   const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   const id = await send(server.data);
   await dot.promise;
-  const { code, stderr } = await server.stop();
+  const ended = server.stop();
+  while (!(await (await fetch(`${server.http}/readyz`)).text()).includes("stopping"));
+  stopping.resolve();
+  const { code, stderr } = await ended;
   assert.equal(code, 0, stderr);
   assert.match(stderr, /"msg":"stopped"/);
   assert.equal((await deliveryOf(server.data, id)).state, "done");
   assert.equal(sink.mails.length, 1);
 });
 
-test("with --doubt hold a lost reply is held until somebody says what became of it", async (t) => {
+test("with --doubt hold a delivery whose reply is lost is held until resolved", async (t) => {
   const sink = await sinkFor(t, {
     answer: ({ verb, nth }) => (verb === "dot" && nth === 1 ? { drop: true } : undefined),
   });
   const args = [...through(sink), "--doubt", "hold"];
   const server = await serve(t, join(temporaryDirectory(t), "data"), args);
-  const id = await send(server.data, ["--doubt", "hold"]);
+  const id = await send(server.data, "you@one.example", ["--doubt", "hold"]);
   await server.logged(/mail delivery held in doubt/);
   assert.equal((await deliveryOf(server.data, id)).state, "in_doubt");
   const cancelled = await outbox(server.data, "cancel", id);
@@ -284,7 +298,7 @@ test("with --doubt hold a lost reply is held until somebody says what became of 
   assert.equal(sink.mails.length, 2);
 });
 
-test("cancelled mail is not sent, and what ended can be purged", async (t) => {
+test("cancelled mail is not sent, and ended mail can be purged", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const id = await send(data);
   assert.deepEqual(await outbox(data, "cancel", id), { code: 0, answer: { answer: "cancelled" } });
@@ -300,11 +314,11 @@ test("cancelled mail is not sent, and what ended can be purged", async (t) => {
   assert.ok(!existsSync(join(data, "captured")));
 });
 
-test("send says by its exit code whether to try again", async (t) => {
+test("the exit code of send tells temporary failures from permanent ones", async (t) => {
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   writeFileSync(join(folder, "file"), "");
-  await send(data, ["--idempotency-key", "k"]);
+  await send(data, "you@one.example", ["--idempotency-key", "k"]);
   const cases: readonly [number, readonly string[], string][] = [
     [64, [], text],
     [64, ["--from", "me@example.org"], text],
@@ -326,7 +340,7 @@ test("send says by its exit code whether to try again", async (t) => {
   });
 });
 
-test("send --raw takes a whole message; a key makes a repeat harmless", async (t) => {
+test("send --raw takes a whole message; an idempotency key makes a repeat harmless", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const raw = "From: me@example.org\nTo: a@one.example\nBcc: b@two.example\nSubject: Raw\n\nx\n";
   const args = ["send", "--data", data, "--raw", "--idempotency-key", "k", "--json"];
@@ -344,7 +358,7 @@ test("send --raw takes a whole message; a key makes a repeat harmless", async (t
   assert.equal(which.code, 64);
 });
 
-test("a nodemailer application beside a running server has its mail sent", async (t) => {
+test("mail of a nodemailer application is sent by the running server", async (t) => {
   const sink = await sinkFor(t);
   const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   const store = await openSqliteStore({ file: join(server.data, "outbox.db") });
@@ -361,7 +375,7 @@ test("a nodemailer application beside a running server has its mail sent", async
   assert.ok(sink.mails[0]?.data.includes(`Message-ID: ${info.messageId}`));
 });
 
-test("a relay gets the password from its file and signed mail; no log, page or command shows the password", async (t) => {
+test("a relay gets its password and signed mail; no output shows the password", async (t) => {
   const sink = await sinkFor(t, { extensions: ["AUTH PLAIN", "8BITMIME"] });
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
@@ -394,7 +408,7 @@ test("a relay gets the password from its file and signed mail; no log, page or c
   assert.match(shown.stdout, /^relay +smtp:\/\/me:\*\*\*@127\.0\.0\.1:/m);
 });
 
-test("what the outbox commands do not understand is one line with the nearest name", async (t) => {
+test("a wrong outbox command or option is one line with the nearest name", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const cases: readonly [number, readonly string[], RegExp][] = [
     [64, ["outbox", "lst"], /unknown command 'lst' \(Did you mean list\?\)/],

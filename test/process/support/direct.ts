@@ -78,5 +78,11 @@ export async function pausedRoutes({ data }: Server): Promise<Map<string, string
   return new Map(paused.map(({ route, reason }) => [route, reason]));
 }
 
+/** Resolves when the mail of a domain was sent, is dead, or its route is blocked. */
+export function endLogged(server: Server, domain: string): Promise<void> {
+  const ends = "mail delivery sent|mail delivery dead-lettered|mail route blocked";
+  return server.logged(new RegExp(`"route":"${domain}"[^\\n]*"msg":"(${ends})`));
+}
+
 export const sentTo = ({ mails }: SmtpSink) =>
   mails.flatMap(({ recipients }) => recipients).toSorted();

@@ -1,4 +1,7 @@
-/** `kill -9` on PostgreSQL at the points that `test/outbox/faults/kill.test.ts` tries on SQLite alone. */
+/**
+ * `kill -9` on PostgreSQL at the points that `test/outbox/faults/kill.test.ts` tries on SQLite
+ * alone.
+ */
 import { furtherPoints, testKillPoints } from "../../outbox/faults/support/kill-points.ts";
 import { onPostgres } from "../../outbox/faults/support/stores.ts";
 

@@ -15,7 +15,7 @@ const wireSteps = {
   MAIL: ({ verb }) => verb === "MAIL",
   "the second RCPT": ({ verb, nth }) => verb === "RCPT" && nth === 2,
   DATA: ({ verb }) => verb === "DATA",
-  "after the dot": ({ verb }) => verb === "dot",
+  "the dot": ({ verb }) => verb === "dot",
 } as const satisfies Record<string, (step: SinkStep) => boolean>;
 
 export interface KillPoint {
@@ -32,7 +32,7 @@ const own = (dieAt: ProcessPoint, inDoubt: boolean, taken: 0 | 1 = 0): KillPoint
   return { name: dieAt, dieAt, inDoubt, taken };
 };
 const wire = (name: keyof typeof wireSteps, inDoubt: boolean): KillPoint => {
-  return { name, dieWhen: wireSteps[name], inDoubt, taken: 0 };
+  return { name: `at ${name}`, dieWhen: wireSteps[name], inDoubt, taken: 0 };
 };
 
 /** Each leaves the store in a state of its own. */
@@ -50,9 +50,9 @@ export const furtherPoints: readonly KillPoint[] = [
   wire("MAIL", false),
   wire("the second RCPT", false),
   wire("DATA", false),
-  own("half body", false),
+  { ...own("half body", false), name: "at half the body" },
   own("before intent", false),
-  wire("after the dot", true),
+  wire("the dot", true),
   own("before commit", true, 1),
 ];
 
@@ -72,7 +72,7 @@ function testKillPoint(
 ): void {
   const isHeld = inDoubt && doubt === "hold";
   const then = inDoubt ? (isHeld ? "it is held" : "it is sent again") : "each arrives once";
-  test(`killed ${dieAt ? "" : "at "}${name}: ${then}`, async (t) => {
+  test(`killed ${name}: ${then}`, async (t) => {
     let child: ChildProcess | undefined;
     let isDead = false;
     const location = await newLocation(t);
