@@ -1,9 +1,9 @@
 /**
  * Abort listeners: one per signal, however many items share it.
  *
- * `addEventListener` walks the listeners a signal already has, so with one listener per item every add
- * of a busy connection would be slower than the one before. A signal without watchers has no listener:
- * long-lived signals must not accumulate them.
+ * `addEventListener` walks the listeners a signal already has, so with one listener per item every
+ * add of a busy connection would be slower than the one before. A signal without watchers has no
+ * listener: long-lived signals must not accumulate them.
  */
 
 export class AbortRegistry<Watcher> {

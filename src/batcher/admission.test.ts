@@ -125,7 +125,7 @@ test("a waiting add starts held items, or both would wait for ever", async () =>
     assert.deepEqual(
       harness.sealed,
       [[1], [2]],
-      "the third is in, nobody waits, and it is held again",
+      "the third has entered, no add waits, and it is held again",
     );
   }
 });

@@ -1,6 +1,6 @@
 /**
- * Admission: the size of an item, the limits on outstanding items and bytes, and the line of adds that
- * wait for room.
+ * Admission: the size of an item, the limits on outstanding items and bytes, and the line of adds
+ * that wait for room.
  *
  * Invariants: outstanding items and bytes never exceed the limits; waiting adds enter in order of
  * arrival, so a small item does not overtake a large one.

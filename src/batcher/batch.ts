@@ -12,8 +12,9 @@ export interface Batch<Key, Item, Resource> {
   /** The value of `captureContext` for each item; empty without one. */
   readonly contexts: readonly unknown[];
   /**
-   * Aborts when the caller of *every* item has aborted, or when the time of `close({ timeoutMs })` is
-   * over. An item whose caller aborted is processed like the others, and its caller gets the result.
+   * Aborts when the caller of *every* item has aborted, or when the time of `close({ timeoutMs })`
+   * is over. An item whose caller aborted is processed like the others, and its caller gets the
+   * result.
    */
   readonly signal: AbortSignal;
   /** Counts the batches of this batcher, from 1. */

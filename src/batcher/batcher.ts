@@ -1,9 +1,10 @@
 /**
- * The keyed batcher: items that arrive for a key while its last batch is in flight are its next batch.
+ * The keyed batcher: items that arrive for a key while its last batch is in flight are its next
+ * batch.
  *
  * This file is the public API and the accounting: admission and settlement of each item, and close.
- * Invariant: every accepted item settles exactly once, with its own result. The dispatcher decides when
- * batches start. The rules in words: docs/reference/batcher.md.
+ * Invariant: every accepted item settles exactly once, with its own result. The dispatcher decides
+ * when batches start. The rules in words: docs/reference/batcher.md.
  */
 import { AbortRegistry } from "./abort-registry.ts";
 import { Admission, sizeOf } from "./admission.ts";
@@ -64,7 +65,8 @@ export class Batcher<Key, Item, Output, Resource = void> {
   /**
    * Makes a batcher. It has no timer and starts nothing before the first `add`.
    *
-   * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`, naming the option and the value received.
+   * @throws {@link BatcherError} `ERR_BATCHER_BAD_OPTION`, naming the option and the value
+   *   received.
    */
   constructor(options: BatcherOptions<Key, Item, Output, Resource>) {
     const settings = settingsOf(options);
@@ -87,10 +89,11 @@ export class Batcher<Key, Item, Output, Resource = void> {
   /**
    * Adds an item and resolves with its output once its batch is processed.
    *
-   * Never throws and never calls `process` itself. Rejects with the signal's reason, with the reason
-   * given to `fail`, or with a {@link BatcherError}: `ERR_BATCHER_FULL`, `_ITEM_TOO_LARGE`,
-   * `_BAD_SIZE` or `_CLOSED` if the item was never processed, `_ACQUIRE_FAILED` if its resource could
-   * not be acquired, `_BATCH_FAILED` or `_OUTPUT_COUNT` if it was processed and its result is unknown.
+   * Never throws and never calls `process` itself. Rejects with the signal's reason, with the
+   * reason given to `fail`, or with a {@link BatcherError}: `ERR_BATCHER_FULL`, `_ITEM_TOO_LARGE`,
+   * `_BAD_SIZE` or `_CLOSED` if the item was never processed, `_ACQUIRE_FAILED` if its resource
+   * could not be acquired, `_BATCH_FAILED` or `_OUTPUT_COUNT` if it was processed and its result is
+   * unknown.
    */
   add(key: Key, item: Item, options?: AddOptions): Promise<Output> {
     this.#counts.received += 1;
@@ -118,9 +121,9 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   /**
-   * Starts what is queued, for one key or for all, without holding any of it. Resolves once every item
-   * accepted before this call is settled; never rejects. Later items do not extend it, and adds that
-   * still wait for room are not part of it.
+   * Starts what is queued, for one key or for all, without holding any of it. Resolves once every
+   * item accepted before this call is settled; never rejects. Later items do not extend it, and
+   * adds that still wait for room are not part of it.
    */
   flush(...keys: readonly [key?: Key]): Promise<void> {
     const { keys: queues } = this.#dispatcher;
@@ -132,8 +135,8 @@ export class Batcher<Key, Item, Output, Resource = void> {
   }
 
   /**
-   * Refuses new items from this instant, runs everything queued, and resolves when nothing is queued
-   * or in flight. Further calls return the same promise.
+   * Refuses new items from this instant, runs everything queued, and resolves when nothing is
+   * queued or in flight. Further calls return the same promise.
    *
    * After `timeoutMs` milliseconds the queued items reject with `ERR_BATCHER_CLOSED`, every
    * `batch.signal` aborts, and this rejects with `ERR_BATCHER_DRAIN_TIMEOUT`; items in flight still

@@ -1,8 +1,9 @@
 /**
  * When a key may start another batch: the whole policy of the batcher, as one pure function.
  *
- * The dispatcher calls it after every change to a key (an item accepted, cancelled or sealed, a slot
- * taken or freed, a linger over, a flush, a close) and carries out the decision. Nothing else decides.
+ * The dispatcher calls it after every change to a key (an item accepted, cancelled or sealed, a
+ * slot taken or freed, a linger over, a flush, a close) and carries out the decision. Nothing else
+ * decides.
  */
 
 /** Why a batch started; it is reported with the batch. */

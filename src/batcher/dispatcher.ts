@@ -1,9 +1,9 @@
 /**
  * Which key gets a slot, and when: the queues of all keys and the fair ring of the runnable ones.
  *
- * Invariants: a key is in the ring if and only if `decide` names a trigger for it; whenever the ring
- * is not empty and a slot is free, a hop is pending; `#update` runs after every change to a key, so
- * no wake-up is lost. A key with nothing queued and no slot is forgotten at once.
+ * Invariants: a key is in the ring if and only if `decide` names a trigger for it; whenever the
+ * ring is not empty and a slot is free, a hop is pending; `#update` runs after every change to a
+ * key, so no wake-up is lost. A key with nothing queued and no slot is forgotten at once.
  */
 import type { BatcherClock } from "./clock.ts";
 import { decide, type StartLimits } from "./decide.ts";
@@ -160,7 +160,9 @@ export class Dispatcher<Key, Item, Output> {
     if (this.#held.size > 0) this.#held.delete(queue);
   }
 
-  /** Nothing is queued: stops the timer and leaves the ring; without a slot the key is forgotten. */
+  /**
+   * Nothing is queued: stops the timer and leaves the ring; without a slot the key is forgotten.
+   */
   #onEmpty(queue: KeyQueue<Key, Item, Output>): void {
     this.#stopLinger(queue);
     this.#stopHolding(queue);
@@ -169,8 +171,8 @@ export class Dispatcher<Key, Item, Output> {
   }
 
   /**
-   * Waits until the first uncovered item is `lingerMs` old. The armed timer alone decides: Node fires
-   * timers up to a millisecond early, so comparing with the clock again would wait for ever.
+   * Waits until the first uncovered item is `lingerMs` old. The armed timer alone decides: Node
+   * fires timers up to a millisecond early, so comparing with the clock again would wait for ever.
    */
   #linger(queue: KeyQueue<Key, Item, Output>): void {
     if (queue.lingerTimer !== undefined) return;

@@ -7,7 +7,9 @@ export class Drain {
   readonly #clock: BatcherClock;
   readonly #timer: unknown;
 
-  /** @param giveUp - returns the error to reject with; not called when `timeoutMs` is `undefined`. */
+  /**
+   * @param giveUp - returns the error to reject with; not called when `timeoutMs` is `undefined`.
+   */
   constructor(
     clock: BatcherClock,
     timeoutMs: number | undefined,

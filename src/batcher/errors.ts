@@ -6,13 +6,16 @@
  */
 
 /**
- * - `ERR_BATCHER_FULL`: refused, a limit on outstanding items or bytes is reached (`scope`, `limit`).
+ * - `ERR_BATCHER_FULL`: refused, a limit on outstanding items or bytes is reached (`scope`,
+ *   `limit`).
  * - `ERR_BATCHER_ITEM_TOO_LARGE`: refused, the item alone is larger than `maxBytes` (`limit`).
  * - `ERR_BATCHER_CLOSED`: refused or dropped before it was sealed, because of `close()`.
  * - `ERR_BATCHER_BATCH_FAILED`: `process` threw or rejected (`key`, `batchId`, `cause`).
  * - `ERR_BATCHER_ACQUIRE_FAILED`: `acquire` threw or rejected; the item was never processed.
- * - `ERR_BATCHER_OUTPUT_COUNT`: `process` did not return one output per item (`expected`, `actual`).
- * - `ERR_BATCHER_DRAIN_TIMEOUT`: not drained within the time of `close({ timeoutMs })` (`queued`, `inFlight`).
+ * - `ERR_BATCHER_OUTPUT_COUNT`: `process` did not return one output per item (`expected`,
+ *   `actual`).
+ * - `ERR_BATCHER_DRAIN_TIMEOUT`: not drained within the time of `close({ timeoutMs })` (`queued`,
+ *   `inFlight`).
  * - `ERR_BATCHER_BAD_OPTION`: an option of the constructor, of `close` or of a preset is invalid.
  * - `ERR_BATCHER_BAD_SIZE`: `sizeOf` threw, or returned something other than a finite number ≥ 0.
  */
@@ -43,7 +46,10 @@ export interface BatcherErrorFacts {
   readonly inFlight?: number;
 }
 
-/** Every error of the batcher itself. Aborts reject with the reason of the signal, `fail` with its own. */
+/**
+ * Every error of the batcher itself. Aborts reject with the reason of the signal, `fail` with its
+ * own.
+ */
 export class BatcherError extends Error {
   override readonly name = "BatcherError";
   readonly code: BatcherErrorCode;

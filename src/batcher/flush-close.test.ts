@@ -53,7 +53,7 @@ test("items accepted after a flush neither extend it nor are started by it", asy
   harness.batches[0]?.finish();
   await harness.run();
   assert.equal(flushed.done, true);
-  assert.deepEqual(harness.sealed, [[1]], "the second is held for company again");
+  assert.deepEqual(harness.sealed, [[1]], "the second is held again");
 });
 
 test("a second flush waits for the items of both", async () => {
@@ -83,7 +83,7 @@ test("a flush resolves when its remaining items are cancelled", async () => {
 test("flush of an empty batcher resolves at once", async () => {
   const harness = new BatcherHarness();
   await harness.batcher.flush();
-  await harness.batcher.flush("nobody");
+  await harness.batcher.flush("unknown");
   assert.equal(harness.clock.pendingImmediates, 0);
 });
 

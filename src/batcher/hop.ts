@@ -1,9 +1,9 @@
 /**
  * The hop: the turn of the event loop in which batches start.
  *
- * Starting only in a `setImmediate` hop is what makes batches large: callers that one batch wakes and
- * that add their next item at once all land in the next batch. A microtask would be too early for
- * callers that do so from an I/O callback.
+ * Starting only in a `setImmediate` hop is what makes batches large: callers that one batch wakes
+ * and that add their next item at once all land in the next batch. A microtask would be too early
+ * for callers that do so from an I/O callback.
  *
  * Invariant: at most one hop is pending.
  */
@@ -36,8 +36,8 @@ export class Hop {
   }
 
   /**
-   * The same after a batch, but behind the reactions of its callers: a caller that adds its next item
-   * from a `setImmediate` of its own then comes before the hop too.
+   * The same after a batch, but behind the reactions of its callers: a caller that adds its next
+   * item from a `setImmediate` of its own then comes before the hop too.
    */
   requestBehindReactions(): void {
     if (!this.#needsRequest()) return;

@@ -7,8 +7,8 @@ import { invariant } from "./errors.ts";
 import { type Linked, List } from "./list.ts";
 
 /**
- * An item from `add` to its settlement. Its `list` says where it is: in the line of waiting adds, or
- * in the queue of its key; sealed into a batch it is in neither and has a `slot`.
+ * An item from `add` to its settlement. Its `list` says where it is: in the line of waiting adds,
+ * or in the queue of its key; sealed into a batch it is in neither and has a `slot`.
  */
 export class PendingItem<Key, Item, Output> implements Linked<PendingItem<Key, Item, Output>> {
   list: List<PendingItem<Key, Item, Output>> | undefined = undefined;

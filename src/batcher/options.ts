@@ -9,25 +9,31 @@ import type { StartLimits } from "./decide.ts";
 import { BatcherError } from "./errors.ts";
 import type { BatcherHooks } from "./hooks.ts";
 
-/** The maximum delay of a timer, in Node and in browsers; with a longer one it would fire at once. */
+/**
+ * The maximum delay of a timer, in Node and in browsers; with a longer one it would fire at once.
+ */
 const maxTimerMs = 2 ** 31 - 1;
 
 export interface BatcherOptions<Key, Item, Output, Resource = void> {
   /**
    * Processes one batch. Returns one output per item, in the order of the items; an output made by
-   * `fail(reason)` rejects that item alone. A throw, a rejection or a wrong number of outputs rejects
-   * every item of the batch and no other.
+   * `fail(reason)` rejects that item alone. A throw, a rejection or a wrong number of outputs
+   * rejects every item of the batch and no other.
    *
    * It must not await `add` on its own key: with `keyConcurrency` 1 that never ends.
    */
   readonly process: (
     batch: Batch<Key, Item, Resource>,
   ) => PromiseLike<readonly (Output | Failure)[]> | readonly (Output | Failure)[];
-  /** Acquires a resource for a batch *before* its items are fixed; meanwhile further items gather. */
+  /**
+   * Acquires a resource for a batch *before* its items are fixed; meanwhile further items gather.
+   */
   readonly acquire?:
     | ((key: Key, signal: AbortSignal) => PromiseLike<Resource> | Resource)
     | undefined;
-  /** Releases the resource, once per successful `acquire`, whether the batch succeeded or failed. */
+  /**
+   * Releases the resource, once per successful `acquire`, whether the batch succeeded or failed.
+   */
   readonly release?: ((resource: Resource, key: Key) => unknown) | undefined;
   /** Items per batch. @defaultValue 100 */
   readonly maxBatchItems?: number | undefined;
@@ -51,9 +57,14 @@ export interface BatcherOptions<Key, Item, Output, Resource = void> {
   readonly maxItemsPerKey?: number | undefined;
   /** Bytes accepted and not yet settled. Needs `sizeOf`. @defaultValue Infinity */
   readonly maxBytes?: number | undefined;
-  /** Past a limit: reject with `ERR_BATCHER_FULL`, or wait in order of arrival. @defaultValue "reject" */
+  /**
+   * Past a limit: reject with `ERR_BATCHER_FULL`, or wait in order of arrival.
+   * @defaultValue "reject"
+   */
   readonly onFull?: "reject" | "wait" | undefined;
-  /** Called in `add`, in the caller's async context; `batch.contexts` has the values it returned. */
+  /**
+   * Called in `add`, in the caller's async context; `batch.contexts` has the values it returned.
+   */
   readonly captureContext?: (() => unknown) | undefined;
   readonly hooks?: BatcherHooks<Key> | undefined;
   /** @defaultValue the machine's clock */

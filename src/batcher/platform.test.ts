@@ -1,6 +1,6 @@
 /**
- * The batcher outside Node: what it imports, and how it runs where `process`, `setImmediate` and async
- * context are missing. Method: a realm of its own with a chosen list of globals.
+ * The batcher outside Node: what it imports, and how it runs where `process`, `setImmediate` and
+ * async context are missing. Method: a realm of its own with a chosen list of globals.
  */
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";

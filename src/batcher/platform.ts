@@ -74,8 +74,8 @@ function chooseNextTurn(): (callback: Callback) => unknown {
 }
 
 /**
- * Runs callbacks as message events. A pending one keeps the program running, like a pending immediate
- * in Node; an idle port does not.
+ * Runs callbacks as message events. A pending one keeps the program running, like a pending
+ * immediate in Node; an idle port does not.
  */
 function byMessage(Channel: NonNullable<Platform["MessageChannel"]>): (callback: Callback) => void {
   const pending: Callback[] = [];

@@ -1,8 +1,8 @@
 /**
  * The four classic batching policies, as plain option objects to spread into the options.
  *
- * A batcher has one policy with parameters; these are the parameter sets that have a name. Without any
- * it batches naturally: an idle key starts at once, a busy key gathers.
+ * A batcher has one policy with parameters; these are the parameter sets that have a name. Without
+ * any it batches naturally: an idle key starts at once, a busy key gathers.
  */
 import type { BatcherOptions } from "./options.ts";
 
@@ -29,8 +29,8 @@ export const policies = {
   },
 
   /**
-   * Starts a batch when `items` are queued. A partial batch waits for `lingerMs` (off if left out), for
-   * `flush`, for `close`, or until the batcher has no room for another item.
+   * Starts a batch when `items` are queued. A partial batch waits for `lingerMs` (off if left out),
+   * for `flush`, for `close`, or until the batcher has no room for another item.
    */
   size(
     items: number,
@@ -40,9 +40,9 @@ export const policies = {
   },
 
   /**
-   * Starts a batch `ms` milliseconds after its first item, or when it is full. With `"reject"` a key
-   * takes one batch of `maxBatchItems` (100) at a time: further items are refused until that batch is
-   * settled. With `"process"` they gather for the next batch.
+   * Starts a batch `ms` milliseconds after its first item, or when it is full. With `"reject"` a
+   * key takes one batch of `maxBatchItems` (100) at a time: further items are refused until that
+   * batch is settled. With `"process"` they gather for the next batch.
    */
   duration(
     ms: number,

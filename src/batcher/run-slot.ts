@@ -1,6 +1,6 @@
 /**
- * The life of one slot: acquire, seal, process, settle, release, free. Always in this order, whatever
- * fails; the items do not wait for the release.
+ * The life of one slot: acquire, seal, process, settle, release, free. Always in this order,
+ * whatever fails; the items do not wait for the release.
  */
 import { bytesOf, SealedBatch } from "./batch.ts";
 import { BatcherError } from "./errors.ts";

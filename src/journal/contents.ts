@@ -1,9 +1,10 @@
 /**
  * Decides what a log contains, from the scans of its segments: a pure function, no disk.
  *
- * The newest valid record says which segments count and how much of each; the other segments are checked
- * against it. A copy of a frame stands for the frame; the higher generation wins. Nothing is guessed:
- * missing or misplaced records are reported as damage, and every other frame is recovered.
+ * The newest valid record says which segments count and how much of each; the other segments are
+ * checked against it. A copy of a frame stands for the frame; the higher generation wins. Nothing
+ * is guessed: missing or misplaced records are reported as damage, and every other frame is
+ * recovered.
  *
  * Source: docs/explanation/durability.md.
  */
@@ -60,8 +61,8 @@ type Readable = FoundSegment & { readonly scan: Extract<SegmentScan, { state: "s
 type Blank = FoundSegment & { readonly scan: Extract<SegmentScan, { state: "blank" }> };
 
 /**
- * Random bits do not protect the heads of records without a segment header: a generation far beyond the
- * newest is invented.
+ * Random bits do not protect the heads of records without a segment header: a generation far beyond
+ * the newest is invented.
  */
 const maxGenerationStep = 1n << 20n;
 
@@ -76,13 +77,13 @@ export function contentsOf(found: readonly FoundSegment[]): LogContents {
   const marks = joinedMarks(own);
 
   const read = own.flatMap((segment) => {
-    const listed = entryOf(segment, state);
+    const listed = listedIn(segment, state);
     return segment === newest || listed ? [readSegment(segment, listed, marks)] : [];
   });
   const live = read.map((segment) => segment.live);
   const missing = missingFrom(live, state);
   const strays = blanks.filter((blank) => newerHeads(blank, newest).length > 0);
-  const unlisted = own.filter((segment) => segment !== newest && !entryOf(segment, state));
+  const unlisted = own.filter((segment) => segment !== newest && !listedIn(segment, state));
   const durable = durableInfo(own);
   const free = unlisted.filter((segment) => isFreeBy(durable, segment));
   const frames = joinedFrames(live.flatMap((segment) => segment.frames));
@@ -114,7 +115,10 @@ export function contentsOf(found: readonly FoundSegment[]): LogContents {
   };
 }
 
-/** Reads one segment that counts; without an entry in the newest record it is the newest itself. */
+/**
+ * Reads one segment that counts; a segment that the newest record does not list is the newest
+ * itself.
+ */
 function readSegment(
   segment: Readable,
   listed: ListedSegment | undefined,
@@ -152,13 +156,13 @@ function readSegment(
   return { live, damage };
 }
 
-function entryOf(segment: Readable, state: Info | undefined): ListedSegment | undefined {
+function listedIn(segment: Readable, state: Info | undefined): ListedSegment | undefined {
   return state?.listed.find((listed) => listed.generation === generationOf(segment));
 }
 
 /**
- * Generations that the newest record lists and that were not found. A segment without a durable record
- * may have been read from the page cache when it was listed.
+ * Generations that the newest record lists and that were not found. A segment without a durable
+ * record may have been read from the page cache when it was listed.
  */
 function missingFrom(live: readonly LiveSegment[], state: Info | undefined): bigint[] {
   return (state?.listed ?? [])
@@ -184,7 +188,7 @@ function isFreeBy(
   segment: Readable,
 ): boolean {
   if (durable === undefined || generationOf(segment) >= durable.generation) return false;
-  return entryOf(segment, durable.info) === undefined;
+  return listedIn(segment, durable.info) === undefined;
 }
 
 /** What the log said of itself one record ago: written before the newest was begun, so durable. */

@@ -15,7 +15,7 @@ import {
   recordBytes,
 } from "./format.ts";
 
-const octets = fc.uint8Array({ maxLength: 6000 });
+const anyBytes = fc.uint8Array({ maxLength: 6000 });
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const record: fc.Arbitrary<NewRecord> = fc.record({
   kind: fc.constantFrom("header", "frame", "marks"),
@@ -24,7 +24,7 @@ const record: fc.Arbitrary<NewRecord> = fc.record({
   count: fc.nat(),
   lsn: fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }),
   info: fc.uint8Array({ maxLength: 300 }),
-  payload: fc.array(octets, { maxLength: 3 }),
+  payload: fc.array(anyBytes, { maxLength: 3 }),
 });
 
 function encoded(one: NewRecord, at = 0, rubbish = 0xa5): { bytes: Buffer; size: number } {
@@ -46,9 +46,9 @@ test("a record is read as it was written, padded with zeros to a multiple of 409
       const from = at + headBytes + head.infoBytes;
       const payload = bytes.subarray(from, from + head.payloadBytes);
       assert.deepEqual(payload, Buffer.concat(one.payload));
-      assert.ok(bytes.subarray(from + head.payloadBytes, at + size).every((octet) => octet === 0));
+      assert.ok(bytes.subarray(from + head.payloadBytes, at + size).every((byte) => byte === 0));
       assert.ok(
-        bytes.subarray(at + size).every((octet) => octet === 0xa5),
+        bytes.subarray(at + size).every((byte) => byte === 0xa5),
         "not one byte more",
       );
       const { kind, generation, count, lsn } = head;
@@ -154,8 +154,8 @@ function withVersion(bytes: Buffer, version: number): Buffer {
 /** CRC-32 as in ISO 3309, written out, so that the format does not depend on one library. */
 function checksum(bytes: Uint8Array): number {
   let crc = 0xffffffff;
-  for (const octet of bytes) {
-    crc ^= octet;
+  for (const byte of bytes) {
+    crc ^= byte;
     for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
   }
   return (crc ^ 0xffffffff) >>> 0;

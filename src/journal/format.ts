@@ -1,18 +1,18 @@
 /**
  * The format of one record of the log on the disk, and the check whether bytes found there are one.
  *
- * A segment is a header record, then frames and marks; each starts at a multiple of 4096 and is padded
- * to it with zeros. A record is valid only as a whole: magic, version, two checksums, and the 128 random
- * bits of its segment, drawn anew each time the segment is used. Stale bytes from an earlier use, or a
- * message body that imitates a frame, cannot contain them. Zeros are never valid.
+ * A segment is a header record, then frames and marks; each starts at a multiple of 4096 and is
+ * padded to it with zeros. A record is valid only as a whole: magic, version, two checksums, and
+ * the 128 random bits of its segment, drawn anew each time the segment is used. Stale bytes from an
+ * earlier use, or a message body that imitates a frame, cannot contain them. Zeros are never valid.
  *
  *     0 magic (8)    8 checksum of 12..79 (4)   12 version (2)   14 kind (2)
  *    16 generation (8)   24 random bits (16)    40 count within the segment (8)
  *    48 lsn: generation (8), count (8)          64 info bytes (4)    68 payload bytes (4)
  *    72 checksum of info and payload (4)        76 zero (4)          80 info, payload, zeros
  *
- * Numbers are big-endian. A later version must keep the first 16 bytes and the length of the head, so
- * that this version can distinguish a later version from damage.
+ * Numbers are big-endian. A later version must keep the first 16 bytes and the length of the head,
+ * so that this version can distinguish a later version from damage.
  *
  * Source: docs/explanation/durability.md.
  */

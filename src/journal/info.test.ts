@@ -17,7 +17,7 @@ const info = fc.record({
       fc.tuple(volume, fc.record({ durable: lsn, published: lsn }, { noNullPrototype: true })),
       { maxLength: 4 },
     )
-    .map((entries) => new Map(entries)),
+    .map((marks) => new Map(marks)),
   listed: fc.array(
     fc.record(
       { generation: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), durableCount: u32, endCount: u32 },

@@ -1,14 +1,14 @@
 /**
  * The info part of every record: the complete state of the log when the record was written.
  *
- * Each record has the whole state, so the newest valid one is enough and nothing depends on records that
- * may have been lost. It lists the older segments that may still be needed, and how much of each counts.
- * A segment not listed is free; a listed one not found is damage. Records behind the listed end are void:
- * this is how a frame whose write failed is aborted.
+ * Each record has the whole state, so the newest valid one is enough and nothing depends on records
+ * that may have been lost. It lists the older segments that may still be needed, and how much of
+ * each counts. A segment not listed is free; a listed one not found is damage. Records behind the
+ * listed end are void: this is how a frame whose write failed is aborted.
  */
 import type { Lsn } from "./format.ts";
 
-/** The progress of one volume (one mail file system). */
+/** The progress of one volume (see docs/explanation/durability.md). */
 export interface Marks {
   /** Frames up to this number are durably staged on the volume, data and names. */
   readonly durable: Lsn;

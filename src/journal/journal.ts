@@ -1,9 +1,9 @@
 /**
- * A group-commit log: frames of opaque bytes, each durable by one flush, stored until every volume that
- * needs them has published them.
+ * A group-commit log: frames of opaque bytes, each durable by one flush, stored until every volume
+ * that needs them has published them.
  *
- * Opening reads the log and rewrites its state in a new segment before a caller acts on it: the bytes
- * that were read may exist in the page cache only.
+ * Opening reads the log and rewrites its state in a new segment before a caller acts on it: the
+ * bytes that were read may exist in the page cache only.
  *
  * Source: docs/explanation/durability.md.
  */
@@ -65,11 +65,12 @@ export class Journal {
   /**
    * Opens the journal in a directory, or makes one, and returns its contents.
    *
-   * On return a new segment is durable that has the state of the log and a copy of the last frame of
-   * every older segment. No older segment is written into.
+   * On return a new segment is durable that has the state of the log and a copy of the last frame
+   * of every older segment. No older segment is written into.
    *
    * @throws {JournalError} `ERR_JOURNAL_OPTION`, `_LOCKED`, `_VERSION`, or `_OPEN_FAILED` with its
-   *   `cause` when the directory is not usable: full, read-only, not permitted. Nothing is lost then.
+   *   `cause` when the directory is not usable: full, read-only, not permitted. Nothing is lost
+   *   then.
    */
   static async open(
     options: JournalOptions,
@@ -119,8 +120,8 @@ export class Journal {
   }
 
   /**
-   * Reads the journal without its lock and without changing anything. While a process has it open, the
-   * result may be a moment old.
+   * Reads the journal without its lock and without changing anything. While a process has it open,
+   * the result may be a moment old.
    *
    * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`
    */
@@ -138,21 +139,21 @@ export class Journal {
   }
 
   /**
-   * Bytes that new frames may still take before `ERR_JOURNAL_FULL`, without the reserved spare. A frame
-   * takes its payload and about 300 bytes, rounded up to a multiple of 4096; the rest of a segment may
-   * be too small for it.
+   * Bytes that new frames may still take before `ERR_JOURNAL_FULL`, without the reserved spare. A
+   * frame takes its payload and about 300 bytes, rounded up to a multiple of 4096; the rest of a
+   * segment may be too small for it.
    */
   get freeBytes(): number {
     return this.#log.freeBytes;
   }
 
   /**
-   * Writes one frame: its parts, gathered in one synchronous write, after the write of the frame before.
-   * The parts may be reused when the call has resolved.
+   * Writes one frame: its parts, gathered in one synchronous write, after the write of the frame
+   * before. The parts may be reused when the call has resolved.
    *
-   * On return the frame is durable and has its number. After a rejection it is void, even if the disk
-   * has it; only after `ERR_JOURNAL_WRITE_FAILED` and a crash before the journal accepts again may it
-   * still be recovered.
+   * On return the frame is durable and has its number. After a rejection it is void, even if the
+   * disk has it; only after `ERR_JOURNAL_WRITE_FAILED` and a crash before the journal accepts again
+   * may it still be recovered.
    *
    * @throws {JournalError} `ERR_JOURNAL_FULL`, `_FRAME_TOO_LARGE`, `_WRITE_FAILED`, `_CLOSED`,
    *   `_OPTION`
@@ -169,12 +170,12 @@ export class Journal {
   }
 
   /**
-   * Records the progress of a volume. Resolves when the mark is on the disk: with the write of the next
-   * frame, or with its own when none comes in time. While the disk refuses writes it waits. A mark never
-   * goes back, and one that is on the disk already is not written again.
+   * Records the progress of a volume. Resolves when the mark is on the disk: with the write of the
+   * next frame, or with its own when none comes in time. While the disk refuses writes it waits. A
+   * mark never goes back, and one that is on the disk already is not written again.
    *
-   * @throws {JournalError} `ERR_JOURNAL_OPTION` for a number that was never assigned, or for `published`
-   *   above `durable`; `ERR_JOURNAL_CLOSED`
+   * @throws {JournalError} `ERR_JOURNAL_OPTION` for a number that was never assigned, or for
+   *   `published` above `durable`; `ERR_JOURNAL_CLOSED`
    */
   async mark(
     volume: string,
@@ -195,8 +196,8 @@ export class Journal {
   }
 
   /**
-   * Ends the recovery: from now on a segment of an earlier process is deleted when the marks have passed
-   * its frames.
+   * Ends the recovery: from now on a segment of an earlier process is deleted when the marks have
+   * passed its frames.
    *
    * @throws {JournalError} `ERR_JOURNAL_DAMAGED` when the log was damaged: nothing is deleted.
    */
@@ -215,8 +216,8 @@ export class Journal {
   }
 
   /**
-   * Refuses new frames, writes queued frames and marks, and releases the lock. Idempotent. Those that
-   * the disk does not take are rejected with `ERR_JOURNAL_CLOSED`.
+   * Refuses new frames, writes queued frames and marks, and releases the lock. Idempotent. Those
+   * that the disk does not take are rejected with `ERR_JOURNAL_CLOSED`.
    */
   close(): Promise<void> {
     this.#closing ??= this.#log.close().finally(this.#unlock);
@@ -251,8 +252,8 @@ async function rewrite(
   }
   const isCopied = ({ frames, isDamaged }: LiveSegment) =>
     !isDamaged && frames.every(({ lsn }) => copies.has(lsn));
-  const spent = new Set(contents.live.filter(isCopied).map(({ generation }) => generation));
-  if (spent.size > 0) await log.unpin(({ generation }) => spent.has(generation), true);
+  const copied = new Set(contents.live.filter(isCopied).map(({ generation }) => generation));
+  if (copied.size > 0) await log.unpin(({ generation }) => copied.has(generation), true);
   return contents.frames.map((frame) => copies.get(frame.lsn) ?? frame);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The state of a log while it is written: its segments, the marks of each volume, and the encoding of
- * the next write from these and a frame.
+ * The state of a log while it is written: its segments, the marks of each volume, and the encoding
+ * of the next write from these and a frame.
  *
  * Invariants: marks never go back; a segment has a generation that no segment had before.
  */
@@ -178,7 +178,9 @@ export class LogState {
     return this.current;
   }
 
-  /** Encodes the record, and in front of the first one the header of the segment, into one buffer. */
+  /**
+   * Encodes the record, and in front of the first one the header of the segment, into one buffer.
+   */
   encode(segment: OwnSegment, frame: NewFrame | undefined): Encoded {
     const gone = this.older.filter((older) => this.#isFinished(older));
     const { generation, random, count } = segment;
@@ -232,7 +234,9 @@ export class LogState {
     this.older = without(this.older, gone);
   }
 
-  /** Makes older segments releasable once the marks have passed their frames; at once if `isEmpty`. */
+  /**
+   * Makes older segments releasable once the marks have passed their frames; at once if `isEmpty`.
+   */
   unpin(which: (segment: OlderSegment) => boolean, isEmpty: boolean): void {
     this.older = this.older.map((segment) =>
       which(segment)

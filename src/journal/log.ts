@@ -1,10 +1,10 @@
 /**
  * The writer of the log: one record after another, one write in flight.
  *
- * Record n+1 is written only after the write of record n has returned in full. Of two synchronous writes
- * in flight the later may reach the disk first, and a power cut would lose an acknowledged record behind
- * a torn one. A failed write is never repeated in its segment: the page cache shows what the disk lacks,
- * and a later sync reports success.
+ * Record n+1 is written only after the write of record n has returned in full. Of two synchronous
+ * writes in flight the later may reach the disk first, and a power cut would lose an acknowledged
+ * record behind a torn one. A failed write is never repeated in its segment: the page cache shows
+ * what the disk lacks, and a later sync reports success.
  *
  * Source: docs/explanation/durability.md.
  */
@@ -43,7 +43,10 @@ interface QueuedFrame extends NewFrame {
   readonly reject: (error: unknown) => void;
 }
 
-/** `LogMode` has its states; `nextWrite` decides in each of them. Closing refuses frames in any state. */
+/**
+ * `LogMode` has its states; `nextWrite` decides in each of them. Closing refuses frames in any
+ * state.
+ */
 export class Log {
   readonly #clock: Clock;
   readonly #options: LogOptions;
@@ -100,7 +103,9 @@ export class Log {
     };
   }
 
-  /** Writes one frame. @throws JournalError `_CLOSED`, `_WRITE_FAILED`, `_FULL`, `_FRAME_TOO_LARGE` */
+  /**
+   * Writes one frame. @throws JournalError `_CLOSED`, `_WRITE_FAILED`, `_FULL`, `_FRAME_TOO_LARGE`
+   */
   append(frame: NewFrame): Promise<Written> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
@@ -114,14 +119,13 @@ export class Log {
   }
 
   /**
-   * Records the progress of a volume; resolves when that is on the disk. The mark rides on the write of
-   * the next record; if none comes within `withinMs`, it gets a write of its own.
+   * Records the progress of a volume; resolves when that is on the disk. The mark rides on the
+   * write of the next record; if none comes within `withinMs`, it gets a write of its own.
    */
   mark(volume: string, marks: Partial<Marks>, withinMs: number): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
-    if (!this.#state.hasRoomFor(volume)) {
-      return Promise.reject(tooManyVolumes(this.#state.marks.size));
-    }
+    const { size } = this.#state.marks;
+    if (!this.#state.hasRoomFor(volume)) return Promise.reject(tooManyVolumes(size));
     const merged = this.#state.mark(volume, marks);
     if (this.#writer.hasWritten(volume, merged)) return Promise.resolve();
     return this.#waiters.add(withinMs);

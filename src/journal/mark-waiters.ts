@@ -1,4 +1,7 @@
-/** The callers that wait until their marks are on the disk, and the time by which these must be written. */
+/**
+ * The callers that wait until their marks are on the disk, and the time by which these must be
+ * written.
+ */
 import type { Clock } from "../system/index.ts";
 import type { JournalError } from "./errors.ts";
 
@@ -29,7 +32,9 @@ export class MarkWaiters {
     return this.#areDue;
   }
 
-  /** Resolves when the next record is on the disk; its write starts within `withinMs` milliseconds. */
+  /**
+   * Resolves when the next record is on the disk; its write starts within `withinMs` milliseconds.
+   */
   add(withinMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });

@@ -1,13 +1,14 @@
 /**
  * Decides what the writer of the log does next: a pure function of the state of log and queue.
  *
- * Frames come first. A frame that waits for a spare segment must not hold up the marks that make room,
- * so these are written then, even before they are due.
+ * Frames come first. A frame that waits for a spare segment must not hold up the marks that make
+ * room, so these are written then, even before they are due.
  */
 import type { Place } from "./place.ts";
 
 /**
- * - `opening`: the log is being rewritten as understood; a failure fails the opening, without a retry.
+ * - `opening`: the log is being rewritten as understood; a failure fails the opening, without a
+ *   retry.
  * - `accepting`: frames are taken.
  * - `repairing`: a write failed twice; the next record declares the refused frames void.
  * - `failing`: that record failed too, or is under way; a retry timer leads back to `repairing`.

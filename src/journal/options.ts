@@ -11,7 +11,9 @@ import { blockBytes } from "./format.ts";
 import { listedSegmentBytes } from "./info.ts";
 
 export interface JournalOptions {
-  /** Directory of the segments; made if missing, with every missing parent. For the journal alone. */
+  /**
+   * Directory of the segments; made if missing, with every missing parent. For the journal alone.
+   */
   readonly directory: string;
   /** @defaultValue the machine's own */
   readonly fileSystem?: FileSystem | undefined;
@@ -23,16 +25,16 @@ export interface JournalOptions {
    */
   readonly segmentBytes?: number | undefined;
   /**
-   * Maximum number of segments on the disk, the reserved spare included, from 3 to `segmentBytes` / 64.
-   * It bounds the backlog. Recovery may need one more for a while.
+   * Maximum number of segments on the disk, the reserved spare included, from 3 to `segmentBytes` /
+   * 64. It bounds the backlog. Recovery may need one more for a while.
    * @defaultValue 8
    */
   readonly maxSegments?: number | undefined;
   /** Pause before a disk that refused writes is tried again, in milliseconds. @defaultValue 1000 */
   readonly retryMs?: number | undefined;
   /**
-   * Called when the journal stops accepting frames, after a second failed write, and when it accepts
-   * again. An error that it throws is an uncaught exception of the process.
+   * Called when the journal stops accepting frames, after a second failed write, and when it
+   * accepts again. An error that it throws is an uncaught exception of the process.
    */
   readonly onAccepting?: ((isAccepting: boolean) => void) | undefined;
 }

@@ -1,14 +1,16 @@
 /**
  * Decides where the next record goes.
  *
- * Invariant: new mail never takes the last spare segment. That spare is reserved for records that make
- * room again: marks, frames that are logged once more, recovery.
+ * Invariant: new mail never takes the last spare segment. That spare is reserved for records that
+ * make room again: marks, frames that are logged once more, recovery.
  */
 
 /** What a record may use: all spares but one; every spare; or also a segment beyond the limit. */
 export type Claim = "mail" | "reserved" | "must";
 
-/** Where a record goes: the current segment, the next one, wait for a spare to be made, or nowhere. */
+/**
+ * Where a record goes: the current segment, the next one, wait for a spare to be made, or nowhere.
+ */
 export type Place = "here" | "next" | "wait" | "full";
 
 /** The segments that the log can use now. */
@@ -33,7 +35,9 @@ export function placeFor(size: number, claim: Claim, supply: SegmentSupply): Pla
   return isMaking || (mayMake && isWithinLimit) ? "wait" : "full";
 }
 
-/** Bytes that new mail may still take; `freshRoomBytes` is the room for payload in an empty segment. */
+/**
+ * Bytes that new mail may still take; `freshRoomBytes` is the room for payload in an empty segment.
+ */
 export function roomForMail(supply: SegmentSupply, freshRoomBytes: number): number {
   const { roomBytes, spares, isMaking, mayMake, segments, maxSegments } = supply;
   const toBeMade = mayMake ? Math.max(0, maxSegments - segments) : 0;

@@ -55,7 +55,9 @@ export function readLog(files: SegmentFiles): ReadLog {
   return { found, contents: contentsOf(found) };
 }
 
-/** A segment deleted since it was listed was not needed by the process that has the journal open. */
+/**
+ * A segment deleted since it was listed was not needed by the process that has the journal open.
+ */
 function readIfThere(files: SegmentFiles, name: string): Buffer | undefined {
   try {
     return files.read(name);
@@ -111,7 +113,9 @@ export interface Inspection {
   readonly segments: readonly InspectedSegment[];
 }
 
-/** @throws {JournalError} `ERR_JOURNAL_VERSION`; the errno error of the segment that cannot be read */
+/**
+ * @throws {JournalError} `ERR_JOURNAL_VERSION`; the errno error of the segment that cannot be read
+ */
 export function inspectLog(files: SegmentFiles): Inspection {
   let log = readLog(files);
   // A segment that is used again while it is read looks damaged, but not twice.

@@ -1,6 +1,6 @@
 /**
- * Writes one record of the log: chooses its segment, encodes it, writes it synchronously, and accounts
- * for it. The caller must not start the next write before this one has returned.
+ * Writes one record of the log: chooses its segment, encodes it, writes it synchronously, and
+ * accounts for it. The caller must not start the next write before this one has returned.
  */
 import type { FileSystem } from "../system/index.ts";
 import { fullError } from "./errors.ts";
@@ -40,8 +40,8 @@ export class RecordWriter {
   /**
    * Writes a frame, or with `undefined` the marks alone.
    *
-   * @throws JournalError `_FULL` before a byte was written; else the errno error of the write, whose
-   *   segment is abandoned and whose marks wait again
+   * @throws JournalError `_FULL` before a byte was written; else the errno error of the write,
+   *   whose segment is abandoned and whose marks wait again
    */
   async write(frame: NewFrame | undefined): Promise<Written> {
     const segment = await this.#segmentFor(frame);

@@ -1,9 +1,9 @@
 /**
  * Reads one segment on its own: which of its bytes are records, and where it has holes.
  *
- * Behind a torn record there can be nothing of the same generation, because each write waited for the
- * one before. The scan therefore goes on behind the first invalid bytes, block by block; a record found
- * there means a hole in the middle, not a torn tail.
+ * Behind a torn record there can be nothing of the same generation, because each write waited for
+ * the one before. The scan therefore goes on behind the first invalid bytes, block by block; a
+ * record found there means a hole in the middle, not a torn tail.
  */
 import {
   blockBytes,
@@ -32,7 +32,9 @@ export type SegmentScan =
       readonly state: "segment";
       readonly header: RecordHead;
       readonly records: readonly ScannedRecord[];
-      /** Records missing in front of valid ones: `[first count missing, first count found again]`. */
+      /**
+       * Records missing in front of valid ones: `[first count missing, first count found again]`.
+       */
       readonly holes: readonly (readonly [from: number, to: number])[];
       /** The info of the newest valid record, or else of the header. */
       readonly newestInfo: Info;

@@ -1,6 +1,6 @@
 /**
- * The files of a log. A segment is filled with zeros under a temporary name, synced, renamed, and its
- * directory synced, all before the first record is written into it.
+ * The files of a log. A segment is filled with zeros under a temporary name, synced, renamed, and
+ * its directory synced, all before the first record is written into it.
  *
  * The blocks exist already, so the write of a record changes no metadata and costs one flush.
  */
@@ -59,7 +59,9 @@ export class SegmentFiles {
     for (const name of names) this.#fileSystem.unlink(join(this.directory, name));
   }
 
-  /** Makes a segment that survives a power cut, and opens it. @throws the errno error of the step */
+  /**
+   * Makes a segment that survives a power cut, and opens it. @throws the errno error of the step
+   */
   async make(): Promise<SegmentFile> {
     const fileSystem = this.#fileSystem;
     this.#number += 1;
@@ -117,7 +119,9 @@ export class SegmentFiles {
     this.#scratch = Buffer.alloc(0);
   }
 
-  /** Closes and deletes a segment that is not needed; if that fails, the next start finds it free. */
+  /**
+   * Closes and deletes a segment that is not needed; if that fails, the next start finds it free.
+   */
   remove({ name, file }: { readonly name: string; readonly file?: Descriptor | undefined }): void {
     if (file !== undefined) this.close(file);
     attempt(() => this.#fileSystem.unlink(join(this.directory, name)));
@@ -136,8 +140,8 @@ export class SegmentFiles {
 /**
  * Makes a directory with every missing parent, and syncs the name of each.
  *
- * Existing parents are synced too: a process killed between making and syncing one leaves a name that
- * looks durable and is not. A parent that may not be opened was not made by this process.
+ * Existing parents are synced too: a process killed between making and syncing one leaves a name
+ * that looks durable and is not. A parent that may not be opened was not made by this process.
  */
 export async function makeDirectoryDurably(
   fileSystem: FileSystem,

@@ -1,6 +1,6 @@
 /**
- * What other rooms may do with the files of a journal that is not open: count its segments, and move
- * damaged ones aside. The names of the files are spelt in this room only.
+ * What other rooms may do with the files of a journal that is not open: count its segments, and
+ * move damaged ones aside. The names of the files are spelt in this room only.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";

@@ -32,7 +32,9 @@ export class BatcherHarness {
   readonly batcher: Batcher<string, unknown, unknown, unknown>;
   readonly batches: HarnessBatch[] = [];
 
-  /** @param options - the batcher's, and `workMs`: the duration of each batch; without it by hand. */
+  /**
+   * @param options - the batcher's, and `workMs`: the duration of each batch; without it by hand.
+   */
   constructor(
     options: Partial<HarnessOptions> & { readonly workMs?: number; readonly seed?: number } = {},
   ) {

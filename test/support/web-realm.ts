@@ -1,6 +1,7 @@
 /**
- * Runs a program with the batcher in a realm of its own that has no more globals than those named: the
- * language, the console, and nothing of Node. A module that imports anything but its own room is refused.
+ * Runs a program with the batcher in a realm of its own that has no more globals than those named:
+ * the language, the console, and nothing of Node. A module that imports anything but its own room
+ * is refused.
  *
  * Usage: node --experimental-vm-modules web-realm.ts GLOBAL,GLOBAL… PROGRAM
  */

@@ -1,8 +1,9 @@
 /**
  * A model of the batcher in plain arrays, which are searched from end to end.
  *
- * It is written from the rules in docs/reference/batcher.md and shares no code with the batcher: where the
- * batcher counts, the model searches. It does not model when hops run; `mustStart` and `mayStart` bound it.
+ * It is written from the rules in docs/reference/batcher.md and shares no code with the batcher:
+ * where the batcher counts, the model searches. It does not model when hops run; `mustStart` and
+ * `mayStart` bound it.
  */
 export interface ModelOptions {
   readonly maxBatchItems: number;

@@ -1,7 +1,7 @@
 /**
  * Natural batching against the figures of a queueing model: one key, one batch in flight, Poisson
- * arrivals, a commit of 5 ms + 0.02 ms per item. The batcher itself runs here, on a simulated clock,
- * with arrivals from a seed.
+ * arrivals, a commit of 5 ms + 0.02 ms per item. The batcher itself runs here, on a simulated
+ * clock, with arrivals from a seed.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

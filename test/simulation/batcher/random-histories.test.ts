@@ -1,6 +1,6 @@
 /**
- * Thousands of random histories of a batcher, each a pure function of its seed, compared step by step
- * with a plain model. A failing run prints its seed and the shortest history that fails.
+ * Thousands of random histories of a batcher, each a pure function of its seed, compared step by
+ * step with a plain model. A failing run prints its seed and the shortest history that fails.
  *
  * Environment: BATCHER_RUNS is the number of histories, BATCHER_SEED repeats a run.
  */

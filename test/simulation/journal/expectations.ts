@@ -74,7 +74,9 @@ export class JournalExpectations {
     this.refused.clear();
   }
 
-  /** Checks the result of an `open` against the expectations, and takes it as the new expectation. */
+  /**
+   * Checks the result of an `open` against the expectations, and takes it as the new expectation.
+   */
   async verify(recovery: Recovery, id: string, starts: bigint): Promise<void> {
     assert.deepEqual(recovery.damage, []);
     assert.equal(id, this.#id ?? id, "the journal has another id");

@@ -1,6 +1,6 @@
 /**
- * A journal on a simulated disk: frames arrive, volumes publish, segments are reused, until the power is
- * cut, the process is killed, or a call fails.
+ * A journal on a simulated disk: frames arrive, volumes publish, segments are reused, until the
+ * power is cut, the process is killed, or a call fails.
  */
 import { Journal, JournalError } from "../../../src/journal/index.ts";
 import type { Clock, FileSystem } from "../../../src/system/index.ts";

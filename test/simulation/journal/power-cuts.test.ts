@@ -1,7 +1,7 @@
 /**
- * Cuts the power and kills the process at every instant of many runs of the log, and checks each recovery:
- * no acknowledged frame is lost, no refused frame returns, no number is used twice, no mark goes back, and
- * no damage is reported.
+ * Cuts the power and kills the process at every instant of many runs of the log, and checks each
+ * recovery: no acknowledged frame is lost, no refused frame returns, no number is used twice, no
+ * mark goes back, and no damage is reported.
  *
  * Environment: POSTBAG_SEEDS multiplies the number of seeds for a longer run.
  */

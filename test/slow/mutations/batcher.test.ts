@@ -1,6 +1,6 @@
 /**
- * Removes one guard of the batcher at a time and requires that a test fails: the unit tests first, the
- * simulation for the guards that only it covers.
+ * Removes one guard of the batcher at a time and requires that a test fails: the unit tests first,
+ * the simulation for the guards that only it covers.
  */
 import { globSync } from "node:fs";
 import { join } from "node:path";
