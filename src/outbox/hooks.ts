@@ -144,7 +144,7 @@ export class EventDispatcher {
     const done: number[] = [];
     const left: number[] = [];
     for (const event of events) {
-      // Kept past the lease, an event that slow hooks leave no time for would be dispatched twice.
+      // Slow hooks leave no time for it within the lease; later it would be dispatched twice.
       if (clock.now() >= untilMs || this.#isStopping) {
         left.push(event.seq);
         continue;

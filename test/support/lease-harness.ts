@@ -18,23 +18,23 @@ export const thiefClaim: ClaimRequest = {
   putOffMs: 1,
 };
 
-/** Lets the store's clock jump over the lease, and gives it to another worker. */
+/** Sets the clock of the store past the lease, and gives the delivery to another worker. */
 export function steal({ clock, watched }: WorkerHarness): Promise<unknown> {
   clock.stepWallTime(hourMs);
   return watched.store.claim(thiefClaim);
 }
 
 export interface Ask {
-  /** When the sender asks for its dot, in milliseconds after it began; it heeds no signal. */
+  /** When the sender asks for its dot, in milliseconds after it began; it ignores its signal. */
   readonly afterMs: number;
-  /** A call of the store whose answer takes as long as this. */
+  /** A call of the store whose answer is late by this time. */
   readonly slow?: { readonly call: "claim" | "renew" | "intend"; readonly byMs: number };
   /** What else happens when the sender begins. */
   readonly meanwhile?: (harness: WorkerHarness) => Promise<unknown>;
   readonly options?: Partial<WorkerOptions>;
 }
 
-/** What a sender is told that asks for its dot, and what became of the delivery. */
+/** Lets a sender ask for its final dot; resolves with the answer and the attempts spent. */
 export async function askForDot(t: TestContext, { afterMs, slow, meanwhile, options }: Ask) {
   let answer: "granted" | "refused" | undefined;
   const send: Deliver = async (_, __, { beforeCommit }) => {

@@ -158,12 +158,12 @@ test("onDeadLetter runs once the dead letter is durable, with the error as repli
   const message = mail(["b@x.example"], { template: "login" });
   await harness.store.enqueue([message]);
   await harness.worker.tick();
-  const told: unknown[] = [];
+  const calls: unknown[] = [];
   const dispatcher = new EventDispatcher({
     store: harness.store,
     hooks: {
       onDeadLetter: async ({ deliveryId, template, error, reason }) => {
-        told.push([
+        calls.push([
           deliveryId,
           template,
           error,
@@ -174,7 +174,7 @@ test("onDeadLetter runs once the dead letter is durable, with the error as repli
     },
   });
   await dispatcher.tick();
-  assert.deepEqual(told, [[`${message.id}.1`, "login", "550 no", "permanent: 550 no", "dead"]]);
+  assert.deepEqual(calls, [[`${message.id}.1`, "login", "550 no", "permanent: 550 no", "dead"]]);
 });
 
 test("the first retry comes after 5 to 6.25 seconds", async (t) => {

@@ -11,7 +11,7 @@ import {
 import { workerLogLine } from "./events.ts";
 
 test("sent, retried and dead deliveries are one log line each, with their facts", async (t) => {
-  const answers = [refusal(451, "later"), ok, refusal(550, "nobody")];
+  const answers = [refusal(451, "later"), ok, refusal(550, "no such user")];
   const harness = await workerHarness(t, async () => [answers.shift() ?? ok], {
     maxAttempts: 3,
     random: () => 0.5,
@@ -26,7 +26,7 @@ test("sent, retried and dead deliveries are one log line each, with their facts"
   await harness.store.enqueue([second]);
   await harness.worker.tick();
   const common = { deliveryId: `${first.id}.1`, template: "login", route: "relay" };
-  const reason = "permanent: 550 nobody";
+  const reason = "permanent: 550 no such user";
   assert.deepEqual(harness.events.map(workerLogLine), [
     {
       level: "info",

@@ -34,7 +34,7 @@ test("stop waits for the reply to a dot and records the delivery as sent", async
   const harness = await workerHarness(t, async (_, __, { beforeCommit, signal }) => {
     await beforeCommit?.();
     await new Promise<void>((resolve) => harness.clock.setTimeout(resolve, 12_000));
-    assert.ok(signal.aborted, "it was told to end long before");
+    assert.ok(signal.aborted, "its signal aborted before");
     return [ok];
   });
   const message = mail(["b@x.example"], { doubt: "hold" });

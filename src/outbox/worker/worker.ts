@@ -47,7 +47,7 @@ export class Worker {
   readonly #claims: Claims;
   readonly #schema: SchemaWatch;
   /**
-   * Of this start. Deliveries of a start before keep theirs, whose `givingUp` aborted at its stop.
+   * Of this start. A delivery of an earlier start has its own, whose `givingUp` aborted at the stop.
    */
   #context: WorkerContext;
   #givingUp = new AbortController();

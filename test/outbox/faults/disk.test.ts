@@ -74,7 +74,7 @@ async function enqueueUntilRefused({ expectations }: FaultHarness): Promise<Outb
 }
 
 withDisk(
-  "SQLite on a full disk refuses new mail, loses none, and goes on when there is room",
+  "SQLite on a full disk refuses new mail, loses none, and goes on with room",
   async (t, disk) => {
     const ballast = join(disk.path, "ballast");
     const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
@@ -104,7 +104,7 @@ withDisk(
 );
 
 withDisk(
-  "SQLite on a disk that turns read-only sends no more; the next start finds all mail",
+  "SQLite on a disk turned read-only sends no more; the next start finds all mail",
   async (t, disk) => {
     const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
     // As ext4 does by itself when it finds that it is damaged.
@@ -135,7 +135,7 @@ withDisk(
 );
 
 withDisk(
-  "SQLite on a read-only disk is refused with the reason, and opens later with all mail",
+  "SQLite on a read-only disk is not opened; on a writable one it has all mail",
   async (_, disk) => {
     const location = { kind: "sqlite", file: join(disk.path, "outbox.db") } as const;
     const before = await openStoreAt(location);
@@ -182,7 +182,7 @@ async function migratedDatabase(server: Postgres, tablespace?: string) {
 }
 
 withDiskAndPostgres(
-  "PostgreSQL with its tables on a full disk refuses new mail, and goes on with room",
+  "PostgreSQL with tables on a full disk refuses new mail, and goes on with room",
   async (t, disk, bin) => {
     const ballast = join(disk.path, "ballast");
     const server = await Postgres.start(bin);

@@ -72,20 +72,20 @@ const keyed = (key: string): NewMessage =>
 
 onBothStores(({ name, newLocation }) => {
   for (const how of ["commit", "rollback"] as const) {
-    const winner = how === "commit" ? "its own message" : "the first other one";
-    test(`enqueues wait for a transaction with their key; its ${how} keeps ${winner}`, async (t) => {
+    const end = how === "commit" ? "stores its own message" : "lets the first other one win";
+    test(`enqueues wait for a transaction with their key; its ${how} ${end}`, async (t) => {
       const location = await newLocation(t);
-      const patient =
+      const waiting =
         location.kind === "sqlite" ? { ...location, busyTimeoutMs: 30_000 } : location;
-      const { expectations, store, worker } = await faultHarness(t, { location: patient });
-      const others = await Promise.all([openStoreAt(patient), openStoreAt(patient)]);
+      const { expectations, store, worker } = await faultHarness(t, { location: waiting });
+      const others = await Promise.all([openStoreAt(waiting), openStoreAt(waiting)]);
       for (const other of others) atEnd(t, () => other.close());
       const keys = Array.from({ length: 10 }, (_, at) => `order-${at}`);
-      const { tx, end } = await begin(location);
+      const { tx, end: endTransaction } = await begin(location);
       const own = keys.map(keyed);
       await store.enqueueWithin(tx, own);
       let answered = 0;
-      const waiting = [store, ...others].flatMap((each: OutboxStore) =>
+      const enqueues = [store, ...others].flatMap((each: OutboxStore) =>
         keys.map(async (key) => {
           const message = keyed(key);
           const [answer] = await each.enqueue([message]);
@@ -93,21 +93,23 @@ onBothStores(({ name, newLocation }) => {
           return { key, message, answer };
         }),
       );
-      const all = Promise.all(waiting);
+      const all = Promise.all(enqueues);
       if (name === "PostgreSQL") {
         for (let at = 0; at < 30; at += 1) await expectations.enqueue(newMessage());
       }
       assert.equal(answered, 0, "none is answered before the transaction has ended");
-      await end(how);
+      await endTransaction(how);
       for (const [at, key] of keys.entries()) {
         const answers = (await all).filter((one) => one.key === key);
         const stored = answers.filter(({ answer }) => answer?.kind === "stored");
         assert.equal(stored.length, how === "commit" ? 0 : 1);
-        const kept = how === "commit" ? own[at] : stored[0]?.message;
-        assert.ok(kept);
-        assert.ok(answers.every(({ answer }) => answer?.id === kept.id));
-        expectations.acknowledge(kept);
-        expectations.refuse(...answers.map(({ message }) => message).filter((one) => one !== kept));
+        const winner = how === "commit" ? own[at] : stored[0]?.message;
+        assert.ok(winner);
+        assert.ok(answers.every(({ answer }) => answer?.id === winner.id));
+        expectations.acknowledge(winner);
+        expectations.refuse(
+          ...answers.map(({ message }) => message).filter((one) => one !== winner),
+        );
         if (how === "rollback") expectations.refuse(own[at] as NewMessage);
       }
       worker().start();
@@ -145,7 +147,7 @@ onBothStores(({ name, newLocation }) => {
     return;
   }
 
-  test("SQLite locked for longer than every wait: mail is refused or kept, then all goes on", async (t) => {
+  test("a lock on SQLite longer than every wait refuses mail and loses none", async (t) => {
     const location = await newLocation(t);
     assert.ok(location.kind === "sqlite");
     const failures: string[] = [];

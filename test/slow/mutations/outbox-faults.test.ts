@@ -9,7 +9,7 @@ const mutations: readonly Mutation[] = [
     only: "killed after 250: it is held",
   },
   {
-    guard: "a dot is not sent when too little of the lease is left",
+    guard: "with too little of the lease left no dot is granted",
     edits: [
       ["leases.ts", "return expiresAtMs - clock.now() >= leaseMs * freshPart;", "return true;"],
     ],
@@ -17,13 +17,13 @@ const mutations: readonly Mutation[] = [
     only: "too little of the lease is left",
   },
   {
-    guard: "an intent that the store did not take keeps the dot back",
+    guard: "without a valid intent no dot is granted",
     edits: [["final-dot.ts", 'if (!isValid) throw new LeaseLost("the lease was lost");', ""]],
     test: "final-dot.test.ts",
     only: "cancelled during its send",
   },
   {
-    guard: "an outcome is written however long the store takes",
+    guard: "an outcome is written again until the store takes it",
     edits: [
       [
         "record.ts",
@@ -35,7 +35,7 @@ const mutations: readonly Mutation[] = [
     only: "the store fails three times before complete",
   },
   {
-    guard: "before it claims a worker renews what may have run out",
+    guard: "the worker makes its leases certain before a claim",
     edits: [["claims.ts", "await this.#leases.makeCertain();", ""]],
     test: "worker/leases.test.ts",
     only: "an outage longer than the lease",
@@ -65,7 +65,7 @@ const mutations: readonly Mutation[] = [
     only: "drop of the reply to the dot",
   },
   {
-    guard: "an open attempt of a holder that vanished is a doubt",
+    guard: "an open attempt of a vanished worker is a doubt",
     edits: [
       ["sqlite/claim.ts", "db.get(OPEN_ATTEMPT, delivery) !== undefined", "delivery === undefined"],
     ],
@@ -85,7 +85,7 @@ const mutations: readonly Mutation[] = [
     only: "an enqueue without an answer",
   },
   {
-    guard: "what is no reply to the dot is no delivery",
+    guard: "a malformed reply to the dot is no delivery",
     edits: [
       [
         "transaction-end.ts",

@@ -1,15 +1,15 @@
-/** Makes one mistake at a time in the worker of the outbox, and requires that a test goes red. */
+/** Removes one guard at a time from the worker of the outbox, and requires that a test fails. */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 type Case = readonly [guard: string, test: string, only: string, ...edits: Mutation["edits"]];
 
 const attempt = "attempt.ts";
 const claims = "claims.ts";
-const held = "leases.ts";
+const leases = "leases.ts";
 const dotGate = "final-dot.ts";
 const recording = "record.ts";
 const worker = "worker/worker.ts";
-const entry = "delivery-state.ts";
+const deliveryState = "delivery-state.ts";
 const hooks = "outbox/hooks.ts";
 
 const attemptTests = "worker/attempt.test.ts";
@@ -28,13 +28,13 @@ const fresh =
 
 const dot: readonly Case[] = [
   [
-    "the intent is written before the dot",
+    "the intent is written before the final dot",
     dotTests,
     "^a due delivery is sent once",
     [dotGate, "      await this.#writeIntent();\n", ""],
   ],
   [
-    "the dot waits until the intent is durable",
+    "the final dot waits until the intent is durable",
     dotTests,
     "^an intent acknowledged too late does not allow the final dot",
     [
@@ -44,41 +44,41 @@ const dot: readonly Case[] = [
     ],
   ],
   [
-    "an intent that the store refuses keeps the dot back",
+    "without a valid intent no dot is granted",
     dotTests,
     "^a delivery cancelled during its send is refused the dot",
     [dotGate, 'if (!isValid) throw new LeaseLost("the lease was lost");', ""],
   ],
   [
-    "too little left of the lease keeps the dot back",
+    "with too little of the lease left no dot is granted",
     dotTests,
     "^a dot is refused when too little of the lease is left",
     [dotGate, `${fresh}  if (!intents) return;`, "if (!intents) return;"],
   ],
   [
-    "the lease is looked at again after the intent",
+    "the lease is checked again after the intent",
     dotTests,
     "^an intent acknowledged too late does not allow the final dot",
     [dotGate, `dot.\n  ${fresh}`, "dot.\n"],
   ],
   [
-    "a lease that is lost keeps the dot back, also without intents",
+    "under a lost lease no dot is granted, also without intents",
     dotTests,
     "^a lease that another worker got refuses the dot",
     [dotGate, "if (held.signal.aborted) throw held.signal.reason;", ""],
   ],
   [
-    "what the store says of a lease is heeded",
+    "a lease that the store does not renew is lost",
     dotTests,
     "^a lease that another worker got refuses the dot",
-    [held, 'held.abort(new LeaseLost("the lease was lost"));', ""],
+    [leases, 'held.abort(new LeaseLost("the lease was lost"));', ""],
   ],
   [
-    "a lease that ran out ends the send",
+    "a lease that ran out aborts the send",
     leaseTests,
     "^a lease that runs out before the dot aborts the send",
     [
-      held,
+      leases,
       "if (held.expiresAtMs <= clock.now()) held.abort(",
       "if (held.expiresAtMs < 0) held.abort(",
     ],
@@ -97,10 +97,10 @@ const dot: readonly Case[] = [
     "a renewed lease counts from before its renewal",
     leaseTests,
     "^a renewed lease counts from before its renewal was sent",
-    [held, "askedAtMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
+    [leases, "askedAtMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
   ],
   [
-    "no dot is granted when the attempt is over",
+    "no dot is granted after the attempt",
     attemptTests,
     "^a sender that never settles is abandoned at its time limit",
     [attempt, "    dot.shut();\n", ""],
@@ -116,19 +116,19 @@ const dot: readonly Case[] = [
     ],
   ],
   [
-    "a first dot is not forgotten when a second is refused",
+    "a granted dot stays granted when a second one is refused",
     dotTests,
     "^a sender refused its second dot leaves the delivery in doubt by the first",
     [dotGate, 'if (this.state === "ahead") this.state', "this.state"],
   ],
   [
-    "whoever was granted a dot is waited for",
+    "a sender that was granted its dot is awaited",
     leaseTests,
     "^a sender that was granted its dot is awaited",
     [attempt, 'if (dot.state !== "granted" || reason instanceof SendTimeout) reject', "reject"],
   ],
   [
-    "outcomes that nobody can read are none",
+    "malformed outcomes are refused",
     attemptTests,
     "^malformed outcomes are a doubt after the dot",
     [attempt, "    checkOutcomes(outcomes, recipients.length);\n", ""],
@@ -140,32 +140,32 @@ const holding: readonly Case[] = [
     "leases are renewed",
     leaseTests,
     "^a heartbeat keeps the lease during a long send of an otherwise idle worker",
-    [held, "      void this.#beat();\n", ""],
+    [leases, "      void this.#beat();\n", ""],
   ],
   [
     "a heartbeat does not wait for the one before",
     leaseTests,
     "^a heartbeat without an answer does not stop the heartbeats",
     [
-      held,
+      leases,
       "      this.#schedule();\n      void this.#beat();",
       "      void this.#beat().then(() => this.#schedule());",
     ],
   ],
   [
-    "before a claim the own leases are made certain",
+    "the worker makes its leases certain before a claim",
     leaseTests,
     "^after an outage longer than the lease a worker does not claim its own send",
     [claims, "    await this.#leases.makeCertain();\n", ""],
   ],
   [
-    "what is under way here is not begun again here",
+    "a delivery in flight is not begun again",
     leaseTests,
     "^a store clock that jumps over the lease starts no second send in one worker",
     [worker, "if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);", ""],
   ],
   [
-    "an outcome is written until the store takes it",
+    "an outcome is written again until the store takes it",
     recordTests,
     "^the store fails three times before complete",
     [
@@ -175,7 +175,7 @@ const holding: readonly Case[] = [
     ],
   ],
   [
-    "giving back is repeated until the store hears of it",
+    "a release is repeated until the store takes it",
     recordTests,
     "^a release that the store fails to take is repeated",
     [
@@ -185,50 +185,50 @@ const holding: readonly Case[] = [
     ],
   ],
   [
-    "a claim that fails ends nothing",
+    "a failed claim does not end the worker",
     recordTests,
     "^the store fails three times before claim",
     [worker, 'onEvent({ kind: "store-failed", doing: "claim", error });', "throw error;"],
   ],
   [
-    "stop waits for what is being sent",
+    "stop waits for the deliveries in flight",
     stopTests,
     "^stop ends without a stuck sender",
     [worker, "    while (this.#inFlight > 0) await this.#wake.wait(maxPauseMs);\n", ""],
   ],
   [
-    "stop ends what takes too long",
+    "stop aborts sends that take too long",
     stopTests,
     "^stop ends without a stuck sender",
     [worker, 'this.#leases.abortAll(new Error("the worker stops"));', ""],
   ],
   [
-    "what is claimed while it stops is given back",
+    "deliveries claimed during a stop are released",
     stopTests,
     "^a worker stopped during a claim releases the deliveries it got",
     [worker, "const ended = signal.aborted\n", "const ended = signal.aborted && !signal\n"],
   ],
   [
-    "a tick takes each delivery once",
+    "a tick processes each delivery once",
     compatTests,
     "^a retry that is due again at once is not attempted twice in one tick",
     [worker, "again.includes(claimed) || signal?.aborted", "signal?.aborted"],
   ],
   [
-    "a route takes no more than its share",
+    "a route gets no more than its share",
     routeTests,
     "^a slow domain gets at most .routeConcurrency. of the sends under way",
     ["worker/routes.ts", "room: Math.max(0, max - count)", "room: max + 0 * count"],
   ],
   [
-    "quarantine is carried alone",
+    "quarantine is processed one at a time",
     quarantineTests,
     "^quarantine is processed one at a time",
     [claims, 'if (lane === "quarantine" && !withQuarantine) continue;', ""],
     [claims, 'lane === "quarantine" ? 1 : room - found', "room - found"],
   ],
   [
-    "a route that works again is opened",
+    "a route whose probe was answered is opened",
     routeTests,
     "^a failed route is blocked",
     [
@@ -241,21 +241,21 @@ const holding: readonly Case[] = [
 
 const judged: readonly Case[] = [
   [
-    "what is found in doubt is held where that is asked for",
+    "a delivery found in doubt is held with the policy `hold`",
     states,
     "^a doubt is held or resent",
     [
-      entry,
+      deliveryState,
       'claimed.inDoubt && claimed.doubtPolicy === "hold"',
       "claimed.inDoubt && claimed.doubtPolicy === undefined",
     ],
   ],
   [
-    "a lost reply is held where that is asked for",
+    "a delivery whose reply is lost is held with the policy `hold`",
     attemptTests,
     "^a reply lost after the dot",
     [
-      entry,
+      deliveryState,
       'doubt && claimed.doubtPolicy === "hold"',
       "doubt && claimed.doubtPolicy === undefined",
     ],
@@ -264,32 +264,36 @@ const judged: readonly Case[] = [
     "a lost reply is on record as a doubt",
     states,
     "^a lost reply is held under policy hold",
-    [entry, '(doubt && { outcome: "in_doubt" })', '(doubt && { outcome: "failed" })'],
+    [deliveryState, '(doubt && { outcome: "in_doubt" })', '(doubt && { outcome: "failed" })'],
   ],
   [
-    "what is resent closes the doubt",
+    "a resend closes the doubt",
     states,
     "^a delivery in doubt is held first",
-    [entry, "attempt, recipients, closesDoubt: claimed.inDoubt }", "attempt, recipients }"],
+    [deliveryState, "attempt, recipients, closesDoubt: claimed.inDoubt }", "attempt, recipients }"],
   ],
   [
     "three crashes lead to quarantine",
     states,
     "^three crashes",
-    [entry, "claimed.crashes >= QUARANTINE_CRASHES", "claimed.crashes > QUARANTINE_CRASHES"],
+    [
+      deliveryState,
+      "claimed.crashes >= QUARANTINE_CRASHES",
+      "claimed.crashes > QUARANTINE_CRASHES",
+    ],
   ],
   [
-    "five crashes are the end",
+    "five crashes end a delivery",
     states,
     "^three crashes",
-    [entry, "crashes >= POISON_CRASHES", "crashes > POISON_CRASHES"],
+    [deliveryState, "crashes >= POISON_CRASHES", "crashes > POISON_CRASHES"],
   ],
   [
     "an expired delivery is not tried",
     states,
     "^an expired delivery",
     [
-      entry,
+      deliveryState,
       "if (expiresInMs > 0) return undefined;",
       "if (expiresInMs > Number.NEGATIVE_INFINITY) return undefined;",
     ],
@@ -298,22 +302,26 @@ const judged: readonly Case[] = [
     "no retry starts after the expiry",
     states,
     "^without maxAttempts only expiry",
-    [entry, "delayMs >= claimed.expiresInMs", "delayMs < 0"],
+    [deliveryState, "delayMs >= claimed.expiresInMs", "delayMs < 0"],
   ],
   [
     "a failed route spends no attempt",
     states,
     "^a failed route spends no attempt",
-    [entry, "if (changes.length === 0 && routeReply) {", "if (changes.length < 0 && routeReply) {"],
+    [
+      deliveryState,
+      "if (changes.length === 0 && routeReply) {",
+      "if (changes.length < 0 && routeReply) {",
+    ],
   ],
   [
-    "who is decided is not sent to again",
+    "decided recipients are not sent to again",
     states,
     "^only undecided recipients",
-    [entry, "claimed.recipients.filter(isUndecided)", "[...claimed.recipients]"],
+    [deliveryState, "claimed.recipients.filter(isUndecided)", "[...claimed.recipients]"],
   ],
   [
-    "an event is heard of before it is acknowledged",
+    "the hook returns before its event is acknowledged",
     hookTests,
     "^a failed hook is called again",
     [
@@ -323,25 +331,25 @@ const judged: readonly Case[] = [
     ],
   ],
   [
-    "slow hooks leave the rest to others while it is theirs",
+    "events that slow hooks leave no time for are given back",
     hookTests,
     "^events that slow hooks leave",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (this.#isStopping) {"],
   ],
   [
-    "stopping calls no other hook",
+    "a stopping dispatcher calls no other hook",
     hookTests,
     "^stop waits for the running hook",
     [hooks, "if (clock.now() >= untilMs || this.#isStopping) {", "if (clock.now() >= untilMs) {"],
   ],
   [
-    "a worker that may not take some mail does not look where it lies",
+    "a worker with `exceptRoutes` does not claim from the lane `local`",
     routeTests,
     "^a worker leaves .exceptRoutes. alone",
     [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
   ],
   [
-    "a worker looks whether a newer program has changed the tables",
+    "a worker checks the version of the tables",
     "faults/schema.test.ts",
     "^a tick claims nothing",
     [worker, "    await this.#schema.check();\n", ""],
