@@ -1,4 +1,4 @@
-/** Events reach hooks at least once. */
+/** The dispatcher of events: each event reaches its hooks at least once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
@@ -20,12 +20,12 @@ test("a dead letter reaches its hook once, with ids, template, error and reason"
   const { store, clock } = await freshOutbox(t);
   const lease = await leased(store);
   await store.complete([refusedForGood(lease, { events: [dead] })]);
-  const letters: unknown[] = [];
-  const hooks = { onDeadLetter: (letter: unknown) => letters.push(letter) };
+  const deadLetters: unknown[] = [];
+  const hooks = { onDeadLetter: (deadLetter: unknown) => deadLetters.push(deadLetter) };
   const dispatcher = new EventDispatcher({ store, hooks, clock });
   assert.equal(await dispatcher.tick(), 1);
   assert.equal(await dispatcher.tick(), 0);
-  assert.deepEqual(letters, [
+  assert.deepEqual(deadLetters, [
     {
       deliveryId: lease.id,
       messageId: lease.messageId,
@@ -42,11 +42,11 @@ test("a failed hook is called again with growing delays; other events go on", as
   const first = await leased(store);
   await store.complete([refusedForGood(first, { events: [dead] })]);
   await store.complete([sent(await leased(store))]);
-  const heard: string[] = [];
+  const received: string[] = [];
   const errors: unknown[] = [];
   const hooks = {
     onEvent({ type, tries }: EventRow) {
-      heard.push(`${type} ${tries}`);
+      received.push(`${type} ${tries}`);
       if (type === "delivery.dead" && tries < 2) throw new Error("not yet");
     },
   };
@@ -57,10 +57,10 @@ test("a failed hook is called again with growing delays; other events go on", as
   clock.advance(2000);
   assert.equal(await dispatcher.tick(), 0);
   clock.advance(3999);
-  assert.equal(await dispatcher.tick(), 0, "four seconds after the second failure");
+  assert.equal(await dispatcher.tick(), 0, "the second delay is four seconds");
   clock.advance(1);
   assert.equal(await dispatcher.tick(), 1);
-  assert.deepEqual(heard, [
+  assert.deepEqual(received, [
     "delivery.dead 0",
     "delivery.done 0",
     "delivery.dead 1",
@@ -74,10 +74,10 @@ test("events that slow hooks leave no time for are released, none runs twice", a
   for (let count = 0; count < 3; count += 1) {
     await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   }
-  const heard: string[] = [];
+  const received: string[] = [];
   const hooks = {
     onDeadLetter({ deliveryId }: { deliveryId: string }) {
-      heard.push(deliveryId);
+      received.push(deliveryId);
       clock.advance(20_000);
     },
   };
@@ -85,7 +85,7 @@ test("events that slow hooks leave no time for are released, none runs twice", a
   assert.equal(await dispatcher.tick(), 2, "half of the lease is over after two");
   const another = new EventDispatcher({ store, hooks, clock });
   assert.equal(await another.tick(), 1);
-  assert.equal(new Set(heard).size, 3);
+  assert.equal(new Set(received).size, 3);
 });
 
 test("a crash between a hook and its record makes the hook run again", async (t) => {
@@ -93,10 +93,10 @@ test("a crash between a hook and its record makes the hook run again", async (t)
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   let calls = 0;
   const hooks = { onDeadLetter: () => (calls += 1) };
-  const killed = { ...store, acknowledgeEvents: () => new Promise<never>(() => {}) };
-  Object.setPrototypeOf(killed, store);
-  killed.claimEvents = (request) => store.claimEvents(request);
-  void new EventDispatcher({ store: killed, hooks, clock }).tick();
+  const crashed = { ...store, acknowledgeEvents: () => new Promise<never>(() => {}) };
+  Object.setPrototypeOf(crashed, store);
+  crashed.claimEvents = (request) => store.claimEvents(request);
+  void new EventDispatcher({ store: crashed, hooks, clock }).tick();
   while (calls === 0) await store.stats();
   clock.advance(60_000);
   await new EventDispatcher({ store, hooks, clock }).tick();
@@ -113,13 +113,13 @@ test("hooks receive only the event types they ask for", () => {
 
 test("a started dispatcher polls until it is stopped, also after a store failure", async (t) => {
   const { store, clock } = await freshOutbox(t);
-  let letters = 0;
-  let looks = 0;
+  let deadLetters = 0;
+  let polls = 0;
   const failing = Object.create(store, {
     claimEvents: {
       value: (request: Parameters<typeof store.claimEvents>[0]) => {
-        looks += 1;
-        if (looks === 1) return Promise.reject(new Error("the store is away"));
+        polls += 1;
+        if (polls === 1) return Promise.reject(new Error("the store is away"));
         return store.claimEvents(request);
       },
     },
@@ -128,7 +128,7 @@ test("a started dispatcher polls until it is stopped, also after a store failure
   const errors: unknown[] = [];
   const dispatcher = new EventDispatcher({
     store: failing,
-    hooks: { onDeadLetter: () => (letters += 1) },
+    hooks: { onDeadLetter: () => (deadLetters += 1) },
     clock,
     onError: (error) => errors.push(error),
   });
@@ -137,7 +137,7 @@ test("a started dispatcher polls until it is stopped, also after a store failure
   while (clock.pendingTimers === 0) await store.stats();
   assert.equal(errors.length, 1);
   clock.advance(1000);
-  while (letters === 0) await store.stats();
+  while (deadLetters === 0) await store.stats();
   await dispatcher.stop();
   clock.advance(60_000);
   assert.equal(clock.pendingTimers, 0);
@@ -147,15 +147,15 @@ test("a hung hook is aborted and called again later; other events go on", async 
   const { store, clock } = await freshOutbox(t);
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   await store.complete([sent(await leased(store))]);
-  const heard: string[] = [];
+  const received: string[] = [];
   const errors: unknown[] = [];
   const signals: AbortSignal[] = [];
   const hooks = {
-    onDeadLetter(_letter: unknown, { signal }: HookOptions) {
+    onDeadLetter(_deadLetter: unknown, { signal }: HookOptions) {
       signals.push(signal);
       return signals.length === 1 ? new Promise(() => {}) : undefined;
     },
-    onEvent: ({ type }: EventRow) => heard.push(type),
+    onEvent: ({ type }: EventRow) => received.push(type),
   };
   const onError = (error: unknown) => errors.push(String(error));
   const dispatcher = new EventDispatcher({ store, hooks, clock, onError, timeoutMs: 5_000 });
@@ -166,12 +166,12 @@ test("a hung hook is aborted and called again later; other events go on", async 
   clock.advance(1);
   assert.equal(signals[0]?.aborted, true);
   assert.equal(await ticking, 1);
-  assert.deepEqual(heard, ["delivery.done"]);
+  assert.deepEqual(received, ["delivery.done"]);
   assert.deepEqual(errors, ["Error: The hook took longer than 5000 ms"]);
   assert.equal(await dispatcher.tick(), 0);
   clock.advance(2_000);
   assert.equal(await dispatcher.tick(), 1);
-  assert.deepEqual(heard, ["delivery.done", "delivery.dead"]);
+  assert.deepEqual(received, ["delivery.done", "delivery.dead"]);
   assert.equal(clock.pendingTimers, 0);
 });
 
@@ -197,9 +197,9 @@ test("stop waits for the running hook, starts no other and loses no event", asyn
   assert.equal(calls, 1);
   assert.equal(clock.pendingTimers, 0);
   const next = new EventDispatcher({ store, hooks, clock });
-  assert.equal(await next.tick(), 2, "given back at once");
+  assert.equal(await next.tick(), 2, "released at once");
   clock.advance(2_000);
-  assert.equal(await next.tick(), 1, "the one whose hook was broken off");
+  assert.equal(await next.tick(), 1, "the event of the aborted hook");
 });
 
 test("stop does not wait for ever for a store that does not answer", async (t) => {

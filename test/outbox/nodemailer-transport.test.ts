@@ -1,4 +1,4 @@
-/** An application that uses nodemailer, with one line changed. */
+/** The nodemailer transport: an application that changes one line. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTransport } from "nodemailer";
@@ -50,8 +50,8 @@ test("sendMail accepts the outbox's own options", async (t) => {
 test("sendMail rejects if the outbox refuses the mail", async (t) => {
   const { outbox } = await freshOutbox(t);
   const transporter = createTransport(postbagTransport(outbox));
-  const { to: _, bcc: __, ...nobody } = mail;
-  await assert.rejects(transporter.sendMail(nobody), { code: "ERR_OUTBOX_MAIL" });
+  const { to: _, bcc: __, ...withoutRecipient } = mail;
+  await assert.rejects(transporter.sendMail(withoutRecipient), { code: "ERR_OUTBOX_MAIL" });
 });
 
 test("custom header fields and attachments arrive unchanged, by either way in", async (t) => {

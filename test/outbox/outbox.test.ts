@@ -76,10 +76,10 @@ test("a repeated key returns the first mail, or conflicts if the mail differs", 
     attachments: [{ content: Buffer.from("x") }],
   };
   const first = await outbox.enqueue(keyed);
-  clock.advance(day); // Another Date and Message-ID by now; what was asked for is the same.
+  clock.advance(day); // A new Date and Message-ID, but the same request.
   const again = await outbox.enqueue(keyed);
   assert.deepEqual([again.id, again.duplicate], [first.id, true]);
-  assert.equal(again.messageId, first.messageId, "the one that is sent");
+  assert.equal(again.messageId, first.messageId, "the Message-ID of the mail that is sent");
   for (const other of [
     { ...keyed, subject: "Your other order" },
     { ...keyed, to: "a@one.example" },

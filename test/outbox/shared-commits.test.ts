@@ -1,6 +1,6 @@
 /**
- * What the outbox spends: one commit for many calls, one notification for much mail, and of the event
- * loop's thread nothing while the database works.
+ * What calls cost: many of them share a commit, much mail shares a notification, and a waiting
+ * database does not block the event loop.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -22,7 +22,7 @@ import { claim, message, sent } from "./contract/support.ts";
 // Autovacuum takes transaction numbers of its own, which are counted here.
 const pgTest = withPostgres({ fsync: false, settings: { autovacuum: "off" } });
 const calls = 200;
-/** Those that are under way when the calls begin, and a few more: far less than one for each. */
+/** Upper bound for the commits of all calls: the batches of either store, and a few more. */
 const fewCommits = 10;
 
 async function sqliteStore(t: TestContext, options: Partial<SqliteStoreOptions> = {}) {
@@ -33,7 +33,7 @@ async function sqliteStore(t: TestContext, options: Partial<SqliteStoreOptions> 
 }
 
 /**
- * Commits in the write-ahead log: frames whose header tells a size of the database.
+ * Counts the commits in the write-ahead log: frames whose header has a size of the database.
  *
  * @see https://sqlite.org/fileformat.html#the_write_ahead_log
  */
@@ -47,8 +47,8 @@ function commitsOf(file: string): number {
   return commits;
 }
 
-/** Enqueues, declares and completes much mail at once, one call for each, and counts the commits. */
-async function spend(store: OutboxStore, commits: () => Promise<number> | number) {
+/** Makes many enqueues, intents and completions at once, and counts the commits of each kind. */
+async function countCommits(store: OutboxStore, commits: () => Promise<number> | number) {
   const counts: number[] = [];
   async function counted(work: () => Promise<unknown>): Promise<void> {
     const before = await commits();
@@ -72,7 +72,7 @@ async function spend(store: OutboxStore, commits: () => Promise<number> | number
 
 test("sqlite: concurrent enqueues, intents and completions share commits", async (t) => {
   const { store, file } = await sqliteStore(t);
-  const counts = await spend(store, () => commitsOf(file));
+  const counts = await countCommits(store, () => commitsOf(file));
   t.diagnostic(`${calls} calls each: ${counts.join(", ")} commits`);
   for (const count of counts) assert.ok(count >= 1 && count <= fewCommits, `${count} commits`);
 });
@@ -83,10 +83,10 @@ pgTest(
     const connectionString = await server.database();
     const store = await openPostgresStore({ connectionString });
     t.after(() => store.close());
-    // Each transaction that writes takes the next number, and so does asking.
+    // Each transaction that writes takes the next number, and so does this query.
     const next = async () =>
       Number((await server.sql("select pg_current_xact_id()::text as id"))[0]?.id);
-    const counts = await spend(store, next);
+    const counts = await countCommits(store, next);
     t.diagnostic(`${calls} calls each: ${counts.map((count) => count - 1).join(", ")} commits`);
     for (const count of counts) assert.ok(count >= 2 && count <= fewCommits, `${count} commits`);
   },
@@ -97,7 +97,7 @@ test("sqlite: a locked database does not block the event loop", async (t) => {
   using other = new DatabaseSync(file);
   other.exec("begin immediate");
   const stored = store.enqueue([message()]);
-  // In this thread the call would keep whoever could end its wait from ever doing so.
+  // On this thread the call would block the code that ends its wait.
   for (let turns = 0; turns < 1_000; turns += 1) {
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -112,31 +112,31 @@ pgTest("postgres: other processes are notified at most every 100 ms", async (t, 
   const client = new pg.Client({ connectionString });
   await client.connect();
   t.after(() => Promise.all([store.close(), client.end()]));
-  const heard: (string | undefined)[] = [];
-  let rung = Promise.withResolvers<void>();
+  const payloads: (string | undefined)[] = [];
+  let notified = Promise.withResolvers<void>();
   client.on("notification", ({ payload }) => {
-    heard.push(payload?.replace(/^\S+ ?/, ""));
-    rung.resolve();
+    payloads.push(payload?.replace(/^\S+ ?/, ""));
+    notified.resolve();
   });
   await client.query("listen postbag_due_postbag");
   async function enqueueMany() {
-    rung = Promise.withResolvers<void>();
+    notified = Promise.withResolvers<void>();
     for (const lane of ["normal", "bulk", "normal", "bulk"] as const) {
       await store.enqueue([message({ lane })]);
     }
   }
   await enqueueMany();
-  await rung.promise;
-  assert.deepEqual(heard, ["normal"]);
+  await notified.promise;
+  assert.deepEqual(payloads, ["normal"]);
   clock.advance(99);
   await enqueueMany();
   clock.advance(1);
-  await rung.promise;
-  assert.deepEqual(heard, ["normal", "bulk normal"]);
+  await notified.promise;
+  assert.deepEqual(payloads, ["normal", "bulk normal"]);
   clock.advance(100);
-  // Nothing was left to tell: what is heard next is from here.
-  rung = Promise.withResolvers<void>();
+  // No lane is pending: the next notification is the one sent here.
+  notified = Promise.withResolvers<void>();
   await client.query("notify postbag_due_postbag, 'me'");
-  await rung.promise;
-  assert.equal(heard.length, 3);
+  await notified.promise;
+  assert.equal(payloads.length, 3);
 });

@@ -1,4 +1,4 @@
-/** An outbox on a fresh SQLite file, with a clock that a test moves. */
+/** An outbox on a fresh SQLite file, with a clock that only the test moves. */
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createOutbox, type OutboxOptions, openSqliteStore } from "../../src/outbox/index.ts";

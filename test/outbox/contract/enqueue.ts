@@ -4,11 +4,11 @@ import { describe, test } from "node:test";
 import type { IdempotencyKey } from "../../../src/outbox/index.ts";
 import { claim, claimOne, day, hour, message, minute, type OpenStore, to } from "./support.ts";
 
-/** A key whose content is known by one octet. */
-const key = (octet: number, changes: Partial<IdempotencyKey> = {}): IdempotencyKey => ({
+/** A key for content that one byte stands for. */
+const key = (byte: number, changes: Partial<IdempotencyKey> = {}): IdempotencyKey => ({
   scope: "app",
   key: "order-1",
-  contentSha256: new Uint8Array(32).fill(octet),
+  contentSha256: new Uint8Array(32).fill(byte),
   keepMs: 7 * day,
   ...changes,
 });
@@ -206,7 +206,7 @@ export function enqueueSuite(open: OpenStore): void {
 
     test("one call may contain the same key twice", async (t) => {
       const { store } = await open(t);
-      const [a, b, c] = [1, 1, 2].map((octet) => message({ idempotency: key(octet) }));
+      const [a, b, c] = [1, 1, 2].map((byte) => message({ idempotency: key(byte) }));
       assert.ok(a && b && c);
       assert.deepEqual(await store.enqueue([a, b, c]), [
         { kind: "stored", id: a.id },

@@ -83,8 +83,8 @@ export function manageSuite(open: OpenStore): void {
 
     test("a cancelled doubt stays in the history and out of the next cycle", async (t) => {
       const { store, advance } = await open(t);
-      const vanished = await leased(store);
-      await intend(store, vanished);
+      const crashed = await leased(store);
+      await intend(store, crashed);
       await advance(minute + 1);
       const { id, delivery, token, inDoubt } = await claimOne(store);
       assert.equal(inDoubt, true);
@@ -116,17 +116,17 @@ export function manageSuite(open: OpenStore): void {
     for (const [since, happens] of Object.entries(sinceThen)) {
       test(`cancel answers unknown while a crashed worker may send (${since})`, async (t) => {
         const { store, advance } = await open(t);
-        const vanished = await leased(store);
-        await intend(store, vanished);
+        const crashed = await leased(store);
+        await intend(store, crashed);
         await advance(minute + 1);
         await happens(store);
-        const { id } = vanished;
+        const { id } = crashed;
         assert.deepEqual(await cancelOf(store, id), ["unknown"]);
         assert.deepEqual(await cancelOf(store, id), ["unknown"], "on the second call");
         assert.equal((await shown(store, id)).state, "cancelled");
         await advance(day);
         assert.equal((await claim(store)).deliveries.length, 0, "no further attempt is made");
-        const [late] = await store.complete([sent(vanished)]);
+        const [late] = await store.complete([sent(crashed)]);
         assert.deepEqual([late?.kind, (await shown(store, id)).state], ["lost", "done"]);
         const events = await store.claimEvents({ limit: 10, leaseMs: minute });
         assert.deepEqual(

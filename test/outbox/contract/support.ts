@@ -105,7 +105,7 @@ export async function intend(store: OutboxStore, lease: ClaimedDelivery): Promis
 
 export const ok: KeptReply = { code: 250, enhanced: "2.0.0", text: "taken", phase: "message" };
 export const busy: KeptReply = { code: 451, enhanced: "4.3.0", text: "later", phase: "message" };
-export const gone: KeptReply = { code: 550, enhanced: "5.1.1", text: "nobody", phase: "rcpt" };
+export const gone: KeptReply = { code: 550, enhanced: "5.1.1", text: "unknown", phase: "rcpt" };
 
 /** A completion that delivers to all recipients. */
 export function sent(lease: ClaimedDelivery, changes: Partial<Completion> = {}): Completion {
@@ -153,7 +153,7 @@ export function refusedForGood(
     token: lease.token,
     attempt: { worker: "w1", elapsedMs: 10, outcome: "failed", spends: true, reply: gone },
     recipients: lease.recipients.map(({ ordinal }) => ({ ordinal, status: "failed", reply: gone })),
-    next: { kind: "dead", reason: "permanent: 550 5.1.1 nobody" },
+    next: { kind: "dead", reason: "permanent: 550 5.1.1 unknown" },
     events: [{ type: "delivery.dead", data: { reason: "x" }, notify: true }],
     ...changes,
   };

@@ -1,7 +1,6 @@
 /**
- * The plans of the statements on which speed depends. A connection of the store keeps them, so a plan
- * that was made when the tables were empty must be right for a million rows: it has to be the only one
- * there is.
+ * Query plans of the statements on which speed depends. Connections cache them, so a plan made for
+ * empty tables must be right for a million rows: it must be the only possible plan.
  */
 import assert from "node:assert/strict";
 import pg from "pg";
@@ -11,7 +10,7 @@ import { intend, leased, message, sent } from "../contract/support.ts";
 
 const test = withPostgres({ fsync: false }); // Logic only.
 
-/** What is used of `explain (format json)`. */
+/** The fields used of `explain (format json)`. */
 interface Node {
   readonly "Node Type": string;
   readonly "Relation Name"?: string;
@@ -21,7 +20,7 @@ interface Node {
   readonly Plans?: readonly Node[];
 }
 
-/** Every statement that is prepared, or would be, in the life of a mail and of what shares its worker. */
+/** Runs every prepared statement: the life of a mail, events, and an idempotency key. */
 async function liveOnce(store: OutboxStore): Promise<void> {
   const lease = await leased(store);
   await store.renew([lease], 60_000);
@@ -61,7 +60,7 @@ function nodesOf(node: Node): Node[] {
   return [node, ...(node.Plans ?? []).flatMap(nodesOf)];
 }
 
-/** How a plan gets at the rows of tables, one line for each time, whichever comes first. */
+/** The scans of a plan as sorted texts: type, table, index, condition. */
 function accessesOf(plan: readonly Node[]): string[] {
   return plan
     .filter((node) => node["Node Type"].includes("Scan") && node["Relation Name"] !== undefined)
@@ -71,7 +70,7 @@ function accessesOf(plan: readonly Node[]): string[] {
     .sort();
 }
 
-/** Tables as a program may find them when it makes its plans. */
+/** States of the tables at the time of planning. */
 const sizes: Readonly<Record<string, string>> = {
   "are new": "select",
   "were emptied": "vacuum analyze",
@@ -117,7 +116,7 @@ test("postgres: cached plans use indexes and are equal for empty and full tables
       first.set(statement, accesses);
       for (const due of plan.filter((node) => node["Subplan Name"] === "CTE due")) {
         const types = nodesOf(due).map((node) => node["Node Type"]);
-        assert.ok(!types.includes("Sort"), `what is due is read in its order, with ${about}`);
+        assert.ok(!types.includes("Sort"), `due rows are read in index order, with ${about}`);
       }
     }
   }
@@ -131,9 +130,9 @@ test("postgres: a pool without KEEP_PLANS caches no plan of a join", async (t, s
     await pool.end();
   });
   await liveOnce(store);
-  const kept = await preparedBy(pool);
+  const cached = await preparedBy(pool);
   assert.deepEqual(
-    kept.filter((statement) => /^with (due|held|known) /.test(statement)),
+    cached.filter((statement) => /^with (due|held|known) /.test(statement)),
     [],
   );
 });

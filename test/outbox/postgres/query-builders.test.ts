@@ -1,4 +1,4 @@
-/** Enqueueing inside a transaction that Kysely or Drizzle holds on PostgreSQL, committed and rolled back. */
+/** Enqueue inside a PostgreSQL transaction of Kysely or Drizzle, committed and rolled back. */
 import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";

@@ -1,4 +1,4 @@
-/** The tables in PostgreSQL: migrations from every version, other schemas and pools, other languages. */
+/** The tables in PostgreSQL: migrations, schemas, pools, stored text, the SQL function. */
 import assert from "node:assert/strict";
 import pg from "pg";
 import { openPostgresStore, postgresMigrationSql } from "../../../src/outbox/index.ts";

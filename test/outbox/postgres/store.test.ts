@@ -1,4 +1,4 @@
-/** The store on a real PostgreSQL under the suite of all stores. */
+/** The PostgreSQL store, on a real server, under the contract of all stores. */
 import { after, before, type TestContext, test } from "node:test";
 import pg from "pg";
 import { type OutboxStore, openPostgresStore } from "../../../src/outbox/index.ts";
@@ -46,7 +46,7 @@ async function open(t: TestContext): Promise<StoreUnderTest> {
   };
 }
 
-/** Makes the clock of this database stand at an instant. */
+/** Sets the clock of this database, which then stands still. */
 async function setClock(connectionString: string, nowMs: number): Promise<void> {
   await server.sql(
     `create or replace function postbag.outbox_now() returns bigint language sql stable parallel safe
@@ -56,10 +56,10 @@ async function setClock(connectionString: string, nowMs: number): Promise<void> 
 }
 
 if ("missing" in found) {
-  test("postgres: the suite of all stores", (t) => t.skip(found.missing));
+  test("postgres: the contract of all stores", (t) => t.skip(found.missing));
 } else {
   before(async () => {
-    server = await Postgres.start(found.bin, { fsync: false }); // Logic only; see the faults.
+    server = await Postgres.start(found.bin, { fsync: false }); // Logic only; server-faults.test.ts has fsync on.
     await server.sql("create database migrated");
     const connectionString = server.connectionString("migrated");
     const store = await openPostgresStore({ connectionString });

@@ -1,4 +1,4 @@
-/** A worker on PostgreSQL: what it must not do to the server, and how little it asks of it. */
+/** A worker on PostgreSQL: its connections and transactions while it sends. */
 import assert from "node:assert/strict";
 import { openPostgresStore, Worker } from "../../../src/outbox/index.ts";
 import { withPostgres } from "../../support/postgres.ts";
@@ -12,29 +12,29 @@ test("postgres: fifty sends at a time use three connections and no transaction",
   t.after(() => store.close());
   await store.enqueue(Array.from({ length: 50 }, () => mail(["b@x.example"])));
 
-  const allUnderWay = Promise.withResolvers<void>();
+  const allSending = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
-  let underWay = 0;
+  let sending = 0;
   const worker = new Worker({
     store,
     concurrency: 50,
     senderOf: () => async (_, __, given) => {
       await given.beforeCommit?.();
-      underWay += 1;
-      if (underWay === 50) allUnderWay.resolve();
+      sending += 1;
+      if (sending === 50) allSending.resolve();
       await goOn.promise;
       return [ok];
     },
   });
   const ticking = worker.tick();
-  await allUnderWay.promise;
-  const seen = await server.sql(
+  await allSending.promise;
+  const connections = await server.sql(
     `select state, xact_start, backend_xmin from pg_stat_activity
      where application_name = 'postbag' and datname = current_database()`,
     connectionString,
   );
-  assert.ok(seen.length > 0 && seen.length <= 3, `${seen.length} connections`);
-  for (const connection of seen) {
+  assert.ok(connections.length > 0 && connections.length <= 3, `${connections.length} connections`);
+  for (const connection of connections) {
     assert.deepEqual({ ...connection }, { state: "idle", xact_start: null, backend_xmin: null });
   }
   goOn.resolve();

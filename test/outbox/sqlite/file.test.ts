@@ -1,4 +1,4 @@
-/** What holds for the file of the SQLite store: its versions, two processes on it, sudden ends. */
+/** The file of the SQLite store: schema versions, concurrent processes, killed processes, locks. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -78,13 +78,13 @@ test("messages acknowledged to a killed process are found by another", async (t)
   const args = ["--input-type=module-typescript", "-e", program, "--", file];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(child, "exit");
-  let said = "";
+  let output = "";
   for await (const piece of child.stdout) {
-    said += piece;
-    if (said.length > 37 * 200) child.kill("SIGKILL");
+    output += piece;
+    if (output.length > 37 * 200) child.kill("SIGKILL");
   }
   await ended;
-  const told = said.split("\n").slice(0, -1); // The last line may be cut.
+  const acknowledged = output.split("\n").slice(0, -1); // The last line may be cut.
   const store = await openSqliteStore({ file });
   t.after(() => store.close());
   const found = new Set<string>();
@@ -96,9 +96,9 @@ test("messages acknowledged to a killed process are found by another", async (t)
       assert.equal(recipients.length, 1);
     }
   }
-  assert.ok(told.length >= 200);
+  assert.ok(acknowledged.length >= 200);
   assert.deepEqual(
-    told.filter((id) => !found.has(id)),
+    acknowledged.filter((id) => !found.has(id)),
     [],
   );
 });

@@ -1,4 +1,4 @@
-/** The store on SQLite under the suite of all stores. */
+/** The SQLite store under the contract of all stores. */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { TestContext } from "node:test";
@@ -44,7 +44,7 @@ async function open(t: TestContext): Promise<StoreUnderTest> {
   };
 }
 
-/** The documented interface over a synchronous connection. */
+/** The documented `query` over a synchronous connection. */
 function queryOf(database: DatabaseSync): QueryHandle {
   return {
     async query(text, values) {
