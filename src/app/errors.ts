@@ -9,7 +9,7 @@ export type AppErrorCode =
   | "ERR_APP_DATA_DIRECTORY"
   | "ERR_APP_DATA_IN_USE"
   | "ERR_APP_FILE_SYSTEM"
-  /** The journal is of another version, or damaged: starting again does not help. */
+  /** The journal is not understood, or is damaged: starting again does not help. */
   | "ERR_APP_JOURNAL"
   /** The journal cannot be opened, or cannot publish its mail, for a reason that may pass. */
   | "ERR_APP_JOURNAL_NOT_NOW"

@@ -155,7 +155,7 @@ test("a journal of another version is an error of one line with exit code 78", a
   const before = snapshot(data);
   const { code, stderr } = await run(["serve", "--data", data, "--smtp", "off", "--lmtp", "off"]);
   assert.equal(code, 78);
-  assert.match(stderr, /^postbag: Segment-\d+ in .* has format version \d+, which this version/);
+  assert.match(stderr, /^postbag: Segment-\d+ in .* has format version \d+, which this Postbag/);
   assert.equal(stderr.split("\n").length, 2);
   const doctor = await run(["doctor", "--data", data]);
   assert.match(doctor.stdout, /^BAD +Journal: .*format version/m);

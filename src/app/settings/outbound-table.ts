@@ -11,7 +11,7 @@ export const outboundSettings = {
     isEveryday: true,
   }),
   relay: setting("outbound", relayAddress, undefined, {
-    doc: "Relay that sends the mail: smtp[s]://[USER@]HOST[:PORT].",
+    doc: "Relay for --outbound relay: smtp[s]://[USER@]HOST[:PORT].",
     otherwise: "none",
     isEveryday: true,
   }),
