@@ -68,7 +68,10 @@ export type RecipientOutcome =
       readonly reply: Reply;
       /** For the log; absent where the message went somewhere else than into a mailbox of ours. */
       readonly copy?: StoredCopy;
-      /** Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`, or `unencrypted` at its end. */
+      /**
+       * Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`, or `unencrypted` at its
+       * end.
+       */
       readonly via?: string;
     }
   | {
@@ -76,8 +79,8 @@ export type RecipientOutcome =
       readonly reply: Reply;
       readonly scope: "recipient" | "message" | "route";
       /**
-       * The connection ended between the final dot and its reply, so the other side may have taken the
-       * message (RFC 5321 §4.5.3.2.6): to send it again may make a duplicate.
+       * The connection ended between the final dot and its reply, so the other side may have
+       * taken the message (RFC 5321 §4.5.3.2.6): to send it again may make a duplicate.
        */
       readonly inDoubt?: true;
       /** Who answered; absent where nobody did. */
@@ -91,7 +94,10 @@ export interface DeliverOptions {
   readonly beforeCommit?: () => Promise<void>;
 }
 
-/** Takes responsibility for a message: one outcome per recipient, in order, each durable on return. */
+/**
+ * Takes responsibility for a message: one outcome per recipient, in order, each durable on
+ * return.
+ */
 export type Deliver = (
   envelope: Envelope,
   message: Message,

@@ -5,8 +5,8 @@
  *
  * Invariant: the result does not depend on how the octets were cut into chunks.
  *
- * In a message CR and LF only occur together (RFC 5321 §2.3.8). Hosts that disagree about a bare one
- * can be made to see two messages where there is one, so a message with one is either refused
+ * In a message CR and LF only occur together (RFC 5321 §2.3.8). Hosts that disagree about a bare
+ * one can be made to see two messages where there is one, so a message with one is either refused
  * (`"reject"`: nothing of it is to be kept) or every CR, LF and CRLF becomes one line ending.
  *
  * @see RFC 5321 §4.4 (Return-Path is removed by who adds one), §6.3 (loops by counting Received).
@@ -114,7 +114,9 @@ export class MessageIntake {
     return output.subarray(0, filled);
   }
 
-  /** The common case, in which most octets are: the body, to be stored with LF. One search a line. */
+  /**
+   * The common case, in which most octets are: the body, to be stored with LF. One search a line.
+   */
   #convertBody(input: Buffer, from: number, isLast: boolean, output: Buffer, at: number): number {
     let start = from;
     let filled = at;

@@ -1,7 +1,8 @@
 /**
  * The line endings of mail on the wire: CRLF, and no CR or LF on its own (RFC 5321 §2.3.8).
  *
- * Messages arrive through {@link MessageIntake}, piece by piece; this is for whole messages in memory.
+ * Messages arrive through {@link MessageIntake}, piece by piece; this is for whole messages in
+ * memory.
  */
 const CR = 13;
 const LF = 10;

@@ -1,10 +1,10 @@
 /**
  * Maps an address to the relative path of its mailbox, `<domain>/<local part>`.
  *
- * Invariant: whatever the address holds, the path has exactly two components, neither is `.`, `..` or
- * starts with a dot, neither holds a `/` or NUL, and two addresses share a path only when they are the
- * same after normalisation. So a path can be put below a mail root without further checks of its text;
- * symbolic links below the root are the business of whoever opens it.
+ * Invariant: whatever the address holds, the path has exactly two components, neither is `.`,
+ * `..` or starts with a dot, neither holds a `/` or NUL, and two addresses share a path only when
+ * they are the same after normalisation. So a path can be put below a mail root without further
+ * checks of its text; symbolic links below the root are the business of whoever opens it.
  *
  * Octets of `[a-z0-9._+=-]` stay (a leading dot does not), every other octet becomes `%HH`.
  */
@@ -20,8 +20,8 @@ export type MailboxLookup =
   | { readonly kind: "refused"; readonly reply: Reply };
 
 /**
- * Finds the mailbox of an address. Refuses with `550 5.1.3` what is no address, an empty local part, a
- * NUL, and names whose component would be longer than 200 octets.
+ * Finds the mailbox of an address. Refuses with `550 5.1.3` what is no address, an empty local
+ * part, a NUL, and names whose component would be longer than 200 octets.
  */
 export function addressToMailbox(address: Address): MailboxLookup {
   const parts = addressParts(address);

@@ -1,6 +1,6 @@
 /**
- * Bounds how many octets of messages are in memory at once: who comes when too many are, waits for those
- * before, in order. A message larger than the whole budget waits until it is alone.
+ * Bounds how many octets of messages are in memory at once: who comes when too many are, waits
+ * for those before, in order. A message larger than the whole budget waits until it is alone.
  */
 
 interface Waiter {

@@ -20,7 +20,9 @@ export function reply(
   return { code, enhanced, text, phase };
 }
 
-/** Writes a reply as one line of a session, without the line ending: `550 5.1.1 No such mailbox`. */
+/**
+ * Writes a reply as one line of a session, without the line ending: `550 5.1.1 No such mailbox`.
+ */
 export function formatReply({ code, enhanced, text }: Reply): string {
   return enhanced === undefined ? `${code} ${text}` : `${code} ${enhanced} ${text}`;
 }

@@ -2,9 +2,9 @@
  * The header fields a delivering host puts on top of a message: `Return-Path`, `Delivered-To` and
  * `Received`.
  *
- * Invariant: no value can start a field of its own. Control characters never reach a header, whatever
- * the client called itself; lines are folded at 78 and never exceed 998 octets where they can be folded
- * at all.
+ * Invariant: no value can start a field of its own. Control characters never reach a header,
+ * whatever the client called itself; lines are folded at 78 and never exceed 998 octets where
+ * they can be folded at all.
  *
  * @see RFC 5321 §4.4 (trace information), RFC 5322 §2.1.1 and §2.2.3 (line length, folding),
  * RFC 6531 §4.3 (UTF8SMTP), RFC 3848 (ESMTP, LMTP).

@@ -1,27 +1,26 @@
 /**
- * What a message is made of when it reaches the disk: bytes in memory, or a head and a spool file.
- *
- * A large message is copied in pieces and is never wholly in memory.
+ * The body of a message on its way to the disk: bytes in memory, or a head and a spool file. A
+ * large message is copied in pieces and is never wholly in memory.
  */
 import type { Descriptor, FileSystem } from "../system/index.ts";
 import { MaildirError } from "./errors.ts";
 import { crlfSizeOf } from "./name.ts";
 
-/** `head`, then the octets of `file`. */
+/** `head`, then the bytes of `file`. */
 export interface SpooledBody {
   readonly head: Uint8Array;
   readonly file: string;
-  /** Octets of head and file together, exact. */
+  /** Bytes of head and file together, exact. */
   readonly size: number;
-  /** The same with every line end counted as CRLF, when the spooler has counted it. */
-  readonly crlfSize?: number;
+  /** The same with every line ending counted as CRLF, if the spooler counted it. */
+  readonly crlfSize?: number | undefined;
 }
 
 export type Body = Uint8Array | SpooledBody;
 
 const pieceBytes = 256 * 1024;
 
-/** Says whether a value from outside is a body, for callers without types. */
+/** Whether a value from outside is a body, for callers without types. */
 export function isBody(value: unknown): value is Body {
   if (value instanceof Uint8Array) return true;
   if (typeof value !== "object" || value === null) return false;
@@ -38,7 +37,7 @@ export function bodySizes(body: Body): {
     : { size: body.size, crlfSize: body.crlfSize };
 }
 
-/** Writes a body behind what the file holds. @throws MaildirError `ERR_MAILDIR_BODY_SIZE` */
+/** Appends a body to a file. @throws MaildirError `ERR_MAILDIR_BODY_SIZE` */
 export function writeBody(body: Body, to: Descriptor, fileSystem: FileSystem): void {
   if (body instanceof Uint8Array) {
     fileSystem.write(to, body);
@@ -49,7 +48,7 @@ export function writeBody(body: Body, to: Descriptor, fileSystem: FileSystem): v
   if (copied !== body.size) {
     throw new MaildirError(
       "ERR_MAILDIR_BODY_SIZE",
-      `spooled body ${body.file} gave ${copied} octets instead of ${body.size}`,
+      `spooled body ${body.file} has ${copied} bytes with its head, not ${body.size} as stated`,
       { path: body.file },
     );
   }

@@ -21,7 +21,7 @@ import {
   type MaildirError,
 } from "./index.ts";
 
-function office(t: TestContext, more: Partial<DeliverTools> = {}) {
+function setUp(t: TestContext, more: Partial<DeliverTools> = {}) {
   const root = temporaryDirectory(t);
   const tools: DeliverTools = {
     fileSystem: nodeFileSystem,
@@ -40,16 +40,16 @@ async function refusal(delivery: Delivery, tools: DeliverTools): Promise<Maildir
   return result.error;
 }
 
-const letter = (maildir: string, text = "hello\n"): Delivery => ({
+const deliveryTo = (maildir: string, text = "hello\n"): Delivery => ({
   maildir,
   body: Buffer.from(text),
 });
 
 test("messages for several mailboxes are committed as one batch, answered in order", async (t) => {
-  const { root, tools } = office(t);
+  const { root, tools } = setUp(t);
   const texts = ["a", "bb\n", "ccc", "", "\r\n"];
   const results = await deliverAll(
-    texts.map((text, index) => letter(join(root, `box${index % 2}`), text)),
+    texts.map((text, index) => deliveryTo(join(root, `box${index % 2}`), text)),
     tools,
   );
   const ids = results.map((result) => (result.ok ? result.id : ""));
@@ -67,20 +67,20 @@ test("messages for several mailboxes are committed as one batch, answered in ord
   }
 });
 
-test("no deliveries, no work", async (t) => {
-  const { root, tools } = office(t);
+test("an empty batch touches no file", async (t) => {
+  const { root, tools } = setUp(t);
   assert.deepEqual(await deliverAll([], tools), []);
   assert.deepEqual(readdirSync(root), []);
 });
 
-test("with flags a message goes to cur/, and its received date becomes the file's", async (t) => {
-  const { root, tools } = office(t);
+test("a message with flags goes to cur/; its received date becomes the file's", async (t) => {
+  const { root, tools } = setUp(t);
   const receivedAt = new Date("2001-02-03T04:05:06Z");
   const box = join(root, "box");
   const [flagged, plain] = await deliverAll(
     [
-      { ...letter(box), flags: "SFS", receivedAt },
-      { ...letter(box), flags: "" },
+      { ...deliveryTo(box), flags: "SFS", receivedAt },
+      { ...deliveryTo(box), flags: "" },
     ],
     tools,
   );
@@ -90,12 +90,12 @@ test("with flags a message goes to cur/, and its received date becomes the file'
   assert.ok(readdirSync(join(box, "new")).includes(plain.id));
 });
 
-test("a spooled body is the head and then the file, copied whole", async (t) => {
-  const { root, tools } = office(t);
+test("a spooled body is stored as its head and then the whole spool file", async (t) => {
+  const { root, tools } = setUp(t);
   const file = join(root, "spool");
-  const octets = Buffer.alloc(700_001, "0123456789");
-  writeFileSync(file, octets);
-  const body = { head: Buffer.from("Received: here\n"), file, size: 15 + octets.length };
+  const bytes = Buffer.alloc(700_001, "0123456789");
+  writeFileSync(file, bytes);
+  const body = { head: Buffer.from("Received: here\n"), file, size: 15 + bytes.length };
   const box = join(root, "box");
   const [first, counted] = await deliverAll(
     [
@@ -106,13 +106,13 @@ test("a spooled body is the head and then the file, copied whole", async (t) => 
   );
   assert.ok(first?.ok && counted?.ok);
   const stored = readFileSync(join(box, "new", first.id));
-  assert.ok(stored.equals(Buffer.concat([body.head, octets])));
-  assert.ok(first.id.endsWith(`,S=${body.size}`), "no CRLF size that nobody counted");
+  assert.ok(stored.equals(Buffer.concat([body.head, bytes])));
+  assert.ok(first.id.endsWith(`,S=${body.size}`), "no CRLF size without a count");
   assert.ok(counted.id.endsWith(`,S=${body.size},W=${body.size + 1}`));
 });
 
-test("a spool file that is not as long as it was said to be, or gone, fails its own message only", async (t) => {
-  const { root, tools } = office(t);
+test("a spool file of another size than stated, or missing, fails only its message", async (t) => {
+  const { root, tools } = setUp(t);
   const file = join(root, "spool");
   writeFileSync(file, "short");
   const head = Buffer.from("head");
@@ -121,7 +121,7 @@ test("a spool file that is not as long as it was said to be, or gone, fails its 
     [
       { maildir: box, body: { head, file, size: 100 } },
       { maildir: box, body: { head, file: join(root, "gone"), size: 100 } },
-      letter(box),
+      deliveryTo(box),
     ],
     tools,
   );
@@ -133,37 +133,41 @@ test("a spool file that is not as long as it was said to be, or gone, fails its 
   assert.deepEqual(readdirSync(join(box, "new")), [good.id]);
 });
 
-test("a mailbox that is a file fails with the original cause, and the others are delivered", async (t) => {
-  const { root, tools } = office(t);
+test("a mailbox that is a file fails with the errno; the others get their mail", async (t) => {
+  const { root, tools } = setUp(t);
   writeFileSync(join(root, "file"), "");
   const results = await deliverAll(
-    [letter(join(root, "file")), letter(join(root, "box")), letter(join(root, "file", "below"))],
+    [
+      deliveryTo(join(root, "file")),
+      deliveryTo(join(root, "box")),
+      deliveryTo(join(root, "file", "below")),
+    ],
     tools,
   );
   assert.deepEqual(
     results.map((result) => (result.ok ? "ok" : [result.error.code, result.error.errno])),
     [["ERR_MAILDIR_NOT_A_MAILDIR", "EEXIST"], "ok", ["ERR_MAILDIR_NOT_A_MAILDIR", "EEXIST"]],
   );
-  const error = await refusal(letter(join(root, "file")), { ...tools, root: "/" });
+  const error = await refusal(deliveryTo(join(root, "file")), { ...tools, root: "/" });
   assert.equal((error.cause as NodeJS.ErrnoException).syscall, "mkdir");
 });
 
 test("a mailbox that is a file fails the same way without a mail root", async (t) => {
-  const { root, tools } = office(t);
+  const { root, tools } = setUp(t);
   const { root: _, ...withoutRoot } = tools;
   writeFileSync(join(root, "file"), "");
-  const error = await refusal(letter(join(root, "file")), withoutRoot);
+  const error = await refusal(deliveryTo(join(root, "file")), withoutRoot);
   assert.equal(error.code, "ERR_MAILDIR_NOT_A_MAILDIR");
   assert.equal(error.errno, "ENOTDIR");
 });
 
-test("without a mail root missing parents are made and a link to the mailbox is followed", async (t) => {
-  const { root, tools } = office(t);
+test("without a mail root, parents are made and a link to the mailbox is followed", async (t) => {
+  const { root, tools } = setUp(t);
   const { root: _, ...withoutRoot } = tools;
   symlinkSync(join(root, "real"), join(root, "link"));
   mkdirSync(join(root, "real"));
   const [deep, linked] = await deliverAll(
-    [letter(join(root, "a", "b", "c")), letter(join(root, "link"))],
+    [deliveryTo(join(root, "a", "b", "c")), deliveryTo(join(root, "link"))],
     withoutRoot,
   );
   assert.ok(deep?.ok && linked?.ok);
@@ -171,10 +175,10 @@ test("without a mail root missing parents are made and a link to the mailbox is 
   assert.deepEqual(readdirSync(join(root, "real", "new")), [linked.id]);
 });
 
-test("below the mail root no symbolic link is followed, wherever it stands", async (t) => {
-  const { root, tools } = office(t);
+test("below the mail root no symbolic link is followed, at any depth", async (t) => {
+  const { root, tools } = setUp(t);
   const victim = join(root, "victim");
-  assert.ok((await deliverAll([letter(victim)], tools))[0]?.ok);
+  assert.ok((await deliverAll([deliveryTo(victim)], tools))[0]?.ok);
   symlinkSync(root, join(root, "domain"));
   symlinkSync(victim, join(root, "box"));
   for (const name of ["new", "cur", "tmp"]) {
@@ -182,38 +186,47 @@ test("below the mail root no symbolic link is followed, wherever it stands", asy
     symlinkSync(join(victim, name), join(root, `with-${name}`, name));
   }
   for (const path of ["domain/victim", "box", "with-new", "with-cur", "with-tmp"]) {
-    const error = await refusal(letter(join(root, path)), tools);
+    const error = await refusal(deliveryTo(join(root, path)), tools);
     assert.equal(error.code, "ERR_MAILDIR_SYMLINK", path);
   }
   assert.equal(readdirSync(join(victim, "new")).length, 1);
 });
 
-test("a mailbox outside the mail root is refused, whatever the path looks like", async (t) => {
-  const { root, tools } = office(t);
+test("a path that leads out of the mail root is refused", async (t) => {
+  const { root, tools } = setUp(t);
   for (const path of ["..", ".", "a/../../b", "/etc", `${root}-beside`]) {
-    const error = await refusal(letter(join(root, path)), { ...tools, root: join(root, "mail") });
+    const error = await refusal(deliveryTo(join(root, path)), {
+      ...tools,
+      root: join(root, "mail"),
+    });
     assert.equal(error.code, "ERR_MAILDIR_INVALID_ARGUMENT", path);
   }
-  const error = await refusal(letter(join(root, "a\0b")), tools);
+  const error = await refusal(deliveryTo(join(root, "a\0b")), tools);
   assert.equal(error.code, "ERR_MAILDIR_DIRECTORY_FAILED");
 });
 
-test("a delivery that makes no sense fails alone, with the value received", async (t) => {
-  const { root, tools } = office(t);
+test("a delivery with an invalid argument fails alone, with the value received", async (t) => {
+  const { root, tools } = setUp(t);
   const box = join(root, "box");
-  const senseless: [unknown, RegExp][] = [
-    [{ ...letter(box), flags: "../x" }, /received '\.\.\/x'/],
-    [{ ...letter(box), receivedAt: new Date(Number.NaN) }, /received Invalid Date/],
-    [{ ...letter(box), id: "../../escape" }, /received '\.\.\/\.\.\/escape'/],
-    [{ ...letter(box), body: "text" }, /received 'text'/],
-    [{ ...letter(box), body: { head: new Uint8Array(), file: "x" } }, /body must be/],
-    [{ ...letter(box), body: null }, /received null/],
-    [{ body: Buffer.from("x") }, /maildir must be a path, received undefined/],
-    [letter(""), /received ''/],
+  const invalid: [unknown, RegExp][] = [
+    [{ ...deliveryTo(box), flags: "../x" }, /^flags must be letters; got "..\/x"\.$/],
+    [
+      { ...deliveryTo(box), receivedAt: new Date(Number.NaN) },
+      /^receivedAt must be a valid Date; got Invalid Date\.$/,
+    ],
+    [
+      { ...deliveryTo(box), id: "../../escape" },
+      /^id must be a file name without flags; got "..\/..\/escape"\.$/,
+    ],
+    [{ ...deliveryTo(box), body: "text" }, /^body must be .*; got "text"\.$/],
+    [{ ...deliveryTo(box), body: { head: new Uint8Array(), file: "x" } }, /body must be/],
+    [{ ...deliveryTo(box), body: null }, /^body must be .*; got null\.$/],
+    [{ body: Buffer.from("x") }, /^maildir must be a path; got undefined\.$/],
+    [deliveryTo(""), /^maildir must be a path; got ""\.$/],
   ];
-  const deliveries = senseless.map(([delivery]) => delivery as Delivery);
-  const results = await deliverAll([...deliveries, letter(box)], tools);
-  for (const [index, [, message]] of senseless.entries()) {
+  const deliveries = invalid.map(([delivery]) => delivery as Delivery);
+  const results = await deliverAll([...deliveries, deliveryTo(box)], tools);
+  for (const [index, [, message]] of invalid.entries()) {
     const result = results[index];
     assert.ok(result && !result.ok);
     assert.equal(result.error.code, "ERR_MAILDIR_INVALID_ARGUMENT");
@@ -223,31 +236,31 @@ test("a delivery that makes no sense fails alone, with the value received", asyn
   assert.equal(readdirSync(join(box, "new")).length, 1);
 });
 
-test("a name given from outside is kept, and never written over", async (t) => {
-  const { root, tools } = office(t);
+test("a given name is used as it is; an existing file of that name is not overwritten", async (t) => {
+  const { root, tools } = setUp(t);
   const box = join(root, "box");
   const id = tools.names.next(6);
   mkdirSync(join(box, "tmp"), { recursive: true });
-  writeFileSync(join(box, "tmp", id), "somebody else's");
-  const error = await refusal({ ...letter(box), id }, tools);
+  writeFileSync(join(box, "tmp", id), "another program's");
+  const error = await refusal({ ...deliveryTo(box), id }, tools);
   assert.equal(error.code, "ERR_MAILDIR_WRITE_FAILED");
   assert.equal(error.errno, "EEXIST");
-  assert.equal(readFileSync(join(box, "tmp", id), "utf8"), "somebody else's");
-  const [kept] = await deliverAll([{ ...letter(box), id: `${id}x` }], tools);
-  assert.deepEqual(kept, { ok: true, id: `${id}x` });
+  assert.equal(readFileSync(join(box, "tmp", id), "utf8"), "another program's");
+  const [stored] = await deliverAll([{ ...deliveryTo(box), id: `${id}x` }], tools);
+  assert.deepEqual(stored, { ok: true, id: `${id}x` });
 });
 
 test("a mailbox removed while the process runs is made again", async (t) => {
-  const { root, tools } = office(t);
+  const { root, tools } = setUp(t);
   const box = join(root, "box");
-  await deliverAll([letter(box)], tools);
+  await deliverAll([deliveryTo(box)], tools);
   rmSync(box, { recursive: true });
-  const [result] = await deliverAll([letter(box)], tools);
+  const [result] = await deliverAll([deliveryTo(box)], tools);
   assert.ok(result?.ok);
   assert.deepEqual(readdirSync(join(box, "new")), [result.id]);
 });
 
-test("the first delivery flushes the directories up to the mail root, later ones only new/ and tmp/", async (t) => {
+test("the first delivery flushes up to the mail root, later ones only new/ and tmp/", async (t) => {
   const flushed: string[] = [];
   const paths = new Map<number, string>();
   const fileSystem = {
@@ -262,10 +275,10 @@ test("the first delivery flushes the directories up to the mail root, later ones
       return nodeFileSystem.sync(file);
     },
   };
-  const { root, tools } = office(t, { fileSystem });
+  const { root, tools } = setUp(t, { fileSystem });
   const box = join(root, "example", "ann");
   const relative = () => flushed.splice(0).map((path) => path.slice(root.length));
-  await deliverAll([letter(box), letter(box)], tools);
+  await deliverAll([deliveryTo(box), deliveryTo(box)], tools);
   assert.deepEqual(relative(), [
     "/example/ann/new",
     "/example/ann/cur",
@@ -274,13 +287,16 @@ test("the first delivery flushes the directories up to the mail root, later ones
     "/.",
     "/example/ann/tmp",
   ]);
-  await deliverAll([letter(box)], tools);
+  await deliverAll([deliveryTo(box)], tools);
   assert.deepEqual(relative(), ["/example/ann/new", "/example/ann/tmp"]);
-  await deliverAll([{ ...letter(box), flags: "S" }], { ...tools, known: createKnownMailboxes() });
-  assert.equal(relative().length, 6, "another process does not know whether they were flushed");
+  await deliverAll([{ ...deliveryTo(box), flags: "S" }], {
+    ...tools,
+    known: createKnownMailboxes(),
+  });
+  assert.equal(relative().length, 6, "an unknown mailbox is flushed again");
 });
 
-test("a batch does not rely on flushes of another one that are still under way", async (t) => {
+test("two batches at once to a new mailbox each flush its directories", async (t) => {
   let flushes = 0;
   const fileSystem = {
     ...nodeFileSystem,
@@ -289,16 +305,16 @@ test("a batch does not rely on flushes of another one that are still under way",
       return nodeFileSystem.sync(file);
     },
   };
-  const { root, tools } = office(t, { fileSystem });
-  const batch = () => deliverAll([letter(join(root, "box"))], tools);
+  const { root, tools } = setUp(t, { fileSystem });
+  const batch = () => deliverAll([deliveryTo(join(root, "box"))], tools);
   await Promise.all([batch(), batch()]);
   assert.equal(flushes, 10, "new/, cur/, the mailbox, the mail root and tmp/, by each of them");
 });
 
-test("the plan decides for each phase whether to flush each or all at once", async (t) => {
+test("the sync plan chooses for each phase between a flush of each and one of all", async (t) => {
   const asked: string[] = [];
   const bulk: string[] = [];
-  const { root, tools } = office(t, {
+  const { root, tools } = setUp(t, {
     syncFileSystem: async (directory) => {
       bulk.push(directory);
     },
@@ -308,13 +324,13 @@ test("the plan decides for each phase whether to flush each or all at once", asy
     },
   });
   const box = join(root, "box");
-  await deliverAll([letter(box), letter(box), letter(box)], tools);
-  await deliverAll([letter(box)], tools);
+  await deliverAll([deliveryTo(box), deliveryTo(box), deliveryTo(box)], tools);
+  await deliverAll([deliveryTo(box)], tools);
   assert.deepEqual(asked, ["data 3", "names 5", "data 1", "names 2"]);
   assert.deepEqual(bulk, [box, box]);
 });
 
-test("when a bulk flush fails every message gets a new file and an outcome of its own", async (t) => {
+test("after a failed bulk flush every message gets a new file and its own result", async (t) => {
   const drafts: string[] = [];
   const fileSystem = {
     ...nodeFileSystem,
@@ -323,14 +339,17 @@ test("when a bulk flush fails every message gets a new file and an outcome of it
       return nodeFileSystem.createExclusive(path, mode);
     },
   };
-  const { root, tools } = office(t, {
+  const { root, tools } = setUp(t, {
     fileSystem,
     syncFileSystem: async () => {
       throw Object.assign(new Error("EIO"), { code: "EIO" });
     },
   });
   const box = join(root, "box");
-  const results = await deliverAll([letter(box), letter(box, "x"), letter(box, "y")], tools);
+  const results = await deliverAll(
+    [deliveryTo(box), deliveryTo(box, "x"), deliveryTo(box, "y")],
+    tools,
+  );
   assert.ok(results.every(({ ok }) => ok));
   assert.equal(drafts.filter((path) => path.endsWith(".again")).length, 3);
   assert.deepEqual(readdirSync(join(box, "tmp")), []);
@@ -340,13 +359,13 @@ test("when a bulk flush fails every message gets a new file and an outcome of it
   );
 });
 
-test("a batch of more messages than descriptors may be open is stored all the same", async (t) => {
+test("a batch of 150 messages is stored with at most 64 open files", async (t) => {
   let open = 0;
-  let most = 0;
+  let maxOpen = 0;
   const fileSystem = {
     ...nodeFileSystem,
     createExclusive: (path: string, mode: number) => {
-      most = Math.max(most, ++open);
+      maxOpen = Math.max(maxOpen, ++open);
       return nodeFileSystem.createExclusive(path, mode);
     },
     close: (file: number) => {
@@ -354,11 +373,11 @@ test("a batch of more messages than descriptors may be open is stored all the sa
       nodeFileSystem.close(file);
     },
   };
-  const { root, tools } = office(t, { fileSystem });
+  const { root, tools } = setUp(t, { fileSystem });
   const results = await deliverAll(
-    Array.from({ length: 150 }, () => letter(join(root, "box"))),
+    Array.from({ length: 150 }, () => deliveryTo(join(root, "box"))),
     tools,
   );
   assert.ok(results.every(({ ok }) => ok));
-  assert.ok(most <= 64, `${most} open at once`);
+  assert.ok(maxOpen <= 64, `${maxOpen} open at once`);
 });

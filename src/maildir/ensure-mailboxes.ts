@@ -1,6 +1,6 @@
 /**
- * Makes mailboxes durable before mail is promised to them: directories that are missing are made, and
- * all that lead from `new/`, `cur/` and `tmp/` up to the mail root are flushed, once per process.
+ * Makes mailboxes durable before mail for them is acknowledged: missing directories are made, and
+ * all from `new/`, `cur/` and `tmp/` up to the mail root are flushed, once per process.
  */
 import { MaildirError } from "./errors.ts";
 import { type Mailbox, type MailboxTools, prepareMailbox } from "./mailbox.ts";
@@ -9,53 +9,51 @@ import { openDirectories } from "./open-directories.ts";
 /**
  * Prepares and flushes the mailboxes at these paths; directories they share are flushed once.
  *
- * @returns For each path its mailbox, or why it cannot be used. On return every mailbox survives a
- *   power cut.
+ * @returns For each path its mailbox, or the reason why it cannot be used. On return every mailbox
+ *   survives a power cut.
  */
 export async function ensureMailboxes(
   paths: Iterable<string>,
   tools: MailboxTools,
 ): Promise<ReadonlyMap<string, Mailbox | MaildirError>> {
   const directories = openDirectories(tools.fileSystem);
-  // All are made before the first flush begins: one that has begun says nothing of what comes later.
-  const prepared = [...new Set(paths)].map((path) => ({ path, mailbox: preparedOrRefused(path) }));
+  // All are made before the first flush begins: a flush covers only changes made before it.
+  const prepared = [...new Set(paths)].map((path) => ({ path, mailbox: preparedOrError(path) }));
   try {
-    const kept = prepared.map(
-      async ({ path, mailbox }) => [path, await flushed(path, mailbox)] as const,
+    const durable = prepared.map(
+      async ({ path, mailbox }) => [path, await synced(path, mailbox)] as const,
     );
-    return new Map(await Promise.all(kept));
+    return new Map(await Promise.all(durable));
   } finally {
     directories.close();
   }
 
-  function preparedOrRefused(path: string): Mailbox | MaildirError {
+  function preparedOrError(path: string): Mailbox | MaildirError {
     try {
       const mailbox = prepareMailbox(path, tools);
       for (const directory of mailbox.unflushed) directories.open(directory);
       return mailbox;
     } catch (error) {
-      return error instanceof MaildirError ? error : notKept(path, error);
+      return error instanceof MaildirError ? error : notDurable(path, error);
     }
   }
 
-  async function flushed(
+  async function synced(
     path: string,
     mailbox: Mailbox | MaildirError,
   ): Promise<Mailbox | MaildirError> {
     if (mailbox instanceof MaildirError || mailbox.unflushed.length === 0) return mailbox;
     try {
-      await directories.flushAll(mailbox.unflushed);
+      await directories.syncAll(mailbox.unflushed);
       tools.known.remember(mailbox);
       return { ...mailbox, unflushed: [] };
     } catch (error) {
-      return notKept(path, error);
+      return notDurable(path, error);
     }
   }
 }
 
-function notKept(path: string, cause: unknown): MaildirError {
-  return new MaildirError("ERR_MAILDIR_SYNC_FAILED", `the disk did not keep mailbox ${path}`, {
-    path,
-    cause,
-  });
+function notDurable(path: string, cause: unknown): MaildirError {
+  const text = `mailbox ${path} is not durable: its directories could not be flushed`;
+  return new MaildirError("ERR_MAILDIR_SYNC_FAILED", text, { path, cause });
 }

@@ -1,10 +1,10 @@
 /**
  * The one error class of this room.
  *
- * Every fault of a disk here is temporary for the sender: `cause` keeps the original error and `errno`
- * its name, so that a server can tell a full disk from a full quota without parsing text.
+ * Every error of a disk here is temporary for the sender: `cause` is the original error and
+ * `errno` its name, by which a server tells a full disk from a full quota without parsing text.
  */
-import { errnoOf } from "../system/index.ts";
+import { errnoOf, optionChecks } from "../system/index.ts";
 
 export type MaildirErrorCode =
   /** An argument was of the wrong type or out of range. */
@@ -13,13 +13,13 @@ export type MaildirErrorCode =
   | "ERR_MAILDIR_NOT_A_MAILDIR"
   /** A directory below the mail root is a symbolic link; it is not followed. */
   | "ERR_MAILDIR_SYMLINK"
-  /** A directory of the mailbox could not be looked at or made. */
+  /** A directory of the mailbox could not be created, opened or examined. */
   | "ERR_MAILDIR_DIRECTORY_FAILED"
   /** The message could not be written to `tmp/`. */
   | "ERR_MAILDIR_WRITE_FAILED"
-  /** The spooled body is shorter or longer than it was said to be. */
+  /** The spooled body has another size than stated. */
   | "ERR_MAILDIR_BODY_SIZE"
-  /** The disk refused to keep the message or its name. */
+  /** The message or its name could not be flushed. */
   | "ERR_MAILDIR_SYNC_FAILED"
   /** The message could not be renamed into `new/` or `cur/`. */
   | "ERR_MAILDIR_PUBLISH_FAILED"
@@ -31,20 +31,25 @@ export type MaildirErrorCode =
 export interface MaildirErrorFacts {
   /** The file or directory concerned. */
   readonly path?: string | undefined;
-  /** Whether a reader may see the refused message all the same: its sender's repeat is then a second copy. */
+  /**
+   * Whether readers may still see the failed message: a repeat by its sender is then a second
+   * copy.
+   */
   readonly mayRemain?: boolean;
   readonly cause?: unknown;
 }
 
-/** Says what failed, to which path, and why. */
 export class MaildirError extends Error {
   override readonly name = "MaildirError";
   readonly code: MaildirErrorCode;
   /** The file or directory concerned. */
   readonly path: string | undefined;
-  /** Name of the original errno, such as `"ENOSPC"`, when there was one. */
+  /** Name of the original errno, such as `"ENOSPC"`, if there was one. */
   readonly errno: string | undefined;
-  /** Whether a reader may see the refused message all the same. */
+  /**
+   * Whether readers may still see the failed message: a repeat by its sender is then a second
+   * copy.
+   */
   readonly mayRemain: boolean;
 
   constructor(code: MaildirErrorCode, message: string, facts: MaildirErrorFacts = {}) {
@@ -55,3 +60,8 @@ export class MaildirError extends Error {
     this.mayRemain = facts.mayRemain ?? false;
   }
 }
+
+/** Makes the error for an argument that cannot be used. */
+export const { refusal } = optionChecks(
+  (text) => new MaildirError("ERR_MAILDIR_INVALID_ARGUMENT", text),
+);

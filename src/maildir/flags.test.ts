@@ -9,18 +9,18 @@ test("flags are written in ASCII order, each once", () => {
   assert.deepEqual(parseFlags("SRS"), { letters: ["R", "S"], tail: "" });
 });
 
-test("letters we do not know and another program's tail are kept", () => {
+test("unknown flag letters and the tail of another program stay", () => {
   assert.equal(addFlags("Sab,S=123", "F"), "FSab,S=123");
   assert.equal(removeFlags("FSab,x", "Fb"), "Sa,x");
   assert.equal(serializeFlags(parseFlags("XYa,1,2")), "XYa,1,2");
 });
 
-test("removing what is not there changes nothing", () => {
+test("removing an absent flag changes nothing", () => {
   assert.equal(removeFlags("S", "F"), "S");
   assert.equal(removeFlags("", "DFPRST"), "");
 });
 
-test("only what can stand in a file name is taken for flags", () => {
+test("flags are letters and a tail without a slash, colon or NUL", () => {
   assert.deepEqual(["", "FS", "a", "S,x=1"].map(areFlags), [true, true, true, true]);
   assert.deepEqual(["F/S", "2,S:", "S\0", "é", "S,../x", "S T"].map(areFlags), [
     false,

@@ -1,7 +1,7 @@
 /**
  * Flags of a message: the letters behind `:2,` in its name, in ASCII order.
  *
- * What another program wrote there is kept: letters we do not know (a–z are keywords of Dovecot's), and
+ * Flags of other programs stay: letters that we do not know (a–z are keywords of Dovecot's), and
  * everything behind a further comma.
  *
  * Source: cr.yp.to/proto/maildir.html; P passed, R replied, S seen, T trashed, D draft, F flagged.
@@ -10,7 +10,7 @@
 export interface Flags {
   /** Single letters, in ASCII order, each once. */
   readonly letters: readonly string[];
-  /** What stood behind a further comma, with that comma; mostly empty. */
+  /** The text behind a further comma, with that comma; mostly empty. */
   readonly tail: string;
 }
 
@@ -41,7 +41,10 @@ export function removeFlags(text: string, letters: string): string {
   });
 }
 
-/** Says whether a text can stand behind `:2,`: letters, then perhaps a comma and more, but no `/`, `:` or NUL. */
+/**
+ * Whether a text can stand behind `:2,`: letters, then perhaps a comma and more, but no `/`, `:`
+ * or NUL.
+ */
 export function areFlags(text: string): boolean {
   return /^[A-Za-z]*(,[^/:\0]*)?$/.test(text);
 }

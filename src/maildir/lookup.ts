@@ -1,13 +1,13 @@
 /**
- * Finding a message among readers that rename it as they please.
+ * Finds a message while readers rename it.
  *
- * The id is what stands before the `:`; a reader may move the file from `new/` to `cur/` and change
- * what follows at any instant, and a directory listed meanwhile may miss it. So a lookup that finds
- * nothing, or whose find has gone by the time it is used, looks again.
+ * The id is the file name up to the `:`. At any instant a reader may move the file from `new/` to
+ * `cur/` and change the flags behind the `:`, and a directory listed meanwhile may miss it. So a
+ * lookup that finds no file, or a file that is gone when it is used, is repeated.
  */
 import { join } from "node:path";
 import { errnoOf, type FileSystem } from "../system/index.ts";
-import { MaildirError } from "./errors.ts";
+import { MaildirError, refusal } from "./errors.ts";
 import { isMessageId, type MessageId, sizesInName, splitName } from "./name.ts";
 
 export interface Places {
@@ -16,18 +16,18 @@ export interface Places {
   readonly cur: string;
 }
 
-/** One message as a listing shows it. */
+/** One message in a listing. */
 export interface Entry {
   readonly id: MessageId;
   /** The letters behind `:2,`; see `parseFlags`. */
   readonly flags: string;
   readonly subdirectory: "new" | "cur";
   readonly path: string;
-  /** Octets, when the name states them. */
+  /** Bytes, if the name states them. */
   readonly size: number | undefined;
 }
 
-const looks = 4;
+const maxLookups = 4;
 
 /** Lists `new/` or `cur/` without hidden files, in no order. */
 export function listEntries(
@@ -48,7 +48,7 @@ export function listEntries(
 }
 
 /**
- * Does something with a message where it is now, and again elsewhere if it has moved meanwhile.
+ * Calls `use` with a message at its present path, and again if the message has moved meanwhile.
  *
  * @throws MaildirError `ERR_MAILDIR_NOT_FOUND`, `_ACCESS_FAILED`, `_INVALID_ARGUMENT`
  */
@@ -59,13 +59,10 @@ export function withMessage<Value>(
   use: (entry: Entry) => Value,
 ): Value {
   if (!isMessageId(id)) {
-    throw new MaildirError(
-      "ERR_MAILDIR_INVALID_ARGUMENT",
-      `a message id is a file name without flags, received ${JSON.stringify(id)}`,
-    );
+    throw refusal("id", "a file name without flags", id);
   }
   try {
-    for (let look = 0; look < looks; look += 1) {
+    for (let lookup = 0; lookup < maxLookups; lookup += 1) {
       const entry = find(id, places, fileSystem);
       if (entry === undefined) continue;
       try {

@@ -1,18 +1,16 @@
 /**
  * The directories of one mailbox, before mail goes into them.
  *
- * A message is only as durable as the path that leads to it. So the first delivery of a process into
- * a mailbox makes what is missing (0700) and has every directory from `new/`, `cur/` and `tmp/` up to
- * the mail root flushed, whether or not it made them: whoever did may have been killed before its own
- * flush. Later deliveries recognise the mailbox by device, inode and birth of its directories.
- *
- * Below the mail root no symbolic link is followed: who may write into one mailbox must not be able to
- * point it at another.
+ * A message is only as durable as the path that leads to it. So the first delivery of a process
+ * into a mailbox makes the missing directories (0700), and every directory from `new/`, `cur/`
+ * and `tmp/` up to the mail root is flushed, even if another process made it, which may have been
+ * killed before its own flush. Later deliveries recognise the mailbox by device, inode and birth
+ * of its directories. Below the mail root no symbolic link is followed: a user of one mailbox
+ * must not redirect its mail into another.
  */
 import { dirname, join, relative, resolve, sep } from "node:path";
-import { inspect } from "node:util";
-import { errnoOf, type FileStatus, type FileSystem } from "../system/index.ts";
-import { MaildirError } from "./errors.ts";
+import { errnoOf, type FileStatus, type FileSystem, invariant } from "../system/index.ts";
+import { MaildirError, refusal } from "./errors.ts";
 
 export interface Mailbox {
   readonly path: string;
@@ -23,18 +21,18 @@ export interface Mailbox {
   readonly device: number;
   /** Device, inode and birth of the mailbox and of its three directories. */
   readonly identity: string;
-  /** What has to be flushed before anything in the mailbox is durable; nothing in a known mailbox. */
+  /** Directories to flush before a message in the mailbox is durable; none for a known mailbox. */
   readonly unflushed: readonly string[];
 }
 
-/** Which mailboxes this process has made durable. */
+/** The mailboxes whose directories this process has flushed. */
 export interface KnownMailboxes {
   has(mailbox: Mailbox): boolean;
   remember(mailbox: Mailbox): void;
   forget(mailbox: Mailbox): void;
 }
 
-/** Makes an empty memory of mailboxes; one per disk thread is enough. */
+/** Makes an empty set of known mailboxes; one for each disk thread is enough. */
 export function createKnownMailboxes(): KnownMailboxes {
   const identities = new Map<string, string>();
   return {
@@ -52,23 +50,23 @@ export interface MailboxTools {
   readonly fileSystem: FileSystem;
   readonly known: KnownMailboxes;
   /**
-   * The mail root, an existing directory above the mailboxes; below it no symbolic link is followed.
-   * Without it a link in the path given is followed, and flushing goes up to the mount point.
+   * The mail root, an existing directory above the mailboxes; below it no symbolic link is
+   * followed. Without it a link in the given path is followed, and directories are flushed up to
+   * the mount point.
    */
   readonly root?: string | undefined;
 }
 
 /**
- * Makes sure that a mailbox is there, and says what of it is not yet durable. Flushes nothing itself.
+ * Makes the missing directories of a mailbox and lists the directories to flush. Flushes none
+ * itself.
  *
- * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR`, `_SYMLINK`, `_DIRECTORY_FAILED`, `_INVALID_ARGUMENT`
+ * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR`, `_SYMLINK`, `_DIRECTORY_FAILED`,
+ *   `_INVALID_ARGUMENT`
  */
 export function prepareMailbox(path: string, tools: MailboxTools): Mailbox {
   if (typeof path !== "string" || path === "") {
-    throw new MaildirError(
-      "ERR_MAILDIR_INVALID_ARGUMENT",
-      `a mailbox is named by its path, received ${inspect(path)}`,
-    );
+    throw refusal("maildir", "a path", path);
   }
   const { fileSystem, known, root } = tools;
   const mailboxPath = resolve(path);
@@ -114,17 +112,19 @@ function below(root: string, mailbox: string): string[] {
 
 function ensureBelow(root: string, mailbox: string, fileSystem: FileSystem): FileStatus {
   const statuses = below(root, mailbox).map((directory) => ensureDirectory(directory, fileSystem));
-  return statuses[statuses.length - 1]!;
+  const own = statuses.at(-1);
+  invariant(own !== undefined, "a mailbox below the mail root has a directory of its own");
+  return own;
 }
 
-/** Looks at a directory that must not be a link, and makes it when it is missing. */
+/** Returns the status of a directory that must not be a link; makes it if it is missing. */
 function ensureDirectory(path: string, fileSystem: FileSystem): FileStatus {
   const status = statusOrMissing(path, path, fileSystem) ?? makeDirectory(path, path, fileSystem);
   if (status.kind === "directory") return status;
   if (status.kind === "symlink") {
     throw new MaildirError(
       "ERR_MAILDIR_SYMLINK",
-      `${path} is a symbolic link; mail is not delivered through it`,
+      `${path} is a symbolic link; no mail is delivered through it`,
       { path },
     );
   }
@@ -143,15 +143,19 @@ function makeDirectory(path: string, lookAt: string, fileSystem: FileSystem): Fi
   try {
     fileSystem.makeDirectory(path, 0o700);
   } catch (error) {
-    // Another process may have been faster; anything else of that name is in the way.
+    // Another process may have made it meanwhile.
     const status = statusOrMissing(path, lookAt, fileSystem);
     if (status?.kind !== "directory") throw directoryError(path, error);
   }
   const status = statusOrMissing(path, lookAt, fileSystem);
   if (status === undefined) {
-    throw new MaildirError("ERR_MAILDIR_DIRECTORY_FAILED", `${path} vanished while it was made`, {
-      path,
-    });
+    throw new MaildirError(
+      "ERR_MAILDIR_DIRECTORY_FAILED",
+      `${path} was removed while it was made`,
+      {
+        path,
+      },
+    );
   }
   return status;
 }
@@ -173,13 +177,17 @@ function directoryError(path: string, cause: unknown): MaildirError {
   const inTheWay = ["EEXIST", "ENOTDIR"].includes(errnoOf(cause) ?? "");
   return inTheWay
     ? new MaildirError("ERR_MAILDIR_NOT_A_MAILDIR", `${path} is not a directory`, { path, cause })
-    : new MaildirError("ERR_MAILDIR_DIRECTORY_FAILED", `directory ${path} cannot be made or used`, {
-        path,
-        cause,
-      });
+    : new MaildirError(
+        "ERR_MAILDIR_DIRECTORY_FAILED",
+        `directory ${path} cannot be created or opened`,
+        {
+          path,
+          cause,
+        },
+      );
 }
 
-/** Names a directory such that a symbolic link is followed by a call that would not follow it. */
+/** Returns a path by which calls that follow no symbolic link still follow one. */
 function followed(path: string): string {
   return `${path}/.`;
 }
@@ -189,8 +197,8 @@ function toRoot(mailbox: Mailbox, root: string): string[] {
 }
 
 /**
- * A directory of another file system holds no name of ours: the way up ends at the mount point. It also
- * ends where this process may not look, such as `/home` on some machines.
+ * A directory of another file system holds no name of ours, so the list ends at the mount point. It
+ * also ends at a directory that this process may not open, such as `/home` on some machines.
  */
 function toMountPoint(mailbox: Mailbox, fileSystem: FileSystem): string[] {
   const way: string[] = [];

@@ -8,15 +8,12 @@ import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem } from "../system/index.ts";
 import { Maildir } from "./index.ts";
 
-function place(t: TestContext): string {
-  const path = temporaryDirectory(t);
-  return join(path, "box");
-}
+const newPath = (t: TestContext) => join(temporaryDirectory(t), "box");
 
 const bytes = (text: string) => Buffer.from(text);
 
 test("a message delivered is listed, read, marked and removed", async (t) => {
-  const box = await Maildir.create(place(t));
+  const box = await Maildir.create(newPath(t));
   const id = await box.deliver(bytes("hello\n"));
   assert.deepEqual(await box.scan("new"), [
     { id, flags: "", subdirectory: "new", path: join(box.path, "new", id), size: 6 },
@@ -36,8 +33,8 @@ test("a message delivered is listed, read, marked and removed", async (t) => {
   }
 });
 
-test("a batch answers in input order, and each has its own outcome", async (t) => {
-  const box = await Maildir.create(place(t));
+test("a batch answers in input order, with a result for each message", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const missing = { head: bytes(""), file: join(box.path, "missing"), size: 1 };
   const results = await box.deliverBatch([bytes("a"), missing, bytes("ccc")]);
   assert.deepEqual(
@@ -48,8 +45,8 @@ test("a batch answers in input order, and each has its own outcome", async (t) =
   await assert.rejects(box.deliver(missing), { code: "ERR_MAILDIR_WRITE_FAILED", errno: "ENOENT" });
 });
 
-test("creating completes what is there, and is told what is in the way", async (t) => {
-  const path = place(t);
+test("create completes a partial mailbox, and fails if a file has its name", async (t) => {
+  const path = newPath(t);
   await Maildir.create(path);
   rmSync(join(path, "cur"), { recursive: true });
   const before = statSync(path).ino;
@@ -64,8 +61,8 @@ test("creating completes what is there, and is told what is in the way", async (
   });
 });
 
-test("opening needs all three directories", async (t) => {
-  const path = place(t);
+test("open fails unless new/, cur/ and tmp/ are directories", async (t) => {
+  const path = newPath(t);
   await assert.rejects(Maildir.open(path), {
     code: "ERR_MAILDIR_NOT_A_MAILDIR",
     message: /new\/ is missing/,
@@ -77,26 +74,26 @@ test("opening needs all three directories", async (t) => {
   await assert.rejects(Maildir.open(path), { message: /tmp\/ is a file/ });
 });
 
-test("what cannot be meant is refused before the disk is asked", async (t) => {
+test("invalid arguments are refused without a call to the disk", async (t) => {
   const invalid = { code: "ERR_MAILDIR_INVALID_ARGUMENT" };
   await assert.rejects(Maildir.create(""), invalid);
-  const box = await Maildir.create(place(t));
+  const box = await Maildir.create(newPath(t));
   await assert.rejects(box.scan("tmp" as "new"), invalid);
   await assert.rejects(box.deliver("text" as unknown as Uint8Array), invalid);
 });
 
-test("creating fails when the disk does not keep the mailbox", async (t) => {
+test("create fails if the directories cannot be flushed", async (t) => {
   const sync = async () => {
     throw Object.assign(new Error("EIO"), { code: "EIO" });
   };
-  await assert.rejects(Maildir.create(place(t), { fileSystem: { ...nodeFileSystem, sync } }), {
+  await assert.rejects(Maildir.create(newPath(t), { fileSystem: { ...nodeFileSystem, sync } }), {
     code: "ERR_MAILDIR_SYNC_FAILED",
     errno: "EIO",
   });
 });
 
-test("marking sets the standard flags and keeps keywords, a tail, and the date", async (t) => {
-  const box = await Maildir.create(place(t));
+test("mark sets the standard flags and leaves keywords, a tail and the date alone", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const id = await box.deliver(bytes("x"), { flags: "Fa", receivedAt: new Date(1e12) });
   renameSync(join(box.path, "cur", `${id}:2,Fa`), join(box.path, "cur", `${id}:2,Fa,S=1`));
   await box.mark(id, "RS");
@@ -107,8 +104,8 @@ test("marking sets the standard flags and keeps keywords, a tail, and the date",
   await assert.rejects(box.mark(id, "S/../x"), { code: "ERR_MAILDIR_INVALID_ARGUMENT" });
 });
 
-test("a message that a reader moves between look and use is found again", async (t) => {
-  const path = place(t);
+test("a message that a reader moves during a lookup is found again", async (t) => {
+  const path = newPath(t);
   let race: (() => void) | undefined;
   const fileSystem = {
     ...nodeFileSystem,
@@ -131,14 +128,14 @@ test("a message that a reader moves between look and use is found again", async 
   race = move(`new/${id}`, `cur/${id}:2,S`);
   assert.equal((await box.fetch(id)).length, 1);
   race = move(`cur/${id}:2,S`, `new/${id}`);
-  assert.equal((await box.fetch(id)).length, 1, "listed in neither directory at the first look");
+  assert.equal((await box.fetch(id)).length, 1, "listed in neither directory at the first lookup");
   race = move(`new/${id}`, `cur/${id}:2,RS`);
   await box.mark(id, "F");
   assert.deepEqual(readdirSync(join(path, "cur")), [`${id}:2,F`]);
 });
 
-test("hidden files and a reader's own files are no messages, and stay", async (t) => {
-  const box = await Maildir.create(place(t));
+test("hidden files and index files are not listed, marked or removed", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const own = ["dovecot-uidlist", "dovecot.index.log", "subscriptions", "maildirsize"];
   for (const name of own) writeFileSync(join(box.path, name), name);
   for (const name of ["new", "cur", "tmp"]) writeFileSync(join(box.path, name, ".hidden"), "");
@@ -154,34 +151,34 @@ test("hidden files and a reader's own files are no messages, and stay", async (t
   assert.deepEqual(readdirSync(box.path).sort(), ["cur", "new", "tmp", ...own].sort());
 });
 
-test("an id that is no file name is refused before the disk is asked", async (t) => {
-  const box = await Maildir.create(place(t));
+test("an id that is not a file name is refused without a call to the disk", async (t) => {
+  const box = await Maildir.create(newPath(t));
   for (const id of ["", "../../etc/passwd", ".hidden", "a:2,S", "a\0"]) {
     await assert.rejects(box.fetch(id), { code: "ERR_MAILDIR_INVALID_ARGUMENT" });
     await assert.rejects(box.remove(id), { code: "ERR_MAILDIR_INVALID_ARGUMENT" });
   }
 });
 
-test("tmp/ is cleaned by last change, not by date, and never of this process's own work", async (t) => {
-  const box = await Maildir.create(place(t));
+test("cleanTmp judges age by the last change and spares files of this process", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const own = (await box.deliver(bytes("x"))).replace(/Q\d+/, "Q999");
   for (const name of ["left.behind.host", own]) {
     writeFileSync(join(box.path, "tmp", name), "");
     utimesSync(join(box.path, "tmp", name), 0, 0);
   }
-  assert.equal(await box.cleanTmp(), 0, "a received date of long ago does not make a file old");
+  assert.equal(await box.cleanTmp(), 0, "an old modification time does not make a file old");
   assert.equal(await box.cleanTmp(0), 1);
   assert.deepEqual(readdirSync(join(box.path, "tmp")), [own]);
   for (const age of [-1, Number.NaN]) {
     await assert.rejects(box.cleanTmp(age), {
       code: "ERR_MAILDIR_INVALID_ARGUMENT",
-      message: new RegExp(`received ${age}`),
+      message: `maxAgeMs must be a number of milliseconds from 0 up; got ${age}.`,
     });
   }
 });
 
-test("a file swept by somebody else meanwhile is not counted", async (t) => {
-  const path = place(t);
+test("cleanTmp does not count a file that another program removed meanwhile", async (t) => {
+  const path = newPath(t);
   const unlink = () => {
     throw Object.assign(new Error("ENOENT"), { code: "ENOENT" });
   };
@@ -190,8 +187,8 @@ test("a file swept by somebody else meanwhile is not counted", async (t) => {
   assert.equal(await box.cleanTmp(0), 0);
 });
 
-test("a mailbox that cannot be accessed says so, with the errno", async (t) => {
-  const box = await Maildir.create(place(t));
+test("access to a removed mailbox fails with ACCESS_FAILED and the errno", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const id = await box.deliver(bytes("x"));
   rmSync(box.path, { recursive: true });
   const expected = { code: "ERR_MAILDIR_ACCESS_FAILED", errno: "ENOENT", path: box.path };
@@ -201,8 +198,8 @@ test("a mailbox that cannot be accessed says so, with the errno", async (t) => {
   await assert.rejects(box.fetch(id), expected);
 });
 
-test("several processes deliver into one mailbox without meeting", async (t) => {
-  const path = place(t);
+test("three processes deliver into one mailbox at once without a lost message", async (t) => {
+  const path = newPath(t);
   const program = `
     import { Maildir } from ${JSON.stringify(new URL("./index.ts", import.meta.url).href)};
     const box = await Maildir.create(process.argv[1]);
@@ -213,8 +210,8 @@ test("several processes deliver into one mailbox without meeting", async (t) => 
   assert.equal(readdirSync(join(path, "new")).length, 75);
 });
 
-test("Python's mailbox module reads what was written", async (t) => {
-  const box = await Maildir.create(place(t));
+test("Python's mailbox module reads our messages, flags and dates", async (t) => {
+  const box = await Maildir.create(newPath(t));
   const mail = "Subject: a test\n\nline one\n";
   await box.deliver(bytes(mail));
   await box.deliver(bytes(mail), { flags: "RS", receivedAt: new Date(1e12) });

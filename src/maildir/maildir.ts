@@ -1,9 +1,9 @@
 /**
  * One mailbox in Maildir format, for programs that deliver into it, read it, or both.
  *
- * Bytes are stored as given and never changed afterwards; only names change. Several processes may use
- * the same mailbox at once, without locks. Files that belong to a reader, such as Dovecot's indexes,
- * are not touched; folders and quota are left to whoever keeps them.
+ * Bytes are stored as given and never changed afterwards; only names change. Several processes
+ * may use the same mailbox at once, without locks. Files of a reader, such as Dovecot's indexes,
+ * are not touched; folders and quota are the business of other programs.
  *
  * Source: cr.yp.to/proto/maildir.html; what survives a power cut: docs/explanation/durability.md.
  */
@@ -20,7 +20,7 @@ import {
 import type { Body } from "./body.ts";
 import { deliverAll } from "./deliver.ts";
 import { ensureMailboxes } from "./ensure-mailboxes.ts";
-import { MaildirError } from "./errors.ts";
+import { MaildirError, refusal } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import { type Entry, listEntries, withMessage } from "./lookup.ts";
 import { createKnownMailboxes, type KnownMailboxes } from "./mailbox.ts";
@@ -30,23 +30,26 @@ import type { DeliverTools, DeliveryResult, SyncPlan } from "./tools.ts";
 
 export interface MaildirOptions {
   /** The mail root; below it no symbolic link is followed, and up to it directories are flushed. */
-  readonly root?: string;
+  readonly root?: string | undefined;
   /** @defaultValue the machine's own */
   readonly fileSystem?: FileSystem;
+  /** @defaultValue the machine's own */
   readonly clock?: Clock;
   /** @defaultValue one source shared by all Maildirs of the process */
   readonly names?: NameSource;
-  /** @defaultValue one memory shared by all Maildirs of the process */
+  /** @defaultValue one set shared by all Maildirs of the process */
   readonly known?: KnownMailboxes;
-  readonly syncFileSystem?: SyncFileSystem;
-  readonly syncPlan?: SyncPlan;
+  /** See {@link DeliverTools}. @defaultValue none */
+  readonly syncFileSystem?: SyncFileSystem | undefined;
+  /** See {@link DeliverTools}. @defaultValue always `"bulk"` */
+  readonly syncPlan?: SyncPlan | undefined;
 }
 
 export interface DeliverOptions {
   /** Letters such as `"S"`; with any, the message goes to `cur/`. @defaultValue none */
-  readonly flags?: string;
+  readonly flags?: string | undefined;
   /** Becomes the file's modification time. @defaultValue now */
-  readonly receivedAt?: Date;
+  readonly receivedAt?: Date | undefined;
 }
 
 const processNames = createNameSource({ clock: systemClock });
@@ -65,8 +68,8 @@ export class Maildir {
   /**
    * Makes a mailbox with `new/`, `cur/` and `tmp/` (0700), or completes one, durably.
    *
-   * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR` when a file is in the way, `_SYMLINK`,
-   *   `_DIRECTORY_FAILED`, `_SYNC_FAILED`
+   * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR` if a file has the name of a directory,
+   *   `_SYMLINK`, `_DIRECTORY_FAILED`, `_SYNC_FAILED`
    */
   static async create(path: string, options: MaildirOptions = {}): Promise<Maildir> {
     const tools = toolsOf(options);
@@ -78,7 +81,7 @@ export class Maildir {
   /**
    * Opens a mailbox that exists.
    *
-   * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR` when `new/`, `cur/` or `tmp/` is missing
+   * @throws MaildirError `ERR_MAILDIR_NOT_A_MAILDIR` if `new/`, `cur/` or `tmp/` is missing
    */
   static async open(path: string, options: MaildirOptions = {}): Promise<Maildir> {
     const tools = toolsOf(options);
@@ -90,8 +93,8 @@ export class Maildir {
   /**
    * Stores one message. On return it is visible and survives a power cut.
    *
-   * @throws MaildirError, with the original error as `cause`; then nothing is visible, unless the error
-   *   says `mayRemain`
+   * @throws MaildirError, with the original error as `cause`; then the message is not visible,
+   *   unless `mayRemain` is set
    */
   async deliver(body: Body, options: DeliverOptions = {}): Promise<MessageId> {
     const [result] = await this.deliverBatch([body], options);
@@ -100,8 +103,9 @@ export class Maildir {
   }
 
   /**
-   * Stores messages as one batch, at the price of about one disk flush. One result for each, in order;
-   * those that are `ok` are visible and survive a power cut. Never rejects for a fault of the disk.
+   * Stores messages as one batch, at the price of about one disk flush. One result for each, in
+   * order; those that are `ok` are visible and survive a power cut. Never rejects for an error of
+   * the disk.
    */
   async deliverBatch(
     bodies: readonly Body[],
@@ -112,16 +116,13 @@ export class Maildir {
   }
 
   /**
-   * Lists the messages in `new/` or `cur/`, in no order; hidden files are none.
+   * Lists the messages in `new/` or `cur/`, in no order; hidden files are left out.
    *
    * @throws MaildirError `ERR_MAILDIR_ACCESS_FAILED`, `_INVALID_ARGUMENT`
    */
   async scan(subdirectory: "new" | "cur"): Promise<readonly Entry[]> {
     if (subdirectory !== "new" && subdirectory !== "cur") {
-      throw new MaildirError(
-        "ERR_MAILDIR_INVALID_ARGUMENT",
-        `what is scanned is "new" or "cur", received ${JSON.stringify(subdirectory)}`,
-      );
+      throw refusal("subdirectory", '"new" or "cur"', subdirectory);
     }
     try {
       return listEntries(this.#places(), subdirectory, this.#tools.fileSystem);
@@ -130,24 +131,26 @@ export class Maildir {
     }
   }
 
-  /** Reads a whole message, wherever a reader has moved it. @throws MaildirError `_NOT_FOUND`, `_ACCESS_FAILED` */
+  /**
+   * Reads a whole message, also after a reader has moved it.
+   *
+   * @throws MaildirError `ERR_MAILDIR_NOT_FOUND`, `_ACCESS_FAILED`, `_INVALID_ARGUMENT`
+   */
   async fetch(id: MessageId): Promise<Uint8Array> {
     const { fileSystem } = this.#tools;
     return withMessage(id, this.#places(), fileSystem, ({ path }) => readWhole(path, fileSystem));
   }
 
   /**
-   * Sets a message's flags and moves it to `cur/`. The six standard letters become exactly those given;
-   * keywords, and what another program wrote behind a comma, stay. Survives a power cut on return.
+   * Sets a message's flags and moves it to `cur/`. Its standard letters (six: D, F, P, R, S, T)
+   * become exactly those given; keywords, and text behind a comma, stay. Survives a power cut on
+   * return.
    *
    * @throws MaildirError `ERR_MAILDIR_NOT_FOUND`, `_ACCESS_FAILED`, `_INVALID_ARGUMENT`
    */
   async mark(id: MessageId, flags: string): Promise<void> {
     if (!areFlags(flags)) {
-      throw new MaildirError(
-        "ERR_MAILDIR_INVALID_ARGUMENT",
-        `flags must be letters, received ${JSON.stringify(flags)}`,
-      );
+      throw refusal("flags", "letters", flags);
     }
     const { cur } = this.#places();
     await this.#renamed(id, (entry) => {
@@ -156,7 +159,11 @@ export class Maildir {
     });
   }
 
-  /** Removes a message for good. @throws MaildirError `ERR_MAILDIR_NOT_FOUND`, `_ACCESS_FAILED` */
+  /**
+   * Removes a message for good.
+   *
+   * @throws MaildirError `ERR_MAILDIR_NOT_FOUND`, `_ACCESS_FAILED`, `_INVALID_ARGUMENT`
+   */
   async remove(id: MessageId): Promise<void> {
     await this.#renamed(id, (entry) => this.#tools.fileSystem.unlink(entry.path));
   }
@@ -164,17 +171,15 @@ export class Maildir {
   /**
    * Removes files in `tmp/` that crashed deliveries left behind, and returns how many.
    *
-   * Their age counts from the last change of any kind, because a modification time may be a received
-   * date of long ago. Names given out by this process are never touched.
+   * Their age counts from the last change of any kind, because a modification time may be a
+   * received date of long ago. Files with names from this process are never removed.
    *
-   * @param maxAgeMs At least so old. @defaultValue 36 hours, the age of the Maildir specification
+   * @param maxAgeMs - The age from which on a file is removed. @defaultValue 36 hours, the age of
+   *   the Maildir specification
    */
   async cleanTmp(maxAgeMs: number = unusedForMs): Promise<number> {
     if (!Number.isFinite(maxAgeMs) || maxAgeMs < 0) {
-      throw new MaildirError(
-        "ERR_MAILDIR_INVALID_ARGUMENT",
-        `maxAgeMs must be a number of milliseconds from 0, received ${maxAgeMs}`,
-      );
+      throw refusal("maxAgeMs", "a number of milliseconds from 0 up", maxAgeMs);
     }
     const { fileSystem, clock } = this.#tools;
     const tmp = join(this.path, "tmp");
@@ -196,17 +201,17 @@ export class Maildir {
     try {
       kind = statusUnlessGone(directory, this.#tools.fileSystem)?.kind;
     } catch (cause) {
-      throw this.#accessError(`${directory} cannot be looked at`, cause);
+      throw this.#accessError(`the status of ${directory} cannot be read`, cause);
     }
     if (kind === "directory") return;
     throw new MaildirError(
       "ERR_MAILDIR_NOT_A_MAILDIR",
-      `${this.path} is no Maildir: ${name}/ is ${kind === undefined ? "missing" : `a ${kind}`}`,
+      `${this.path} is not a Maildir: ${name}/ is ${kind === undefined ? "missing" : `a ${kind}`}`,
       { path: this.path },
     );
   }
 
-  /** Changes a message's name, and flushes both directories it can concern. */
+  /** Changes a message's name, and flushes both directories that may hold it. */
   async #renamed(id: MessageId, change: (entry: Entry) => void): Promise<void> {
     const places = this.#places();
     const directories = openDirectories(this.#tools.fileSystem);
@@ -214,11 +219,11 @@ export class Maildir {
       directories.open(places.cur);
       directories.open(places.new);
       withMessage(id, places, this.#tools.fileSystem, change);
-      await directories.flushAll([places.cur]);
-      await directories.flushAll([places.new]);
+      await directories.syncAll([places.cur]);
+      await directories.syncAll([places.new]);
     } catch (cause) {
       if (cause instanceof MaildirError) throw cause;
-      throw this.#accessError(`message ${id} cannot be changed durably`, cause);
+      throw this.#accessError(`the change of message ${id} may not be durable`, cause);
     } finally {
       directories.close();
     }
@@ -252,7 +257,7 @@ function statusUnlessGone(path: string, fileSystem: FileSystem): FileStatus | un
   }
 }
 
-/** Removes a file; answers false when somebody else has. */
+/** Removes a file; returns false if another program has removed it. */
 function removed(path: string, fileSystem: FileSystem): boolean {
   try {
     fileSystem.unlink(path);
@@ -279,9 +284,9 @@ function readWhole(path: string, fileSystem: FileSystem): Uint8Array {
   }
 }
 
-/** Exchanges the standard letters of a flag text and leaves everything else as it was. */
+/** Replaces the standard letters of a flag text; everything else stays. */
 function withStandardFlags(text: string, flags: string): string {
-  const kept = parseFlags(text);
-  const others = kept.letters.filter((letter) => !"DFPRST".includes(letter));
-  return serializeFlags({ ...kept, letters: parseFlags([...others, flags].join("")).letters });
+  const given = parseFlags(text);
+  const others = given.letters.filter((letter) => !"DFPRST".includes(letter));
+  return serializeFlags({ ...given, letters: parseFlags([...others, flags].join("")).letters });
 }

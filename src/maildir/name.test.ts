@@ -6,14 +6,14 @@ import { crlfSizeOf, escapeHost, joinName, splitName } from "./name.ts";
 
 const random = Buffer.from("0123456789abcdef", "hex");
 
-test("a name says when, by whom and how large", () => {
+test("a name holds the time, the host, the size and the CRLF size", () => {
   const clock = new SimClock({ wallTimeMs: 1_767_225_600_123 });
   const names = createNameSource({ clock, host: "mx.example", random });
   assert.equal(names.next(20), "1767225600.M123000R0123456789abcdefQ1.mx.example,S=20");
   assert.equal(names.next(20, 22), "1767225600.M123000R0123456789abcdefQ2.mx.example,S=20,W=22");
 });
 
-test("names never repeat, not within an instant, not when the clock steps back, not after a restart", () => {
+test("names never repeat: within an instant, after a clock step back, after a restart", () => {
   let wallTimeMs = 1_767_225_600_000;
   const clock = Object.assign(new SimClock(), { wallTimeMs: () => wallTimeMs });
   const seen = new Set<string>();
@@ -29,7 +29,7 @@ test("names never repeat, not within an instant, not when the clock steps back, 
   assert.equal(seen.size, given);
 });
 
-test("a host name cannot break a file name", () => {
+test("any host name is escaped and cut so that it fits a file name", () => {
   assert.equal(escapeHost("a/b:c"), "a\\057b\\072c");
   assert.equal(escapeHost("a,b c\0"), "a\\054b\\040c\\000");
   assert.equal(escapeHost("ä"), "\\303\\244");
@@ -38,7 +38,7 @@ test("a host name cannot break a file name", () => {
   assert.ok(Buffer.byteLength(`${long}:2,DFPRSTabcdefgh.again`) < 256);
 });
 
-test("a source knows its own names and no others", () => {
+test("isOwn recognises the names of its own source and no others", () => {
   const clock = new SimClock();
   const [mine, other] = [createNameSource({ clock }), createNameSource({ clock })];
   assert.ok(mine.isOwn(`${mine.next(1)}:2,S`));
@@ -46,7 +46,7 @@ test("a source knows its own names and no others", () => {
   assert.ok(!mine.isOwn("1767225600.M0P1.host"));
 });
 
-test("names of other programs are taken apart and put together again", () => {
+test("names of other programs are split into id, flags and sizes", () => {
   assert.deepEqual(splitName("123.M4P5.host,S=10:2,FS"), {
     id: "123.M4P5.host,S=10",
     flags: "FS",
@@ -59,7 +59,7 @@ test("names of other programs are taken apart and put together again", () => {
   assert.deepEqual(sizesInName("1.h,S=x"), { size: undefined, crlfSize: undefined });
 });
 
-test("the CRLF size counts one more octet for every bare LF", () => {
+test("the CRLF size counts one more byte for every bare LF", () => {
   const sizes = ["", "\n", "a\r\nb\n", "\r\n\r\n", "\n\n", "a\rb"].map((text) =>
     crlfSizeOf(Buffer.from(text)),
   );

@@ -1,25 +1,26 @@
 /**
- * Names of messages, which are their identity: `<sec>.M<usec>R<random>Q<counter>.<host>,S=<size>,W=<size>`.
+ * Names of messages, which are their identity:
+ * `<sec>.M<usec>R<random>Q<counter>.<host>,S=<size>,W=<size>`.
  *
- * No name may ever repeat, because nothing checks: once a reader has moved a message to `cur/`, O_EXCL
- * in `tmp/` protects it no longer, and a reader that meets an old name again believes in a message come
- * back. So the random part is 64 bits drawn once per source, and the counter never stops; the time is
- * there for people and may step back freely.
+ * No name may ever repeat, because no later check finds a repeated one: once a reader has moved a
+ * message to `cur/`, O_EXCL in `tmp/` no longer protects its name, and a reader takes a repeated
+ * name for the old message. So the random part is 64 bits drawn once for each source, and the
+ * counter never stops; the time is there for people and may step back freely.
  *
- * Source: the Maildir specification (cr.yp.to/proto/maildir.html); `,S=` and `,W=` as Maildir++ and
- * Dovecot have them, the size on disk and the size with every line end counted as CRLF.
+ * Source: the Maildir specification (cr.yp.to/proto/maildir.html); `,S=` and `,W=` as in
+ * Maildir++ and Dovecot, the size on disk and the size with every line ending counted as CRLF.
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import type { Clock } from "../system/index.ts";
 
-/** The name of a message up to, not including, the `:` of its flags: its exact file name in `new/`. */
+/** The name of a message without the `:` and the flags: its exact file name in `new/`. */
 export type MessageId = string;
 
 export interface NameSource {
-  /** Gives out a name that was never given out before. Sizes in octets. */
+  /** Makes a name that was never made before. Sizes in bytes. */
   next(size: number, crlfSize?: number): MessageId;
-  /** Says whether a name, with or without flags, came from this source. */
+  /** Whether a name, with or without flags, came from this source. */
   isOwn(name: string): boolean;
 }
 
@@ -27,13 +28,16 @@ export interface NameSourceOptions {
   readonly clock: Clock;
   /** @defaultValue the machine's host name */
   readonly host?: string;
-  /** Eight octets that no other start of a process has. @defaultValue from the system's random source */
+  /**
+   * Eight bytes that no other source has, in this process or another.
+   * @defaultValue from the system's random source
+   */
   readonly random?: Uint8Array;
 }
 
 /**
- * Makes a source of names. One thread of a process should hold the only one: its `isOwn` is what
- * keeps a sweep of `tmp/` away from work under way.
+ * Makes a source of names. A process should have only one: by its `isOwn` a cleaning of `tmp/`
+ * spares the files of deliveries in progress.
  */
 export function createNameSource({ clock, host, random }: NameSourceOptions): NameSource {
   const start = Buffer.from(random ?? randomBytes(8)).toString("hex");
@@ -52,17 +56,17 @@ export function createNameSource({ clock, host, random }: NameSourceOptions): Na
   };
 }
 
-/** Leaves room for everything else in the 255 octets of a file name. */
-const longestHost = 64;
+/** Leaves room for the rest of a name in the 255 bytes of a file name. */
+const maxHostBytes = 64;
 
 /** Makes a host name fit for a file name: `/` becomes `\057`, `:` becomes `\072`, and so on. */
 export function escapeHost(host: string): string {
-  const octets = [...Buffer.from(host || "localhost")];
-  const escaped = octets.map((octet) => {
-    const letter = String.fromCharCode(octet);
-    return /[A-Za-z0-9._-]/.test(letter) ? letter : `\\${octet.toString(8).padStart(3, "0")}`;
+  const bytes = [...Buffer.from(host || "localhost")];
+  const escaped = bytes.map((byte) => {
+    const character = String.fromCharCode(byte);
+    return /[A-Za-z0-9._-]/.test(character) ? character : `\\${byte.toString(8).padStart(3, "0")}`;
   });
-  return escaped.join("").slice(0, longestHost);
+  return escaped.join("").slice(0, maxHostBytes);
 }
 
 /** Splits a file name into the message's id and the flags behind `:2,`, which may be none. */
@@ -73,7 +77,9 @@ export function splitName(fileName: string): { readonly id: MessageId; readonly 
   return { id: fileName.slice(0, colon), flags: info.startsWith("2,") ? info.slice(2) : "" };
 }
 
-/** Says whether a text can be a message's id: a file name without flags that does not begin with a dot. */
+/**
+ * Whether a text can be a message's id: a file name without flags that does not begin with a dot.
+ */
 export function isMessageId(text: string): boolean {
   return text !== "" && !/^\.|[/:\0]/.test(text);
 }
@@ -83,7 +89,7 @@ export function joinName(id: MessageId, flags: string): string {
   return `${id}:2,${flags}`;
 }
 
-/** Reads the sizes a name states, for names of any program that follows the convention. */
+/** Reads the sizes in a name, of any program that follows the convention. */
 export function sizesInName(fileName: string): {
   readonly size: number | undefined;
   readonly crlfSize: number | undefined;
@@ -97,12 +103,12 @@ function numberBehind(id: string, letter: string): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** Counts the octets a body has when every line ends in CRLF: one more for each bare LF. */
+/** Counts the bytes of a body with CRLF line endings: one more for each bare LF. */
 export function crlfSizeOf(body: Uint8Array): number {
-  const octets = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  let size = octets.length;
-  for (let at = octets.indexOf(10); at >= 0; at = octets.indexOf(10, at + 1)) {
-    if (octets[at - 1] !== 13) size += 1;
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  let size = bytes.length;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) {
+    if (bytes[at - 1] !== 13) size += 1;
   }
   return size;
 }

@@ -1,35 +1,38 @@
 /**
- * Directories held open from before a change until its names are flushed.
+ * Directories that stay open from before a change until its names are flushed.
  *
- * Held, because an error in writing a directory back is reported to every descriptor that was open when
- * it happened, and to nobody who opens it afterwards. Each is flushed once, for all who share it.
+ * An error in writing a directory back is reported to every descriptor that was open when it
+ * happened, and to no descriptor opened afterwards. Each directory is flushed once, for all that
+ * share it.
  */
-import type { Descriptor, FileSystem } from "../system/index.ts";
+import { type Descriptor, type FileSystem, invariant } from "../system/index.ts";
 
 export interface OpenDirectories {
   /** @throws the errno error of opening it */
   open(path: string): void;
-  /** Flushes these directories, each of which was opened, at the same time. */
-  flushAll(paths: readonly string[]): Promise<void>;
+  /** Flushes these directories at the same time; each was opened before. */
+  syncAll(paths: readonly string[]): Promise<void>;
   close(): void;
 }
 
 export function openDirectories(fileSystem: FileSystem): OpenDirectories {
   const descriptors = new Map<string, Descriptor>();
-  const flushes = new Map<string, Promise<void>>();
+  const syncs = new Map<string, Promise<void>>();
 
-  function flush(path: string): Promise<void> {
-    const flushed = flushes.get(path) ?? fileSystem.sync(descriptors.get(path)!);
-    flushes.set(path, flushed);
-    return flushed;
+  async function sync(path: string): Promise<void> {
+    const descriptor = descriptors.get(path);
+    invariant(descriptor !== undefined, `${path} was opened before its change`);
+    const synced = syncs.get(path) ?? fileSystem.sync(descriptor);
+    syncs.set(path, synced);
+    return synced;
   }
   return {
     open: (path) => {
       if (!descriptors.has(path)) descriptors.set(path, fileSystem.openDirectory(path));
     },
-    // Waits for every one, so that no flush is left behind on a descriptor that is closed.
-    flushAll: async (paths) => {
-      for (const outcome of await Promise.allSettled(paths.map(async (path) => flush(path)))) {
+    // Waits for all of them, so that no flush runs on a descriptor that is closed.
+    syncAll: async (paths) => {
+      for (const outcome of await Promise.allSettled(paths.map(sync))) {
         if (outcome.status === "rejected") throw outcome.reason;
       }
     },

@@ -1,12 +1,11 @@
 /**
- * One message on its way through the commit: where it is to go, and what became of it so far.
+ * One message on its way through the commit: its target, and its failure if it has one.
  *
- * A letter that has a `failure` is left alone by every later phase.
+ * Every later phase passes over a delivery that has a `failure`.
  */
 import { join } from "node:path";
-import { inspect } from "node:util";
 import { type Body, bodySizes, isBody } from "./body.ts";
-import { MaildirError, type MaildirErrorCode } from "./errors.ts";
+import { MaildirError, type MaildirErrorCode, type MaildirErrorFacts, refusal } from "./errors.ts";
 import { areFlags, parseFlags, serializeFlags } from "./flags.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { isMessageId, joinName, type MessageId } from "./name.ts";
@@ -17,28 +16,34 @@ export interface PendingDelivery {
   readonly body: Body;
   readonly receivedAt: Date | undefined;
   readonly maildir: string;
-  /** Its place once it is visible, below the mailbox. */
+  /** The directory of the mailbox in which the message becomes visible. */
   readonly subdirectory: "new" | "cur";
   readonly fileName: string;
-  /** The file it is written to, while it has one. */
+  /** Path of the file in `tmp/`, while there is one. */
   draft: string | undefined;
   failure: MaildirError | undefined;
 }
 
-/** The letters of one batch for one mailbox, as a postman ties them. */
+/** The deliveries of one batch to one mailbox. */
 export interface MailboxBatch {
   readonly mailbox: Mailbox;
-  readonly letters: readonly PendingDelivery[];
+  readonly deliveries: readonly PendingDelivery[];
 }
 
-/** Fixes the name of a message for good: every later attempt uses the same one. */
+/**
+ * Fixes the name of a message for good: every later attempt uses the same one. A delivery with an
+ * invalid argument has failed from the start, and the rest of the batch goes on.
+ */
 export function pendingDelivery(
   delivery: Delivery,
   tools: Pick<DeliverTools, "names">,
 ): PendingDelivery {
-  const complaint = complaintAbout(delivery);
-  if (complaint !== undefined) return refusedLetter(delivery, complaint);
   const { body, flags = "", receivedAt, maildir } = delivery;
+  const failure = failureOf(delivery);
+  if (failure !== undefined) {
+    const target = { subdirectory: "new", id: "", fileName: "" } as const;
+    return { ...target, body, maildir, receivedAt: undefined, draft: undefined, failure };
+  }
   const { size, crlfSize } = bodySizes(body);
   const id = delivery.id ?? tools.names.next(size, crlfSize);
   return {
@@ -53,61 +58,37 @@ export function pendingDelivery(
   };
 }
 
-/** A delivery that makes no sense: it fails by itself, and the rest of the batch goes on. */
-function refusedLetter({ body, maildir }: Delivery, complaint: string): PendingDelivery {
-  const letter: PendingDelivery = {
-    id: "",
-    body,
-    receivedAt: undefined,
-    maildir,
-    subdirectory: "new",
-    fileName: "",
-    draft: undefined,
-    failure: undefined,
-  };
-  fail(letter, "ERR_MAILDIR_INVALID_ARGUMENT", complaint);
-  return letter;
-}
-
-function complaintAbout(delivery: Delivery): string | undefined {
+/** Checks a delivery, for callers without types. */
+function failureOf(delivery: Delivery): MaildirError | undefined {
   const { maildir, body, flags = "", receivedAt, id = "none" } = delivery;
-  if (typeof maildir !== "string" || maildir === "") {
-    return `maildir must be a path, received ${inspect(maildir)}`;
-  }
-  if (!isBody(body)) {
-    return `body must be a Uint8Array or { head, file, size }, received ${inspect(body)}`;
-  }
-  if (!areFlags(flags)) return `flags must be letters, received ${inspect(flags)}`;
+  if (typeof maildir !== "string" || maildir === "") return refusal("maildir", "a path", maildir);
+  if (!isBody(body)) return refusal("body", "a Uint8Array or { head, file, size }", body);
+  if (!areFlags(flags)) return refusal("flags", "letters", flags);
   if (receivedAt !== undefined && Number.isNaN(receivedAt.getTime())) {
-    return `receivedAt must be a valid date, received ${inspect(receivedAt)}`;
+    return refusal("receivedAt", "a valid Date", receivedAt);
   }
-  if (!isMessageId(id)) return `id must be a file name without flags, received ${inspect(id)}`;
-  return undefined;
+  return isMessageId(id) ? undefined : refusal("id", "a file name without flags", id);
 }
 
-/** Notes why a letter is not delivered; the first reason stands. */
+/** Sets the failure of a delivery; the first one stands. */
 export function fail(
-  letter: PendingDelivery,
+  delivery: PendingDelivery,
   code: MaildirErrorCode,
   message: string,
-  facts: {
-    readonly path?: string | undefined;
-    readonly cause?: unknown;
-    readonly mayRemain?: boolean;
-  } = {},
+  facts: MaildirErrorFacts = {},
 ): void {
-  letter.failure ??= new MaildirError(code, message, facts);
+  delivery.failure ??= new MaildirError(code, message, facts);
 }
 
-export function notFailed(letters: readonly PendingDelivery[]): PendingDelivery[] {
-  return letters.filter((letter) => letter.failure === undefined);
+export function notFailed(deliveries: readonly PendingDelivery[]): PendingDelivery[] {
+  return deliveries.filter((delivery) => delivery.failure === undefined);
 }
 
-/** Where the finished file goes. */
-export function targetOf(letter: PendingDelivery, mailbox: Mailbox): string {
-  return join(mailbox[letter.subdirectory], letter.fileName);
+/** Path of the message once it is visible. */
+export function targetOf(delivery: PendingDelivery, mailbox: Mailbox): string {
+  return join(mailbox[delivery.subdirectory], delivery.fileName);
 }
 
-export function resultOf(letter: PendingDelivery): DeliveryResult {
-  return letter.failure ? { ok: false, error: letter.failure } : { ok: true, id: letter.id };
+export function resultOf({ id, failure }: PendingDelivery): DeliveryResult {
+  return failure ? { ok: false, error: failure } : { ok: true, id };
 }

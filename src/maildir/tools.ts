@@ -1,4 +1,4 @@
-/** What a delivery is, what comes of it, and what carrying it out needs. */
+/** A delivery, its result, and the tools of a commit. */
 import type { Clock, FileSystem, SyncFileSystem } from "../system/index.ts";
 import type { Body } from "./body.ts";
 import type { MaildirError } from "./errors.ts";
@@ -11,11 +11,11 @@ export interface Delivery {
   readonly maildir: string;
   readonly body: Body;
   /** Letters such as `"FS"`; with any, the message goes to `cur/` instead of `new/`. */
-  readonly flags?: string;
+  readonly flags?: string | undefined;
   /** Becomes the file's modification time, which IMAP shows as INTERNALDATE. @defaultValue now */
-  readonly receivedAt?: Date;
-  /** A name already drawn from a {@link NameSource}, when another thread gives out the names. */
-  readonly id?: MessageId;
+  readonly receivedAt?: Date | undefined;
+  /** A name from a {@link NameSource} of another thread. @defaultValue a new name */
+  readonly id?: MessageId | undefined;
 }
 
 export type DeliveryResult =
@@ -23,8 +23,8 @@ export type DeliveryResult =
   | { readonly ok: false; readonly error: MaildirError };
 
 /**
- * Chooses how `count` files (phase `"data"`) or directories (`"names"`) of one file system are flushed:
- * each on its own, or all by one flush of the file system.
+ * Chooses how `count` files (phase `"data"`) or directories (`"names"`) of one file system are
+ * flushed: each on its own, or all by one flush of the file system.
  */
 export type SyncPlan = (phase: "data" | "names", count: number) => "each" | "bulk";
 
@@ -36,10 +36,11 @@ export interface DeliverTools {
   /** The mail root; below it no symbolic link is followed, and up to it directories are flushed. */
   readonly root?: string | undefined;
   /**
-   * Flushes the file system a mailbox lies on. Its descriptor must be older than the batch, or an
-   * error of a write-back could have been reported to somebody else.
+   * Flushes the file system of a mailbox. Its descriptor must be older than the batch, or an
+   * error of a write-back could have been reported to another descriptor. @defaultValue none:
+   * file by file
    */
-  readonly syncFileSystem?: SyncFileSystem;
-  /** Asked only when there is a `syncFileSystem`. @defaultValue always `"bulk"` */
-  readonly syncPlan?: SyncPlan;
+  readonly syncFileSystem?: SyncFileSystem | undefined;
+  /** Used only with a `syncFileSystem`. @defaultValue always `"bulk"` */
+  readonly syncPlan?: SyncPlan | undefined;
 }

@@ -1,14 +1,14 @@
 /**
- * First half of the commit: every message is in `tmp/`, and its data is on the disk.
+ * First half of the commit: every message is in `tmp/`, and its data is durable.
  *
- * A failed flush says the truth once: the kernel marks the pages clean, and the next flush of that file
- * succeeds although its data is lost. So no file is flushed twice. The message is written once more,
- * to a new file, and flushed there on a descriptor held since that file was made.
+ * A failed flush is reported once: the kernel marks the pages clean, and the next flush of that
+ * file succeeds although its data is lost. So no file is flushed twice. The message is written
+ * once more, to a new file, and flushed there on a descriptor held since that file was made.
  *
  * Source: fsync(2), wiki.postgresql.org/wiki/Fsync_Errors; docs/explanation/durability.md.
  */
 import { join } from "node:path";
-import { type Descriptor, errnoOf } from "../system/index.ts";
+import { type Descriptor, errnoOf, type FileSystem } from "../system/index.ts";
 import { writeBody } from "./body.ts";
 import { MaildirError } from "./errors.ts";
 import type { Mailbox } from "./mailbox.ts";
@@ -16,41 +16,46 @@ import { fail, type MailboxBatch, notFailed, type PendingDelivery } from "./pend
 import { byDevice, planOf } from "./plan.ts";
 import type { DeliverTools } from "./tools.ts";
 
-/** A letter and the mailbox in whose `tmp/` it is written. */
+/** A delivery and the mailbox in whose `tmp/` it is written. */
 interface Draft {
-  readonly letter: PendingDelivery;
+  readonly delivery: PendingDelivery;
   readonly mailbox: Mailbox;
 }
 
-/** Descriptors held at once by a batch; a larger batch is flushed in as many rounds. */
+/** Files of a batch that are open at once; a larger batch is flushed in as many rounds. */
 const maxOpenDrafts = 64;
 
-export async function syncData(
-  bundles: readonly MailboxBatch[],
+/** Writes the messages and flushes their data; sets the failure of those that are not durable. */
+export async function writeDurably(
+  batches: readonly MailboxBatch[],
   tools: DeliverTools,
 ): Promise<void> {
   await Promise.all(
-    byDevice(bundles).map(async (ofDevice) => {
-      const drafts = ofDevice.flatMap(({ mailbox, letters }) =>
-        notFailed(letters).map((letter) => ({ letter, mailbox })),
+    byDevice(batches).map(async ({ batches: ofDevice, path }) => {
+      const drafts = ofDevice.flatMap(({ mailbox, deliveries }) =>
+        notFailed(deliveries).map((delivery) => ({ delivery, mailbox })),
       );
       if (planOf("data", drafts.length, tools) === "each") await syncEach(drafts, tools, "first");
-      else await syncInBulk(drafts, tools);
+      else await syncInBulk(drafts, path, tools);
     }),
   );
 }
 
-async function syncInBulk(drafts: readonly Draft[], tools: DeliverTools): Promise<void> {
+async function syncInBulk(
+  drafts: readonly Draft[],
+  path: string,
+  tools: DeliverTools,
+): Promise<void> {
   for (const draft of drafts) {
-    const file = writeDraft(draft, tools, draft.letter.id);
+    const file = writeDraft(draft, tools, draft.delivery.id);
     if (file !== undefined) closeDraft(draft, file, tools);
   }
-  const written = drafts.filter(({ letter }) => letter.failure === undefined);
+  const written = drafts.filter(({ delivery }) => delivery.failure === undefined);
   if (written.length === 0) return;
   try {
-    await tools.syncFileSystem?.(written[0]!.mailbox.path);
+    await tools.syncFileSystem?.(path);
   } catch {
-    // Whose data was lost nobody can say: each message gets a new file and an outcome of its own.
+    // Which data was lost is not known: each message gets a new file and a result of its own.
     await syncEach(written, tools, "again");
   }
 }
@@ -64,53 +69,56 @@ async function syncEach(
   for (let at = 0; at < drafts.length; at += maxOpenDrafts) {
     await Promise.all(
       drafts.slice(at, at + maxOpenDrafts).map(async (draft) => {
-        const { id } = draft.letter;
+        const { id } = draft.delivery;
         const file = writeDraft(draft, tools, attempt === "first" ? id : `${id}.again`);
         if (file === undefined) return;
-        const cause = await flushFailure(draft, file, tools);
+        const cause = await syncFailure(draft, file, tools);
         if (cause === undefined) return;
         if (attempt === "first") damaged.push(draft);
-        else refuseUnsynced(draft, tools, cause);
+        else failUnsynced(draft, tools, cause);
       }),
     );
   }
   if (damaged.length > 0) await syncEach(damaged, tools, "again");
 }
 
-/** Writes the message to a new file, which stays open. A failure is noted and leaves no file. */
+/**
+ * Writes the message to a new file, which stays open. On an error the delivery fails, and the
+ * file is removed.
+ */
 function writeDraft(
-  { letter, mailbox }: Draft,
+  { delivery, mailbox }: Draft,
   tools: DeliverTools,
   name: string,
 ): Descriptor | undefined {
   const { fileSystem } = tools;
-  removeDraft(letter, tools);
+  removeDraft(delivery, fileSystem);
   const path = join(mailbox.tmp, name);
   let file: Descriptor | undefined;
   try {
     file = fileSystem.createExclusive(path, 0o600);
-    letter.draft = path;
-    writeBody(letter.body, file, fileSystem);
-    if (letter.receivedAt) fileSystem.setModified(file, letter.receivedAt.getTime());
+    delivery.draft = path;
+    writeBody(delivery.body, file, fileSystem);
+    if (delivery.receivedAt) fileSystem.setModified(file, delivery.receivedAt.getTime());
     return file;
   } catch (cause) {
-    if (file !== undefined) closeQuietly(file, tools);
-    refuseUnwritten({ letter, mailbox }, tools, path, cause);
+    if (file !== undefined) closeQuietly(file, fileSystem);
+    failUnwritten({ delivery, mailbox }, tools, path, cause);
     return undefined;
   }
 }
 
-/** Flushes and closes the file, and returns the error if there was one. */
-async function flushFailure(
-  { letter }: Draft,
+/** Flushes and closes the file; resolves with the error if there was one. */
+async function syncFailure(
+  { delivery }: Draft,
   file: Descriptor,
   { fileSystem }: DeliverTools,
 ): Promise<unknown> {
   try {
     // fdatasync(2) may leave out the modification time, which matters only where we set it.
-    await (letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));
+    await (delivery.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));
   } catch (cause) {
-    closeQuietly(file, { fileSystem });
+    closeQuietly(file, fileSystem);
     return cause ?? new Error("flush failed without an error");
   }
   try {
@@ -125,49 +133,47 @@ function closeDraft(draft: Draft, file: Descriptor, tools: DeliverTools): void {
   try {
     tools.fileSystem.close(file);
   } catch (cause) {
-    refuseUnwritten(draft, tools, draft.letter.draft ?? draft.mailbox.tmp, cause);
+    failUnwritten(draft, tools, draft.delivery.draft ?? draft.mailbox.tmp, cause);
   }
 }
 
-function refuseUnwritten(
-  { letter, mailbox }: Draft,
+function failUnwritten(
+  { delivery, mailbox }: Draft,
   tools: DeliverTools,
   path: string,
   cause: unknown,
 ): void {
   if (errnoOf(cause) === "ENOENT") tools.known.forget(mailbox);
-  if (cause instanceof MaildirError) fail(letter, cause.code, cause.message, cause);
-  else fail(letter, "ERR_MAILDIR_WRITE_FAILED", `${path} cannot be written`, { path, cause });
-  removeDraft(letter, tools);
+  if (cause instanceof MaildirError) fail(delivery, cause.code, cause.message, cause);
+  else fail(delivery, "ERR_MAILDIR_WRITE_FAILED", `${path} cannot be written`, { path, cause });
+  removeDraft(delivery, tools.fileSystem);
 }
 
-function refuseUnsynced({ letter, mailbox }: Draft, tools: DeliverTools, cause: unknown): void {
-  const path = letter.draft ?? mailbox.tmp;
-  fail(letter, "ERR_MAILDIR_SYNC_FAILED", `the disk did not keep ${path}, at the second try`, {
-    path,
-    cause,
-  });
-  removeDraft(letter, tools);
+function failUnsynced({ delivery, mailbox }: Draft, tools: DeliverTools, cause: unknown): void {
+  const path = delivery.draft ?? mailbox.tmp;
+  const text = `${path} could not be flushed, at the second try; the message was removed`;
+  fail(delivery, "ERR_MAILDIR_SYNC_FAILED", text, { path, cause });
+  removeDraft(delivery, tools.fileSystem);
 }
 
-/** Removes what was written in `tmp/`, as far as the disk allows; a sweep finds the rest. */
-export function removeDraft(
-  letter: PendingDelivery,
-  { fileSystem }: Pick<DeliverTools, "fileSystem">,
-): void {
-  if (letter.draft === undefined) return;
+/**
+ * Removes the file in `tmp/`, as far as the disk allows; a later cleaning of `tmp/` finds the
+ * rest.
+ */
+export function removeDraft(delivery: PendingDelivery, fileSystem: FileSystem): void {
+  if (delivery.draft === undefined) return;
   try {
-    fileSystem.unlink(letter.draft);
+    fileSystem.unlink(delivery.draft);
   } catch {
-    // Whatever is wrong with the disk has been, or will be, reported where it matters.
+    // The rest of a file in tmp/ is harmless; writes and flushes report an error of the disk.
   }
-  letter.draft = undefined;
+  delivery.draft = undefined;
 }
 
-function closeQuietly(file: Descriptor, { fileSystem }: Pick<DeliverTools, "fileSystem">): void {
+function closeQuietly(file: Descriptor, fileSystem: FileSystem): void {
   try {
     fileSystem.close(file);
   } catch {
-    // The first error is the one to tell.
+    // The first error is the one to report.
   }
 }

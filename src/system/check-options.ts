@@ -1,25 +1,33 @@
 /**
- * Checks options at the door, with one wording: `maxItems must be a whole number from 1 up; got -5.`
+ * Checks options at the door, with one wording: `maxItems must be a whole number from 1 up; got
+ * -5.`
  *
- * A value out of range is refused and never clamped, because a limit changed in silence is found only on
- * the day it matters. Each room has the error of its own class and code.
+ * A value out of range is refused and never clamped, because a limit changed in silence is found
+ * only on the day it matters. Each room has the error of its own class and code.
  */
 import { inspect } from "node:util";
 
-/** The longest delay that a timer of Node can hold, in milliseconds; a longer one would fire at once. */
+/**
+ * The longest delay that a timer of Node can hold, in milliseconds; a longer one would fire at
+ * once.
+ */
 export const maxTimerMs = 2 ** 31 - 1;
 
-export interface OptionChecks {
+export interface OptionChecks<RoomError extends Error> {
   /** Throws unless `value` is a safe integer from `min` (1) to `max` (any). */
   wholeNumber(name: string, value: unknown, min?: number, max?: number): void;
-  /** Throws unless `value` is one of `allowed`; `undefined` among them is not listed in the text. */
+  /**
+   * Throws unless `value` is one of `allowed`; `undefined` among them is not listed in the text.
+   */
   oneOf(name: string, value: unknown, allowed: readonly unknown[]): void;
   /** Makes the error: `<name> must be <expected>; got <received>.` */
-  refusal(name: string, expected: string, received: unknown): Error;
+  refusal(name: string, expected: string, received: unknown): RoomError;
 }
 
 /** Makes the checks of one room from its error. */
-export function optionChecks(errorOf: (text: string) => Error): OptionChecks {
+export function optionChecks<RoomError extends Error>(
+  errorOf: (text: string) => RoomError,
+): OptionChecks<RoomError> {
   const refusal = (name: string, expected: string, received: unknown) =>
     errorOf(`${name} must be ${expected}; got ${shown(received)}.`);
   return {

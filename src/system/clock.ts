@@ -1,8 +1,9 @@
 /**
  * The seam to time. Everything that waits takes a `Clock`, so that a test can move time by hand.
  *
- * `now` is monotonic: a step of the wall clock must not shorten or lengthen a wait. The wall clock is
- * asked for only where a date is written down, as in a Maildir name or a `Received` field.
+ * `now` is monotonic: a step of the wall clock must not shorten or lengthen a wait. The wall
+ * clock is asked for only where a date is written down, as in a Maildir name or a `Received`
+ * field.
  */
 export type TimerHandle = unknown;
 

@@ -1,9 +1,10 @@
 /**
- * Writes a small file such that a reader, or a power cut, meets the old contents or the new, never half.
+ * Writes a small file such that a reader, or a power cut, meets the old contents or the new,
+ * never half.
  *
- * The bytes go to a temporary file beside the target, are flushed, and take the target's name in one
- * step; then the directory is flushed. The temporary name tells who wrote it, so that what a crashed
- * writer left behind can be recognised and swept.
+ * The bytes go to a temporary file beside the target, are flushed, and take the target's name in
+ * one step; then the directory is flushed. The temporary name tells who wrote it, so that what a
+ * crashed writer left behind can be recognised and swept.
  *
  * Source: rename(2), fsync(2); docs/explanation/durability.md for what a crash leaves.
  */
@@ -19,7 +20,10 @@ export interface DurableWriteOptions {
   readonly mode?: number;
   /** Owner and group of the file. @defaultValue those of the process */
   readonly owner?: { readonly uid: number; readonly gid: number };
-  /** Runs on the finished temporary file before it is flushed and takes the name; a rejection gives up. */
+  /**
+   * Runs on the finished temporary file before it is flushed and takes the name; a rejection
+   * gives up.
+   */
   readonly beforeRename?: (temporary: {
     readonly path: string;
     readonly file: Descriptor;
@@ -41,8 +45,8 @@ const swept = new Set<string>();
  * Replaces the file at `path`, or makes it. On return the new contents survive a power cut; after a
  * rejection the old ones are in place, unless only the last flush, of the directory, failed.
  *
- * A symbolic link at `path` is replaced, not followed. The first write of a process into a directory
- * sweeps what crashed writers left there.
+ * A symbolic link at `path` is replaced, not followed. The first write of a process into a
+ * directory sweeps what crashed writers left there.
  *
  * @throws the errno error of the step that failed, with its `syscall`; what `beforeRename` threw.
  */
@@ -124,8 +128,9 @@ function sweepOnce(directory: string, options: DurableWriteOptions): void {
 /**
  * Flushes one file with its metadata to the disk.
  *
- * @throws the errno error with its `syscall`: a missing file fails with ENOENT from `open`, what cannot
- *   be flushed, such as `/dev/null`, with EINVAL from `fsync`. A symbolic link is refused with ELOOP.
+ * @throws the errno error with its `syscall`: a missing file fails with ENOENT from `open`, what
+ *   cannot be flushed, such as `/dev/null`, with EINVAL from `fsync`. A symbolic link is refused
+ *   with ELOOP.
  */
 export async function syncFile(
   path: string,

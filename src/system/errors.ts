@@ -38,7 +38,10 @@ export function errnoError(errno: number, syscall: string, path: string): NodeJS
   return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
 }
 
-/** Reads the errno name, such as `"ENOENT"`, off an error, or else off the nearest cause that has one. */
+/**
+ * Reads the errno name, such as `"ENOENT"`, off an error, or else off the nearest cause that has
+ * one.
+ */
 export function errnoOf(error: unknown): string | undefined {
   let level = error as { code?: unknown; cause?: unknown } | null | undefined;
   for (let depth = 0; depth < maxCauses && level !== undefined && level !== null; depth += 1) {

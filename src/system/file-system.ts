@@ -1,11 +1,11 @@
 /**
  * The seam to the disk: what the rooms need of a file system, and no more.
  *
- * Calls that only touch the page cache are synchronous: they are made on a disk thread, where that is
- * about twice as fast as promises. Flushes wait for a device, so they return promises and several can
- * be under way at once. Every failure carries `code`, `errno`, `syscall` and `path`, as Node's own
- * errors do. A simulated disk that forgets what was not flushed implements the same interface in the
- * tests.
+ * Calls that only touch the page cache are synchronous: they are made on a disk thread, where
+ * that is about twice as fast as promises. Flushes wait for a device, so they return promises and
+ * several can be under way at once. Every failure carries `code`, `errno`, `syscall` and `path`,
+ * as Node's own errors do. A simulated disk that forgets what was not flushed implements the same
+ * interface in the tests.
  *
  * What is to be flushed is always named by a descriptor, because Linux reports a failed write-back
  * once to every descriptor that was open when it happened, and to nobody who opens afterwards.
@@ -68,20 +68,20 @@ export interface FileSystem {
   /** How much room the file system of a path has left. */
   space(path: string): FileSystemSpace;
   /**
-   * Opens an existing file for {@link writeAt}: O_WRONLY|O_DSYNC|O_NOFOLLOW. What is written through
-   * this descriptor is on the disk when the write returns.
+   * Opens an existing file for {@link writeAt}: O_WRONLY|O_DSYNC|O_NOFOLLOW. What is written
+   * through this descriptor is on the disk when the write returns.
    */
   openForLog(path: string): Descriptor;
   /**
-   * Writes all of `bytes` at `position` with one call (pwrite(2)). A short return is a failure, because
-   * writing the rest would be a second write, and a second flush.
+   * Writes all of `bytes` at `position` with one call (pwrite(2)). A short return is a failure,
+   * because writing the rest would be a second write, and a second flush.
    */
   writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void>;
   /** Reads octets at `position` into `into`; returns how many, 0 at the end (pread(2)). */
   readAt(file: Descriptor, into: Uint8Array, position: number): number;
   /**
-   * Takes a lock that the kernel drops when the process ends, however it ends, and returns what gives
-   * it back. The file is made if missing; nothing else may open it.
+   * Takes a lock that the kernel drops when the process ends, however it ends, and returns what
+   * gives it back. The file is made if missing; nothing else may open it.
    *
    * @throws an error with code `EAGAIN` while it is held, by this process or another.
    */
@@ -100,7 +100,7 @@ export interface FileSystem {
 /**
  * Flushes a whole file system at once, data and names (syncfs(2)).
  *
- * Rejects when anything on that file system could not be written since the last call; the error does
- * not say whose file it was.
+ * Rejects when anything on that file system could not be written since the last call; the error
+ * does not say whose file it was.
  */
 export type SyncFileSystem = (directory: string) => Promise<void>;

@@ -1,9 +1,9 @@
 /**
  * A lock between processes that vanishes with its holder, even by kill -9.
  *
- * It is an SQLite database held by BEGIN EXCLUSIVE. SQLite holds it by fcntl(2) locks, which the kernel
- * drops the instant the process ends; within one process it keeps its own account. Nothing else may
- * open the file: closing any descriptor of it drops the process's fcntl locks on it
+ * It is an SQLite database held by BEGIN EXCLUSIVE. SQLite holds it by fcntl(2) locks, which the
+ * kernel drops the instant the process ends; within one process it keeps its own account. Nothing
+ * else may open the file: closing any descriptor of it drops the process's fcntl locks on it
  * (https://sqlite.org/howtocorrupt.html §2.2).
  */
 import type { DatabaseSync } from "node:sqlite";

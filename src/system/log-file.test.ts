@@ -1,4 +1,7 @@
-/** What a log needs of the real disk: positioned synchronous writes, and a lock that ends with its process. */
+/**
+ * What a log needs of the real disk: positioned synchronous writes, and a lock that ends with its
+ * process.
+ */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

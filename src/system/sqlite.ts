@@ -1,8 +1,8 @@
 /**
  * Opens SQLite databases with Node's own driver, and refuses a Node that is too old for Postbag.
  *
- * The driver is not imported: on a Node without it an import of `node:sqlite` fails before any code runs,
- * and the error names a module instead of the Node that is needed.
+ * The driver is not imported: on a Node without it an import of `node:sqlite` fails before any
+ * code runs, and the error names a module instead of the Node that is needed.
  */
 import type { DatabaseSync, DatabaseSyncOptions } from "node:sqlite";
 import { SystemError } from "./errors.ts";

@@ -1,7 +1,10 @@
 /** Waits with a time limit. */
 import type { Clock } from "./clock.ts";
 
-/** Waits for `work`, at most `limitMs`; resolves with `late` if that was too short. The work goes on. */
+/**
+ * Waits for `work`, at most `limitMs`; resolves with `late` if that was too short. The work goes
+ * on.
+ */
 export async function within<Value, Late>(
   work: PromiseLike<Value> | Value,
   limitMs: number,

@@ -10,7 +10,10 @@ import { type FileSystemSync, type Helper, openFileSystemSync } from "../index.t
 import { reportsEveryError } from "./file-system-sync.ts";
 import { helpersFor } from "./syncfs-helpers.ts";
 
-/** A helper written for Node, which is there in any case: `answer` is run for the request of that number. */
+/**
+ * A helper written for Node, which is there in any case: `answer` is run for the request of that
+ * number.
+ */
 function played(answer: string): Helper {
   const program = `
     let request = 0;

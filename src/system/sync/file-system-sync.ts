@@ -1,11 +1,12 @@
 /**
  * Flushes a whole file system, data and names, with one call: syncfs(2), which Node does not have.
  *
- * One long-lived helper process (perl or python3, whichever works here) holds a descriptor and calls
- * syncfs on request. It must be long-lived: the kernel reports a failed write-back to descriptors that
- * were open when it happened, and a helper started afterwards, such as `sync -f`, is told that all is
- * well. For the same reason a handle that has reported one error is spent: the error may concern files
- * of a caller who asks only later, and the kernel will not repeat it.
+ * One long-lived helper process (perl or python3, whichever works here) holds a descriptor and
+ * calls syncfs on request. It must be long-lived: the kernel reports a failed write-back to
+ * descriptors that were open when it happened, and a helper started afterwards, such as `sync
+ * -f`, is told that all is well. For the same reason a handle that has reported one error is
+ * spent: the error may concern files of a caller who asks only later, and the kernel will not
+ * repeat it.
  *
  * Source: sync(2); errors are reported since Linux 5.8, all of them since 5.17.
  */
@@ -25,7 +26,10 @@ export interface FileSystemSync {
    *   `_CLOSED`. Whose data was lost is not known. Every later call rejects with the same error.
    */
   sync(): Promise<void>;
-  /** Whether `sync` can still succeed. If not, open another one before writing what it shall flush. */
+  /**
+   * Whether `sync` can still succeed. If not, open another one before writing what it shall
+   * flush.
+   */
   readonly usable: boolean;
   /** Waits for flushes under way and ends the helper. Idempotent. */
   close(): Promise<void>;

@@ -1,16 +1,19 @@
 /**
  * The line to a helper process that calls syncfs(2): one request out, one errno number back.
  *
- * The helper is detached, so that Ctrl-C in a terminal does not end it before its parent has drained,
- * and ignores SIGTERM for the same reason; it ends when its standard input does, which the kernel sees
- * to even if the parent is killed. Nothing here keeps the event loop alive except an open request.
+ * The helper is detached, so that Ctrl-C in a terminal does not end it before its parent has
+ * drained, and ignores SIGTERM for the same reason; it ends when its standard input does, which
+ * the kernel sees to even if the parent is killed. Nothing here keeps the event loop alive except
+ * an open request.
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import type { Clock } from "../clock.ts";
 import { errnoError, SystemError } from "../errors.ts";
 
-/** A program that says `0` once it is ready, then answers each line with the errno of one syncfs. */
+/**
+ * A program that says `0` once it is ready, then answers each line with the errno of one syncfs.
+ */
 export interface Helper {
   readonly command: string;
   readonly args: readonly string[];

@@ -1,8 +1,8 @@
 /**
  * Lets callers who meet share one run of a flush: natural batching for work that has no arguments.
  *
- * A flush under way may have passed by what was written since it began, so whoever arrives meanwhile
- * waits for the next one, and all of them for the same.
+ * A flush under way may have passed by what was written since it began, so whoever arrives
+ * meanwhile waits for the next one, and all of them for the same.
  */
 export interface SharedFlush {
   (): Promise<void>;

@@ -15,7 +15,10 @@ export class ReopenedSync {
   readonly #open: () => Promise<FileSystemSync | undefined>;
   #current: Promise<FileSystemSync | undefined> | undefined;
 
-  /** @param open - Resolves with `undefined` where the machine has no such flush; it is not tried again. */
+  /**
+   * @param open - Resolves with `undefined` where the machine has no such flush; it is not tried
+   *   again.
+   */
   constructor(open: () => Promise<FileSystemSync | undefined>) {
     this.#open = open;
   }
@@ -50,7 +53,8 @@ export class SyncByDevice {
   /**
    * Takes the flushes for a batch, opening those that are missing.
    *
-   * @param paths Of directories that exist, or will exist on the file system of the nearest one above.
+   * @param paths Of directories that exist, or will exist on the file system of the nearest one
+   *   above.
    * @returns A flush for the file systems of these paths, or `undefined` if one cannot be had.
    */
   async forBatch(paths: Iterable<string>): Promise<SyncFileSystem | undefined> {

@@ -1,6 +1,6 @@
 /**
- * The programs that call syncfs(2) for us. Each opens the directory first, flushes once to show that
- * it can, and then flushes for every line it reads, until its input ends.
+ * The programs that call syncfs(2) for us. Each opens the directory first, flushes once to show
+ * that it can, and then flushes for every line it reads, until its input ends.
  */
 import type { Helper } from "./helper-line.ts";
 

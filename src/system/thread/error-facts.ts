@@ -1,6 +1,6 @@
 /**
- * Errors on their way between threads, as plain facts: structured cloning drops an error's own fields,
- * such as `code` and `errno`, and its class.
+ * Errors on their way between threads, as plain facts: structured cloning drops an error's own
+ * fields, such as `code` and `errno`, and its class.
  */
 export type ErrorFacts = Readonly<Record<string, unknown>>;
 

@@ -1,10 +1,10 @@
 /**
- * The caller's end of a worker thread: numbered requests, one answer for each, events in between. The
- * thread's end is thread-server.ts.
+ * The caller's end of a worker thread: numbered requests, one answer for each, events in between.
+ * The thread's end is thread-server.ts.
  *
- * An idle thread does not keep the process alive; a request without an answer does. Once a thread has
- * ended by itself, nobody can say how far it came with the requests that it held: they reject as "lost",
- * and later ones as "gone".
+ * An idle thread does not keep the process alive; a request without an answer does. Once a thread
+ * has ended by itself, nobody can say how far it came with the requests that it held: they reject
+ * as "lost", and later ones as "gone".
  *
  * @see https://nodejs.org/api/worker_threads.html
  */
@@ -60,7 +60,10 @@ export interface ThreadClientOptions<Protocol extends ThreadProtocol> {
   readonly onDeath?: ((cause: unknown) => void) | undefined;
 }
 
-/** Finds the file of a thread beside its caller: `.ts` in the sources, `.js` in the published package. */
+/**
+ * Finds the file of a thread beside its caller: `.ts` in the sources, `.js` in the published
+ * package.
+ */
 export function threadEntry(path: `./${string}.ts`, callerUrl: string): URL {
   return new URL(callerUrl.endsWith(".ts") ? path : path.replace(/\.ts$/, ".js"), callerUrl);
 }

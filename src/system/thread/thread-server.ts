@@ -1,9 +1,9 @@
 /**
- * The thread's own end of a worker thread: takes requests, answers each, posts events. The caller's end
- * is thread-client.ts.
+ * The thread's own end of a worker thread: takes requests, answers each, posts events. The
+ * caller's end is thread-client.ts.
  *
- * An error that a handler does not catch ends the thread: the caller learns that everything the thread
- * held is in doubt. A request that merely failed is answered with `fail`.
+ * An error that a handler does not catch ends the thread: the caller learns that everything the
+ * thread held is in doubt. A request that merely failed is answered with `fail`.
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { factsOf } from "./error-facts.ts";
@@ -20,8 +20,8 @@ export interface ThreadCall<Protocol extends ThreadProtocol> {
 export interface ThreadServer<Protocol extends ThreadProtocol> {
   readonly options: Protocol["options"];
   /**
-   * Calls `handle` for each request from now on; when the caller closes the thread, calls `close`, and
-   * then ends.
+   * Calls `handle` for each request from now on; when the caller closes the thread, calls
+   * `close`, and then ends.
    */
   serve(handle: (call: ThreadCall<Protocol>) => void, close?: () => void | Promise<void>): void;
   /** Reports that the thread is ready. */

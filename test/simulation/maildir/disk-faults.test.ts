@@ -98,7 +98,7 @@ function concerned({ name, path }: Operation): readonly string[] {
 }
 
 for (const flushing of ["each", "bulk"] as const) {
-  test(`${flushing}: one call that fails spoils at most its own mailbox, and nothing afterwards`, async () => {
+  test(`${flushing}: a failed call affects only its own mailbox, and no later batch`, async () => {
     for (const warm of [false, true]) {
       for (let number = 1; ; number += 1) {
         let reached = false;
@@ -153,7 +153,7 @@ for (const flushing of ["each", "bulk"] as const) {
     }
   });
 
-  test(`${flushing}: a fault that lasts refuses everything, and goes by`, async () => {
+  test(`${flushing}: a lasting fault refuses all; after it every message is stored`, async () => {
     for (const errno of errnos) {
       for (let number = 1; number < 150; number += 3) {
         const office = open(flushing);
@@ -176,7 +176,7 @@ for (const flushing of ["each", "bulk"] as const) {
   });
 }
 
-test("a message whose data cannot be flushed twice is refused, its neighbours are stored", async () => {
+test("a message with two failed flushes is refused; its neighbours are stored", async () => {
   const { disk, tools } = open("each");
   let failures = 0;
   disk.faults = [
@@ -199,7 +199,7 @@ test("a message whose data cannot be flushed twice is refused, its neighbours ar
   assert.equal(results.filter(({ ok }) => ok).length, 5);
 });
 
-test("a message rewritten after a failed flush keeps the name it was given", async () => {
+test("a message rewritten after a failed flush has its first name", async () => {
   const { disk, tools } = open("each");
   const names: string[] = [];
   disk.faults = [
@@ -222,7 +222,7 @@ test("a message rewritten after a failed flush keeps the name it was given", asy
   );
 });
 
-test("a failed flush of new/ refuses all of that mailbox, takes back what is visible, and says so", async () => {
+test("a failed flush of new/ refuses and removes all messages of that mailbox", async () => {
   const office = open("each");
   const { disk, tools } = office;
   disk.faults = [
@@ -241,7 +241,7 @@ test("a failed flush of new/ refuses all of that mailbox, takes back what is vis
   assert.deepEqual(seen(office, "/mail/bob"), []);
 });
 
-test("a refused message that a reader has moved meanwhile is reported as one that may remain", async () => {
+test("a refused message that a reader has moved is reported as mayRemain", async () => {
   const office = open("each");
   const { disk, process, tools } = office;
   disk.faults = [
@@ -261,7 +261,7 @@ test("a refused message that a reader has moved meanwhile is reported as one tha
   assert.deepEqual(seen(office, "/mail/ann").length, 1);
 });
 
-test("an error of a directory that another flush was told of is still seen here", async () => {
+test("an error of new/ that another flush received first is also reported here", async () => {
   const { disk, tools } = open("each");
   await deliverAll([{ maildir: "/mail/ann", body: Buffer.from("first") }], tools);
   const fresh = disk.root.names.get("mail")!.names.get("ann")!.names.get("new")!;

@@ -241,7 +241,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "the mailbox's directories are durable before the log has the message",
-    edits: [["ensure-mailboxes.ts", "await directories.flushAll(mailbox.unflushed);", ""]],
+    edits: [["ensure-mailboxes.ts", "await directories.syncAll(mailbox.unflushed);", ""]],
     test: powerCuts,
     only: eachCut,
   },

@@ -14,7 +14,7 @@ const removals: readonly Removal[] = [
   {
     guard: "the data of each file is flushed",
     file: "write.ts",
-    from: "await (letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));",
+    from: "await (delivery.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file));",
     to: "",
     test: sweep,
     only: "each: a cut",
@@ -22,7 +22,7 @@ const removals: readonly Removal[] = [
   {
     guard: "the data of a batch is flushed in bulk",
     file: "write.ts",
-    from: "await tools.syncFileSystem?.(written[0]!.mailbox.path);",
+    from: "await tools.syncFileSystem?.(path);",
     to: "",
     test: sweep,
     only: "bulk: a cut",
@@ -30,7 +30,7 @@ const removals: readonly Removal[] = [
   {
     guard: "a received date is flushed with the file",
     file: "write.ts",
-    from: "letter.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file)",
+    from: "delivery.receivedAt ? fileSystem.sync(file) : fileSystem.syncData(file)",
     to: "fileSystem.syncData(file)",
     test: sweep,
     only: "each: a cut",
@@ -38,7 +38,7 @@ const removals: readonly Removal[] = [
   {
     guard: "new/ and cur/, and the directories above them, are flushed",
     file: "rename.ts",
-    from: "await directories.flushAll(beforeTmp);",
+    from: "await directories.syncAll(beforeTmp);",
     to: "void beforeTmp;",
     test: sweep,
     only: "each: a cut",
@@ -54,7 +54,7 @@ const removals: readonly Removal[] = [
   {
     guard: "tmp/ is flushed after them",
     file: "rename.ts",
-    from: "await directories.flushAll([mailbox.tmp]);",
+    from: "await directories.syncAll([mailbox.tmp]);",
     to: "",
     test: sweep,
     only: "each: a cut",
@@ -132,13 +132,13 @@ const removals: readonly Removal[] = [
   {
     guard: "directories are opened before anything is renamed",
     file: "open-directories.ts",
-    from: "fileSystem.sync(descriptors.get(path)!)",
+    from: "fileSystem.sync(descriptor)",
     to: "syncedLate(path, fileSystem)",
     test: faults,
-    only: "another flush was told of",
+    only: "another flush received first",
   },
   {
-    guard: "what cannot be kept is taken back",
+    guard: "a message whose name is not durable is removed",
     file: "rename.ts",
     from: "const mayRemain = !unlinked(path, tools.fileSystem);",
     to: "const mayRemain = false;",
@@ -147,7 +147,7 @@ const removals: readonly Removal[] = [
   {
     guard: "a failed draft is removed, and its descriptor closed",
     file: "write.ts",
-    from: "if (file !== undefined) closeQuietly(file, tools);",
+    from: "if (file !== undefined) closeQuietly(file, fileSystem);",
     to: "",
     test: faults,
   },
