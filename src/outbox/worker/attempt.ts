@@ -1,9 +1,9 @@
 /**
  * One attempt to send a leased delivery.
  *
- * Before a final dot is granted nothing is at stake, so an attempt that ends there spends nothing.
- * After that a sender that gives no outcome leaves the delivery in doubt. A sender that never
- * settles is abandoned; its final dot is refused from then on.
+ * An attempt that is aborted before its final dot is granted, or refused it, spends nothing. A sender
+ * that fails by itself spends an attempt before its dot, and leaves the delivery in doubt after it. A
+ * sender that never settles is abandoned; its final dot is refused from then on.
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
@@ -44,10 +44,7 @@ export function makeAttempt(
   });
 }
 
-/**
- * Waits for memory if the body did not come with the claim; `undefined` if the lease ends
- * meanwhile.
- */
+/** Waits for memory for a body that did not come with the claim; `undefined` if aborted meanwhile. */
 async function withBodyMemory<Result>(
   { claimed: { bytes, size }, held: { signal } }: LeasedDelivery,
   { bodies }: WorkerContext,
@@ -168,10 +165,7 @@ const bodyPurged: RecipientOutcome = {
   reply: { code: 554, enhanced: "5.3.0", text: "The message was purged", phase: "local" },
 };
 
-/**
- * The outcome of a sender that throws: it broke its contract, and the mail pays one attempt at
- * most.
- */
+/** The outcome of a sender that throws, which breaks its contract: one attempt is spent at most. */
 function senderFailed(
   error: unknown,
 ): Extract<RecipientOutcome, { readonly kind: "deferred" | "failed" }> {

@@ -1,6 +1,5 @@
 /**
- * Finds due deliveries: which lanes to ask, for how many deliveries, and when a call is worth its
- * cost.
+ * Finds due deliveries: which lanes to ask, for how many, and when a call is worth its cost.
  *
  * A lane counts as empty from the moment it is asked until its answer says otherwise, the store
  * signals that something is due there, or a poll interval has passed. So an idle worker asks each
@@ -12,19 +11,14 @@ import type { Leases } from "./leases.ts";
 import type { WorkerSettings } from "./options.ts";
 import type { Routes } from "./routes.ts";
 
-/**
- * In claim order. Quarantine is first; it starves no other lane, because it gives one at a time.
- */
+/** In claim order. Quarantine is first and starves no other lane: it gives one at a time. */
 const lanes: readonly Lane[] = ["quarantine", "critical", "local", "normal", "bulk"];
 
 /** Upper bound of the time a delivery is put off because its route has no room, in milliseconds. */
 const maxPutOffMs = 60_000;
 
-/**
- * Due rows examined in one claim while rows are put off, so that these cannot hide what is behind
- * them.
- */
-const farLook = 1_000;
+/** Rows to examine in one claim while some are put off, so that these do not hide the rest. */
+const minRowsPastPutOff = 1_000;
 
 export interface ClaimedDue {
   /** How many deliveries were claimed. */
@@ -97,10 +91,10 @@ export class Claims {
       if (lane === "quarantine" && !withQuarantine) continue;
       if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;
       const limit = lane === "quarantine" ? 1 : room - found;
-      const look = this.#passed > 0 ? Math.max(limit, farLook) : limit;
+      const maxRows = this.#passed > 0 ? Math.max(limit, minRowsPastPutOff) : limit;
       let claim: Claim;
       try {
-        claim = await this.#claim(lane, limit, look);
+        claim = await this.#claim(lane, limit, maxRows);
       } catch (error) {
         this.expect(lane);
         if (found === 0) throw error;
@@ -113,7 +107,7 @@ export class Claims {
         take(claimed);
       }
       const { deliveries, putOff } = claim;
-      const sawAll = deliveries.length + putOff < look;
+      const sawAll = deliveries.length + putOff < maxRows;
       if (!sawAll || deliveries.length === limit) this.expect(lane);
       more ||= !sawAll && putOff > 0;
       this.#passed += putOff;
@@ -122,7 +116,7 @@ export class Claims {
     return { found, more };
   }
 
-  #claim(lane: Lane, limit: number, look: number): Promise<Claim> {
+  #claim(lane: Lane, limit: number, maxRows: number): Promise<Claim> {
     const {
       store,
       clock,
@@ -136,13 +130,12 @@ export class Claims {
       putOffMs,
     } = this.#settings;
     this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
-    // The more rows are put off, the longer each is, or claims would examine nothing but these
-    // rows.
+    // The more rows are put off, the longer they are: claims must not examine these rows alone.
     const longerMs = putOffMs * (1 + Math.floor(this.#passed / 1_000));
     return store.claim({
       lane,
       limit,
-      maxRows: look,
+      maxRows,
       leaseMs,
       worker: name,
       inlineBytes,

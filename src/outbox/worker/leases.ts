@@ -18,10 +18,7 @@ export class LeaseLost extends Error {
 /** With less than this part of a lease left, nothing begins that cannot be undone. */
 const freshPart = 0.25;
 
-/**
- * Heartbeats under way at a time. More than one, so that a call without an answer does not end
- * them.
- */
+/** Heartbeats under way at a time. A call without an answer must not be the last one. */
 const maxBeats = 3;
 
 /** A lease under which a delivery is being processed. */

@@ -42,8 +42,7 @@ function decide(
   if (plan.kind !== "send") return plan;
   if (attempt === undefined) {
     const { delivery, token } = claimed;
-    // Without a delay a store or a lease that refuses the send would be asked again in a tight
-    // loop.
+    // Without a delay a store that refuses the send would be asked again in a tight loop.
     const delayMs = givingUp.aborted ? 0 : settings.putOffMs;
     return { kind: "release", release: { delivery, token, delayMs } };
   }

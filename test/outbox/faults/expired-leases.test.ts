@@ -121,7 +121,7 @@ onBothStores(({ newLocation, clockOf }) => {
       },
     });
     const { expectations } = harness;
-    for (let lives = 0; lives < 5 * rounds; lives += 1) {
+    for (let lives = 0; lives < 3 * rounds; lives += 1) {
       await expectations.enqueue(...newMessages(12));
       steps = 10 + random.below(50);
       child = await harness.spawn({ concurrency: 4 });

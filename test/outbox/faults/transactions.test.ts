@@ -72,7 +72,7 @@ const keyed = (key: string): NewMessage =>
 
 onBothStores(({ name, newLocation }) => {
   for (const how of ["commit", "rollback"] as const) {
-    const end = how === "commit" ? "stores its own message" : "lets the first other one win";
+    const end = how === "commit" ? "stores its own message" : "lets another win";
     test(`enqueues wait for a transaction with their key; its ${how} ${end}`, async (t) => {
       const location = await newLocation(t);
       const waiting =

@@ -3,7 +3,9 @@
  * It kills itself, as by `kill -9`, at a named point on the way. Prints a line when the hook runs.
  */
 import { writeSync } from "node:fs";
-import { EventDispatcher, Worker, wantedBy } from "../../../../src/outbox/index.ts";
+// Not by the door, which loads all of the room: this process starts often.
+import { EventDispatcher, wantedBy } from "../../../../src/outbox/hooks.ts";
+import { Worker } from "../../../../src/outbox/worker/worker.ts";
 import { openStoreAt, type StoreLocation } from "./store-location.ts";
 
 export interface HookProgramOptions {

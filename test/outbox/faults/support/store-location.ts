@@ -1,9 +1,8 @@
-/** Where an outbox is stored, as plain data, so that another process can open it too. */
-import {
-  type OutboxStore,
-  openPostgresStore,
-  openSqliteStore,
-} from "../../../../src/outbox/index.ts";
+/**
+ * Where an outbox is stored, as plain data, so that another process can open it too. Only the store in
+ * question is loaded: the processes of these tests start often.
+ */
+import type { OutboxStore } from "../../../../src/outbox/index.ts";
 import type { Clock } from "../../../../src/system/index.ts";
 
 export type StoreLocation =
@@ -15,10 +14,13 @@ export type StoreLocation =
       readonly timeoutMs?: number;
     };
 
-export function openStoreAt(location: StoreLocation, clock?: Clock): Promise<OutboxStore> {
-  const { kind, ...where } = location;
-  const more = clock ? { clock } : {};
-  return kind === "sqlite"
-    ? openSqliteStore({ ...(where as Extract<StoreLocation, { kind: "sqlite" }>), ...more })
-    : openPostgresStore({ ...where, ...more });
+export async function openStoreAt(location: StoreLocation, clock?: Clock): Promise<OutboxStore> {
+  if (location.kind === "sqlite") {
+    const { file, busyTimeoutMs } = location;
+    const { openSqliteStore } = await import("../../../../src/outbox/sqlite/store.ts");
+    return openSqliteStore({ file, busyTimeoutMs, clock });
+  }
+  const { connectionString, timeoutMs } = location;
+  const { openPostgresStore } = await import("../../../../src/outbox/postgres/open-store.ts");
+  return openPostgresStore({ connectionString, timeoutMs, clock });
 }

@@ -6,8 +6,10 @@
  * Prints `ready` when it works; stops in good order when its standard input ends.
  */
 import type { Deliver, Message } from "../../../../src/mail/index.ts";
-import { type OutboxStore, Worker } from "../../../../src/outbox/index.ts";
-import { relayClient } from "../../../../src/smtp/index.ts";
+import type { OutboxStore } from "../../../../src/outbox/index.ts";
+// Not by the doors, which load all of their rooms: this process starts often.
+import { Worker } from "../../../../src/outbox/worker/worker.ts";
+import { relayClient } from "../../../../src/smtp/client/relay.ts";
 import { quickWorker } from "./quick-worker.ts";
 import { MovedClock } from "./store-clock.ts";
 import { openStoreAt, type StoreLocation } from "./store-location.ts";
