@@ -24,8 +24,8 @@ import { after, before, type TestContext, test } from "node:test";
 import pg from "pg";
 
 /**
- * Stops the server of the folder and removes the folder, when standard input ends. A process id in a
- * file may be outdated: only a process that works in this folder is stopped.
+ * Stops the server of the folder and removes the folder, when standard input ends. A process id in
+ * a file may be outdated: only a process that works in this folder is stopped.
  */
 const GUARD = `read _
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) &&
@@ -129,8 +129,8 @@ export class Postgres {
   }
 
   /**
-   * Copies a cluster that an earlier test file made: initdb takes a second, a copy a tenth of it. cp
-   * preserves the owner, and with it the access that the server requires.
+   * Copies a cluster that an earlier test file made: initdb takes a second, a copy a tenth of it.
+   * cp preserves the owner, and with it the access that the server requires.
    */
   #makeCluster(): void {
     const { folder } = this;

@@ -60,7 +60,7 @@ export async function compose(
   return isRaw(content) ? composeRaw(content, identity) : composeFields(content, identity);
 }
 
-export function isRaw(
+function isRaw(
   content: MailContent,
 ): content is RawMail & { envelope?: MailEnvelope | undefined } {
   return "raw" in content && content.raw !== undefined;

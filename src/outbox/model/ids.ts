@@ -7,7 +7,7 @@
 export const deliveriesPerMessage = 1024;
 
 /** A parsed public id: of a message, or with an ordinal of one of its deliveries. */
-export interface PublicId {
+interface PublicId {
   readonly message: string;
   readonly ordinal: number | undefined;
 }

@@ -47,7 +47,9 @@ export interface MessageContent
 
 const maxSubjectLength = 200;
 
-/** @throws {OutboxError} ERR_OUTBOX_MAIL for too large a mail, ERR_OUTBOX_OPTION for a bad option. */
+/**
+ * @throws {OutboxError} ERR_OUTBOX_MAIL for too large a mail, ERR_OUTBOX_OPTION for a bad option.
+ */
 export function newMessage(
   content: MessageContent,
   options: MailOptions,

@@ -41,12 +41,12 @@ export interface PostgresQuery {
   query_timeout: number;
 }
 
-export interface Notification {
+interface Notification {
   readonly channel: string;
   readonly payload?: string | undefined;
 }
 
-export interface DatabaseOptions {
+interface DatabaseOptions {
   readonly pool: PostgresPool;
   /** Whether the store ends the pool when it closes. */
   readonly ownsPool: boolean;

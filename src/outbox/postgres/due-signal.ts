@@ -18,7 +18,7 @@ import type { Database, PostgresClient } from "./database.ts";
 const notifyEveryMs = 100;
 const reconnectAfterMs = 1000;
 
-export interface DueSignalOptions {
+interface DueSignalOptions {
   readonly db: Database;
   readonly schema: string;
   readonly clock: Clock;

@@ -71,7 +71,7 @@ export async function deferEvents(
   await query(SET_EVENTS_DUE, [seqs, Math.round(delayMs)]);
 }
 
-export interface BlockRequest {
+interface BlockRequest {
   readonly route: string;
   readonly reason: string;
   readonly delaysMs: readonly number[];

@@ -61,7 +61,7 @@ export async function get(query: Query, id: string): Promise<MessageRow | undefi
 }
 
 /** The row of a message, by its public id or that of one of its deliveries. */
-export async function findMessage(query: Query, id: string): Promise<Row | undefined> {
+async function findMessage(query: Query, id: string): Promise<Row | undefined> {
   const found = readId(id);
   return found && (await query(MESSAGE, [found.message]))[0];
 }

@@ -82,7 +82,7 @@ export function deferEvents(
   for (const seq of seqs) db.run(SET_EVENT_DUE, now + Math.round(delayMs), seq);
 }
 
-export interface BlockRequest {
+interface BlockRequest {
   readonly route: string;
   readonly reason: string;
   readonly delaysMs: readonly number[];
@@ -117,7 +117,7 @@ export function restoreRoute(
   return db.run(WAKE, now, route, limit);
 }
 
-export function readRoute(db: Statements, route: string): RouteRow | undefined {
+function readRoute(db: Statements, route: string): RouteRow | undefined {
   const row = db.get(ROUTE, route);
   return row && routeRow(row);
 }

@@ -29,7 +29,7 @@ export const writes = {
 
 export const reads = { body, nextDue, get, list, attempts, stats };
 
-export type Operations = typeof writes & typeof reads;
+type Operations = typeof writes & typeof reads;
 export type OperationName = keyof Operations;
 export type Argument<Name extends OperationName> = Parameters<Operations[Name]>[2];
 export type Answer<Name extends OperationName> = ReturnType<Operations[Name]>;

@@ -41,7 +41,7 @@ export type CallResult =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly error: PackedError };
 
-export interface PackedError {
+interface PackedError {
   readonly code: OutboxErrorCode;
   readonly message: string;
   readonly cause?: ErrorFacts | undefined;

@@ -1,5 +1,6 @@
 /**
- * Outcomes: a completion is written whole, under a valid lease. Without one only success is recorded.
+ * Outcomes: a completion is written whole, under a valid lease. Without one only success is
+ * recorded.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -1,7 +1,7 @@
 /**
  * Removes one guard at a time from the statements of the outbox on PostgreSQL, and requires that a
- * test of the contract fails. Each run starts a server of its own, so a guard that several statements
- * share is removed once.
+ * test of the contract fails. Each run starts a server of its own, so a guard that several
+ * statements share is removed once.
  */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
