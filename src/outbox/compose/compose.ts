@@ -60,9 +60,7 @@ export async function compose(
   return isRaw(content) ? composeRaw(content, identity) : composeFields(content, identity);
 }
 
-function isRaw(
-  content: MailContent,
-): content is RawMail & { envelope?: MailEnvelope | undefined } {
+function isRaw(content: MailContent): content is RawMail & { envelope?: MailEnvelope | undefined } {
   return "raw" in content && content.raw !== undefined;
 }
 
