@@ -1,6 +1,7 @@
 /**
- * Lets every single call to the disk fail in turn, with each errno a sick disk gives: the messages it
- * concerns are refused with that error, everybody else's are stored, and the next batch succeeds.
+ * Makes every single call to the disk fail in turn, with each errno of a failing disk: the messages
+ * that the call concerns are refused with that errno, all others are stored, and the next batch
+ * succeeds.
  */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -27,13 +28,13 @@ after(() => {
   );
 });
 
-interface Office {
+interface Setup {
   readonly disk: SimDisk;
   readonly process: SimProcess;
   readonly tools: DeliverTools;
 }
 
-function open(flushing: "each" | "bulk"): Office {
+function open(flushing: "each" | "bulk"): Setup {
   const disk = new SimDisk(new SeededRandom(7));
   const process = disk.start();
   process.makeDirectory("/mail", 0o700);
@@ -51,15 +52,15 @@ function open(flushing: "each" | "bulk"): Office {
 }
 
 /** Two messages for each mailbox, one of them with flags. */
-function letters(): Delivery[] {
+function deliveriesToAll(): Delivery[] {
   return boxes.flatMap((maildir) => [
     { maildir, body: Buffer.from(`new mail for ${maildir}`) },
     { maildir, body: Buffer.from(`old mail for ${maildir}`), flags: "S", receivedAt: new Date(0) },
   ]);
 }
 
-/** What of a mailbox a reader sees. */
-function seen({ process }: Office, maildir: string): string[] {
+/** Ids of the messages that a reader sees in a mailbox. */
+function visibleIn({ process }: Setup, maildir: string): string[] {
   return ["new", "cur"].flatMap((name) => {
     try {
       return process.list(`${maildir}/${name}`).map((file) => file.split(":")[0]!);
@@ -73,24 +74,21 @@ function isRename(line: string): boolean {
   return line.includes(" rename ");
 }
 
-function check(
-  office: Office,
-  deliveries: readonly Delivery[],
-  results: readonly DeliveryResult[],
-) {
+function check(setup: Setup, deliveries: readonly Delivery[], results: readonly DeliveryResult[]) {
   for (const [index, result] of results.entries()) {
-    const visible = seen(office, deliveries[index]!.maildir);
-    if (result.ok) assert.ok(visible.includes(result.id), `${result.id} is answered but not there`);
+    const visible = visibleIn(setup, deliveries[index]!.maildir);
+    if (result.ok)
+      assert.ok(visible.includes(result.id), `${result.id} was acknowledged but is not visible`);
   }
   const stored = results.filter(({ ok }) => ok).length;
   const withdrawn = results.filter((result) => !result.ok && result.error.mayRemain).length;
-  const visible = boxes.flatMap((box) => seen(office, box)).length;
-  assert.ok(visible <= stored + withdrawn, `${visible} visible, ${stored} answered`);
+  const visible = boxes.flatMap((box) => visibleIn(setup, box)).length;
+  assert.ok(visible <= stored + withdrawn, `${visible} visible, ${stored} acknowledged`);
   counted.stored += stored;
   counted.refused += results.length - stored;
 }
 
-/** Which mailboxes a failing call may concern: its own, or all where the path is shared. */
+/** The mailboxes that a failing call may concern: its own, or all if the path is shared. */
 function concerned({ name, path }: Operation): readonly string[] {
   if (name === "syncfs") return boxes;
   const own = boxes.filter((box) => path.startsWith(box));
@@ -103,9 +101,9 @@ for (const flushing of ["each", "bulk"] as const) {
       for (let number = 1; ; number += 1) {
         let reached = false;
         for (const errno of errnos) {
-          const office = open(flushing);
-          const { disk, process, tools } = office;
-          if (warm) await deliverAll(letters(), tools);
+          const setup = open(flushing);
+          const { disk, process, tools } = setup;
+          if (warm) await deliverAll(deliveriesToAll(), tools);
           const start = disk.operations;
           const hit: Operation[] = [];
           const matches = (operation: Operation) => {
@@ -114,8 +112,8 @@ for (const flushing of ["each", "bulk"] as const) {
             return isIt;
           };
           disk.faults = [{ errno, matches }];
-          const deliveries = letters();
-          const before = boxes.flatMap((box) => seen(office, box)).length;
+          const deliveries = deliveriesToAll();
+          const before = boxes.flatMap((box) => visibleIn(setup, box)).length;
           const results = await deliverAll(deliveries, tools);
           const [operation] = hit;
           disk.faults = [];
@@ -123,17 +121,20 @@ for (const flushing of ["each", "bulk"] as const) {
           reached = true;
           counted.faults += 1;
           const context = `${errno} in ${operation.name} ${operation.path}`;
-          if (!warm) check(office, deliveries, results);
-          assert.ok(before <= boxes.flatMap((box) => seen(office, box)).length, context);
+          if (!warm) check(setup, deliveries, results);
+          assert.ok(before <= boxes.flatMap((box) => visibleIn(setup, box)).length, context);
           for (const [index, result] of results.entries()) {
             if (result.ok) continue;
             assert.equal(result.error.errno, errno, context);
             assert.ok(concerned(operation).includes(deliveries[index]!.maildir), context);
           }
           if (operation.path.includes("/tmp/")) {
-            assert.ok(results.filter(({ ok }) => !ok).length <= 1, `${context}: its neighbours`);
+            assert.ok(
+              results.filter(({ ok }) => !ok).length <= 1,
+              `${context}: at most one message`,
+            );
           }
-          // Whoever loses one flush of a message's data gets a second file for it.
+          // A message whose first flush of data fails is stored in a second file.
           const published = disk.trace.slice(start, operation.number).some(isRename);
           if (["fdatasync", "syncfs"].includes(operation.name) && !published) {
             assert.ok(
@@ -142,7 +143,7 @@ for (const flushing of ["each", "bulk"] as const) {
             );
           }
           assert.deepEqual(process.openFiles, [], `${context}: descriptors left open`);
-          const again = await deliverAll(letters(), tools);
+          const again = await deliverAll(deliveriesToAll(), tools);
           assert.ok(
             again.every(({ ok }) => ok),
             `${context}: the next batch is stored`,
@@ -156,17 +157,17 @@ for (const flushing of ["each", "bulk"] as const) {
   test(`${flushing}: a lasting fault refuses all; after it every message is stored`, async () => {
     for (const errno of errnos) {
       for (let number = 1; number < 150; number += 3) {
-        const office = open(flushing);
-        const { disk, process, tools } = office;
+        const setup = open(flushing);
+        const { disk, process, tools } = setup;
         disk.faults = [{ errno, matches: (operation) => operation.number >= number + 2 }];
-        const deliveries = letters();
+        const deliveries = deliveriesToAll();
         const results = await deliverAll(deliveries, tools);
         disk.faults = [];
         counted.faults += 1;
-        check(office, deliveries, results);
+        check(setup, deliveries, results);
         for (const result of results) if (!result.ok) assert.equal(result.error.errno, errno);
         assert.deepEqual(process.openFiles, []);
-        const again = await deliverAll(letters(), tools);
+        const again = await deliverAll(deliveriesToAll(), tools);
         assert.ok(
           again.every(({ ok }) => ok),
           `${errno} from ${number}: service resumes`,
@@ -189,7 +190,7 @@ test("a message with two failed flushes is refused; its neighbours are stored", 
       },
     },
   ];
-  const results = await deliverAll(letters(), tools);
+  const results = await deliverAll(deliveriesToAll(), tools);
   assert.equal(failures, 2, "one flush of the first file, one of the second, none repeated");
   const [, , refused, neighbour] = results;
   assert.ok(refused && !refused.ok);
@@ -212,7 +213,7 @@ test("a message rewritten after a failed flush has its first name", async () => 
     names.push(tools.names.next(size));
     return names.at(-1)!;
   };
-  const results = await deliverAll(letters().slice(0, 1), {
+  const results = await deliverAll(deliveriesToAll().slice(0, 1), {
     ...tools,
     names: { ...tools.names, next },
   });
@@ -223,12 +224,12 @@ test("a message rewritten after a failed flush has its first name", async () => 
 });
 
 test("a failed flush of new/ refuses and removes all messages of that mailbox", async () => {
-  const office = open("each");
-  const { disk, tools } = office;
+  const setup = open("each");
+  const { disk, tools } = setup;
   disk.faults = [
     { errno: "EIO", matches: ({ name, path }) => name === "fsync" && path === "/mail/bob/new" },
   ];
-  const results = await deliverAll(letters(), tools);
+  const results = await deliverAll(deliveriesToAll(), tools);
   assert.deepEqual(
     results.map(({ ok }) => ok),
     [true, true, false, false, true, true],
@@ -238,18 +239,18 @@ test("a failed flush of new/ refuses and removes all messages of that mailbox", 
     assert.equal(result.error.code, "ERR_MAILDIR_SYNC_FAILED");
     assert.equal(result.error.mayRemain, false);
   }
-  assert.deepEqual(seen(office, "/mail/bob"), []);
+  assert.deepEqual(visibleIn(setup, "/mail/bob"), []);
 });
 
 test("a refused message that a reader has moved is reported as mayRemain", async () => {
-  const office = open("each");
-  const { disk, process, tools } = office;
+  const setup = open("each");
+  const { disk, process, tools } = setup;
   disk.faults = [
     { errno: "EIO", matches: ({ name, path }) => name === "fsync" && path.endsWith("/new") },
   ];
   let moved = false;
   disk.onTurn = () => {
-    const [name] = moved ? [] : seen(office, "/mail/ann");
+    const [name] = moved ? [] : visibleIn(setup, "/mail/ann");
     if (!name) return;
     process.rename(`/mail/ann/new/${name}`, `/mail/ann/cur/${name}:2,S`);
     moved = true;
@@ -258,7 +259,7 @@ test("a refused message that a reader has moved is reported as mayRemain", async
   assert.ok(result && !result.ok);
   assert.ok(moved);
   assert.equal(result.error.mayRemain, true);
-  assert.deepEqual(seen(office, "/mail/ann").length, 1);
+  assert.deepEqual(visibleIn(setup, "/mail/ann").length, 1);
 });
 
 test("an error of new/ that another flush received first is also reported here", async () => {
@@ -267,7 +268,7 @@ test("an error of new/ that another flush received first is also reported here",
   const fresh = disk.root.names.get("mail")!.names.get("ann")!.names.get("new")!;
   let renamed = false;
   let lost = 0;
-  // Right behind the rename somebody else's flush of new/ fails, and is told so in our place.
+  // Right after the rename a flush of new/ by another process fails, and receives the error first.
   const matches = ({ name }: Operation) => {
     if (renamed && lost === 0) {
       disk.failInode(fresh, "EIO");
@@ -279,5 +280,5 @@ test("an error of new/ that another flush received first is also reported here",
   disk.faults = [{ errno: "EIO", matches }];
   const [result] = await deliverAll([{ maildir: "/mail/ann", body: Buffer.from("second") }], tools);
   assert.equal(lost, 1);
-  assert.ok(result && !result.ok, "the name is lost, and this delivery must not be acknowledged");
+  assert.ok(result && !result.ok, "the name is lost, so this delivery must not be acknowledged");
 });

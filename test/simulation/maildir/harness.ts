@@ -1,9 +1,9 @@
 /**
- * A small post office on a simulated disk: two senders deliver batches at the same time, a reader
- * moves, flags and deletes what it sees, and somewhere the power is cut or the process killed.
+ * Synced delivery on a simulated disk: two senders deliver batches at the same time, a reader
+ * moves, flags and deletes messages, and at some instant the power is cut or the process killed.
  *
- * It keeps a expectations of what was sent, acknowledged and done by the reader, which is held against what is
- * found on the disk afterwards (mail-ledger.ts).
+ * What was sent, acknowledged and done by the reader is noted as expectations, which are checked
+ * against the disk afterwards (mail-expectations.ts).
  */
 import {
   createKnownMailboxes,
@@ -23,33 +23,33 @@ import { draw, type MailDiskOptions, mailboxes, mailDisk, mailRoot } from "../ma
 /** How a batch is flushed: message by message, by whole file system, or drawn for each batch. */
 export type Flushing = "each" | "bulk" | "mixed";
 
-export interface WorldOptions extends MailDiskOptions {
+export interface HarnessOptions extends MailDiskOptions {
   readonly seed: number;
   readonly flushing: Flushing;
-  /** Also lets writes, flushes and write-backs fail now and then. */
+  /** Makes some writes, flushes and write-backs fail. */
   readonly faulty?: boolean;
-  /** Leaves a guard out, to see the sweep fail. */
-  readonly spoil?: (fileSystem: FileSystem) => FileSystem;
-  readonly spoilBulk?: (sync: SyncFileSystem) => SyncFileSystem;
+  /** Changes the file system, to remove a guard. */
+  readonly withoutGuard?: (fileSystem: FileSystem) => FileSystem;
+  readonly withoutSyncGuard?: (sync: SyncFileSystem) => SyncFileSystem;
 }
 
-export class World {
+export class MaildirHarness {
   readonly expectations = new MailExpectations(() => ({ mailboxes }));
-  /** Descriptors a process forgot to close. */
+  /** Paths of descriptors that a process did not close. */
   readonly leftOpen: string[] = [];
   readonly random: SeededRandom;
   disk: SimDisk;
-  readonly #options: WorldOptions;
-  #lives = 0;
+  readonly #options: HarnessOptions;
+  #processes = 0;
 
-  constructor(options: WorldOptions) {
+  constructor(options: HarnessOptions) {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
     this.disk = mailDisk(this.random, options);
   }
 
-  /** One process lives and delivers, until it has done its work, is killed, or the power goes. */
-  async live(batches: number): Promise<void> {
+  /** Runs one process that delivers; it ends when done, when killed, or with the power. */
+  async runProcess(batches: number): Promise<void> {
     const process = this.disk.start();
     const tools = this.#tools(process);
     const reader = new Reader(this.disk, this.expectations, mailboxes, this.random);
@@ -57,7 +57,7 @@ export class World {
       reader.turn();
       if (this.#options.faulty && this.random.below(40) === 0) this.disk.failWriteBack();
     };
-    if (this.#options.faulty) this.#breakSomething();
+    if (this.#options.faulty) this.#failSomeCalls();
     const share = Math.ceil(batches / 2);
     await Promise.all([
       this.#send(share, tools, process),
@@ -70,8 +70,8 @@ export class World {
     process.kill();
   }
 
-  /** Cuts the power, and goes on with one of the disks that a machine may find afterwards. */
-  loseLife(): void {
+  /** Cuts the power, and goes on with one of the disks that the cut may have left. */
+  cutPower(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
     this.expectations.afterCut(this.disk);
@@ -92,26 +92,33 @@ export class World {
   }
 
   #tools(process: SimProcess): DeliverTools {
-    this.#lives += 1;
-    const { flushing, seed, spoil = (same) => same, spoilBulk = (same) => same } = this.#options;
+    this.#processes += 1;
+    const {
+      flushing,
+      seed,
+      withoutGuard = (same) => same,
+      withoutSyncGuard = (same) => same,
+    } = this.#options;
     const clock = new SimClock({ seed });
     const random = Buffer.alloc(8);
     random.writeUInt32BE(seed >>> 0);
-    random.writeUInt32BE(this.#lives, 4);
+    random.writeUInt32BE(this.#processes, 4);
     return {
-      fileSystem: spoil(process),
+      fileSystem: withoutGuard(process),
       clock,
       names: createNameSource({ clock, host: "post.example", random }),
       known: createKnownMailboxes(),
       root: mailRoot,
-      ...(flushing === "each" ? {} : { syncFileSystem: spoilBulk(this.disk.openSync(process)) }),
+      ...(flushing === "each"
+        ? {}
+        : { syncFileSystem: withoutSyncGuard(this.disk.openSync(process)) }),
       ...(flushing === "mixed"
         ? { syncPlan: () => (this.random.below(2) === 0 ? "each" : "bulk") }
         : {}),
     };
   }
 
-  #breakSomething(): void {
+  #failSomeCalls(): void {
     const errno = ["EIO", "ENOSPC", "EDQUOT"][this.random.below(3)]!;
     const first = this.disk.operations + this.random.below(150);
     const last = first + [0, 0, 0, 3, 1000][this.random.below(5)]!;

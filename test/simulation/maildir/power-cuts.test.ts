@@ -1,12 +1,13 @@
 /**
- * Cuts the power at every instant of many runs, and holds what is left against what was promised.
+ * Cuts the power at every instant of many runs, and checks the remaining disk against the
+ * expectations.
  *
  * Environment: POSTBAG_SEEDS multiplies the number of seeds for a longer run.
  */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { NameOrder } from "../../support/sim-disk/mount.ts";
-import { type Flushing, World, type WorldOptions } from "./harness.ts";
+import { type Flushing, type HarnessOptions, MaildirHarness } from "./harness.ts";
 
 const seeds = Number(process.env.POSTBAG_SEEDS ?? 1);
 const counted = { cuts: 0, kills: 0, acknowledged: 0, refused: 0, files: 0 };
@@ -18,44 +19,44 @@ interface Ending {
 
 after(() => {
   console.log(
-    `simulated: ${counted.cuts} power cuts, ${counted.kills} kills; held against the disk: ` +
+    `simulated: ${counted.cuts} power cuts, ${counted.kills} kills; checked on the disk: ` +
       `${counted.acknowledged} acknowledgements, ${counted.refused} refusals, ${counted.files} files`,
   );
 });
 
-async function play(options: WorldOptions, ending: Ending, batches = 6): Promise<number> {
-  const world = new World(options);
-  world.disk.cutAt = ending.cutAt;
-  world.disk.killAt = ending.killAt;
+async function play(options: HarnessOptions, ending: Ending, batches = 6): Promise<number> {
+  const harness = new MaildirHarness(options);
+  harness.disk.cutAt = ending.cutAt;
+  harness.disk.killAt = ending.killAt;
   try {
-    await world.live(batches);
-    const { instants } = world.disk;
-    assert.deepEqual(world.leftOpen, [], "descriptors left open");
-    world.disk.cutAt = undefined;
-    world.disk.killAt = undefined;
+    await harness.runProcess(batches);
+    const { instants } = harness.disk;
+    assert.deepEqual(harness.leftOpen, [], "descriptors left open");
+    harness.disk.cutAt = undefined;
+    harness.disk.killAt = undefined;
     if (ending.killAt !== undefined) {
       counted.kills += 1;
-      world.expectations.check(world.disk);
-      // Another process takes over the very same disk, and the power goes while it works.
-      world.disk.cutAt = world.disk.instants + 1 + world.random.below(120);
-      await world.live(1);
-      world.disk.cutAt = undefined;
+      harness.expectations.check(harness.disk);
+      // Another process continues on the same disk, and the power is cut while it delivers.
+      harness.disk.cutAt = harness.disk.instants + 1 + harness.random.below(120);
+      await harness.runProcess(1);
+      harness.disk.cutAt = undefined;
     }
     counted.cuts += 1;
-    world.loseLife();
-    world.expectations.check(world.disk);
-    // Work goes on after the cut, and the power goes again.
-    world.disk.cutAt = 1 + world.random.below(150);
-    await world.live(1);
+    harness.cutPower();
+    harness.expectations.check(harness.disk);
+    // Delivery goes on after the cut, and the power is cut again.
+    harness.disk.cutAt = 1 + harness.random.below(150);
+    await harness.runProcess(1);
     counted.cuts += 1;
-    world.loseLife();
-    world.expectations.check(world.disk);
-    counted.acknowledged += world.expectations.acknowledged;
-    counted.refused += world.expectations.refused;
-    counted.files += world.expectations.filesChecked;
+    harness.cutPower();
+    harness.expectations.check(harness.disk);
+    counted.acknowledged += harness.expectations.acknowledged;
+    counted.refused += harness.expectations.refused;
+    counted.files += harness.expectations.filesChecked;
     return instants;
   } catch (error) {
-    const last = world.disk.trace.slice(-12).join("\n  ");
+    const last = harness.disk.trace.slice(-12).join("\n  ");
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(`${JSON.stringify({ ...options, ...ending })}: ${message}\n  ${last}`, {
       cause: error,
@@ -67,7 +68,7 @@ const flushings: readonly Flushing[] = ["each", "bulk", "mixed"];
 const orders: readonly NameOrder[] = ["any", "ordered"];
 
 for (const flushing of flushings) {
-  test(`${flushing}: a cut at any instant loses no acknowledged message and tears none`, async () => {
+  test(`${flushing}: a cut at any instant loses and tears no acknowledged message`, async () => {
     for (let seed = 1; seed <= seeds; seed += 1) {
       const options = { seed, flushing };
       const instants = await play(options, {});
@@ -75,7 +76,7 @@ for (const flushing of flushings) {
     }
   });
 
-  test(`${flushing}: a kill at any instant, then a cut, loses no acknowledged message and tears none`, async () => {
+  test(`${flushing}: a kill at any instant, then a cut, loses and tears no acknowledged message`, async () => {
     for (let seed = 1001; seed <= 1000 + seeds; seed += 1) {
       const options = { seed, flushing };
       const instants = await play(options, {});
@@ -83,9 +84,9 @@ for (const flushing of flushings) {
     }
   });
 
-  // Where the fault lies is drawn from the seed, so each run has another one.
+  // The seed chooses the failing calls, so each run has others.
   for (const names of orders) {
-    test(`${flushing}, names ${names}: failing calls, then a kill or a cut, lose no acknowledged message`, async () => {
+    test(`${flushing}, names ${names}: failing calls and a kill or cut lose no acknowledged message`, async () => {
       for (let seed = 1; seed <= 150 * seeds; seed += 1) {
         const options = { seed: 2000 + seed, flushing, names, faulty: true };
         const at = 1 + ((seed * 37) % 331);

@@ -1,15 +1,15 @@
 /**
- * What a power cut may leave: every legal disk that the unflushed changes allow, one per seed.
+ * The disk after a power cut: one of all states that the unflushed changes allow, by seed.
  *
- * Which names survive is the business of each file system (mount.ts), but a rename survives as old name,
- * new name or both, never as neither. Bytes survive as any subset of sectors. No order is kept between
- * bytes and names.
+ * Each file system decides which names survive (mount.ts), but a rename survives as old name, new
+ * name or both, never as neither. Bytes survive as any subset of sectors. There is no order
+ * between bytes and names.
  */
 import type { SeededRandom } from "../seeded-random.ts";
 import { Inode, type NameChange, tornBytes } from "./inode.ts";
 import { Mount } from "./mount.ts";
 
-/** Builds the disk a machine finds after the cut; the one it is taken from is not changed. */
+/** Builds the disk after the cut; the given one is not changed. */
 export function rootAfterCut(root: Inode, random: SeededRandom): Inode {
   const survives = survivors(root, random);
   const rebuilt = new Map<Inode, Inode>();
@@ -44,7 +44,7 @@ export function rootAfterCut(root: Inode, random: SeededRandom): Inode {
   return rebuild(root);
 }
 
-/** Draws which unflushed changes of names have reached the disk. */
+/** Draws the unflushed changes of names that have reached the disk. */
 function survivors(root: Inode, random: SeededRandom): ReadonlySet<NameChange> {
   const mounts = new Set([...directories(root)].map(({ mount }) => mount));
   return new Set([...mounts].flatMap((mount) => mount.survivors(random)));
@@ -60,7 +60,7 @@ function namesAfterCut(directory: Inode, survives: ReadonlySet<NameChange>): Map
   return names;
 }
 
-/** Every directory programs or the disk know of. */
+/** Every directory that programs see or the disk has. */
 function* directories(from: Inode, seen = new Set<Inode>()): Generator<Inode> {
   if (from.kind !== "directory" || seen.has(from)) return;
   seen.add(from);

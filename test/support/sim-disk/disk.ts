@@ -1,14 +1,15 @@
 /**
- * A disk that forgets what was not flushed, for tests of the rooms that store mail.
+ * A disk that loses unflushed changes, for tests of the rooms that store mail.
  *
- * It keeps two states of bytes and names, live and durable. Programs see the live one through the
- * `FileSystem` of a process; a cut leaves any state the unflushed changes allow. Every call is one
- * instant at which the power can be cut or the process killed, and every flush two, because it takes
- * time. Everything is drawn from one seed, so that a run can be run again.
+ * It has two states of bytes and names, live and durable. Programs see the live one through the
+ * `FileSystem` of a process; a cut leaves any state that the unflushed changes allow. Every call
+ * is one instant at which the power can be cut or the process killed, and every flush two,
+ * because it takes time. Everything is drawn from one seed, so that a run can be repeated.
  *
- * It is stricter than ext4, XFS and btrfs are: flushing a file says nothing about its name, and what one
- * descriptor was told no later one hears. Names come in two kinds, see mount.ts: any of them may survive,
- * and flushing `tmp/` alone does not make a rename durable; or they survive in order.
+ * It is stricter than ext4, XFS and btrfs: flushing a file does not flush its name, and an error
+ * that one descriptor has reported is not reported to one opened later. Names come in two kinds
+ * (mount.ts): any of them may survive, and flushing `tmp/` alone does not make a rename durable;
+ * or they survive in order.
  */
 import type { FileSystemSpace, SyncFileSystem } from "../../../src/system/index.ts";
 import type { SeededRandom } from "../seeded-random.ts";
@@ -18,9 +19,9 @@ import { Inode, inodes, snapshot } from "./inode.ts";
 import { Mount, type NameOrder } from "./mount.ts";
 import { SimProcess } from "./process.ts";
 
-/** One call as it is made: a fault decides by it whether the call fails. */
+/** One call, by which a fault decides whether the call fails. */
 export interface Operation {
-  /** Counts calls from 1. */
+  /** Number of the call, from 1. */
   readonly number: number;
   readonly name: string;
   readonly path: string;
@@ -40,28 +41,28 @@ interface Flush {
 export class SimDisk {
   readonly random: SeededRandom;
   root: Inode;
-  /** Calls so far; the number of the next one is one more. */
+  /** Calls so far: the number of the last one. */
   operations = 0;
   /** Instants so far at which the power could have been cut. */
   instants = 0;
   /** The instant at which the power is cut. */
   cutAt: number | undefined;
-  /** The instant at which the process that then calls is killed. */
+  /** The instant at which the calling process is killed. */
   killAt: number | undefined;
   faults: Fault[] = [];
-  /** The last calls, for the message of a failing test. */
+  /** The calls, for the message of a failing test. */
   readonly trace: string[] = [];
-  /** Runs between flushes: a reader at work. */
+  /** Runs between flushes, such as the turn of a reader. */
   onTurn: (() => void) | undefined;
   clockMs = Date.UTC(2026, 0, 1);
-  /** Who holds which lock; a dead process holds none. */
+  /** The process that holds a lock, by path; a lock of a dead process is free. */
   readonly locks = new Map<string, SimProcess>();
   /**
-   * Whether a failed flush of a directory loses its changes, where names keep no order; else they stay
-   * to be flushed again. A journalling file system that cannot write its journal stops altogether.
+   * Whether a failed flush of a directory loses its changes, where names have no order; else they
+   * stay pending. A journalling file system that cannot write its journal stops altogether.
    */
   directoriesForget = true;
-  /** What statfs answers. */
+  /** The result of statfs. */
   space: FileSystemSpace = { bytes: 2 ** 40, files: 2 ** 20 };
 
   #isOff = false;
@@ -79,7 +80,7 @@ export class SimDisk {
     return this.#isOff;
   }
 
-  /** Starts a process: its `fileSystem` is what it sees of the disk until it is killed. */
+  /** Starts a process, which is the file system as it sees it until it is killed. */
   start(): SimProcess {
     return new SimProcess(this);
   }
@@ -90,7 +91,7 @@ export class SimDisk {
     for (const flush of flushes) flush.abandon(new Gone("the power is cut"));
   }
 
-  /** The disk as it is found when the power is back. The same cut can be survived in many ways. */
+  /** One of the disks that the cut may have left; each call draws another one. */
   afterCut(random: SeededRandom = this.random): SimDisk {
     const disk = new SimDisk(random, rootAfterCut(this.root, random));
     disk.directoriesForget = this.directoriesForget;
@@ -119,7 +120,7 @@ export class SimDisk {
     this.#place(parent, path.slice(slash + 1), file);
   }
 
-  /** Puts another directory in the place of one, as mounting a file system does, or unmounting. */
+  /** Puts a directory at a path, as mounting or unmounting a file system does. */
   mountAt(path: string, directory: Inode): void {
     const slash = path.lastIndexOf("/");
     this.#place(this.inodeAt(path.slice(0, slash))!, path.slice(slash + 1), directory);
@@ -130,7 +131,7 @@ export class SimDisk {
     parent.durableNames.set(name, inode);
   }
 
-  /** What stands under a path now, as programs see it. */
+  /** The file or directory at a path, as programs see it. */
   inodeAt(path: string): Inode | undefined {
     let inode: Inode | undefined = this.root;
     for (const name of path.split("/").filter(Boolean)) inode = inode?.names.get(name);
@@ -138,8 +139,8 @@ export class SimDisk {
   }
 
   /**
-   * Opens a flush of the file system a directory lies on, as a helper that holds its descriptor from now
-   * on; without a directory it is that of the root.
+   * Opens a flush of the file system of a directory (default: the root), as a helper does that
+   * has its descriptor open from now on.
    */
   openSync(owner: SimProcess, home = "/"): SyncFileSystem {
     const { mount } = this.inodeAt(home) ?? this.root;
@@ -171,7 +172,7 @@ export class SimDisk {
     return [...inodes(this.root)].filter((inode) => inode.mount === mount);
   }
 
-  /** The kernel writes a dirty file back by itself, and fails. Answers whether there was one. */
+  /** Lets the kernel fail to write a dirty file back. Returns whether there was one. */
   failWriteBack(errno = "EIO"): boolean {
     const dirty = [...inodes(this.root)].filter(({ isDirty }) => isDirty);
     const inode = dirty[this.random.below(dirty.length)];
@@ -179,12 +180,12 @@ export class SimDisk {
     return inode !== undefined;
   }
 
-  /** Forgets what is cached and will never reach the disk: reads show what the disk has. */
+  /** Drops cached bytes that will never reach the disk: reads then show the bytes of the disk. */
   dropCaches(): void {
     for (const inode of inodes(this.root)) if (inode.forsaken) inode.bytes = inode.durableBytes;
   }
 
-  /** A flush of one file or directory fails, and whoever flushes the file system will hear of it. */
+  /** Fails a flush of one file or directory; a later flush of its file system reports it too. */
   failInode(inode: Inode, errno: string): void {
     const forgets = this.directoriesForget && inode.mount.order === "any";
     inode.fail(errno, this.random, forgets);
@@ -199,7 +200,7 @@ export class SimDisk {
     }
   }
 
-  /** Notes a call and one instant; answers the errno it shall fail with, if any. */
+  /** Counts a call and one instant; returns the errno with which the call fails, if it does. */
   called(owner: SimProcess, name: string, path: string): string | undefined {
     this.instant(owner);
     this.operations += 1;
@@ -218,7 +219,7 @@ export class SimDisk {
     owner.live();
   }
 
-  /** Lets a flush take its time; flushes under way finish in any order. */
+  /** Completes a flush later; flushes in progress finish in any order. */
   flush(owner: SimProcess, effect: () => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const complete = () => {
@@ -235,7 +236,7 @@ export class SimDisk {
     return promise;
   }
 
-  /** A killed process waits for nothing, but the kernel finishes some of what it was asked for. */
+  /** Rejects the flushes of a killed process. */
   abandonFlushes(owner: SimProcess): void {
     const abandoned = this.#flushes.filter((flush) => flush.owner === owner);
     this.#flushes = this.#flushes.filter((flush) => flush.owner !== owner);
@@ -249,7 +250,7 @@ export class SimDisk {
     return inode;
   }
 
-  /** How many names a file has. */
+  /** The number of names of a file. */
   linksOf(file: Inode): number {
     return namesOf(file, this.root, "").length;
   }

@@ -1,11 +1,11 @@
-/** The errors a simulated disk throws: those of a system call, and its own end. */
+/** The errors of a simulated disk: those of system calls, and of calls after the end. */
 
-/** What is thrown when there is no disk, or no process, any more. */
+/** Thrown once the power is cut or the process killed. */
 export class Gone extends Error {
   override readonly name = "Gone";
 }
 
-/** Makes the error Node would have made. */
+/** Makes an error of a system call, as Node does. */
 export function errnoError(code: string, syscall: string, path: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: simulated, ${syscall} '${path}'`), {
     code,

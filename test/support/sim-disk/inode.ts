@@ -1,13 +1,13 @@
 /**
- * What the simulated disk knows of one file or directory: what programs see, what a power cut leaves.
+ * One file or directory of the simulated disk, as programs see it and as a power cut leaves it.
  *
- * The two differ by what has not been flushed. After a failed flush they stay apart for good: reads go
- * on showing the new bytes, later flushes succeed, and nothing of it reaches the disk.
+ * The two differ by the unflushed changes. After a failed flush they differ for good: reads go on
+ * showing the new bytes, later flushes succeed, and the bytes never reach the disk.
  */
 import type { SeededRandom } from "../seeded-random.ts";
 import type { Mount } from "./mount.ts";
 
-/** The smallest piece of a write that survives a cut or does not. */
+/** Bytes of the smallest piece of a write that survives a cut as a whole. */
 export const sectorBytes = 512;
 
 /** One change to a directory that has not been flushed yet. */
@@ -18,11 +18,11 @@ export interface NameChange {
   readonly inode: Inode;
   /** For the removal half of a rename: its other half, without which it must not become durable. */
   readonly pair?: NameChange;
-  /** Counts what was done to names on the file system; both halves of a rename are one step. */
+  /** Number of the change on its file system; both halves of a rename are one step. */
   readonly step: number;
-  /** The durable directory shows it. */
+  /** Whether it is durable. */
   done: boolean;
-  /** A failed flush dropped it: it never becomes durable. */
+  /** Whether a failed flush dropped it: it never becomes durable. */
   lost: boolean;
 }
 
@@ -30,11 +30,13 @@ export class Inode {
   readonly number: number;
   readonly kind: "file" | "directory";
   mode: number;
-  /** The file system it lies on. */
+  /** Its file system. */
   readonly mount: Mount;
-  /** Files of one tree only may be renamed into each other's directories: a project quota of XFS. */
+  /** Files are renamed only inside one tree, as with a project quota of XFS. */
   tree = 0;
-  /** Counts failed flushes and write-backs; a descriptor reports those since it was opened, once. */
+  /**
+   * Counts failed flushes and write-backs; a descriptor reports those since it was opened, once.
+   */
   failures = 0;
   lastErrno = "EIO";
 
@@ -43,7 +45,7 @@ export class Inode {
   modifiedMs = 0;
   durableModifiedMs = 0;
   changedMs = 0;
-  /** Set by a failed flush: what `bytes` has and `durableBytes` lacks is lost. */
+  /** Set by a failed flush: bytes that `durableBytes` lacks are lost. */
   forsaken = false;
 
   readonly names = new Map<string, Inode>();
@@ -57,30 +59,30 @@ export class Inode {
     this.mount = mount;
   }
 
-  /** A file with bytes that the disk lacks, and could still get. */
+  /** Whether it is a file with bytes that the disk lacks and can still get. */
   get isDirty(): boolean {
     if (this.kind !== "file" || this.forsaken || this.bytes === this.durableBytes) return false;
     return Buffer.compare(this.bytes, this.durableBytes) !== 0;
   }
 
-  /** Makes the bytes as they were when the flush began durable. */
+  /** Makes bytes durable, as they were when their flush began. */
   flushBytes(bytes: Uint8Array<ArrayBuffer>): void {
     if (!this.forsaken) this.durableBytes = bytes;
   }
 
-  /** Puts these bytes into the file as programs see it. */
+  /** Writes bytes into the file, as programs see it. */
   overwrite(bytes: Uint8Array, position: number): void {
     this.bytes = overwritten(this.bytes, bytes, position);
   }
 
-  /** Makes one synchronous write durable, and nothing else that the file still waits for. */
+  /** Makes one synchronous write durable, and no other write. */
   flushRange(bytes: Uint8Array, position: number): void {
     if (this.forsaken) return;
     this.durableBytes = overwritten(this.durableBytes, bytes, position);
     if (Buffer.compare(this.durableBytes, this.bytes) === 0) this.durableBytes = this.bytes;
   }
 
-  /** A flush or a write-back fails: something may have been written, the rest is lost. */
+  /** Fails a flush or a write-back: some bytes may have been written, the rest is lost. */
   fail(errno: string, random: SeededRandom, directoriesForget = true): void {
     this.failures += 1;
     this.lastErrno = errno;
@@ -90,12 +92,15 @@ export class Inode {
       return;
     }
     if (!directoriesForget) return;
-    // Directories inside directories stay pending: a file system that loses one has stopped altogether.
+    // Directories in directories stay pending: a file system that loses one stops altogether.
     this.mount.lose(this.changes.filter(({ inode }) => inode.kind === "file"));
   }
 }
 
-/** What a cut can leave of a file whose last flush knew `old` and whose cache holds `fresh`. */
+/**
+ * One of the contents that a cut can leave of a file with `old` on the disk and `fresh` in the
+ * cache.
+ */
 export function tornBytes(
   old: Uint8Array<ArrayBuffer>,
   fresh: Uint8Array<ArrayBuffer>,
@@ -105,8 +110,8 @@ export function tornBytes(
   const manner = random.below(5);
   if (manner === 0) return old;
   if (manner === 1) return fresh;
-  // Delayed allocation: the length is known, or part of it, and any subset of the sectors. What the
-  // disk had of the file before does not get shorter by being written over.
+  // Delayed allocation: all or part of the length is on the disk, and any subset of the sectors. An
+  // overwrite does not make the file shorter.
   const sectors = Math.ceil(fresh.length / sectorBytes);
   const part = Math.max(old.length, random.below(sectors + 1) * sectorBytes);
   const size = manner === 2 ? Math.min(fresh.length, part) : fresh.length;
@@ -119,7 +124,7 @@ export function tornBytes(
   return torn;
 }
 
-/** Remembers what a flush beginning now will make durable once it is done. */
+/** Takes the changes that a flush beginning now makes durable when it ends. */
 export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle: () => void } {
   const { bytes, durableBytes, modifiedMs } = inode;
   const changes = inode.mount.changesOf(inode);
@@ -128,7 +133,7 @@ export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle
     settle: () => {
       if (inode.kind === "directory") inode.mount.commit(changes);
       else {
-        // What a later flush has put on the disk meanwhile is not taken back by an older one.
+        // An older flush does not undo a later one that ended before it.
         if (inode.durableBytes === durableBytes) inode.flushBytes(bytes);
         inode.durableModifiedMs = modifiedMs;
       }
@@ -136,7 +141,7 @@ export function snapshot(inode: Inode): { readonly inode: Inode; readonly settle
   };
 }
 
-/** Every file and directory that can be reached, or has a change under way. */
+/** Every file and directory that can be reached, or has a pending change. */
 export function* inodes(from: Inode, seen = new Set<Inode>()): Generator<Inode> {
   if (seen.has(from)) return;
   seen.add(from);

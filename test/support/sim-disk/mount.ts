@@ -1,9 +1,9 @@
 /**
- * One file system of the simulated machine, and how its names reach the disk.
+ * One file system of the simulated machine, and the order in which its names reach the disk.
  *
- * `"any"`: each unflushed change of a name survives a cut or does not, whatever became of the others;
- * stricter than btrfs. `"ordered"`: as ext4 and XFS do it, in the order in which the changes were made, a
- * rename as a whole, and a flush of one directory takes along what was changed before elsewhere.
+ * `"any"`: each unflushed change of a name survives a cut or does not, independently of the others;
+ * stricter than btrfs. `"ordered"`: as on ext4 and XFS, a cut leaves the changes up to some step, a
+ * rename as a whole, and a flush of one directory also flushes earlier changes of all others.
  */
 import type { SeededRandom } from "../seeded-random.ts";
 import type { Inode, NameChange } from "./inode.ts";
@@ -13,10 +13,10 @@ export type NameOrder = "any" | "ordered";
 export class Mount {
   readonly device: number;
   readonly order: NameOrder;
-  /** Failed flushes and write-backs so far, for whoever flushes the file system as a whole. */
+  /** Failed flushes and write-backs so far, for flushes of the whole file system. */
   failures = 0;
   lastErrno = "EIO";
-  /** Changes of names that are not durable yet, as they were made. */
+  /** Changes of names that are not durable yet, in the order in which they were made. */
   #pending: NameChange[] = [];
   #steps = 0;
 
@@ -46,7 +46,7 @@ export class Mount {
     this.#note({ ...this.#change("remove", from, oldName, inode), pair: added });
   }
 
-  /** What a flush of one directory that begins now will make durable. */
+  /** The changes that a flush of one directory beginning now makes durable. */
   changesOf(directory: Inode): readonly NameChange[] {
     const last = directory.changes.at(-1)?.step ?? 0;
     return this.order === "any"
@@ -55,8 +55,8 @@ export class Mount {
   }
 
   /**
-   * Makes these changes durable. A rename is never neither: the old name goes only when the new one is
-   * durable, and stays pending otherwise.
+   * Makes these changes durable. A rename never leaves neither name: the old one is removed only
+   * when the new one is durable, and its removal stays pending otherwise.
    */
   commit(changes: readonly NameChange[]): void {
     for (const change of changes) {
@@ -70,7 +70,7 @@ export class Mount {
     this.#pending = this.#pending.filter(({ done }) => !done);
   }
 
-  /** A failed flush dropped these: they never become durable. */
+  /** Drops changes after a failed flush: they never become durable. */
   lose(changes: readonly NameChange[]): void {
     for (const change of changes) {
       change.lost = true;
@@ -79,14 +79,14 @@ export class Mount {
     this.#pending = this.#pending.filter(({ lost }) => !lost);
   }
 
-  /** Draws which pending changes a cut has let through to the disk. */
+  /** Draws the pending changes that survive a cut. */
   survivors(random: SeededRandom): readonly NameChange[] {
     // Sometimes nearly all, sometimes nearly none, mostly any mixture.
     const chance = [0.1, 0.5, 0.5, 0.9][random.below(4)]!;
     if (this.order === "ordered") {
       const steps = [...new Set(this.#pending.map(({ step }) => step))];
-      const kept = Math.floor((chance + random.next() - 0.5) * (steps.length + 1));
-      const first = steps[Math.max(0, kept)] ?? Number.POSITIVE_INFINITY;
+      const count = Math.floor((chance + random.next() - 0.5) * (steps.length + 1));
+      const first = steps[Math.max(0, count)] ?? Number.POSITIVE_INFINITY;
       return this.#pending.filter(({ step }) => step < first);
     }
     const drawn = this.#pending.filter(() => random.next() < chance);

@@ -1,4 +1,4 @@
-/** One process on the simulated disk: its descriptors, its view, and its end. */
+/** One process on the simulated disk: its descriptors, its file system, and its end. */
 import type {
   Descriptor,
   FileStatus,
@@ -13,7 +13,7 @@ interface OpenFile {
   readonly inode: Inode;
   readonly path: string;
   position: number;
-  /** Failures of this file that the descriptor has been told of, or that are older than it. */
+  /** Failures of this file that the descriptor has reported, or that are older than it. */
   failuresSeen: number;
 }
 
@@ -27,7 +27,7 @@ export class SimProcess implements FileSystem {
     this.#disk = disk;
   }
 
-  /** kill -9: what was written stays in the cache, nothing more happens. */
+  /** Ends the process as kill -9 does: its writes stay in the cache. */
   kill(): void {
     this.#isDead = true;
     this.#files.clear();
@@ -38,12 +38,12 @@ export class SimProcess implements FileSystem {
     return this.#isDead;
   }
 
-  /** Killed, or without power. */
+  /** Whether it was killed, or the power cut. */
   get hasEnded(): boolean {
     return this.#isDead || this.#disk.isOff;
   }
 
-  /** Descriptors not closed: none should be left when nothing is under way. */
+  /** Paths of the descriptors not closed; none should be left between batches. */
   get openFiles(): readonly string[] {
     return [...this.#files.values()].map(({ path }) => path);
   }
@@ -79,7 +79,7 @@ export class SimProcess implements FileSystem {
   write(file: Descriptor, bytes: Uint8Array): void {
     const open = this.#file(file, "write");
     const errno = this.#disk.called(this, "write", open.path);
-    // A write that fails for want of space has mostly written something.
+    // A write that fails for lack of space has mostly written some bytes.
     const written = errno ? bytes.subarray(0, Math.floor(bytes.length / 2)) : bytes;
     open.inode.bytes = concat(open.inode.bytes.subarray(0, open.position), written);
     open.position += written.length;
@@ -191,7 +191,7 @@ export class SimProcess implements FileSystem {
     const open = this.#file(file, "pwrite");
     const { inode } = open;
     const errno = this.#disk.called(this, "pwrite", open.path);
-    // The caller may use its buffer again once the call has returned, and so may a dead one.
+    // The caller may use its buffer again once the call has returned, even if it was killed.
     const copy = Uint8Array.from(bytes);
     inode.overwrite(copy, position);
     await this.#disk.flush(this, () => {
@@ -252,7 +252,7 @@ export class SimProcess implements FileSystem {
   #move(from: string, target: Inode, name: string): void {
     const source = this.#parent(from, "rename");
     const inode = this.#find(from, "rename");
-    // Two names of one file: rename(2) does nothing.
+    // For two names of one file rename(2) does nothing.
     if (target.names.get(name) === inode) return;
     if (inode.mount !== target.mount || inode.tree !== target.tree) {
       throw errnoError("EXDEV", "rename", from);

@@ -1,4 +1,4 @@
-/** The simulated disk is itself held against what it claims to be: a disk that lies in every legal way. */
+/** The simulated disk allows every state after a cut that it claims to allow, and no other. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SeededRandom } from "../seeded-random.ts";
@@ -37,7 +37,7 @@ function textAt(disk: SimDisk, path: string): string | undefined {
   return inode && Buffer.from(inode.bytes).toString();
 }
 
-test("of an unflushed file a cut leaves nothing, all, any length and any sectors", () => {
+test("a cut leaves of an unflushed file nothing, all, any length or any sectors", () => {
   const text = "a".repeat(2000);
   const found = new Set<string>();
   for (const random of seeds(300)) {
@@ -54,7 +54,7 @@ test("of an unflushed file a cut leaves nothing, all, any length and any sectors
   assert.deepEqual([...found].sort(), ["empty", "no name", "short", "torn", "whole"]);
 });
 
-test("a flushed file is whole wherever its name survives; flushing it says nothing of its name", async () => {
+test("a flushed file is whole if its name survives; its name may not", async () => {
   const found = new Set<string | undefined>();
   for (const random of seeds(50)) {
     const { disk, process } = prepared(random);
@@ -80,7 +80,7 @@ test("a rename survives as old name, new name or both, never as neither", async 
   assert.deepEqual([...found].sort(), ["-x", "x-", "xx"]);
 });
 
-test("after new/ was flushed the new name is certain, after tmp/ the old one is gone", async () => {
+test("a flush of new/ makes the new name durable, one of tmp/ removes the old one", async () => {
   for (const random of seeds(100)) {
     const { disk, process } = prepared(random);
     await process.syncData(writeFile(process, "/tmp/x", "x"));
@@ -94,7 +94,7 @@ test("after new/ was flushed the new name is certain, after tmp/ the old one is 
   }
 });
 
-test("after a failed flush reads show the new bytes, later flushes succeed, and nothing is kept", async () => {
+test("after a failed flush reads show the new bytes, and no later flush stores them", async () => {
   let lost = 0;
   for (const random of seeds(50)) {
     const { disk, process } = prepared(random);
@@ -111,7 +111,7 @@ test("after a failed flush reads show the new bytes, later flushes succeed, and 
   assert.ok(lost > 25, `${lost} of 50 lost`);
 });
 
-test("a failed write-back is told once to each descriptor that was open, and to no later one", async () => {
+test("a failed write-back is reported once to each open descriptor, to no later one", async () => {
   const { disk, process } = prepared(new SeededRandom(1));
   const file = writeFile(process, "/tmp/x", "x");
   const helper = disk.openSync(process);
@@ -124,7 +124,7 @@ test("a failed write-back is told once to each descriptor that was open, and to 
   await assert.rejects(helper("/tmp"), { code: "EIO", syscall: "syncfs" });
 });
 
-test("a killed process leaves the cache as it is, and another one goes on with it", async () => {
+test("a killed process leaves the cache as it is for the next process", async () => {
   const { disk, process } = prepared(new SeededRandom(1));
   const file = writeFile(process, "/tmp/x", "x");
   const flush = process.syncData(file);
@@ -134,7 +134,7 @@ test("a killed process leaves the cache as it is, and another one goes on with i
   assert.deepEqual(disk.start().list("/tmp"), ["x"]);
 });
 
-test("where names keep their order, a cut leaves what was done up to some step, and renames whole", () => {
+test("with ordered names a cut keeps a prefix of the changes, and renames whole", () => {
   const found = new Set<string>();
   for (const random of seeds(200)) {
     const disk = new SimDisk(random, "ordered");
@@ -151,7 +151,7 @@ test("where names keep their order, a cut leaves what was done up to some step, 
   assert.deepEqual([...found].sort(), ["", "new x", "x", "y", "y,new x"]);
 });
 
-test("where names keep their order, flushing one directory keeps what was done before elsewhere", async () => {
+test("with ordered names a flush of one directory flushes earlier changes of others", async () => {
   for (const random of seeds(50)) {
     const disk = new SimDisk(random, "ordered");
     for (const path of ["/tmp", "/new", "/cur"]) disk.furnish(path);
@@ -166,7 +166,7 @@ test("where names keep their order, flushing one directory keeps what was done b
   }
 });
 
-test("a rename into another file system, or another quota's tree, is refused with EXDEV", async () => {
+test("a rename into another file system or quota tree fails with EXDEV", async () => {
   const disk = new SimDisk(new SeededRandom(1));
   disk.furnish("/tmp");
   disk.furnish("/other", 2);
@@ -179,7 +179,7 @@ test("a rename into another file system, or another quota's tree, is refused wit
   assert.deepEqual(process.list("/tmp"), ["x"]);
   assert.notEqual(process.status("/other").device, process.status("/tmp").device);
   assert.equal(process.status("/tree").device, process.status("/tmp").device);
-  // A flush of one file system says nothing about the other.
+  // A flush of one file system does not flush the other.
   process.close(process.createExclusive("/other/y", 0o600));
   await disk.openSync(process, "/other")("/other");
   assert.deepEqual([...disk.inodeAt("/other")!.durableNames.keys()], ["y"]);
@@ -198,7 +198,7 @@ test("the same seed gives the same disk after the same cut", async () => {
   assert.equal(await play(), await play());
 });
 
-test("the known-bad sequence, flushing directories only, loses the data of every message", async () => {
+test("flushing directories only, a known-bad sequence, loses the data of messages", async () => {
   let damaged = 0;
   for (const random of seeds(100)) {
     const { disk, process } = prepared(random);
