@@ -243,7 +243,7 @@ export class Outbox {
     invariant(result !== undefined, "the store answers for each message");
     const { kind, id } = result;
     if (kind === "conflict") {
-      const text = `The idempotency key belongs to another mail, ${id}; nothing was enqueued.`;
+      const text = `The idempotency key belongs to another mail, ${id}; this mail was not enqueued.`;
       throw new OutboxError("ERR_OUTBOX_IDEMPOTENCY_CONFLICT", text, { id });
     }
     const duplicate = kind === "duplicate";

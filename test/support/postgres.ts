@@ -28,9 +28,12 @@ import pg from "pg";
  * a file may be outdated: only a process that works in this folder is stopped.
  */
 const GUARD = `read _
-pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) &&
-  [ "$(readlink "/proc/$pid/cwd")" = "$1/data" ] && kill -QUIT "$pid" 2>/dev/null &&
-  for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+data=$(cd "$1/data" 2>/dev/null && pwd -P)
+pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
+is_running() { [ -n "$data" ] && [ "$(readlink "/proc/$pid/cwd")" = "$data" ]; }
+is_running && kill -QUIT "$pid" 2>/dev/null
+tries=0
+while is_running && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 rm -rf "$1"`;
 
 const NOBODY = 65534;

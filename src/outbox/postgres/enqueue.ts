@@ -2,9 +2,9 @@
  * Enqueue as one statement for any number of messages: short values as JSON, the bytes of all
  * messages in one parameter, which pg sends unchanged.
  *
- * An idempotency key is an insert that does nothing if the key exists. The server lets it wait
- * while another transaction holds the key; after a rollback exactly one waiter inserts. The others
- * read its row in a second statement, because only that sees rows committed during the wait.
+ * An idempotency key is an insert that does nothing if an unexpired key exists. The server lets it
+ * wait while another transaction holds the key; after a rollback exactly one waiter inserts. The
+ * others read its row in a second statement, because only that sees rows committed during the wait.
  */
 import { isAscii } from "node:buffer";
 import { invariant } from "../../system/index.ts";

@@ -45,7 +45,8 @@ test("the printed SQL creates the same schema as migrate()", async (t) => {
 
 test("stores that open a new file at the same time create one schema", async (t) => {
   const file = temporaryFile(t);
-  const stores = await Promise.all(Array.from({ length: 4 }, () => openSqliteStore({ file })));
+  const options = { file, busyTimeoutMs: 600_000 };
+  const stores = await Promise.all(Array.from({ length: 4 }, () => openSqliteStore(options)));
   await Promise.all(stores.map((store) => store.enqueue([message()])));
   assert.equal((await claim(stores[0] as (typeof stores)[0])).deliveries.length, 4);
   await Promise.all(stores.map((store) => store.close()));
