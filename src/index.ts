@@ -1,5 +1,6 @@
 /**
- * The everyday API: send mail from an application, deliver into mailboxes, receive mail, batch anything.
+ * The everyday API: sends mail from an application, delivers into mailboxes, receives mail, batches
+ * any calls.
  *
  * It loads every part. A program that needs one of them imports that alone and starts sooner:
  * `postbag/batcher`, `postbag/maildir`, `postbag/delivery`, `postbag/outbox`, `postbag/smtp`,

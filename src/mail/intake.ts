@@ -93,7 +93,7 @@ export class MessageIntake {
       const end = cr === -1 || (lf !== -1 && lf < cr) ? lf : cr;
       const whole = end === cr && lf === cr + 1;
       if (!whole) {
-        if (end === cr && end === input.length - 1 && !isLast) break; // Its LF may be in the next chunk.
+        if (end === cr && end === input.length - 1 && !isLast) break; // LF: perhaps in the next chunk.
         this.hasBareNewline = true;
         if (!this.#normalise) return nothing;
       }

@@ -15,7 +15,7 @@ interface Removal {
 
 const root = join(import.meta.dirname, "../../..");
 /** The realms of this one are programs of their own, which take too long for every mutation. */
-const platformTest = "src/batcher/platform.test.ts";
+const platformTest = "platform.test.ts";
 const suites = [
   ...globSync("src/batcher/*.test.ts", { cwd: root }).filter((file) => file !== platformTest),
   "random-histories.test.ts",

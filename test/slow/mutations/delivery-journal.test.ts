@@ -27,7 +27,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "an older copy of a volume is recognised by its start counter",
-    edits: [["volumes/identity.ts", "    found.starts >= expected.starts &&\n", ""]],
+    edits: [["identity.ts", "    found.starts >= expected.starts &&\n", ""]],
     test: wrongVolumes,
     only: "^an older copy",
   },
@@ -271,13 +271,13 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "a log older than the volume is recognised by the start counter",
-    edits: [["volumes/identity.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
+    edits: [["identity.ts", "found.starts <= journalStarts", "journalStarts > 0n"]],
     test: wrongVolumes,
     only: "^an identity newer than the log",
   },
   {
     guard: "the volume's id is compared",
-    edits: [["volumes/identity.ts", "    found.volume === expected.volume &&\n", ""]],
+    edits: [["identity.ts", "    found.volume === expected.volume &&\n", ""]],
     test: wrongVolumes,
     only: "^an identity of another volume",
   },

@@ -233,7 +233,7 @@ const mutations: readonly Mutation[] = [
   },
   {
     guard: "new mail never gets the reserved spare",
-    edits: [["journal/place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
+    edits: [["place.ts", 'claim === "mail" ? 1 : 0', 'claim === "mail" ? 0 : 0']],
     test: units,
     only: "only the reserved spare",
   },

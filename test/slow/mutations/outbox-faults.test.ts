@@ -31,13 +31,13 @@ const mutations: readonly Mutation[] = [
         "const [result] = await write();",
       ],
     ],
-    test: "worker/record.test.ts",
+    test: "record.test.ts",
     only: "the store fails three times before complete",
   },
   {
     guard: "the worker makes its leases certain before a claim",
     edits: [["claims.ts", "await this.#leases.makeCertain();", ""]],
-    test: "worker/leases.test.ts",
+    test: "leases.test.ts",
     only: "an outage longer than the lease",
   },
   {

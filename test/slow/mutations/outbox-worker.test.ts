@@ -12,14 +12,14 @@ const worker = "worker/worker.ts";
 const deliveryState = "delivery-state.ts";
 const hooks = "outbox/hooks.ts";
 
-const attemptTests = "worker/attempt.test.ts";
+const attemptTests = "attempt.test.ts";
 const compatTests = "compat-profile.test.ts";
 const dotTests = "final-dot.test.ts";
-const leaseTests = "worker/leases.test.ts";
+const leaseTests = "leases.test.ts";
 const quarantineTests = "quarantine.test.ts";
-const recordTests = "worker/record.test.ts";
-const routeTests = "worker/routes.test.ts";
-const stopTests = "worker/stop.test.ts";
+const recordTests = "record.test.ts";
+const routeTests = "routes.test.ts";
+const stopTests = "stop.test.ts";
 const states = "delivery-state.test.ts";
 const hookTests = "outbox/hooks.test.ts";
 

@@ -54,7 +54,7 @@ export async function fetchPolicyFile(
   const timer = clock.setTimeout(() => end(new Error("The fetch took too long")), maxFetchMs);
   try {
     fetching.on("timeout", () => end(new Error("The policy host sends nothing")));
-    fetching.on("error", () => {}); // Reported by the promises; after the response by its own error.
+    fetching.on("error", () => {}); // The promises report it.
     fetching.end();
     return await Promise.race([timeout, answerTo(fetching)]);
   } finally {

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
-import { message } from "../../../test/outbox/contract/support.ts";
-import { CallRunner } from "./run-calls.ts";
-import { migrate } from "./schema.ts";
-import { Statements } from "./statements.ts";
+import { CallRunner } from "../../../src/outbox/sqlite/run-calls.ts";
+import { migrate } from "../../../src/outbox/sqlite/schema.ts";
+import { Statements } from "../../../src/outbox/sqlite/statements.ts";
+import { message } from "../contract/support.ts";
 
 /** A connection that does not wait for locks and counts the transactions it begins. */
 class CountingStatements extends Statements {
