@@ -37,8 +37,8 @@ const retired: readonly RetiredWord[] = [
       /(flag|maildir) letters?|letters? of (a |the )?flags?/, // maildir(5) calls flags letters.
       /letters? (and|or) digits?|(upper|lower)[- ]case letters?/,
     ],
-    // Letters of the alphabet.
-    exceptIn: /batcher\/list\.test|maildir\/(flags|name)|settings\/table/,
+    // Letters of the alphabet; flag letters.
+    exceptIn: /batcher\/list\.test|src\/maildir\/|settings\/table/,
   },
   { word: /bundles?/, use: "mailbox batch", allowed: [/bundl(e|es) for (a )?browsers?/] },
   { word: /mailings?/, use: "publication" },

@@ -238,8 +238,8 @@ export function isSuccess({ attempt, recipients }: Completion): boolean {
 }
 
 /**
- * Records the success of a worker without a valid lease, in a transaction. A 250 is a fact whoever
- * holds the lease; failures are left to the holder.
+ * Records the success of a worker without a valid lease, in a transaction. A 250 is a fact
+ * without a lease too; failures are left to the holder of the lease.
  */
 export async function recordLost(query: Query, completion: Completion): Promise<CompletionResult> {
   const { delivery, attempt, recipients, events } = completion;

@@ -1,9 +1,9 @@
 /**
  * One attempt to send a leased delivery.
  *
- * An attempt that is aborted before its final dot is granted, or refused it, spends nothing. A sender
- * that fails by itself spends an attempt before its dot, and leaves the delivery in doubt after it. A
- * sender that never settles is abandoned; its final dot is refused from then on.
+ * An attempt that is aborted before its final dot is granted, or refused it, spends nothing. A
+ * sender that fails by itself spends an attempt before its dot, and leaves the delivery in doubt
+ * after it. A sender that never settles is abandoned; its final dot is refused from then on.
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
@@ -44,7 +44,7 @@ export function makeAttempt(
   });
 }
 
-/** Waits for memory for a body that did not come with the claim; `undefined` if aborted meanwhile. */
+/** Waits for memory for a body that did not come with the claim; `undefined` if aborted. */
 async function withBodyMemory<Result>(
   { claimed: { bytes, size }, held: { signal } }: LeasedDelivery,
   { bodies }: WorkerContext,

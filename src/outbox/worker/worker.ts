@@ -47,7 +47,7 @@ export class Worker {
   readonly #claims: Claims;
   readonly #schema: SchemaWatch;
   /**
-   * Of this start. A delivery of an earlier start has its own, whose `givingUp` aborted at the stop.
+   * Of this start. A delivery of an earlier start has its own, whose `givingUp` is aborted.
    */
   #context: WorkerContext;
   #givingUp = new AbortController();
