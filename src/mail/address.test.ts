@@ -38,7 +38,7 @@ for (const text of [
   "<a@example.com.>",
   `<${"x".repeat(250)}@example.com>`,
 ]) {
-  test(`${JSON.stringify(text).slice(0, 40)} is no path`, () =>
+  test(`${JSON.stringify(text).slice(0, 40)} is not a path`, () =>
     assert.equal(parsePath(text), undefined));
 }
 
@@ -54,7 +54,7 @@ test("spellings of one address have the same parts", () => {
   }
 });
 
-test("taking a path or an address apart never throws, and a read path is an address", () => {
+test("no text makes parsePath or addressParts throw; the address of a path is one", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
       addressParts(text);
@@ -66,7 +66,7 @@ test("taking a path or an address apart never throws, and a read path is an addr
   );
 });
 
-test("a long run of quotes, dots and routes is refused without trying every way to read it", () => {
+test("a long run of quotes, dots and routes is refused without backtracking", () => {
   for (const piece of ['"', "\\", "@a,", ".", "<", "a"]) {
     assert.equal(parsePath(`<${piece.repeat(100_000)}`), undefined);
   }

@@ -1,12 +1,12 @@
 /**
- * The one contract that joins the rooms: an envelope and a message go in, one outcome per recipient
- * comes out, each of them durable by the time it is returned.
+ * The one contract between the rooms: an envelope and a message go in, one outcome for each
+ * recipient comes out, durable on return.
  *
  * The SMTP and LMTP server calls a {@link Deliver}; the Maildir executor, the outbox and the SMTP
- * client each are one. No room needs to know which of them stands behind it.
+ * client each are one. The server does not know which of them it calls.
  */
 
-/** A mailbox address as it stands in an SMTP path (RFC 5321 §4.1.2), without the angle brackets. */
+/** A mailbox address of an SMTP path (RFC 5321 §4.1.2), without the angle brackets. */
 export type Address = string;
 
 /** The envelope of one mail transaction (RFC 5321 §2.3.1); the null reverse-path is `""`. */
@@ -16,88 +16,83 @@ export interface Envelope {
 }
 
 /**
- * The bytes after DATA, re-readable as often as there are recipients.
+ * The bytes after DATA; they can be read more than once, such as for each recipient.
  *
- * Small messages are held in memory; past a limit of the room that made it a message lives in a
- * spool file, and `bytes()` is then the expensive way to read it.
+ * Small messages are in memory. Above a limit of the room that received it a message is in a spool
+ * file; `stream()` then takes less memory than `bytes()`.
  */
 export interface Message {
-  /** Octets in {@link Message.stream}, exact. */
+  /** Exact number of bytes. */
   readonly size: number;
-  /** The spool file that holds these octets and nothing else, when there is one. */
-  readonly file?: string;
+  /** Path of the spool file with exactly these bytes, if there is one. */
+  readonly file?: string | undefined;
   /** Reads the whole message into memory. */
   bytes(): Promise<Uint8Array>;
-  /** Reads the message from its first octet, in pieces of any size. */
+  /** Reads the message from its first byte, in pieces of any size. */
   stream(): AsyncIterable<Uint8Array>;
 }
 
-/** The command in answer to which a reply was given. */
+/** The command that a reply answers; `local` for replies that no server sent. */
 export type ReplyPhase = "connect" | "ehlo" | "mail" | "rcpt" | "data" | "message" | "local";
 
 /** An SMTP reply (RFC 5321 §4.2) with its enhanced status code (RFC 3463). */
 export interface Reply {
   /** The three-digit code, such as 250 or 451. */
   readonly code: number;
-  /** Such as `"4.3.1"`; absent where the other side sent none. */
-  readonly enhanced?: string;
+  /** Such as `"4.3.1"`; absent if the server sent none. */
+  readonly enhanced?: string | undefined;
   /** One line for a person, without codes, paths or configuration. */
   readonly text: string;
   readonly phase: ReplyPhase;
 }
 
-/** A recipient's copy in its mailbox, and what it took to make it durable. */
+/** A recipient's copy in its mailbox, with figures of its commit. */
 export interface StoredCopy {
   /** Path of the mailbox. */
   readonly mailbox: string;
   /** Name of the file in it. */
   readonly id: string;
-  /** Messages that were made durable together. */
+  /** Messages in the same batch. */
   readonly batchSize: number;
-  /** From asking for it to durable. */
+  /** Milliseconds from the request to durable. */
   readonly durableMs: number;
 }
 
 /**
- * What became of one recipient. `scope` says how far a refusal reaches: this recipient, the whole
- * message, or only the route, which says nothing about the message and spends no attempt.
+ * The outcome for one recipient. `scope` is the reach of a refusal: this recipient, the whole
+ * message, or only the route; a refusal of the route does not judge the message and counts as no
+ * attempt.
  */
 export type RecipientOutcome =
   | {
       readonly kind: "delivered";
       readonly reply: Reply;
-      /** For the log; absent where the message went somewhere else than into a mailbox of ours. */
-      readonly copy?: StoredCopy;
-      /**
-       * Who answered, such as `mx1.example.net [192.0.2.1]:25 TLSv1.3`, or `unencrypted` at its
-       * end.
-       */
-      readonly via?: string;
+      /** For the log; absent unless the message went into a mailbox of ours. */
+      readonly copy?: StoredCopy | undefined;
+      /** The server that answered: `mx1.example.net [192.0.2.1]:25 TLSv1.3`, or `… unencrypted`. */
+      readonly via?: string | undefined;
     }
   | {
       readonly kind: "deferred" | "failed";
       readonly reply: Reply;
       readonly scope: "recipient" | "message" | "route";
       /**
-       * The connection ended between the final dot and its reply, so the other side may have
-       * taken the message (RFC 5321 §4.5.3.2.6): to send it again may make a duplicate.
+       * The connection ended between the final dot and its reply, so the server may have accepted
+       * the message (RFC 5321 §4.5.3.2.6): sending it again may make a duplicate.
        */
-      readonly inDoubt?: true;
-      /** Who answered; absent where nobody did. */
-      readonly via?: string;
+      readonly inDoubt?: true | undefined;
+      /** The server that answered; absent if none did. */
+      readonly via?: string | undefined;
     };
 
 export interface DeliverOptions {
-  /** Ends waiting for admission. What has been taken into a commit is answered with the truth. */
+  /** Ends waiting for admission. A message already in a commit gets the outcome of the commit. */
   readonly signal: AbortSignal;
-  /** Awaited at the last instant at which nothing can have been accepted; a rejection aborts. */
-  readonly beforeCommit?: () => Promise<void>;
+  /** Awaited at the last instant before the message can be accepted; a rejection aborts. */
+  readonly beforeCommit?: (() => Promise<void>) | undefined;
 }
 
-/**
- * Takes responsibility for a message: one outcome per recipient, in order, each durable on
- * return.
- */
+/** Takes responsibility for a message: one outcome per recipient, in order, durable on return. */
 export type Deliver = (
   envelope: Envelope,
   message: Message,

@@ -1,4 +1,4 @@
-/** Words and bytes of mail: addresses, replies, outcomes, trace fields, the stored form. No I/O. */
+/** Addresses, replies, outcomes, trace fields and the stored form of mail. No I/O. */
 export { type AddressParts, addressParts, normaliseDomain, parsePath } from "./address.ts";
 export type {
   Address,

@@ -51,13 +51,13 @@ const options = fc.record({
   bareNewlines: fc.constantFrom("reject" as const, "normalise" as const),
 });
 
-test("what is stored and noted does not depend on how the octets were cut into chunks", () => {
+test("the stored message and its facts do not depend on the boundaries of chunks", () => {
   fc.assert(
     fc.property(message, places, options, (text, cuts, how) => {
       const whole = take(text, how);
       const parts = take(cut(text, cuts), how);
       assert.equal(parts.intake.hasBareNewline, whole.intake.hasBareNewline);
-      if (whole.intake.hasBareNewline && how.bareNewlines === "reject") return; // Nothing is kept.
+      if (whole.intake.hasBareNewline && how.bareNewlines === "reject") return; // Its output must not be stored.
       assert.equal(parts.stored, whole.stored);
       assert.equal(parts.intake.size, whole.stored.length);
       assert.equal(parts.intake.received, text.length);
@@ -68,7 +68,7 @@ test("what is stored and noted does not depend on how the octets were cut into c
   );
 });
 
-test("apart from line endings and Return-Path fields nothing is changed", () => {
+test("only line endings and Return-Path fields are changed", () => {
   fc.assert(
     fc.property(message, options, (text, how) => {
       const { stored, intake } = take(text, how);
@@ -80,20 +80,20 @@ test("apart from line endings and Return-Path fields nothing is changed", () => 
   );
 });
 
-/** The same rule, written down plainly. */
+/** The same rule in its simplest form. */
 function withoutReturnPath(text: string): string {
   const lines: string[] = text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
   const blank = lines.indexOf("\n");
   const header = blank < 0 ? lines : lines.slice(0, blank);
-  let keep = true;
-  const kept = header.filter((line) => {
-    if (!/^[ \t]/.test(line)) keep = !/^return-path[ \t]*:/i.test(line);
-    return keep;
+  let stays = true;
+  const remaining = header.filter((line) => {
+    if (!/^[ \t]/.test(line)) stays = !/^return-path[ \t]*:/i.test(line);
+    return stays;
   });
-  return [...kept, ...(blank < 0 ? [] : lines.slice(blank))].join("");
+  return [...remaining, ...(blank < 0 ? [] : lines.slice(blank))].join("");
 }
 
-test("a bare CR or LF is found wherever it stands", () => {
+test("a bare CR or LF is found at any position", () => {
   fc.assert(
     fc.property(message, places, (text, cuts) => {
       const { hasBareNewline } = take(cut(text, cuts)).intake;
@@ -103,7 +103,7 @@ test("a bare CR or LF is found wherever it stands", () => {
   );
 });
 
-test("in a normalised message CR and LF are as the stored form has them, and nowhere else", () => {
+test("a normalised message has CR and LF only as line endings of the stored form", () => {
   const binary = fc.string({ unit: fc.constantFrom("\r", "\n", "a", "."), maxLength: 40 });
   fc.assert(
     fc.property(binary, places, (text, cuts) => {
@@ -116,7 +116,7 @@ test("in a normalised message CR and LF are as the stored form has them, and now
   );
 });
 
-test("nothing more of a message is kept after its first bare newline", () => {
+test("after the first bare newline no more bytes of a refused message are returned", () => {
   const intake = new MessageIntake();
   intake.push(Buffer.from("a\nb\r\n"));
   assert.equal(intake.push(Buffer.alloc(100_000, "x")).length, 0);
@@ -135,14 +135,14 @@ test("a Return-Path in the body stays", () => {
   assert.equal(take("A: b\r\n\r\nReturn-Path: <x>\r\n").stored, "A: b\n\nReturn-Path: <x>\n");
 });
 
-test("the addresses of Delivered-To are noted, and not without end", () => {
+test("at most 100 addresses of Delivered-To are noted", () => {
   assert.deepEqual(take("Delivered-To:  bob@example.com \r\n\r\n").intake.deliveredTo, [
     "bob@example.com",
   ]);
   assert.equal(take("Delivered-To: a@b\r\n".repeat(200)).intake.deliveredTo.length, 100);
 });
 
-test("a header line without end is passed on, not gathered", () => {
+test("a header line of any length is passed on with a bounded buffer", () => {
   const intake = new MessageIntake();
   let stored = 0;
   for (let index = 0; index < 100; index += 1) {

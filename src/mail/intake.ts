@@ -1,68 +1,70 @@
 /**
- * Brings an incoming message into its stored form while it streams in: line endings are converted
- * once, `Return-Path` fields of earlier hosts are removed, and what the server must know about the
- * message is noted on the way. No I/O; what stands in memory is at most one header line.
+ * Converts an incoming message to its stored form while it streams in: line endings are converted
+ * once, `Return-Path` fields of earlier hosts are removed, and facts that the server needs are
+ * noted. No I/O; at most one header line is in memory.
  *
- * Invariant: the result does not depend on how the octets were cut into chunks.
+ * Invariant: the result does not depend on the boundaries of the chunks.
  *
- * In a message CR and LF only occur together (RFC 5321 §2.3.8). Hosts that disagree about a bare
- * one can be made to see two messages where there is one, so a message with one is either refused
- * (`"reject"`: nothing of it is to be kept) or every CR, LF and CRLF becomes one line ending.
+ * In a message CR and LF only occur together (RFC 5321 §2.3.8). Hosts that treat a bare one
+ * differently can be made to see two messages where there is one. So a message with a bare one is
+ * refused (`"reject"`: its output must not be stored), or every CR, LF and CRLF becomes one line
+ * ending.
  *
- * @see RFC 5321 §4.4 (Return-Path is removed by who adds one), §6.3 (loops by counting Received).
+ * @see RFC 5321 §4.4 (a host that adds Return-Path removes others), §6.3 (loops by counting
+ *   Received).
  */
 import { Buffer } from "node:buffer";
 import type { LineEndings } from "./trace.ts";
 
 export interface MessageIntakeOptions {
   /** Line endings of the stored form. @defaultValue "lf" */
-  readonly lineEndings?: LineEndings;
+  readonly lineEndings?: LineEndings | undefined;
   /** @defaultValue "reject" */
-  readonly bareNewlines?: "reject" | "normalise";
+  readonly bareNewlines?: "reject" | "normalise" | undefined;
 }
 
 const CR = 13;
 const LF = 10;
-/** A header line is looked at as a whole up to this length, the most RFC 5322 §2.1.1 allows. */
-const maxHeaderLineOctets = 1_000;
-/** More `Delivered-To` fields than any path has hosts are not remembered. */
+/** A header line is examined as a whole up to this length, the maximum of RFC 5322 §2.1.1. */
+const maxHeaderLineBytes = 1_000;
+/** Further `Delivered-To` fields are not noted: no path has so many hosts. */
 const maxDeliveredTo = 100;
 const nothing: Uint8Array = Buffer.alloc(0);
 
 export class MessageIntake {
-  /** Octets put in so far. */
+  /** Bytes received so far. */
   received = 0;
-  /** Octets given out so far. */
+  /** Bytes returned so far. */
   size = 0;
   /** `Received` fields in the header section: hosts that have handled the message. */
   receivedFields = 0;
   /** Values of the `Delivered-To` fields in the header section. */
   readonly deliveredTo: string[] = [];
-  /** A CR without LF or an LF without CR was seen. */
+  /** Whether a CR without LF or an LF without CR was found. */
   hasBareNewline = false;
 
   readonly #crlf: boolean;
   readonly #normalise: boolean;
   #carry: Buffer | undefined;
   #inHeader = true;
-  /** The line at hand began in an earlier chunk and was given out in part. */
+  /** Whether the present line began in an earlier chunk and was returned in part. */
   #inLine = false;
-  /** The header field at hand stays in the message. */
-  #keep = true;
+  /** Whether the present header field stays in the message. */
+  #stays = true;
 
   constructor({ lineEndings = "lf", bareNewlines = "reject" }: MessageIntakeOptions = {}) {
     this.#crlf = lineEndings === "crlf";
     this.#normalise = bareNewlines === "normalise";
   }
 
-  /** Takes the next octets and returns those that are ready to be stored, perhaps none. */
+  /** Takes the next bytes and returns the bytes that are ready to be stored, perhaps none. */
   push(chunk: Uint8Array): Uint8Array {
     this.received += chunk.length;
     if (this.hasBareNewline && !this.#normalise) return nothing;
     return this.#convert(this.#withCarry(chunk), false);
   }
 
-  /** Ends the message and returns its last octets. */
+  /** Ends the message and returns its last bytes. */
   end(): Uint8Array {
     if (!this.#carry || (this.hasBareNewline && !this.#normalise)) return nothing;
     return this.#convert(this.#withCarry(nothing), true);
@@ -97,7 +99,7 @@ export class MessageIntake {
         this.hasBareNewline = true;
         if (!this.#normalise) return nothing;
       }
-      if (this.#keeps(input, start, end)) {
+      if (this.#isStored(input, start, end)) {
         filled += input.copy(output, filled, start, end);
         if (this.#crlf) output[filled++] = CR;
         output[filled++] = LF;
@@ -115,7 +117,7 @@ export class MessageIntake {
   }
 
   /**
-   * The common case, in which most octets are: the body, to be stored with LF. One search a line.
+   * Converts a body to LF, the common case and most bytes of a message: one search for each line.
    */
   #convertBody(input: Buffer, from: number, isLast: boolean, output: Buffer, at: number): number {
     let start = from;
@@ -131,7 +133,7 @@ export class MessageIntake {
     const end = endsInCr ? input.length - 1 : input.length;
     if (endsInCr) this.#carry = input.subarray(end);
     filled += input.copy(output, filled, start, end);
-    // Every CR of a CRLF is gone by now, so each that is left stood alone.
+    // Every CR of a CRLF is removed by now, so each remaining one is bare.
     for (let cr = output.indexOf(CR, at); cr >= 0 && cr < filled; cr = output.indexOf(CR, cr)) {
       this.hasBareNewline = true;
       output[cr] = LF;
@@ -139,47 +141,47 @@ export class MessageIntake {
     return filled;
   }
 
-  /** Gives out the line whose end has not come yet, or carries it over to the next chunk. */
+  /** Returns an unfinished line, or carries it over to the next chunk. */
   #takeRest(input: Buffer, start: number, isLast: boolean, output: Buffer, filled: number): number {
     const length = input.length - start;
     if (length === 0) return 0;
-    const mayGrow = !isLast && this.#inHeader && !this.#inLine && length < maxHeaderLineOctets;
+    const mayGrow = !isLast && this.#inHeader && !this.#inLine && length < maxHeaderLineBytes;
     const endsInCr = !isLast && input[input.length - 1] === CR;
     const end = mayGrow ? start : endsInCr ? input.length - 1 : input.length;
     if (end < input.length) this.#carry = input.subarray(end);
     if (end === start) return 0;
-    const keep = this.#keeps(input, start, end);
+    const isStored = this.#isStored(input, start, end);
     this.#inLine = true;
-    return keep ? input.copy(output, filled, start, end) : 0;
+    return isStored ? input.copy(output, filled, start, end) : 0;
   }
 
-  /** Decides about the line, or piece of a line, from `start` to `end`. */
-  #keeps(input: Buffer, start: number, end: number): boolean {
-    if (!this.#inHeader || this.#inLine) return this.#keep;
+  /** Whether the line, or piece of a line, from `start` to `end` stays in the message. */
+  #isStored(input: Buffer, start: number, end: number): boolean {
+    if (!this.#inHeader || this.#inLine) return this.#stays;
     if (start === end) {
       this.#inHeader = false;
-      this.#keep = true;
+      this.#stays = true;
       return true;
     }
     switch (input[start]) {
       case 0x20: // Space and tab continue the field before (RFC 5322 §2.2.3).
       case 0x09:
-        return this.#keep;
+        return this.#stays;
       case 0x52: // R
       case 0x72:
       case 0x44: // D
       case 0x64:
-        this.#keep = this.#note(
-          input.toString("latin1", start, Math.min(end, start + maxHeaderLineOctets)),
+        this.#stays = this.#note(
+          input.toString("latin1", start, Math.min(end, start + maxHeaderLineBytes)),
         );
-        return this.#keep;
+        return this.#stays;
       default:
-        this.#keep = true;
+        this.#stays = true;
         return true;
     }
   }
 
-  /** Notes a field that begins with R or D; returns whether it stays in the message. */
+  /** Examines a field that begins with R or D; returns whether it stays in the message. */
   #note(line: string): boolean {
     const [, name, value = ""] =
       /^(return-path|received|delivered-to)[ \t]*:(.*)/is.exec(line) ?? [];

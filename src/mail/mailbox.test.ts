@@ -73,7 +73,7 @@ const domain = fc.oneof(
   fc.domain(),
 );
 
-test("no address leads out of the mail root, nor to anything but a folder in a folder of it", () => {
+test("any address maps to a folder two levels below the mail root", () => {
   fc.assert(
     fc.property(localPart, domain, (local, at) => {
       const path = pathOf(`${local}@${at}`);
@@ -90,7 +90,7 @@ test("no address leads out of the mail root, nor to anything but a folder in a f
   );
 });
 
-test("two addresses share a mailbox only when they are the same after normalisation", () => {
+test("two addresses share a mailbox only if they are equal after normalisation", () => {
   const address = fc.tuple(localPart, domain).map(([local, at]) => `${local}@${at}`);
   fc.assert(
     fc.property(address, address, (one, other) => {
@@ -105,16 +105,16 @@ test("two addresses share a mailbox only when they are the same after normalisat
   );
 });
 
-test("a path can be turned back into the one local part it stands for", () => {
+test("a path decodes to exactly one local part", () => {
   fc.assert(
     fc.property(localPart, (local) => {
       const found = addressToMailbox(`${local}@example.com`);
       if (found.kind === "refused") return;
       const encoded = found.path.slice("example.com/".length);
-      const octets = encoded.replace(/%([0-9A-F]{2})/g, (_, hex: string) =>
+      const bytes = encoded.replace(/%([0-9A-F]{2})/g, (_, hex: string) =>
         String.fromCharCode(Number.parseInt(hex, 16)),
       );
-      assert.equal(Buffer.from(octets, "latin1").toString(), found.localPart);
+      assert.equal(Buffer.from(bytes, "latin1").toString(), found.localPart);
     }),
     { numRuns: 2_000 },
   );
@@ -137,15 +137,16 @@ for (const [address, path] of [
   ["bob@[192.0.2.1]", "%5B192.0.2.1%5D/bob"],
   ["bob@[IPv6:2001:DB8::1]", "%5Bipv6%3A2001%3Adb8%3A%3A1%5D/bob"],
 ] as const) {
-  test(`${JSON.stringify(address)} is kept in ${path}`, () => assert.equal(pathOf(address), path));
+  test(`${JSON.stringify(address)} has the mailbox ${path}`, () =>
+    assert.equal(pathOf(address), path));
 }
 
 for (const [why, address] of [
   ["an empty local part", "@example.com"],
   ["an empty quoted local part", '""@example.com'],
   ["a NUL", "a\0b@example.com"],
-  ["a name of more than 200 octets", `${"x".repeat(201)}@example.com`],
-  ["a name of more than 200 octets when encoded", `${"é".repeat(34)}@example.com`],
+  ["a name of more than 200 bytes", `${"x".repeat(201)}@example.com`],
+  ["a name of more than 200 bytes when encoded", `${"é".repeat(34)}@example.com`],
   ["half a surrogate pair", "a\ud800@example.com"],
   ["no domain", "bob"],
   ["a domain of dots", "bob@.."],

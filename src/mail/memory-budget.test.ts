@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryBudget } from "./memory-budget.ts";
 
-const patient = new AbortController().signal;
+const notAborted = new AbortController().signal;
 
-/** Holds octets until it is told to end; notes when it begins. */
+/** Starts work that ends when asked; notes its name when it begins. */
 function holder(budget: MemoryBudget, begun: string[]) {
-  return (name: string, bytes: number, signal = patient) => {
+  return (name: string, bytes: number, signal = notAborted) => {
     const { promise, resolve } = Promise.withResolvers<string>();
     const done = budget.hold(bytes, signal, () => {
       begun.push(name);
@@ -16,10 +16,10 @@ function holder(budget: MemoryBudget, begun: string[]) {
   };
 }
 
-/** Lets everything that can happen without a timer happen. */
+/** Resolves after everything that needs no timer. */
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-test("no more octets are held than the budget has, and who waits is let in in order", async () => {
+test("work beyond the budget waits and starts in order of arrival", async () => {
   const begun: string[] = [];
   const hold = holder(new MemoryBudget(100), begun);
   const [a, b, c, d] = [hold("a", 60), hold("b", 40), hold("c", 50), hold("d", 10)];
@@ -36,7 +36,7 @@ test("no more octets are held than the budget has, and who waits is let in in or
   assert.deepEqual(await Promise.all([a.done, b.done, c.done, d.done]), ["a", "b", "c", "d"]);
 });
 
-test("what is larger than the budget waits until it is alone, and then runs", async () => {
+test("work larger than the budget waits until it is alone, and then runs", async () => {
   const begun: string[] = [];
   const hold = holder(new MemoryBudget(100), begun);
   const [a, b, c] = [hold("a", 1), hold("b", 1_000), hold("c", 1)];
@@ -49,7 +49,7 @@ test("what is larger than the budget waits until it is alone, and then runs", as
   assert.deepEqual(begun, ["a", "b", "c"]);
 });
 
-test("who gives up waiting holds nothing and keeps nobody waiting", async () => {
+test("work aborted while waiting frees its place in the queue", async () => {
   const begun: string[] = [];
   const hold = holder(new MemoryBudget(100), begun);
   const impatient = new AbortController();
@@ -68,9 +68,9 @@ test("who gives up waiting holds nothing and keeps nobody waiting", async () => 
   assert.equal(await e.done, "e");
 });
 
-test("work that fails gives its octets back", async () => {
+test("work that fails frees its bytes", async () => {
   const budget = new MemoryBudget(100);
   const failing = () => Promise.reject(new Error("broken"));
-  await assert.rejects(budget.hold(100, patient, failing), /broken/);
-  assert.equal(await budget.hold(100, patient, async () => "done"), "done");
+  await assert.rejects(budget.hold(100, notAborted, failing), /broken/);
+  assert.equal(await budget.hold(100, notAborted, async () => "done"), "done");
 });

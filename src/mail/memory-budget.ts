@@ -1,6 +1,6 @@
 /**
- * Bounds how many octets of messages are in memory at once: who comes when too many are, waits
- * for those before, in order. A message larger than the whole budget waits until it is alone.
+ * Bounds the bytes of messages in memory at once: further messages wait, in order of arrival. A
+ * message larger than the whole budget waits until it is alone.
  */
 
 interface Waiter {
@@ -13,16 +13,16 @@ export class MemoryBudget {
   #freeBytes: number;
   readonly #waiting: Waiter[] = [];
 
-  /** @param maxBytes - Octets that may be held at once. */
+  /** @param maxBytes - Bytes in memory at once. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
     this.#freeBytes = maxBytes;
   }
 
   /**
-   * Runs work that holds so many octets. At once while there is room and nobody waits.
+   * Runs work that has so many bytes in memory: at once, if there is room and no other work waits.
    *
-   * @throws The signal's reason when it aborts in the wait; the work was not begun then.
+   * @throws The signal's reason if it aborts during the wait; the work has not begun then.
    */
   async hold<Result>(
     bytes: number,

@@ -13,7 +13,7 @@ const received: ReceivedTrace = {
   receivedAtMs: Date.UTC(2026, 10, 22, 7, 5, 9),
 };
 
-test("Received names the client, this host, the protocol, the id, the recipient and the date", () => {
+test("Received has the client, this host, the protocol, the id, recipient and date", () => {
   assert.equal(
     text(receivedHeader(received)).replaceAll("\n ", " "),
     "Received: from client.example ([192.0.2.7]) by mx.example.com with ESMTP id k3-1 for" +
@@ -21,18 +21,18 @@ test("Received names the client, this host, the protocol, the id, the recipient 
   );
 });
 
-test("a client on a UNIX socket has no address, and an IPv6 address its tag", () => {
+test("a UNIX socket client has no address in Received; an IPv6 address has its tag", () => {
   const { clientAddress: _, ...local } = received;
   assert.doesNotMatch(text(receivedHeader(local)), /\(/);
   assert.match(text(receivedHeader({ ...received, clientAddress: "::1" })), /\(\[IPv6:::1\]\)/);
 });
 
-test("Return-Path and Delivered-To come in this order, and the null reverse-path is <>", () => {
+test("Return-Path comes before Delivered-To; the null reverse-path is <>", () => {
   const headers = deliveryHeaders({ reversePath: "", recipient: "bob@example.com" });
   assert.equal(text(headers), "Return-Path: <>\nDelivered-To: bob@example.com\n");
 });
 
-test("lines end as the stored message's do", () => {
+test("trace fields have the line endings of the stored message", () => {
   const headers = deliveryHeaders({
     reversePath: "a@b.c",
     recipient: "d@e.f",
@@ -42,7 +42,7 @@ test("lines end as the stored message's do", () => {
   assert.match(text(receivedHeader({ ...received, lineEndings: "crlf" })), /^(?:[^\r\n]+\r\n)+$/);
 });
 
-test("no value can begin a field of its own, and no line passes 998 octets", () => {
+test("no value starts a field of its own, and no line has more than 998 bytes", () => {
   const value = fc.string({ unit: "binary", maxLength: 300 });
   fc.assert(
     fc.property(value, value, value, (helo, recipient, reversePath) => {
@@ -72,7 +72,7 @@ test("lines of ordinary values stay within 78 columns", () => {
   }
 });
 
-test("dates are as RFC 5322 wants them, in UTC", () => {
+test("dates have the form of RFC 5322, in UTC", () => {
   assert.equal(dateTime(0), "Thu, 01 Jan 1970 00:00:00 +0000");
 });
 

@@ -1,10 +1,11 @@
 /**
- * The header fields a delivering host puts on top of a message: `Return-Path`, `Delivered-To` and
- * `Received`.
+ * The header fields that a delivering host adds at the top of a message: `Return-Path`,
+ * `Delivered-To` and `Received`.
  *
- * Invariant: no value can start a field of its own. Control characters never reach a header,
- * whatever the client called itself; lines are folded at 78 and never exceed 998 octets where
- * they can be folded at all.
+ * Invariant: no value can start a field of its own. Control characters never reach a header, not
+ * even from the name that a client gave; lines are folded at 78 columns, and never exceed the 998
+ * of RFC
+ * 5322 unless one word alone does.
  *
  * @see RFC 5321 §4.4 (trace information), RFC 5322 §2.1.1 and §2.2.3 (line length, folding),
  * RFC 6531 §4.3 (UTF8SMTP), RFC 3848 (ESMTP, LMTP).
@@ -13,7 +14,7 @@ import type { Address } from "./contract.ts";
 
 export type LineEndings = "lf" | "crlf";
 
-/** The `with` clause: the protocol the message came by. */
+/** The `with` clause: the protocol of the transaction. */
 export type TransmissionType = "SMTP" | "ESMTP" | "LMTP" | "UTF8SMTP" | "UTF8LMTP";
 
 export interface DeliveryTrace {
@@ -25,7 +26,7 @@ export interface DeliveryTrace {
 }
 
 export interface ReceivedTrace {
-  /** What the client called itself in HELO, EHLO or LHLO. */
+  /** The name that the client gave in HELO, EHLO or LHLO. */
   readonly helo: string;
   /** The client's IP address; absent on a UNIX socket. */
   readonly clientAddress?: string | undefined;
@@ -34,7 +35,7 @@ export interface ReceivedTrace {
   readonly with: TransmissionType;
   /** The session's id, to find it in the log. */
   readonly id: string;
-  /** Only for a message with one recipient: more would tell them about each other (§7.6). */
+  /** Only for a message with one recipient: more would be disclosed to each other (§7.6). */
   readonly for?: Address | undefined;
   /** Milliseconds since 1970. */
   readonly receivedAtMs: number;
@@ -66,7 +67,7 @@ export function receivedHeader(trace: ReceivedTrace): Uint8Array {
   return Buffer.from(field("Received", words, lineEndings));
 }
 
-/** Writes a date as RFC 5322 §3.3 wants it, in UTC: `Sun, 22 Nov 2026 07:05:00 +0000`. */
+/** Writes a date in the form of RFC 5322 §3.3, in UTC: `Sun, 22 Nov 2026 07:05:00 +0000`. */
 export function dateTime(timeMs: number): string {
   const second = Math.floor(timeMs / 1_000);
   if (second !== latest.second) {
@@ -75,7 +76,7 @@ export function dateTime(timeMs: number): string {
   return latest.text;
 }
 
-/** Thousands of messages arrive within one second. */
+/** The last date written: thousands of messages arrive within one second. */
 let latest = { second: Number.NaN, text: "" };
 
 /** Joins words into a field, folding before a word that would pass the 78th column. */
@@ -94,7 +95,7 @@ function field(name: string, words: readonly string[], lineEndings: LineEndings 
   return text + newline;
 }
 
-/** Replaces what could end a line or hide in one. */
+/** Replaces characters that end a line or are invisible in one. */
 function clean(value: string): string {
   return unsafe.test(value) ? value.replace(new RegExp(unsafe, "g"), "?") : value;
 }
