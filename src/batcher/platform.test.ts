@@ -140,14 +140,34 @@ for (const [name, globals] of Object.entries(realms)) {
   });
 }
 
+test("an item added by the last event of a program still settles", () => {
+  const printed = runIn(
+    [...everywhere, "MessageChannel"],
+    `
+    const batcher = new Batcher({ process: ({ items }) => items });
+    await batcher.add("a", 1);
+    const { port1, port2 } = new MessageChannel();
+    port1.addEventListener("message", () => {
+      port1.unref();
+      batcher.add("a", 2).then(() => console.log("settled"));
+    });
+    port1.start();
+    port2.postMessage(undefined);
+    `,
+  );
+  assert.deepEqual(printed, ["settled"]);
+});
+
 test("without nextTick 32 clients that add from the next macrotask fill batches", () => {
   const printed = runIn(
     [...everywhere, "setTimeout", "clearTimeout"],
     `
-    const sizes = new Set();
+    const sizes = [];
+    const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
     const batcher = new Batcher({
-      process: ({ items }) => {
-        sizes.add(items.length);
+      process: async ({ items }) => {
+        sizes.push(items.length);
+        await turn();
         return items;
       },
     });
@@ -157,14 +177,16 @@ test("without nextTick 32 clients that add from the next macrotask fill batches"
       left -= 1;
       batcher.add("a", left).then(() => setTimeout(client, 0));
     };
-    for (let index = 0; index < 32; index += 1) client();
-    await batcher.flush();
-    while (left > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    client();
+    while (sizes.length === 0) await turn();
+    for (let index = 1; index < 32; index += 1) client();
+    while (left > 0) await turn();
     await batcher.close();
-    console.log([...sizes].join(), batcher.stats().batches);
+    console.log(sizes.join());
     `,
   );
-  assert.deepEqual(printed, ["32 10"]);
+  const expected = [1, ...Array.from({ length: 9 }, () => 32), 31];
+  assert.deepEqual(printed, [expected.join()]);
 });
 
 test("lingerMs and close({ timeoutMs }) work with the timers of a browser", () => {

@@ -38,11 +38,13 @@ export type RunInContext = <Arguments extends unknown[], Result>(
 const platform: Platform = globalThis;
 const { process } = platform;
 
-const asyncHooks = builtin<{ AsyncLocalStorage: { snapshot(): RunInContext } }>("node:async_hooks");
+const asyncHooks = builtin<{ AsyncLocalStorage?: { snapshot?(): RunInContext } }>(
+  "node:async_hooks",
+);
 
 /** Captures the async context of the caller; without one on this platform, calls go through. */
 export function captureOwnContext(): RunInContext {
-  return asyncHooks?.AsyncLocalStorage.snapshot() ?? ((body, ...values) => body(...values));
+  return asyncHooks?.AsyncLocalStorage?.snapshot?.() ?? ((body, ...values) => body(...values));
 }
 
 /** Runs `callback` in the next turn of the event loop, behind the I/O of this one. */

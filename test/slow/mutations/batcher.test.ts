@@ -258,47 +258,90 @@ const mutations: readonly Removal[] = [
   ),
 ];
 
-/** The fallbacks for platforms without Node's globals. */
-const fallbacks: readonly Removal[] = mutate(
-  "platform.ts",
+/** The fallbacks for platforms without Node's globals, each with the pattern of its tests. */
+const fallbacks: readonly (readonly [only: string, Removal])[] = [
   [
-    "no node: module is imported",
-    "type Callback = () => void;\n",
-    'import { AsyncLocalStorage } from "node:async_hooks";\ntype Callback = () => void;\n',
+    "imports nothing",
+    {
+      guard: "no node: module is imported",
+      file: "platform.ts",
+      find: "type Callback = () => void;\n",
+      replace: 'import "node:async_hooks";\ntype Callback = () => void;\n',
+    },
   ],
   [
-    "without setImmediate the hop is a message",
-    "if (platform.MessageChannel) return",
-    "if (0) return",
+    "items of one turn",
+    {
+      guard: "without setImmediate the hop is a message",
+      file: "platform.ts",
+      find: "if (platform.MessageChannel) return",
+      replace: "if (platform.MessageChannel && false) return",
+    },
   ],
-  ["an idle message port lets the program end", "opened.port1.unref?.()", "undefined"],
-  ["a pending message keeps the program running", "channel.port1.ref?.()", "undefined"],
   [
-    "without nextTick the hop still waits for the callers' reactions",
-    "  : inNextTurn;",
-    "  : (callback) => callback();",
+    "an idle batcher lets",
+    {
+      guard: "an idle message port lets the program end",
+      file: "platform.ts",
+      find: "opened.port1.unref?.()",
+      replace: "undefined",
+    },
   ],
-  ["without emitWarning the console gets the warning", "  else console.warn(warning);\n", ""],
   [
-    "without async context calls go through",
-    "?? ((body, ...values) => body(...values))",
-    "?? (() => {})",
+    "last event of a program",
+    {
+      guard: "a pending message keeps the program running",
+      file: "platform.ts",
+      find: "channel.port1.ref?.()",
+      replace: "undefined",
+    },
   ],
-);
+  [
+    "without nextTick",
+    {
+      guard: "without nextTick the hop still waits for the callers' reactions",
+      file: "platform.ts",
+      find: "  : inNextTurn;",
+      replace: "  : (callback) => callback();",
+    },
+  ],
+  [
+    "one warning on the console",
+    {
+      guard: "without emitWarning the console gets the warning",
+      file: "platform.ts",
+      find: "  else console.warn(warning);\n",
+      replace: "",
+    },
+  ],
+  [
+    "items of one turn",
+    {
+      guard: "without async context calls go through",
+      file: "platform.ts",
+      find: "?? ((body, ...values) => body(...values))",
+      replace: "?? (() => undefined as never)",
+    },
+  ],
+];
 
-const toMutation =
-  (tests: readonly string[]) =>
-  ({ guard, file, find, replace }: Removal) => ({
+function mutationOf({ guard, file, find, replace }: Removal) {
+  return {
     guard,
     edits: [[file.includes("/") ? file : `batcher/${file}`, find, replace] as const],
-    test: tests,
-  });
+  };
+}
 
-testMutations(mutations.map(toMutation(suites)), {
-  inOneProcess: true,
-  // These start programs of their own; the same is checked by others as well.
-  except: "/memory does not grow|lets the process end/",
-  // The same histories for every mutation, or chance would decide.
-  env: { BATCHER_RUNS: "1000", BATCHER_SEED: "1" },
-});
-testMutations(fallbacks.map(toMutation([platformTest])));
+testMutations(
+  mutations.map((removal) => ({ ...mutationOf(removal), test: suites })),
+  {
+    inOneProcess: true,
+    // These start programs of their own; the same is checked by others as well.
+    except: "/memory does not grow|lets the process end/",
+    // The same histories for every mutation, or chance would decide.
+    env: { BATCHER_RUNS: "1000", BATCHER_SEED: "1" },
+  },
+);
+testMutations(
+  fallbacks.map(([only, removal]) => ({ ...mutationOf(removal), test: platformTest, only })),
+);

@@ -1,4 +1,4 @@
-/** Makes one mistake at a time in the journal, and requires that a test goes red. */
+/** Removes one guard of the journal at a time and requires that a test fails. */
 import { type Mutation, testMutations } from "../../support/mutation.ts";
 
 type Edit = Mutation["edits"][number];
@@ -55,13 +55,13 @@ const adopt = `  adopt(found, files, fileSystem) {
 
 const mutations: readonly Mutation[] = [
   {
-    guard: "one log write is on its way at a time",
+    guard: "one log write is in flight at a time",
     edits: twoInFlight,
     test: sweep,
     only: goodCut,
   },
   {
-    guard: "nothing is appended to a segment of another process",
+    guard: "no record is appended to a segment of another process",
     edits: [
       ["journal/log.ts", "  opened(): void {", adopt],
       [
@@ -79,13 +79,13 @@ const mutations: readonly Mutation[] = [
     only: `${badKill}|${many}`,
   },
   {
-    guard: "nothing is appended to a segment whose write failed",
+    guard: "no record is appended to a segment whose write failed",
     edits: [[writer, "      pool.abandon(segment);\n", ""]],
     test: sweep,
     only: many,
   },
   {
-    guard: "a segment whose write failed is never used again",
+    guard: "a segment whose write failed is never reused",
     edits: [
       [
         "segment-pool.ts",
@@ -97,7 +97,7 @@ const mutations: readonly Mutation[] = [
     only: many,
   },
   {
-    guard: "a segment is used again only after PUBLISHED is on the disk",
+    guard: "a segment is reused only after PUBLISHED is on the disk",
     edits: [
       [
         log,
@@ -112,13 +112,13 @@ const mutations: readonly Mutation[] = [
     only: goodCut,
   },
   {
-    guard: "the directory is flushed before the first record of a new segment",
+    guard: "the directory is synced before the first record of a new segment",
     edits: [["segment-files.ts", "      await syncDirectory(fileSystem, this.directory);\n", ""]],
     test: sweep,
     only: goodCut,
   },
   {
-    guard: "the parents that were made are flushed",
+    guard: "the parents that were made are synced",
     edits: [
       [
         "segment-files.ts",
@@ -130,7 +130,7 @@ const mutations: readonly Mutation[] = [
     only: goodCut,
   },
   {
-    guard: "the parents that were there are flushed: a killed process may have made them",
+    guard: "existing parents are synced: a killed process may have made them",
     edits: [
       ["segment-files.ts", "    await syncDirectory(fileSystem, parent);\n  } catch", "  } catch"],
     ],
@@ -156,7 +156,7 @@ const mutations: readonly Mutation[] = [
     only: many,
   },
   {
-    guard: "ABORT precedes anything else: nothing is accepted before it is written",
+    guard: "no frame is accepted before ABORT is written",
     edits: [[log, 'this.#setMode("repairing");\n    for', 'this.#setMode("accepting");\n    for']],
     test: units,
     only: "after a second failure",
@@ -194,19 +194,19 @@ const mutations: readonly Mutation[] = [
     test: "format.test.ts",
   },
   {
-    guard: "a version that is not understood is refused",
+    guard: "an unknown version is refused",
     edits: [["read-log.ts", 'if (scan.state === "foreign")', 'if (scan.state === "never")']],
     test: units,
     only: "a later version",
   },
   {
-    guard: "the last frame of every older segment is copied before anybody acts on it",
+    guard: "the last frame of every older segment is copied before open returns",
     edits: [["journal.ts", "if (!doubtful || copies.has(doubtful.lsn)) continue;", "continue;"]],
     test: sweep,
     only: `${badKill}|${goodKill}|${many}`,
   },
   {
-    guard: "the log is written down as understood before anybody acts on it",
+    guard: "the state of the log is rewritten before open returns",
     edits: [["journal.ts", "  await log.writeState();\n  const copies", "  const copies"]],
     test: sweep,
     only: goodCut,
@@ -238,13 +238,13 @@ const mutations: readonly Mutation[] = [
     only: "only the reserved spare",
   },
   {
-    guard: "a hole in front of valid frames is damage",
+    guard: "a hole before valid frames is damage",
     edits: [["scan.ts", "if (count > expected) holes.push([expected, count]);", ""]],
     test: units,
     only: "damage is reported",
   },
   {
-    guard: "a segment cut short behind what was acknowledged is damage",
+    guard: "a segment cut short before acknowledged frames is damage",
     edits: [["contents.ts", "  if (isShort) damage.push", "  if (found < 0) damage.push"]],
     test: units,
     only: "a missing segment",
@@ -273,7 +273,7 @@ const mutations: readonly Mutation[] = [
     test: "next-write.test.ts",
   },
   {
-    guard: "the caller learns that the journal accepts again",
+    guard: "onAccepting reports that the journal accepts again",
     edits: [
       [
         log,
