@@ -24,7 +24,7 @@ export function steal({ clock, watched }: WorkerHarness): Promise<unknown> {
   return watched.store.claim(thiefClaim);
 }
 
-export interface Ask {
+interface Ask {
   /** When the sender asks for its dot, in milliseconds after it began; it ignores its signal. */
   readonly afterMs: number;
   /** A call of the store whose answer is late by this time. */

@@ -32,7 +32,7 @@ interface Failure {
 }
 
 /** A store whose calls are counted, and fail where a test says so. */
-export class WatchedStore {
+class WatchedStore {
   readonly store: OutboxStore;
   readonly #failures = new Map<CallName, Failure>();
   readonly #pending = new Set<Promise<unknown>>();

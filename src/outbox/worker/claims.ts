@@ -27,7 +27,7 @@ export interface ClaimedDue {
   readonly more: boolean;
 }
 
-export interface ClaimsOptions {
+interface ClaimsOptions {
   readonly settings: WorkerSettings;
   readonly leases: Leases;
   readonly routes: Routes;

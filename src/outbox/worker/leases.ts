@@ -51,7 +51,7 @@ export class HeldLease implements Lease {
   }
 }
 
-export interface LeasesOptions {
+interface LeasesOptions {
   readonly store: OutboxStore;
   readonly clock: Clock;
   readonly leaseMs: number;

@@ -5,7 +5,7 @@ import type { Clock } from "../../system/index.ts";
 const firstPauseMs = 100;
 const maxPauseMs = 10_000;
 
-export interface RetryOptions {
+interface RetryOptions {
   readonly clock: Clock;
   /** Called with the error of each failure. */
   readonly onFailure: (error: unknown) => void;

@@ -54,7 +54,7 @@ export type HarnessClient = Partial<ClientOptions> & {
   readonly relay?: Partial<SessionTarget>;
 };
 
-export interface FaultHarnessOptions {
+interface FaultHarnessOptions {
   /** @defaultValue a new SQLite file */
   readonly location?: StoreLocation;
   readonly sink?: SinkOptions;

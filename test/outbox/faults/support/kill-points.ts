@@ -18,7 +18,7 @@ const wireSteps = {
   "the dot": ({ verb }) => verb === "dot",
 } as const satisfies Record<string, (step: SinkStep) => boolean>;
 
-export interface KillPoint {
+interface KillPoint {
   readonly name: string;
   readonly dieAt?: ProcessPoint;
   readonly dieWhen?: (step: SinkStep) => boolean;

@@ -54,7 +54,7 @@ export function newMessages(count: number): NewMessage[] {
   );
 }
 
-export interface OutboxFindings {
+interface OutboxFindings {
   /** Copies beyond the first, over all recipients. */
   readonly duplicates: number;
   readonly inDoubt: number;
