@@ -57,7 +57,8 @@ test("the stored message and its facts do not depend on the boundaries of chunks
       const whole = take(text, how);
       const parts = take(cut(text, cuts), how);
       assert.equal(parts.intake.hasBareNewline, whole.intake.hasBareNewline);
-      if (whole.intake.hasBareNewline && how.bareNewlines === "reject") return; // Its output must not be stored.
+      // The output of a refused message must not be stored.
+      if (whole.intake.hasBareNewline && how.bareNewlines === "reject") return;
       assert.equal(parts.stored, whole.stored);
       assert.equal(parts.intake.size, whole.stored.length);
       assert.equal(parts.intake.received, text.length);

@@ -95,7 +95,8 @@ export class MessageIntake {
       const end = cr === -1 || (lf !== -1 && lf < cr) ? lf : cr;
       const whole = end === cr && lf === cr + 1;
       if (!whole) {
-        if (end === cr && end === input.length - 1 && !isLast) break; // LF: perhaps in the next chunk.
+        // The LF of a final CR may be in the next chunk.
+        if (end === cr && end === input.length - 1 && !isLast) break;
         this.hasBareNewline = true;
         if (!this.#normalise) return nothing;
       }

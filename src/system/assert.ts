@@ -1,7 +1,7 @@
 /**
- * Assertions about our own code, on in production too: a program that no longer holds its
- * invariants must stop before it acknowledges mail. Anything that input, the disk or a peer can
- * cause is not for here: it gets an error of its room.
+ * Assertions about our own code, on in production too: a program that violates its own invariants
+ * must stop before it acknowledges mail. Errors that input, the disk or a peer can cause are no
+ * matter of assertions: they have a class of their room.
  */
 
 /**

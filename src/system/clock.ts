@@ -1,16 +1,15 @@
 /**
- * The seam to time. Everything that waits takes a `Clock`, so that a test can move time by hand.
+ * The seam to time. All code that waits takes a `Clock`, so that a test can move time by hand.
  *
  * `now` is monotonic: a step of the wall clock must not shorten or lengthen a wait. The wall
- * clock is asked for only where a date is written down, as in a Maildir name or a `Received`
- * field.
+ * clock is only for dates that are written down, as in a Maildir name or a `Received` field.
  */
 export type TimerHandle = unknown;
 
 export interface Clock {
   /** Milliseconds from an arbitrary start, never going back. */
   now(): number;
-  /** Milliseconds since 1970-01-01 UTC, as the machine believes; may step in either direction. */
+  /** Milliseconds since 1970-01-01 UTC by the machine's clock; may step in either direction. */
   wallTimeMs(): number;
   setTimeout(callback: () => void, delayMs: number): TimerHandle;
   clearTimeout(timer: TimerHandle): void;

@@ -15,7 +15,7 @@ import { SimDisk } from "../../test/support/sim-disk/disk.ts";
 import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { sweepTemporaryFiles, syncFile, writeFileDurably } from "./index.ts";
 
-test("a file is made, then replaced, and nothing else is left", async (t) => {
+test("a file is made, then replaced, and no other file stays behind", async (t) => {
   const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   await writeFileDurably(path, "first");
@@ -26,7 +26,7 @@ test("a file is made, then replaced, and nothing else is left", async (t) => {
   assert.deepEqual(readdirSync(home), ["state"]);
 });
 
-test("owner, mode and extra steps are applied before the file takes its name", async (t) => {
+test("owner, mode and beforeRename are applied before the file takes its name", async (t) => {
   const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   const owner = { uid: process.getuid!(), gid: process.getgid!() };
@@ -43,7 +43,7 @@ test("owner, mode and extra steps are applied before the file takes its name", a
   assert.equal(seen, "ready 640");
 });
 
-test("a step that fails leaves the old file and no temporary one, and its own error", async (t) => {
+test("a failed step rejects with its error; the old file stays, no temporary one does", async (t) => {
   const home = temporaryDirectory(t, "system");
   const path = join(home, "state");
   await writeFileDurably(path, "old");
@@ -61,7 +61,7 @@ test("a step that fails leaves the old file and no temporary one, and its own er
   });
 });
 
-test("a cut at any instant leaves the old contents or the new, and the new once resolved", async () => {
+test("a cut at any instant leaves the old contents or the new; the new after resolving", async () => {
   let cuts = 0;
   for (let seed = 1; seed <= 40; seed += 1) {
     for (let cutAt = 1; ; cutAt += 1) {
@@ -79,7 +79,7 @@ test("a cut at any instant leaves the old contents or the new, and the new once 
       disk.cut();
       const bytes = disk.afterCut().root.names.get("state")?.bytes;
       const text = Buffer.from(bytes ?? []).toString();
-      const context = `seed ${seed}, cut at ${cutAt}: ${text.length} octets`;
+      const context = `seed ${seed}, cut at ${cutAt}: ${text.length} bytes`;
       assert.ok(text === "b".repeat(1300) || (text === "a".repeat(700) && !resolved), context);
       cuts += 1;
       if (finished) break;
@@ -88,7 +88,7 @@ test("a cut at any instant leaves the old contents or the new, and the new once 
   assert.ok(cuts > 300, `${cuts} cuts`);
 });
 
-test("every failing call is reported, with nothing open and nothing left behind", async () => {
+test("every failing call is reported; no file stays open, no temporary file behind", async () => {
   for (let number = 1; ; number += 1) {
     const disk = new SimDisk(new SeededRandom(1));
     const fileSystem = disk.start();
@@ -119,7 +119,7 @@ test("every failing call is reported, with nothing open and nothing left behind"
   }
 });
 
-test("temporary files of crashed writers are swept, those of living ones and young ones are not", (t) => {
+test("old temporary files of crashed writers are removed; all other files stay", (t) => {
   const home = temporaryDirectory(t, "system");
   const dead = spawnSync(process.execPath, ["-e", ""]).pid;
   const tag = "0123456789abcdef";
@@ -129,7 +129,7 @@ test("temporary files of crashed writers are swept, those of living ones and you
     earlierProcessOfOurId: `.state.${process.pid}-${tag}-1.tmp`,
     livingWriter: `.state.${process.ppid}-${tag}-1.tmp`,
     young: `.state.${dead}-${tag}-2.tmp`,
-    somebodyElse: `.state.tmp`,
+    otherProgram: `.state.tmp`,
   };
   for (const name of Object.values(names)) {
     writeFileSync(join(home, name), "");
@@ -138,11 +138,11 @@ test("temporary files of crashed writers are swept, those of living ones and you
   assert.equal(sweepTemporaryFiles(home), 2);
   assert.deepEqual(
     readdirSync(home).sort(),
-    [names.livingWriter, names.young, names.somebodyElse].sort(),
+    [names.livingWriter, names.young, names.otherProgram].sort(),
   );
 });
 
-test("the first write into a directory sweeps it", async (t) => {
+test("the first write into a directory removes files of crashed writers", async (t) => {
   const home = temporaryDirectory(t, "system");
   const dead = spawnSync(process.execPath, ["-e", ""]).pid;
   const left = join(home, `.other.${dead}-0123456789abcdef-1.tmp`);
@@ -152,7 +152,7 @@ test("the first write into a directory sweeps it", async (t) => {
   assert.deepEqual(readdirSync(home), ["state"]);
 });
 
-test("syncFile names the call that failed", async (t) => {
+test("syncFile rejects with the failed system call", async (t) => {
   const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "a");
   await syncFile(join(home, "a"));

@@ -1,10 +1,10 @@
 /**
- * Writes a small file such that a reader, or a power cut, meets the old contents or the new,
- * never half.
+ * Writes a small file so that readers, also after a power cut, see the old contents or the new,
+ * never a part.
  *
- * The bytes go to a temporary file beside the target, are flushed, and take the target's name in
- * one step; then the directory is flushed. The temporary name tells who wrote it, so that what a
- * crashed writer left behind can be recognised and swept.
+ * The bytes are written to a temporary file beside the target and flushed; the file takes the
+ * name of the target in one step; then the directory is flushed. The temporary name holds the id
+ * of its process, by which files of crashed writers are recognised and removed.
  *
  * Source: rename(2), fsync(2); docs/explanation/durability.md for what a crash leaves.
  */
@@ -16,39 +16,39 @@ import type { Descriptor, FileSystem } from "./file-system.ts";
 import { nodeFileSystem } from "./node-file-system.ts";
 
 export interface DurableWriteOptions {
-  /** Permission bits of the file, whatever the umask. @defaultValue 0o600 */
-  readonly mode?: number;
+  /** Permission bits of the file, independent of the umask. @defaultValue 0o600 */
+  readonly mode?: number | undefined;
   /** Owner and group of the file. @defaultValue those of the process */
-  readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   /**
-   * Runs on the finished temporary file before it is flushed and takes the name; a rejection
-   * gives up.
+   * Called with the finished temporary file before it is flushed and renamed; a rejection ends the
+   * write without a change.
    */
-  readonly beforeRename?: (temporary: {
-    readonly path: string;
-    readonly file: Descriptor;
-  }) => void | Promise<void>;
+  readonly beforeRename?:
+    | ((temporary: { readonly path: string; readonly file: Descriptor }) => void | Promise<void>)
+    | undefined;
   /** @defaultValue the machine's own */
-  readonly fileSystem?: FileSystem;
-  readonly clock?: Clock;
+  readonly fileSystem?: FileSystem | undefined;
+  /** @defaultValue the machine's own */
+  readonly clock?: Clock | undefined;
 }
 
-/** Temporary files younger than this are never swept, whoever wrote them. */
+/** Temporary files of a younger age are never removed. */
 const sweepAfterMs = 60 * 60 * 1000;
 
-/** Tells this process from an earlier one that had the same id. */
+/** Distinguishes this process from an earlier one with the same id. */
 const ownTag = randomBytes(8).toString("hex");
 let count = 0;
 const swept = new Set<string>();
 
 /**
- * Replaces the file at `path`, or makes it. On return the new contents survive a power cut; after a
+ * Replaces or creates the file at `path`. On return the new contents survive a power cut; after a
  * rejection the old ones are in place, unless only the last flush, of the directory, failed.
  *
  * A symbolic link at `path` is replaced, not followed. The first write of a process into a
- * directory sweeps what crashed writers left there.
+ * directory removes the temporary files of crashed writers there.
  *
- * @throws the errno error of the step that failed, with its `syscall`; what `beforeRename` threw.
+ * @throws the errno error of the failed step, with its `syscall`; the error of `beforeRename`.
  */
 export async function writeFileDurably(
   path: string,
@@ -66,7 +66,7 @@ export async function writeFileDurably(
   try {
     const file = fileSystem.createExclusive(temporary, 0o600);
     try {
-      await filled(file);
+      await writeAndSync(file);
       fileSystem.rename(temporary, target);
     } catch (error) {
       attempt(() => fileSystem.unlink(temporary));
@@ -77,7 +77,7 @@ export async function writeFileDurably(
     attempt(() => fileSystem.close(directory));
   }
 
-  async function filled(file: Descriptor): Promise<void> {
+  async function writeAndSync(file: Descriptor): Promise<void> {
     let open = true;
     try {
       fileSystem.write(file, Buffer.from(bytes as Uint8Array));
@@ -95,8 +95,8 @@ export async function writeFileDurably(
 }
 
 /**
- * Removes temporary files in a directory that writers left behind when they crashed: older than an
- * hour, and their process is gone. Returns how many.
+ * Removes the temporary files of crashed writers in a directory: those older than an hour whose
+ * process has ended. Returns their number.
  *
  * @throws the errno error of listing the directory.
  */
@@ -107,15 +107,15 @@ export function sweepTemporaryFiles(
     clock = systemClock,
   }: Pick<DurableWriteOptions, "fileSystem" | "clock"> = {},
 ): number {
-  const leftBehind = fileSystem.list(directory).filter((name) => {
+  const removable = fileSystem.list(directory).filter((name) => {
     const writer = writerOf(name);
-    if (writer === undefined || isAtWork(writer)) return false;
+    if (writer === undefined || isRunning(writer)) return false;
     const age = attempt(
       () => clock.wallTimeMs() - fileSystem.status(join(directory, name)).modifiedMs,
     );
     return age !== undefined && age >= sweepAfterMs;
   });
-  return leftBehind.filter((name) => succeeds(() => fileSystem.unlink(join(directory, name))))
+  return removable.filter((name) => succeeds(() => fileSystem.unlink(join(directory, name))))
     .length;
 }
 
@@ -128,8 +128,8 @@ function sweepOnce(directory: string, options: DurableWriteOptions): void {
 /**
  * Flushes one file with its metadata to the disk.
  *
- * @throws the errno error with its `syscall`: a missing file fails with ENOENT from `open`, what
- *   cannot be flushed, such as `/dev/null`, with EINVAL from `fsync`. A symbolic link is refused
+ * @throws the errno error with its `syscall`: a missing file fails with ENOENT from `open`, a
+ *   file that cannot be flushed, such as `/dev/null`, with EINVAL from `fsync`, a symbolic link
  *   with ELOOP.
  */
 export async function syncFile(
@@ -155,11 +155,11 @@ interface Writer {
 }
 
 function writerOf(name: string): Writer | undefined {
-  const match = /^\..+\.(\d+)-([0-9a-f]{16})-\d+\.tmp$/.exec(name);
-  return match ? { pid: Number(match[1]), tag: match[2]! } : undefined;
+  const [, pid, tag] = /^\..+\.(\d+)-([0-9a-f]{16})-\d+\.tmp$/.exec(name) ?? [];
+  return pid === undefined || tag === undefined ? undefined : { pid: Number(pid), tag };
 }
 
-function isAtWork({ pid, tag }: Writer): boolean {
+function isRunning({ pid, tag }: Writer): boolean {
   if (pid === process.pid) return tag === ownTag;
   try {
     process.kill(pid, 0);
@@ -178,7 +178,7 @@ function succeeds(action: () => void): boolean {
   );
 }
 
-/** Does what may fail without changing the outcome. */
+/** Runs an action whose error does not change the outcome. */
 function attempt<Value>(action: () => Value): Value | undefined {
   try {
     return action();

@@ -18,7 +18,7 @@ test("a chain of causes that leads back to itself ends", () => {
   assert.equal(errnoOf(circle), undefined);
 });
 
-test("an errno number becomes the error that Node would have made", () => {
+test("an errno number becomes the error that Node would make", () => {
   const { message, code, errno, syscall, path } = errnoError(5, "syncfs", "/mail");
   assert.equal(message, "EIO: i/o error, syncfs '/mail'");
   assert.deepEqual([code, errno, syscall, path], ["EIO", -5, "syncfs", "/mail"]);

@@ -1,14 +1,14 @@
 /**
- * The one error class of this room, for what is no error of a system call. A failed system call is
- * reported as Node reports it: `code` such as `"EIO"`, `errno`, `syscall`, `path`.
+ * The one error class of this room, for errors other than those of system calls. A failed system
+ * call is reported as Node reports it: `code` such as `"EIO"`, `errno`, `syscall`, `path`.
  */
 import * as util from "node:util";
 import { optionChecks } from "./check-options.ts";
 
 export type SystemErrorCode =
-  /** An argument was of the wrong type or out of range. */
+  /** An argument has the wrong type or is out of range. */
   | "ERR_SYSTEM_INVALID_ARGUMENT"
-  /** The helper that flushes a file system ended without being asked to. */
+  /** The helper that flushes a file system ended by itself. */
   | "ERR_SYSTEM_HELPER_GONE"
   /** The helper did not answer in time. */
   | "ERR_SYSTEM_HELPER_SLOW"
@@ -31,17 +31,14 @@ export const { refusal } = optionChecks(
   (text) => new SystemError("ERR_SYSTEM_INVALID_ARGUMENT", text),
 );
 
-/** Makes the error Node would have made for a system call it has no function for. */
+/** Makes the error of a system call that Node has no function for, as Node would. */
 export function errnoError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {
   const code = util.getSystemErrorName(-errno);
   const text = `${code}: ${util.getSystemErrorMessage(-errno)}, ${syscall} '${path}'`;
   return Object.assign(new Error(text), { code, errno: -errno, syscall, path });
 }
 
-/**
- * Reads the errno name, such as `"ENOENT"`, off an error, or else off the nearest cause that has
- * one.
- */
+/** Returns the errno name of an error, such as `"ENOENT"`, or of its nearest cause that has one. */
 export function errnoOf(error: unknown): string | undefined {
   let level = error as { code?: unknown; cause?: unknown } | null | undefined;
   for (let depth = 0; depth < maxCauses && level !== undefined && level !== null; depth += 1) {

@@ -1,14 +1,14 @@
 /**
- * The seam to the disk: what the rooms need of a file system, and no more.
+ * The seam to the disk: the calls to a file system that the rooms need, and no more.
  *
  * Calls that only touch the page cache are synchronous: they are made on a disk thread, where
- * that is about twice as fast as promises. Flushes wait for a device, so they return promises and
- * several can be under way at once. Every failure carries `code`, `errno`, `syscall` and `path`,
- * as Node's own errors do. A simulated disk that forgets what was not flushed implements the same
- * interface in the tests.
+ * that is about twice as fast as promises. Flushes wait for a device, so they return promises,
+ * and several can run at once. Every error has `code`, `errno`, `syscall` and `path`, as Node's
+ * own errors have. In the tests a simulated disk that loses unflushed changes implements the same
+ * interface.
  *
- * What is to be flushed is always named by a descriptor, because Linux reports a failed write-back
- * once to every descriptor that was open when it happened, and to nobody who opens afterwards.
+ * A flush always takes a descriptor, because Linux reports a failed write-back once to every
+ * descriptor that was open when it happened, and to no descriptor opened afterwards.
  */
 export type Descriptor = number;
 
@@ -21,16 +21,16 @@ export interface FileStatus {
   readonly gid: number;
   readonly modifiedMs: number;
   readonly changedMs: number;
-  /** When the file was made; tells it from an earlier one that had the same inode. */
+  /** When the file was made; distinguishes it from an earlier one with the same inode. */
   readonly bornMs: number;
   readonly device: number;
   readonly inode: number;
 }
 
-/** What an unprivileged process may still use of a file system (statfs(2)). */
+/** The space on a file system that an unprivileged process may still use (statfs(2)). */
 export interface FileSystemSpace {
   readonly bytes: number;
-  /** `undefined` where files are not counted, as on btrfs. */
+  /** `undefined` if files are not counted, as on btrfs. */
   readonly files: number | undefined;
 }
 
@@ -39,11 +39,11 @@ export interface FileSystem {
   createExclusive(path: string, mode: number): Descriptor;
   /** Opens an existing file for reading: O_RDONLY|O_NOFOLLOW. */
   openForReading(path: string): Descriptor;
-  /** Opens a directory in order to flush it later: O_RDONLY|O_DIRECTORY|O_NOFOLLOW. */
+  /** Opens a directory, to flush it later: O_RDONLY|O_DIRECTORY|O_NOFOLLOW. */
   openDirectory(path: string): Descriptor;
-  /** Writes all of `bytes` behind what was written before; a short write is continued or fails. */
+  /** Appends all of `bytes` to the earlier writes; a short write is continued or fails. */
   write(file: Descriptor, bytes: Uint8Array): void;
-  /** Reads the next octets into `into`; returns how many, 0 at the end. */
+  /** Reads the next bytes into `into`; returns how many, 0 at the end. */
   read(file: Descriptor, into: Uint8Array): number;
   /** Sets the modification time, in milliseconds since 1970 (futimens(2)). */
   setModified(file: Descriptor, modifiedMs: number): void;
@@ -53,7 +53,7 @@ export interface FileSystem {
   /** Gives a file another name at once; an existing file of that name is replaced (rename(2)). */
   rename(from: string, to: string): void;
   /**
-   * Renames into a directory held open, wherever its path leads by now: rename(2) to
+   * Renames into an open directory, even if it has another path by now: rename(2) to
    * `/proc/self/fd/N/<name>`.
    */
   renameInto(from: string, directory: Descriptor, name: string): void;
@@ -63,13 +63,13 @@ export interface FileSystem {
   makeDirectory(path: string, mode: number): void;
   /** Names in a directory, without `.` and `..`, in no order. */
   list(directory: string): string[];
-  /** Looks at a path itself; a symbolic link is not followed (lstat(2)). */
+  /** Reads the status of a path itself; a symbolic link is not followed (lstat(2)). */
   status(path: string): FileStatus;
-  /** How much room the file system of a path has left. */
+  /** Reads the free space of the file system of a path. */
   space(path: string): FileSystemSpace;
   /**
-   * Opens an existing file for {@link writeAt}: O_WRONLY|O_DSYNC|O_NOFOLLOW. What is written
-   * through this descriptor is on the disk when the write returns.
+   * Opens an existing file for {@link writeAt}: O_WRONLY|O_DSYNC|O_NOFOLLOW. Bytes written through
+   * this descriptor are on the disk when the write returns.
    */
   openForLog(path: string): Descriptor;
   /**
@@ -77,18 +77,19 @@ export interface FileSystem {
    * because writing the rest would be a second write, and a second flush.
    */
   writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise<void>;
-  /** Reads octets at `position` into `into`; returns how many, 0 at the end (pread(2)). */
+  /** Reads bytes at `position` into `into`; returns their number, 0 at the end (pread(2)). */
   readAt(file: Descriptor, into: Uint8Array, position: number): number;
   /**
-   * Takes a lock that the kernel drops when the process ends, however it ends, and returns what
-   * gives it back. The file is made if missing; nothing else may open it.
+   * Takes a lock that the kernel drops when the process ends, also by kill -9. The file is
+   * created if missing; no other code may open it.
    *
-   * @throws an error with code `EAGAIN` while it is held, by this process or another.
+   * @returns A function that releases the lock.
+   * @throws an error with code `EAGAIN` while this process or another has the lock.
    */
   lock(path: string): () => void;
   /**
-   * Asks that files made in `directory` from now on be overwritten in place, where the file system
-   * copies on write (btrfs). Does what it can and never rejects.
+   * Asks a file system that copies on write (btrfs) to overwrite later files of `directory` in
+   * place. Makes the attempt and never rejects.
    */
   preferInPlace(directory: string): Promise<void>;
   /** Flushes a file's data, and the metadata needed to read it back (fdatasync(2)). */
@@ -100,7 +101,7 @@ export interface FileSystem {
 /**
  * Flushes a whole file system at once, data and names (syncfs(2)).
  *
- * Rejects when anything on that file system could not be written since the last call; the error
- * does not say whose file it was.
+ * Rejects if any file on that file system could not be written since the last call; the error does
+ * not name the file.
  */
 export type SyncFileSystem = (directory: string) => Promise<void>;

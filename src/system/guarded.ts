@@ -1,4 +1,4 @@
-/** Listeners of a caller must not break the work that they listen to. */
+/** Keeps errors of a caller's listener out of the work that it listens to. */
 
 /** Wraps a listener: an error that it throws becomes a warning of the process. */
 export function guarded<Event>(

@@ -13,7 +13,7 @@ import { nodeFileSystem } from "./index.ts";
 
 const { openForLog, openForReading, writeAt, readAt, lock, close } = nodeFileSystem;
 
-test("octets are written and read at a position, and nothing around them is touched", async (t) => {
+test("bytes are written and read at a position; bytes around them stay", async (t) => {
   const path = join(temporaryDirectory(t, "log-file"), "log");
   writeFileSync(path, "0123456789");
   const file = openForLog(path);
@@ -29,7 +29,7 @@ test("octets are written and read at a position, and nothing around them is touc
   close(reading);
 });
 
-test("a write that the disk takes only a part of fails", async (t) => {
+test("a short write fails", async (t) => {
   const path = join(temporaryDirectory(t, "log-file"), "log");
   writeFileSync(path, "");
   const program = `
@@ -47,7 +47,7 @@ test("a write that the disk takes only a part of fails", async (t) => {
   assert.match(answer, /^EIO .*short write/);
 });
 
-test("a lock keeps out this process and others, until it is given back", async (t) => {
+test("a lock excludes this process and others until its release", async (t) => {
   const path = join(temporaryDirectory(t, "log-file"), "lock");
   const unlock = lock(path);
   assert.throws(() => lock(path), { code: "EAGAIN" });
@@ -58,7 +58,7 @@ test("a lock keeps out this process and others, until it is given back", async (
   lock(path)();
 });
 
-test("a lock vanishes with its process, even by kill -9", async (t) => {
+test("a lock ends with its process, also by kill -9", async (t) => {
   const path = join(temporaryDirectory(t, "log-file"), "lock");
   const child = spawn(process.execPath, ["--input-type=module", "-e", holder, path], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -70,7 +70,7 @@ test("a lock vanishes with its process, even by kill -9", async (t) => {
   lock(path)();
 });
 
-test("a lock in a place that cannot be written says why", (t) => {
+test("a lock file that cannot be created fails with the error of SQLite", (t) => {
   const path = join(temporaryDirectory(t, "log-file"), "missing", "lock");
   assert.throws(() => lock(path), /unable to open/);
 });

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { temporaryDirectory } from "../../test/support/temporary.ts";
 import { nodeFileSystem as disk } from "./index.ts";
 
-test("a file is made only where there is none, and a link is not written through", (t) => {
+test("createExclusive fails for an existing file and for a symbolic link", (t) => {
   const home = temporaryDirectory(t, "system");
   const file = disk.createExclusive(join(home, "a"), 0o600);
   disk.write(file, Buffer.from("one "));
@@ -30,7 +30,7 @@ test("a file is made only where there is none, and a link is not written through
   assert.equal(disk.status(join(home, "link")).kind, "symlink");
 });
 
-test("reading goes on where it stopped, and ends with 0", (t) => {
+test("read continues at its last position and returns 0 at the end", (t) => {
   const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "abcde");
   const file = disk.openForReading(join(home, "a"));
@@ -42,7 +42,7 @@ test("reading goes on where it stopped, and ends with 0", (t) => {
   disk.close(file);
 });
 
-test("a directory is opened as one, and flushed; what is none is refused", async (t) => {
+test("openDirectory opens a directory to flush, and refuses a file or a link", async (t) => {
   const home = temporaryDirectory(t, "system");
   writeFileSync(join(home, "a"), "");
   symlinkSync(home, join(home, "link"));
@@ -55,7 +55,7 @@ test("a directory is opened as one, and flushed; what is none is refused", async
   await assert.rejects(disk.syncData(opened), { code: "EBADF", syscall: "fdatasync" });
 });
 
-test("names are listed, changed and removed", (t) => {
+test("names are listed, renamed and removed", (t) => {
   const home = temporaryDirectory(t, "system");
   mkdirSync(join(home, "box"));
   disk.makeDirectory(join(home, "box", "new"), 0o700);

@@ -1,7 +1,7 @@
 /**
- * The real disk: each method is one system call through `node:fs`, and Node's error as it is.
+ * The real disk: each method is one system call through `node:fs`, with Node's error.
  *
- * Cheap calls block, flushes run in libuv's thread pool: see {@link FileSystem} for why.
+ * Cheap calls block, flushes run in libuv's thread pool: {@link FileSystem} has the reason.
  */
 import { execFile } from "node:child_process";
 import {
@@ -79,7 +79,7 @@ function writeAt(file: Descriptor, bytes: Uint8Array, position: number): Promise
 }
 
 function shortWrite(written: number, wanted: number): NodeJS.ErrnoException {
-  const error = new Error(`EIO: short write, ${written} of ${wanted} octets, write`);
+  const error = new Error(`EIO: short write, ${written} of ${wanted} bytes, write`);
   return Object.assign(error, { code: "EIO", errno: -5, syscall: "write" });
 }
 
@@ -88,7 +88,7 @@ async function preferInPlace(directory: string): Promise<void> {
     if (statfsSync(directory).type !== btrfsMagic) return;
     await promisify(execFile)("chattr", ["+C", directory]);
   } catch {
-    // Without it every write there costs a second flush, and nothing else.
+    // Without it every write there costs a second flush; nothing else changes.
   }
 }
 

@@ -11,7 +11,7 @@ test("work that ends in time gives its value or its error, and leaves no timer",
   assert.equal(clock.pendingTimers, 0);
 });
 
-test("work that takes too long gives the other value", async () => {
+test("work that takes too long gives the late value", async () => {
   const clock = new SimClock();
   const waited = within(new Promise(() => {}), 5, "late", clock);
   await clock.advance(5);

@@ -2,8 +2,8 @@
 import type { Clock } from "./clock.ts";
 
 /**
- * Waits for `work`, at most `limitMs`; resolves with `late` if that was too short. The work goes
- * on.
+ * Waits for `work`, at most `limitMs`; resolves with `late` if that is too short. The work is not
+ * stopped.
  */
 export async function within<Value, Late>(
   work: PromiseLike<Value> | Value,

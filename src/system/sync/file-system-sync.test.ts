@@ -47,7 +47,7 @@ for (const helper of helpersFor(arch())) {
   });
 }
 
-test("a directory that does not exist is an error, a machine that cannot do it is not", async () => {
+test("a missing directory rejects; a machine without helpers resolves with undefined", async () => {
   await assert.rejects(openFileSystemSync("/no/such/place"), { code: "ENOENT" });
   const missing = { command: "no-such-program-here", args: [] };
   const useless = { command: process.execPath, args: ["-e", "process.stdout.write('38\\n')"] };
@@ -58,14 +58,14 @@ test("a directory that does not exist is an error, a machine that cannot do it i
   );
 });
 
-test("kernels that swallow errors are not trusted", () => {
+test("kernels before 5.17, which do not report all errors, are refused", () => {
   assert.deepEqual(
     ["4.19.0-21-amd64", "5.16.20", "5.17.0-rc1", "6.1.0", "10.0"].map(reportsEveryError),
     [false, false, true, true, true],
   );
 });
 
-test("a time limit that is none is refused with the value received", async () => {
+test("a time limit that is not above 0 is refused with the value received", async () => {
   for (const timeoutMs of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
     await assert.rejects(openFileSystemSync(tmpdir(), { timeoutMs }), {
       code: "ERR_SYSTEM_INVALID_ARGUMENT",
@@ -74,7 +74,7 @@ test("a time limit that is none is refused with the value received", async () =>
   }
 });
 
-test("an errno is answered as Node would, and the handle is spent from then on", async (t) => {
+test("a failed syncfs rejects with Node's error, and the handle is spent afterwards", async (t) => {
   const sync = await openedWith(t, "return n === 2 ? 5 : 0;");
   await sync.sync();
   await assert.rejects(sync.sync(), { code: "EIO", errno: -5, syscall: "syncfs", path: tmpdir() });
@@ -82,7 +82,7 @@ test("an errno is answered as Node would, and the handle is spent from then on",
   await assert.rejects(sync.sync(), { code: "EIO" });
 });
 
-test("who asks while a failing flush runs is failed with it, because the kernel will not repeat it", async (t) => {
+test("a call made during a failing flush fails too: the kernel does not repeat errors", async (t) => {
   const sync = await openedWith(t, "return n === 1 ? 28 : 0;");
   const outcomes = await Promise.allSettled([sync.sync(), sync.sync(), sync.sync()]);
   assert.deepEqual(
@@ -91,14 +91,14 @@ test("who asks while a failing flush runs is failed with it, because the kernel 
   );
 });
 
-test("a helper that dies fails what it was asked, and everything after", async (t) => {
+test("a helper that ends fails its open request and all later ones", async (t) => {
   const sync = await openedWith(t, "process.exit(1);");
   await assert.rejects(sync.sync(), { code: "ERR_SYSTEM_HELPER_GONE" });
   await assert.rejects(sync.sync(), { code: "ERR_SYSTEM_HELPER_GONE" });
   assert.equal(sync.usable, false);
 });
 
-test("a helper that does not answer in time is given up", async (t) => {
+test("a helper that does not answer in time is killed", async (t) => {
   const clock = new SimClock();
   const sync = await openedWith(t, "return undefined;", clock);
   const asked = sync.sync();
@@ -132,7 +132,7 @@ test("an open handle does not keep its process alive", async (t) => {
   if (said.toString() !== "open\n") t.skip("needs perl or python3 and Linux 5.17");
 });
 
-test("the helper ends when its parent is killed", async (t) => {
+test("the helper ends after its parent was killed", async (t) => {
   const home = temporaryDirectory(t, "helper");
   const appears = watch(home);
   t.after(() => appears.close());
@@ -157,7 +157,7 @@ test("the helper ends when its parent is killed", async (t) => {
   await noticed;
 });
 
-test("closing waits for the flush under way", async (t) => {
+test("close waits for a flush in progress", async (t) => {
   const sync: FileSystemSync = await openedWith(t, "return 0;");
   const flushed = sync.sync();
   await sync.close();

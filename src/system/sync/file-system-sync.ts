@@ -1,12 +1,11 @@
 /**
  * Flushes a whole file system, data and names, with one call: syncfs(2), which Node does not have.
  *
- * One long-lived helper process (perl or python3, whichever works here) holds a descriptor and
- * calls syncfs on request. It must be long-lived: the kernel reports a failed write-back to
- * descriptors that were open when it happened, and a helper started afterwards, such as `sync
- * -f`, is told that all is well. For the same reason a handle that has reported one error is
- * spent: the error may concern files of a caller who asks only later, and the kernel will not
- * repeat it.
+ * One long-lived helper process (perl or python3, the first that works here) has a descriptor
+ * open and calls syncfs on request. It must be long-lived: the kernel reports a failed write-back
+ * to descriptors that were open when it happened, and reports success to a helper started
+ * afterwards, such as `sync -f`. For the same reason a handle that has reported one error is
+ * spent: the error may concern files of a later caller, and the kernel does not repeat it.
  *
  * Source: sync(2); errors are reported since Linux 5.8, all of them since 5.17.
  */
@@ -20,37 +19,38 @@ import { helpersFor } from "./syncfs-helpers.ts";
 
 export interface FileSystemSync {
   /**
-   * Flushes everything written on the file system before the call; callers who meet share a flush.
+   * Flushes all earlier writes on the file system; concurrent callers share a flush.
    *
    * @throws the errno error of syncfs(2), or SystemError `ERR_SYSTEM_HELPER_GONE`, `_HELPER_SLOW`,
-   *   `_CLOSED`. Whose data was lost is not known. Every later call rejects with the same error.
+   *   `_CLOSED`. Which data was lost is not known. Every later call rejects with the same error.
    */
   sync(): Promise<void>;
   /**
-   * Whether `sync` can still succeed. If not, open another one before writing what it shall
-   * flush.
+   * Whether `sync` can still succeed. If not, open another one before the writes it is to flush.
    */
   readonly usable: boolean;
-  /** Waits for flushes under way and ends the helper. Idempotent. */
+  /** Waits for flushes in progress and ends the helper. Idempotent. */
   close(): Promise<void>;
 }
 
 export interface FileSystemSyncOptions {
-  /** Longest wait for one answer, in milliseconds. @defaultValue 60000 */
-  readonly timeoutMs?: number;
-  readonly clock?: Clock;
+  /** Time limit for one answer, in milliseconds. @defaultValue 60000 */
+  readonly timeoutMs?: number | undefined;
+  /** @defaultValue the machine's own */
+  readonly clock?: Clock | undefined;
   /** Helper programs to try, in order. @defaultValue perl, then python3 */
-  readonly helpers?: readonly Helper[];
+  readonly helpers?: readonly Helper[] | undefined;
 }
 
 /**
- * Opens a flush for the file system that `directory` lies on.
+ * Opens a flush of the file system of `directory`.
  *
- * Open it before the first file that it shall flush is written. It keeps neither the process alive
- * nor outlives it.
+ * Open it before the first write that it is to flush. It does not keep the process alive, and
+ * ends with it.
  *
- * @returns `undefined` where the machine cannot do it: not Linux 5.17, or no helper program works.
- * @throws the errno error when `directory` does not exist.
+ * @returns `undefined` if the machine cannot do it: older than Linux 5.17, or no helper program
+ *   works.
+ * @throws the errno error if `directory` does not exist.
  */
 export async function openFileSystemSync(
   directory: string,
@@ -70,7 +70,7 @@ export async function openFileSystemSync(
   return undefined;
 }
 
-/** Says whether syncfs of this kernel release reports what went wrong: 5.17 or newer. */
+/** Whether syncfs of a kernel release reports all errors: 5.17 or newer. */
 export function reportsEveryError(kernelRelease: string): boolean {
   const [major = 0, minor = 0] = kernelRelease.split(".").map((part) => Number.parseInt(part, 10));
   return major > 5 || (major === 5 && minor >= 17);
@@ -90,7 +90,8 @@ function flushOver(line: HelperLine): FileSystemSync {
   });
   return {
     sync: async () => {
-      if (closed) throw new SystemError("ERR_SYSTEM_CLOSED", "the file system flush is closed");
+      if (closed)
+        throw new SystemError("ERR_SYSTEM_CLOSED", "The flush of the file system is closed.");
       await flush();
     },
     get usable() {

@@ -2,9 +2,9 @@
  * The line to a helper process that calls syncfs(2): one request out, one errno number back.
  *
  * The helper is detached, so that Ctrl-C in a terminal does not end it before its parent has
- * drained, and ignores SIGTERM for the same reason; it ends when its standard input does, which
- * the kernel sees to even if the parent is killed. Nothing here keeps the event loop alive except
- * an open request.
+ * drained, and ignores SIGTERM for the same reason. It ends at the end of its standard input,
+ * which the kernel closes even if the parent is killed. Only an open request keeps the event loop
+ * alive.
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
@@ -12,7 +12,8 @@ import type { Clock } from "../clock.ts";
 import { errnoError, SystemError } from "../errors.ts";
 
 /**
- * A program that says `0` once it is ready, then answers each line with the errno of one syncfs.
+ * A program that prints `0` once it is ready, then the errno of one syncfs for each line it
+ * reads.
  */
 export interface Helper {
   readonly command: string;
@@ -28,7 +29,7 @@ export class HelperLine {
   readonly #clock: Clock;
   readonly #ended = Promise.withResolvers<void>();
   #answer: PromiseWithResolvers<number> | undefined;
-  #gone: SystemError | undefined;
+  #failure: SystemError | undefined;
 
   constructor(helper: Helper, directory: string, timeoutMs: number, clock: Clock) {
     this.#directory = directory;
@@ -46,17 +47,17 @@ export class HelperLine {
       this.#answer?.resolve(Number(line));
       line = "";
     });
-    this.#child.stdin.on("error", (cause) => this.#hasGone(cause));
-    this.#child.on("error", (cause) => this.#hasGone(cause));
-    this.#child.on("close", () => this.#hasGone(undefined));
+    this.#child.stdin.on("error", (cause) => this.#hasEnded(cause));
+    this.#child.on("error", (cause) => this.#hasEnded(cause));
+    this.#child.on("close", () => this.#hasEnded(undefined));
     this.#release();
   }
 
   get alive(): boolean {
-    return this.#gone === undefined;
+    return this.#failure === undefined;
   }
 
-  /** Waits for the helper's greeting: whether it could open the directory and call syncfs once. */
+  /** Whether the helper could open the directory and call syncfs once, by its first line. */
   async answersZero(): Promise<boolean> {
     try {
       return (await this.#nextAnswer(() => undefined)) === 0;
@@ -65,13 +66,13 @@ export class HelperLine {
     }
   }
 
-  /** Has the file system flushed. @throws the errno error of syncfs(2), or SystemError */
+  /** Flushes the file system. @throws the errno error of syncfs(2), or SystemError */
   async ask(): Promise<void> {
     const errno = await this.#nextAnswer(() => this.#child.stdin.write("\n"));
     if (errno !== 0) throw errnoError(errno, "syncfs", this.#directory);
   }
 
-  /** Ends the helper and waits until it has. */
+  /** Ends the helper and waits for its end. */
   async end(): Promise<void> {
     this.#child.ref();
     this.#child.stdin.end();
@@ -79,10 +80,10 @@ export class HelperLine {
   }
 
   async #nextAnswer(request: () => void): Promise<number> {
-    if (this.#gone) throw this.#gone;
+    if (this.#failure) throw this.#failure;
     const answer = Promise.withResolvers<number>();
     this.#answer = answer;
-    const timer = this.#clock.setTimeout(() => this.#isTooSlow(), this.#timeoutMs);
+    const timer = this.#clock.setTimeout(() => this.#endLate(), this.#timeoutMs);
     this.#hold();
     try {
       request();
@@ -94,32 +95,32 @@ export class HelperLine {
     }
   }
 
-  #hasGone(cause: unknown): void {
+  #hasEnded(cause: unknown): void {
     this.#ended.resolve();
     this.#fail(
       new SystemError(
         "ERR_SYSTEM_HELPER_GONE",
-        `the helper that flushes the file system of ${this.#directory} has ended`,
+        `The helper that flushes the file system of ${this.#directory} has ended.`,
         { cause },
       ),
     );
   }
 
-  #isTooSlow(): void {
+  #endLate(): void {
     this.#fail(
       new SystemError(
         "ERR_SYSTEM_HELPER_SLOW",
-        `flushing the file system of ${this.#directory} took longer than ${this.#timeoutMs} ms`,
+        `A flush of the file system of ${this.#directory} took longer than ${this.#timeoutMs} ms.`,
       ),
     );
-    // It may hang in the kernel for as long as the disk does; nobody waits for it.
+    // It may hang in the kernel as long as the disk does, so its end is not awaited.
     this.#child.kill("SIGKILL");
     this.#ended.resolve();
   }
 
   #fail(error: SystemError): void {
-    this.#gone ??= error;
-    this.#answer?.reject(this.#gone);
+    this.#failure ??= error;
+    this.#answer?.reject(this.#failure);
   }
 
   #hold(): void {

@@ -12,11 +12,11 @@ function held() {
   return { runs, flush };
 }
 
-test("whoever comes while a flush runs waits for the next one, all for the same", async () => {
+test("calls during a flush share the next one", async () => {
   const { runs, flush } = held();
   const first = flush();
   const late = [flush(), flush(), flush()];
-  assert.equal(runs.length, 1, "the flush under way may have passed by what they wrote");
+  assert.equal(runs.length, 1, "the running flush may not cover their writes");
   runs[0]!.resolve();
   await first;
   await Promise.resolve();
@@ -31,7 +31,7 @@ test("whoever comes while a flush runs waits for the next one, all for the same"
   await flush.idle();
 });
 
-test("a failed flush fails those who waited for it, and not the next", async () => {
+test("a failed flush fails its own callers and not those of the next one", async () => {
   const { runs, flush } = held();
   const first = flush();
   const second = flush();
@@ -43,7 +43,7 @@ test("a failed flush fails those who waited for it, and not the next", async () 
   assert.equal(runs.length, 2);
 });
 
-test("idle waits for the last of them, whatever comes of it", async () => {
+test("idle waits for the last flush, also for a failing one", async () => {
   const { runs, flush } = held();
   const outcomes = Promise.allSettled([flush(), flush()]);
   let idle = false;

@@ -1,12 +1,12 @@
 /**
- * Lets callers who meet share one run of a flush: natural batching for work that has no arguments.
+ * Lets concurrent callers share one run of a flush: natural batching for work without arguments.
  *
- * A flush under way may have passed by what was written since it began, so whoever arrives
- * meanwhile waits for the next one, and all of them for the same.
+ * A flush in progress does not cover changes made since it began. So a caller that arrives
+ * meanwhile waits for the next flush, and all such callers for the same one.
  */
 export interface SharedFlush {
   (): Promise<void>;
-  /** Resolves when nothing is under way, whatever came of it. */
+  /** Resolves when no flush is in progress, also after a failed one. */
   idle(): Promise<void>;
 }
 

@@ -5,7 +5,7 @@ import { temporaryDirectory } from "../../../test/support/temporary.ts";
 import type { FileSystemSync } from "./file-system-sync.ts";
 import { ReopenedSync, SyncByDevice } from "./sync-by-device.ts";
 
-/** Flushes that are spent when told so, in the order in which they were opened. */
+/** Opens flushes with these results, one after the other; a test marks them as spent. */
 function opener(results: ("helper" | "none" | "error")[]) {
   const opened: { sync: FileSystemSync; isSpent: boolean; isClosed: boolean }[] = [];
   const open = async () => {
@@ -46,7 +46,7 @@ test("a flush is opened once and taken by all, until it is spent", async () => {
   assert.equal(opened[1]!.isClosed, true);
 });
 
-test("a machine without such a flush is asked once, at first or after a failure", async () => {
+test("a machine without such a flush is tried once, at first or after a failure", async () => {
   for (const result of ["none", "error"] as const) {
     const { opened, open } = opener(["helper", result, "helper"]);
     const syncs = new ReopenedSync(open);

@@ -3,7 +3,7 @@
  *
  * A helper's descriptor must be older than the files that it vouches for, or the kernel could have
  * reported their write error to another descriptor. So a batch takes its helpers before it writes
- * anything and keeps to them: a helper that has failed stays failed for every batch that holds it.
+ * anything and uses only these: a helper that has failed stays failed for every batch that holds it.
  */
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -16,14 +16,14 @@ export class ReopenedSync {
   #current: Promise<FileSystemSync | undefined> | undefined;
 
   /**
-   * @param open - Resolves with `undefined` where the machine has no such flush; it is not tried
+   * @param open - Resolves with `undefined` if the machine has no such flush; then not called
    *   again.
    */
   constructor(open: () => Promise<FileSystemSync | undefined>) {
     this.#open = open;
   }
 
-  /** Takes the flush for files made from now on; `undefined` where it cannot be opened. */
+  /** Takes the flush for files made from now on; `undefined` if it cannot be opened. */
   async take(): Promise<FileSystemSync | undefined> {
     const held = this.#current;
     const sync = await held;
@@ -43,7 +43,7 @@ export class ReopenedSync {
   }
 }
 
-/** At most so many file systems get a helper process; further ones are flushed file by file. */
+/** File systems with a helper process, at most; files on further ones are flushed one by one. */
 const maxFileSystems = 8;
 
 export class SyncByDevice {
@@ -53,9 +53,9 @@ export class SyncByDevice {
   /**
    * Takes the flushes for a batch, opening those that are missing.
    *
-   * @param paths Of directories that exist, or will exist on the file system of the nearest one
+   * @param paths - Directories; a missing one counts as on the file system of the nearest one
    *   above.
-   * @returns A flush for the file systems of these paths, or `undefined` if one cannot be had.
+   * @returns A flush for the file systems of these paths, or `undefined` if one of them has none.
    */
   async forBatch(paths: Iterable<string>): Promise<SyncFileSystem | undefined> {
     const taken = new Map<number, FileSystemSync>();

@@ -1,6 +1,6 @@
 /**
- * The programs that call syncfs(2) for us. Each opens the directory first, flushes once to show
- * that it can, and then flushes for every line it reads, until its input ends.
+ * The programs that call syncfs(2) for us. Each opens the directory, flushes once to show that it
+ * can, and then flushes for every line that it reads, until its input ends.
  */
 import type { Helper } from "./helper-line.ts";
 
@@ -29,7 +29,7 @@ while True:
     if not sys.stdin.readline(): break
 `;
 
-/** Lists what to try on a processor, the lighter program first. */
+/** Lists the programs to try on a processor, the lighter one first. */
 export function helpersFor(processor: string): readonly Helper[] {
   const number = syncfsNumber[processor];
   const python = { command: "python3", args: ["-c", pythonProgram] };

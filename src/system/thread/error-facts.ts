@@ -1,6 +1,6 @@
 /**
- * Errors on their way between threads, as plain facts: structured cloning drops an error's own
- * fields, such as `code` and `errno`, and its class.
+ * Errors between threads, as plain facts: structured cloning drops an error's own fields, such as
+ * `code` and `errno`, and its class.
  */
 export type ErrorFacts = Readonly<Record<string, unknown>>;
 
@@ -20,7 +20,7 @@ export function factsOf(error: unknown): ErrorFacts {
   return facts;
 }
 
-/** Makes an error of the facts; it has no class of its own any more. */
+/** Makes an error of the facts; its class is `Error`. */
 export function errorOf({ message, cause, ...rest }: ErrorFacts): Error {
   const options = cause === undefined ? undefined : { cause: errorOf(cause as ErrorFacts) };
   return Object.assign(new Error(String(message), options), rest);

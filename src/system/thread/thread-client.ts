@@ -2,9 +2,9 @@
  * The caller's end of a worker thread: numbered requests, one answer for each, events in between.
  * The thread's end is thread-server.ts.
  *
- * An idle thread does not keep the process alive; a request without an answer does. Once a thread
- * has ended by itself, nobody can say how far it came with the requests that it held: they reject
- * as "lost", and later ones as "gone".
+ * An idle thread does not keep the process alive; a request without an answer does. After a
+ * thread has ended by itself, its progress with the open requests is unknown: they reject as
+ * "lost", later ones as "gone".
  *
  * @see https://nodejs.org/api/worker_threads.html
  */
@@ -60,10 +60,7 @@ export interface ThreadClientOptions<Protocol extends ThreadProtocol> {
   readonly onDeath?: ((cause: unknown) => void) | undefined;
 }
 
-/**
- * Finds the file of a thread beside its caller: `.ts` in the sources, `.js` in the published
- * package.
- */
+/** Returns the file of a thread beside its caller: `.ts` in the sources, `.js` in the package. */
 export function threadEntry(path: `./${string}.ts`, callerUrl: string): URL {
   return new URL(callerUrl.endsWith(".ts") ? path : path.replace(/\.ts$/, ".js"), callerUrl);
 }
@@ -75,7 +72,7 @@ export class ThreadClient<Protocol extends ThreadProtocol> {
   readonly #started = Promise.withResolvers<Protocol["started"]>();
   readonly #ended = Promise.withResolvers<void>();
   #state: "running" | "closing" | "ended" = "running";
-  /** Why it ended, if nobody asked it to. */
+  /** The cause of its end, if it ended by itself. */
   #death: unknown;
   #lastId = 0;
   /** How many requests and other promises keep the process alive. */

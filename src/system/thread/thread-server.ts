@@ -2,8 +2,8 @@
  * The thread's own end of a worker thread: takes requests, answers each, posts events. The
  * caller's end is thread-client.ts.
  *
- * An error that a handler does not catch ends the thread: the caller learns that everything the
- * thread held is in doubt. A request that merely failed is answered with `fail`.
+ * An error that a handler does not catch ends the thread, and all its open requests are in doubt. A
+ * request that only failed is answered with `fail`.
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { factsOf } from "./error-facts.ts";

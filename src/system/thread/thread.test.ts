@@ -65,7 +65,7 @@ test("each request gets its own answer, in whatever order the thread answers", a
   await thread.close();
 });
 
-test("a buffer changes hands on the way there and on the way back", async () => {
+test("a buffer is transferred both ways without a copy", async () => {
   const thread = start(`
     thread.serve((call) => {
       const { buffer } = call.request;
@@ -140,7 +140,7 @@ test("an uncaught error in the thread is the cause of its death", async () => {
   assert.equal(deaths.length, 1);
 });
 
-test("a thread that cannot start says why, and its end is no death", async () => {
+test("a thread that cannot start reports its error; its end is not a death", async () => {
   const thread = start(
     `thread.notStarted(Object.assign(new Error("locked"), { code: "EAGAIN" }));`,
     {
@@ -164,7 +164,7 @@ test("a thread that ends before it is ready rejects the start with its error", a
   assert.equal(deaths.length, 1);
 });
 
-test("close waits for what the thread still does; terminate does not", async () => {
+test("close waits for open requests of the thread; terminate does not", async () => {
   const source = `
     let call;
     thread.serve((next) => { call = next; }, async () => {
@@ -181,7 +181,7 @@ test("close waits for what the thread still does; terminate does not", async () 
   await asked;
 });
 
-test("a handler takes requests that arrived meanwhile, but not past a close", async () => {
+test("a handler can take requests that arrived meanwhile, up to a close", async () => {
   const thread = start(`
     thread.serve((first) => {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
