@@ -1,6 +1,6 @@
 /** Opens the TCP connection to a server, with a timeout and from the local address that is set. */
 import { connect, type Socket } from "node:net";
-import { RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
+import { maxAddressMs, RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
 
 /**
  * Connects to a host by name, trying its addresses in turn (RFC 8305), or to one address.
@@ -19,6 +19,7 @@ export function openSocket(
     port,
     noDelay: true,
     autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: Math.ceil(Math.min(maxAddressMs, timeouts.connectMs / 2)),
     localAddress,
   });
   const fail = (why: string, cause?: unknown) => {

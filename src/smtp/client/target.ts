@@ -29,6 +29,12 @@ export const rfcTimeouts: ClientTimeouts = {
 };
 
 /**
+ * Time for one of several addresses to connect, in milliseconds; the last one has all that is left.
+ * Node's own 250 ms give up a distant host, and one that answers the repeated SYN (RFC 6298 §2.1).
+ */
+export const maxAddressMs = 3_000;
+
+/**
  * How a connection is encrypted. `implicit`: from its first byte. `required`: STARTTLS with a valid
  * certificate, or nothing is sent. `opportunistic` (RFC 7435): STARTTLS where offered, any
  * certificate.

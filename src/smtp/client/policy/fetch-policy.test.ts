@@ -1,10 +1,14 @@
 /** The fetch of a policy file from a policy host on loopback, good and bad. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ClientRequest, IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
+import { connect, getDefaultAutoSelectFamily, setDefaultAutoSelectFamily } from "node:net";
 import { type TestContext, test } from "node:test";
 import {
+  type Certificate,
   type CertificateOptions,
   certificateAuthority,
   whyNoCertificates,
@@ -51,6 +55,63 @@ test("the policy file comes from the well-known path of the policy host", { skip
   assert.equal(await fetchPolicyFile("x.example", host), text);
   assert.deepEqual(asked, [["/.well-known/mta-sts.txt", "mta-sts.x.example"]]);
 });
+
+test("the policy file comes also in a program that tries one address only", { skip }, async (t) => {
+  const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);
+  const host = await policyHost(t, answer);
+  const before = getDefaultAutoSelectFamily();
+  t.after(() => setDefaultAutoSelectFamily(before));
+  setDefaultAutoSelectFamily(false);
+  assert.equal(await fetchPolicyFile("x.example", host), text);
+});
+
+test("an address that takes a second to connect is waited for", { skip }, async (t) => {
+  const authority = certificateAuthority();
+  t.after(() => authority.remove());
+  const host = await busyPolicyHost(t, authority.issue(named));
+  const created = "http.client.request.created";
+  const acceptAfterFirstSyn = (message: unknown) => {
+    const { request } = message as { request: ClientRequest };
+    request.once("socket", host.accept);
+  };
+  subscribe(created, acceptAfterFirstSyn);
+  t.after(() => unsubscribe(created, acceptAfterFirstSyn));
+  const resolver = {
+    resolve4: async () => ["127.0.0.1", "127.0.0.2"], // Nothing listens at the second one.
+    resolve6: () => Promise.reject(new Error("ENODATA")),
+  };
+  const { port } = host;
+  const fetching = fetchPolicyFile("x.example", {
+    ...{ resolver, clock: systemClock, port, ca: authority.ca },
+  });
+  assert.equal(await fetching, text);
+});
+
+/**
+ * A policy host in a process that accepts nothing at first and whose queue of connections is full:
+ * the system drops the next SYN, and the client's repeats it after a second.
+ */
+async function busyPolicyHost(t: TestContext, certificate: Certificate) {
+  const program = `
+    const { readSync, writeSync } = require("node:fs");
+    const server = require("node:https").createServer(${JSON.stringify(certificate)}, (_, response) => {
+      response.writeHead(200, { "content-type": "text/plain" }).end(${JSON.stringify(text)});
+    });
+    server.listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+      writeSync(1, String(server.address().port));
+      readSync(0, Buffer.alloc(1));
+    });`;
+  const child = spawn(process.execPath, ["-e", program], { stdio: ["pipe", "pipe", "inherit"] });
+  t.after(() => child.kill("SIGKILL"));
+  const port = Number(String(await once(child.stdout, "data")));
+  for (const _ of ["backlog", "one more"]) {
+    const socket = connect({ port, host: "127.0.0.1" });
+    t.after(() => socket.destroy());
+    socket.on("error", () => {});
+    await once(socket, "connect");
+  }
+  return { port, accept: () => void child.stdin.write(".") };
+}
 
 test("a wildcard certificate names the policy host", { skip }, async (t) => {
   const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);

@@ -15,6 +15,7 @@ import { isIPv6 } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import type { Clock } from "../../../system/index.ts";
 import type { MailResolver } from "../mx.ts";
+import { maxAddressMs } from "../target.ts";
 
 export interface PolicyFetchOptions {
   readonly resolver: Pick<MailResolver, "resolve4" | "resolve6">;
@@ -28,6 +29,9 @@ export interface PolicyFetchOptions {
 const maxFetchMs = 60_000;
 const maxSilenceMs = 15_000;
 const maxPolicyBytes = 64 * 1024;
+
+/** A program or its environment may have turned this off; `lookupIn` needs it. */
+const everyAddress = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: maxAddressMs };
 
 /**
  * Fetches `https://mta-sts.<domain>/.well-known/mta-sts.txt`.
@@ -45,6 +49,7 @@ export async function fetchPolicyFile(
     port,
     path: "/.well-known/mta-sts.txt",
     lookup: lookupIn(addresses),
+    ...everyAddress,
     ca,
     checkServerIdentity,
     agent: false, // A connection that was checked by other rules must not be used again.
