@@ -12,6 +12,8 @@ export interface Certificate {
 export interface CertificateOptions {
   /** In the form of openssl: `IP:127.0.0.1`, `DNS:mx.example`. */
   readonly subjectAltName: string;
+  /** @defaultValue "a server" */
+  readonly commonName?: string;
   /** Days of validity from now; negative for an expired one. @defaultValue 2 */
   readonly days?: number;
   /** Signed by itself instead of by the authority. @defaultValue false */
@@ -35,9 +37,10 @@ export function certificateAuthority() {
 
   return {
     ca: text("ca.pem"),
-    issue({ subjectAltName, days = 2, selfSigned = false }: CertificateOptions): Certificate {
+    issue(options: CertificateOptions): Certificate {
+      const { subjectAltName, commonName = "a server", days = 2, selfSigned = false } = options;
       writeFileSync(join(folder, "names"), `subjectAltName=${subjectAltName}\n`);
-      openssl("req", ...newKey, "-subj", "/CN=a server", "-keyout", "key", "-out", "request");
+      openssl("req", ...newKey, "-subj", `/CN=${commonName}`, "-keyout", "key", "-out", "request");
       const signer = selfSigned
         ? ["-signkey", "key"]
         : ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];

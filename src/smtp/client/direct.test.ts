@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, type TestContext, test } from "node:test";
+import { certificateAuthority, whyNoCertificates } from "../../../test/support/certificates.ts";
 import { SimClock } from "../../../test/support/sim-clock.ts";
 import { type SinkOptions, startSmtpSink } from "../../../test/support/smtp-sink.ts";
 import { type Message, messageFromBytes } from "../../mail/index.ts";
@@ -260,6 +261,38 @@ describe("encryption", () => {
     assert.ok(plain?.kind === "deferred" && plain.scope === "route");
     assert.equal(sink.mails.length, 0);
   });
+
+  for (const [what, certificate, kind] of [
+    ["in its subjectAltName", { subjectAltName: "DNS:mx.x.example" }, "delivered"],
+    [
+      "as its common name",
+      { commonName: "mx.x.example", subjectAltName: "IP:127.0.0.1" },
+      "deferred",
+    ],
+    ["by a partial wildcard", { subjectAltName: "DNS:m*.x.example" }, "deferred"],
+  ] as const) {
+    const result = kind === "delivered" ? "satisfies" : "does not satisfy";
+    test(`a certificate with the host ${what} ${result} a policy`, async (t) => {
+      const why = whyNoCertificates();
+      if (why) return t.skip(why);
+      const authority = certificateAuthority();
+      t.after(() => authority.remove());
+      const issued = authority.issue(certificate);
+      const { client } = await harness(
+        t,
+        { "x.example": { "mx.x.example": "127.0.0.1" } },
+        {
+          extensions: ["STARTTLS"],
+          tls: () => issued,
+          answer: ({ verb }) => (verb === "STARTTLS" ? "220 Go ahead" : undefined),
+        },
+        { ca: authority.ca, transportPolicy: async () => ({ enforced: true, allows: () => true }) },
+      );
+      const [outcome] = await send(client, "1@x.example");
+      assert.equal(outcome?.kind, kind);
+      if (kind === "deferred") assert.equal(outcome?.reply.enhanced, "4.7.5");
+    });
+  }
 
   test("if STARTTLS fails and no policy requires it, mail is sent in plain text", async (t) => {
     const { sink, client } = await harness(

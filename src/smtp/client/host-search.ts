@@ -8,6 +8,7 @@
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";
+import { checkServerIdentity } from "./policy/server-identity.ts";
 import type { PolicyLookup, TransportPolicy } from "./policy/transport-policy.ts";
 import { type ClientSession, openSession } from "./session.ts";
 import {
@@ -96,9 +97,11 @@ function targetsOf(
     const text = `No mail host of ${domain} is in its MTA-STS policy`;
     throw new RouteFailure({ code: 451, enhanced: "4.7.5", text, phase: "connect" });
   }
-  const tls = policy.enforced ? "required" : "opportunistic";
+  const encryption = policy.enforced
+    ? ({ tls: "required", tlsOptions: { ...tlsOptions, checkServerIdentity } } as const)
+    : ({ tls: "opportunistic", tlsOptions } as const);
   return allowed.flatMap(({ host, addresses }) =>
-    addresses.map((address) => ({ host, address, port, tls, tlsOptions }) as const),
+    addresses.map((address) => ({ host, address, port, ...encryption })),
   );
 }
 

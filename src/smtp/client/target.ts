@@ -1,4 +1,5 @@
 /** The server that a session connects to, its timeouts, and the failure to open it. */
+import type { ConnectionOptions } from "node:tls";
 import type { Reply } from "../../mail/index.ts";
 import type { Clock } from "../../system/index.ts";
 
@@ -44,6 +45,7 @@ export type TlsUse = "implicit" | "required" | "opportunistic" | "never";
 export interface TlsOptions {
   readonly ca?: string | Buffer;
   readonly rejectUnauthorized?: boolean;
+  readonly checkServerIdentity?: ConnectionOptions["checkServerIdentity"];
 }
 
 export interface SessionTarget {

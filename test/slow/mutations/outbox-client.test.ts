@@ -115,6 +115,30 @@ const mistakes: readonly Case[] = [
     [fetch, "    checkServerIdentity,\n", ""],
   ],
   [
+    "the environment does not turn off the check of a policy host",
+    "fetch-policy.test.ts",
+    "^the environment",
+    [fetch, "    rejectUnauthorized: true,", "   "],
+  ],
+  [
+    "an address of a policy host has time to connect",
+    "fetch-policy.test.ts",
+    "^an address that",
+    [fetch, "autoSelectFamilyAttemptTimeout: maxAddressMs", "autoSelectFamilyAttemptTimeout: 250"],
+  ],
+  [
+    "all addresses of a policy host are tried, whatever the program's default",
+    "fetch-policy.test.ts",
+    "^the policy file comes also",
+    [fetch, "    ...everyAddress,\n", ""],
+  ],
+  [
+    "under a policy the certificate of a mail host has its whole name",
+    direct,
+    "^a certificate with",
+    [search, "{ ...tlsOptions, checkServerIdentity }", "tlsOptions"],
+  ],
+  [
     "only status 200 brings a policy",
     "fetch-policy.test.ts",
     "^a policy host that answers",

@@ -123,6 +123,11 @@ for (const [what, certificate, error] of [
   ["names another host", { subjectAltName: "DNS:x.example" }, /does not name mta-sts\.x\.example/],
   ["names an address only", { subjectAltName: "IP:127.0.0.1" }, /does not name/],
   ["has a partial wildcard", { subjectAltName: "DNS:mta*.x.example" }, /does not name/],
+  [
+    "has the name as its common name",
+    { commonName: "mta-sts.x.example", subjectAltName: "IP:127.0.0.1" },
+    /does not name/,
+  ],
   ["has expired", { ...named, days: -1 }, /expired/],
   ["is signed by itself", { ...named, selfSigned: true }, /self-signed|unable to verify/],
 ] as const) {
@@ -134,6 +139,16 @@ for (const [what, certificate, error] of [
     );
   });
 }
+
+test("the environment does not turn off the check of the policy host", { skip }, async (t) => {
+  const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);
+  const host = await policyHost(t, answer, { ...named, selfSigned: true });
+  t.after(() => {
+    delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+  });
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
+  await assert.rejects(fetchPolicyFile("x.example", host), /self-signed|unable to verify/);
+});
 
 for (const [what, answer, error] of [
   [

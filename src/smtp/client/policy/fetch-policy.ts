@@ -7,15 +7,14 @@
  * @see RFC 8461 §3.2 (media type), §3.3 (certificate, redirects, bounds)
  */
 import { Buffer } from "node:buffer";
-import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import { isIPv6 } from "node:net";
-import type { PeerCertificate } from "node:tls";
 import type { Clock } from "../../../system/index.ts";
 import type { MailResolver } from "../mx.ts";
 import { maxAddressMs } from "../target.ts";
+import { checkServerIdentity } from "./server-identity.ts";
 
 export interface PolicyFetchOptions {
   readonly resolver: Pick<MailResolver, "resolve4" | "resolve6">;
@@ -51,6 +50,7 @@ export async function fetchPolicyFile(
     lookup: lookupIn(addresses),
     ...everyAddress,
     ca,
+    rejectUnauthorized: true, // NODE_TLS_REJECT_UNAUTHORIZED=0 would change the default.
     checkServerIdentity,
     agent: false, // A connection that was checked by other rules must not be used again.
     timeout: maxSilenceMs,
@@ -82,13 +82,6 @@ async function addressesOf(
 function lookupIn(addresses: readonly string[]): NonNullable<RequestOptions["lookup"]> {
   const all = addresses.map((address) => ({ address, family: isIPv6(address) ? 6 : 4 }));
   return (_host, _options, callback) => callback(null, all);
-}
-
-/** Only the subjectAltName counts, and `*` only as a whole label. */
-function checkServerIdentity(host: string, { raw }: PeerCertificate): Error | undefined {
-  const options = { subject: "never", partialWildcards: false } as const;
-  const name = new X509Certificate(raw).checkHost(host, options);
-  return name === undefined ? new Error(`The certificate does not name ${host}`) : undefined;
 }
 
 async function answerTo(fetching: ClientRequest): Promise<string> {
