@@ -168,6 +168,37 @@ describe("hosts", () => {
     assert.equal(sink.mails.length, 1);
   });
 
+  for (const lookup of ["hosts", "policy"]) {
+    test(`an abort ends a delivery that waits for the lookup of the ${lookup}`, async (t) => {
+      const asked = Promise.withResolvers<void>();
+      const found = Promise.withResolvers<never>();
+      const look = () => {
+        asked.resolve();
+        return found.promise;
+      };
+      const hosts = { "x.example": { "mx.x.example": "127.0.0.1" } };
+      const { client } = await harness(
+        t,
+        hosts,
+        {},
+        lookup === "policy"
+          ? { transportPolicy: look }
+          : { resolver: { ...resolverOf(hosts), resolveMx: look } },
+      );
+      const abort = new AbortController();
+      const sending = client.deliver(
+        { reversePath: "a@here.example", recipients: ["1@x.example"] },
+        message,
+        { signal: abort.signal },
+      );
+      await asked.promise;
+      abort.abort(new Error("stop"));
+      found.reject(new Error("too late"));
+      await assert.rejects(sending, /^Error: stop$/);
+      assert.equal(client.stats().connectionsInUse, 0);
+    });
+  }
+
   test("a host that greets with a refusal is skipped", async (t) => {
     const { sink, client } = await harness(
       t,

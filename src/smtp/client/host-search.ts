@@ -28,7 +28,10 @@ interface HostSearchOptions {
 }
 
 export interface HostSearch {
-  /** @throws {RouteFailure} When none of the hosts accepts a session. */
+  /**
+   * @throws {RouteFailure} When none of the hosts accepts a session. The signal's reason when it
+   *   aborts first.
+   */
   open(domain: string, signal: AbortSignal): Promise<ClientSession>;
   /** Leaves the host of a session out for a while; returns whether there is another to try. */
   avoid(session: ClientSession): boolean;
@@ -58,7 +61,8 @@ export function hostSearch(options: HostSearchOptions): HostSearch {
 
   return {
     async open(domain, signal) {
-      const [found, policy] = await Promise.all([findMailHosts(domain, mx), policyOf(domain)]);
+      const lookups = Promise.all([findMailHosts(domain, mx), policyOf(domain)]);
+      const [found, policy] = await unlessAborted(lookups, signal);
       const all = targetsOf(domain, found, policy, options);
       const good = all.filter(notBad);
       let failure: RouteFailure | undefined;
@@ -80,6 +84,22 @@ export function hostSearch(options: HostSearchOptions): HostSearch {
       return alternatives.get(session)?.some(notBad) ?? false;
     },
   };
+}
+
+/**
+ * Waits until the signal aborts, and then throws its reason. A lookup goes on: other deliveries may
+ * wait for the same policy.
+ */
+async function unlessAborted<Found>(lookups: Promise<Found>, signal: AbortSignal): Promise<Found> {
+  const isAborted = Promise.withResolvers<never>();
+  const abort = () => isAborted.reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([isAborted.promise, lookups]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 const keyOf = ({ host, address, port }: SessionTarget) => `${host} ${address} ${port}`;

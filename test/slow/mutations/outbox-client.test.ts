@@ -139,6 +139,12 @@ const mistakes: readonly Case[] = [
     [search, "{ ...tlsOptions, checkServerIdentity }", "tlsOptions"],
   ],
   [
+    "an abort ends the wait for a lookup",
+    direct,
+    "^an abort ends",
+    [search, "await unlessAborted(lookups, signal)", "await lookups"],
+  ],
+  [
     "only status 200 brings a policy",
     "fetch-policy.test.ts",
     "^a policy host that answers",
