@@ -145,6 +145,18 @@ const mistakes: readonly Case[] = [
     [search, "await unlessAborted(lookups, signal)", "await lookups"],
   ],
   [
+    "policies are remembered apart from domains without one",
+    "transport-policy.test.ts",
+    "^domains without a policy",
+    [policy, "policies.get(domain), sources", "(await checks.get(domain)?.found), sources"],
+  ],
+  [
+    "a policy has a maximum of hosts",
+    "mta-sts.test.ts",
+    "^a policy lists",
+    [sts, "mx.size <= maxPatterns &&", ""],
+  ],
+  [
     "only status 200 brings a policy",
     "fetch-policy.test.ts",
     "^a policy host that answers",

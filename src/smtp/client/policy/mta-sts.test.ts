@@ -79,6 +79,17 @@ test("a policy file with a missing or invalid field is no policy", () => {
   }
 });
 
+test("a policy lists at most 100 hosts, with names of at most 255 characters", () => {
+  const policy = (...mx: string[]) =>
+    lines("version: STSv1", "mode: enforce", "max_age: 1", ...mx.map((host) => `mx: ${host}`));
+  const hosts = Array.from({ length: 101 }, (_, index) => `mx${index}.example`);
+  assert.equal(parsePolicy(policy(...hosts.slice(1), "MX1.example"))?.mx.length, 100);
+  assert.equal(parsePolicy(policy(...hosts)), undefined);
+  const name = "a.".repeat(127);
+  assert.ok(parsePolicy(policy(`${name}a`)));
+  assert.equal(parsePolicy(policy(`${name}ab`)), undefined);
+});
+
 test("a wildcard stands for exactly one label, and case does not matter", () => {
   const patterns = ["*.example.com", "mx.example.net"];
   for (const host of ["mx.example.com", "MX.Example.COM", "mx.example.com.", "mx.example.net"])

@@ -17,6 +17,12 @@ export interface StsPolicy {
 
 /** The largest `max_age`, in seconds. */
 const maxAgeSeconds = 31_557_600;
+/**
+ * Patterns in a policy, and characters of each (RFC 5321 §4.5.3.1.2). Policies are remembered for
+ * up to a year: ten thousand of 64 KiB would fill the memory.
+ */
+const maxPatterns = 100;
+const maxPatternLength = 255;
 
 /**
  * Finds the policy id among the TXT records of `_mta-sts.<domain>`, each in its strings. Returns
@@ -59,7 +65,8 @@ export function parsePolicy(text: string): StsPolicy | undefined {
     (mode === "none" || ((mode === "enforce" || mode === "testing") && mx.size > 0)) &&
     /^\d{1,10}$/.test(age) &&
     Number(age) <= maxAgeSeconds &&
-    [...mx].every((pattern) => mxPattern.test(pattern));
+    mx.size <= maxPatterns &&
+    [...mx].every((pattern) => pattern.length <= maxPatternLength && mxPattern.test(pattern));
   return isValid ? { mode, mx: [...mx], maxAgeMs: Number(age) * 1_000 } : undefined;
 }
 

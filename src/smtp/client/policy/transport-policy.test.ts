@@ -117,3 +117,13 @@ test("of 10,000 domains the one checked longest ago is forgotten", async () => {
   await policyOf("first.example");
   assert.equal(domain.lookups, lookups + 1);
 });
+
+test("domains without a policy do not push out a valid policy", async () => {
+  const { domain, policyOf } = published();
+  assert.ok((await policyOf("x.example")).enforced);
+  domain.id = undefined;
+  for (let index = 0; index < 10_000; index += 1) await policyOf(`${index}.example`);
+  const { lookups } = domain;
+  assert.ok((await policyOf("x.example")).enforced);
+  assert.equal(domain.lookups, lookups + 1);
+});

@@ -50,29 +50,45 @@ const recheckMs = 3_600_000;
  * A policy whose id stays the same is fetched again after this time, so that it does not expire.
  */
 const refreshMs = 86_400_000;
-/** Domains remembered; the one checked longest ago is forgotten first. */
+/**
+ * Domains remembered, and policies remembered: of each, the one checked longest ago is forgotten
+ * first.
+ */
 const maxRemembered = 10_000;
 
 /** Looks up MTA-STS policies, and remembers each as long as it is valid. */
 export function mtaStsPolicies(sources: PolicySources): PolicyLookup {
   const checks = new Map<string, Check>();
+  /** Apart from the checks, so that domains without a policy cannot push a policy out. */
+  const policies = new Map<string, KnownPolicy>();
+
+  async function check(domain: string): Promise<KnownPolicy | undefined> {
+    const found = await currentPolicy(domain, policies.get(domain), sources);
+    if (found) remember(policies, domain, found);
+    else policies.delete(domain);
+    return found;
+  }
+
   return async (domain) => {
     if (domain === "" || domain.startsWith("[")) return noPolicy; // An address literal has no DNS.
     const nowMs = sources.now();
-    let check = checks.get(domain);
-    if (check === undefined || nowMs - check.atMs > recheckMs) {
-      const known = check?.found ?? Promise.resolve(undefined);
-      check = { atMs: nowMs, found: known.then((one) => currentPolicy(domain, one, sources)) };
-      checks.delete(domain);
-      checks.set(domain, check);
-      const [oldest] = checks.keys();
-      if (checks.size > maxRemembered && oldest !== undefined) checks.delete(oldest);
+    let last = checks.get(domain);
+    if (last === undefined || nowMs - last.atMs > recheckMs) {
+      last = { atMs: nowMs, found: check(domain) };
+      remember(checks, domain, last);
     }
-    const policy = (await check.found)?.policy;
+    const policy = (await last.found)?.policy;
     return policy === undefined || policy.mode === "none"
       ? noPolicy
       : { enforced: policy.mode === "enforce", allows: (host) => matchesMx(host, policy.mx) };
   };
+}
+
+function remember<Value>(map: Map<string, Value>, domain: string, value: Value): void {
+  map.delete(domain);
+  map.set(domain, value);
+  const [oldest] = map.keys();
+  if (map.size > maxRemembered && oldest !== undefined) map.delete(oldest);
 }
 
 /**
