@@ -198,8 +198,8 @@ export class DeliveryExecutor {
       maildir: path,
       body,
       acceptedAtMs: this.#clock.now(),
-      ...(flags === undefined ? {} : { flags }),
-      ...(receivedAt === undefined ? {} : { receivedAt }),
+      flags,
+      receivedAt,
     };
     try {
       return await this.#batcher.add(key, delivery, { signal });

@@ -105,8 +105,8 @@ export function unpackBatch({ bytes, items }: PackedBatch): Delivery[] {
     return {
       maildir,
       body,
-      ...(flags === undefined ? {} : { flags }),
-      ...(receivedMs === undefined ? {} : { receivedAt: new Date(receivedMs) }),
+      flags,
+      receivedAt: receivedMs === undefined ? undefined : new Date(receivedMs),
     };
   });
 }
