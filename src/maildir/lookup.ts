@@ -10,7 +10,7 @@ import { errnoOf, type FileSystem } from "../system/index.ts";
 import { MaildirError, refusal } from "./errors.ts";
 import { isMessageId, type MessageId, sizesInName, splitName } from "./name.ts";
 
-export interface Places {
+interface Places {
   readonly path: string;
   readonly new: string;
   readonly cur: string;

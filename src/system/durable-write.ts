@@ -11,7 +11,7 @@
 import { randomBytes } from "node:crypto";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Clock, systemClock } from "./clock.ts";
-import { refusal } from "./errors.ts";
+import { errnoOf, refusal } from "./errors.ts";
 import type { Descriptor, FileSystem } from "./file-system.ts";
 import { nodeFileSystem } from "./node-file-system.ts";
 
@@ -80,7 +80,7 @@ export async function writeFileDurably(
   async function writeAndSync(file: Descriptor): Promise<void> {
     let open = true;
     try {
-      fileSystem.write(file, Buffer.from(bytes as Uint8Array));
+      fileSystem.write(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
       // Changing the owner clears special bits, so the mode comes after it.
       if (owner) fileSystem.changeOwner(file, owner.uid, owner.gid);
       fileSystem.changeMode(file, mode);
@@ -165,7 +165,7 @@ function isRunning({ pid, tag }: Writer): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+    return errnoOf(error) !== "ESRCH";
   }
 }
 

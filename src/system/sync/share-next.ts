@@ -4,7 +4,7 @@
  * A flush in progress does not cover changes made since it began. So a caller that arrives
  * meanwhile waits for the next flush, and all such callers for the same one.
  */
-export interface SharedFlush {
+interface SharedFlush {
   (): Promise<void>;
   /** Resolves when no flush is in progress, also after a failed one. */
   idle(): Promise<void>;
