@@ -119,6 +119,7 @@ export class MessageIntake {
 
   /**
    * Converts a body to LF, the common case and most bytes of a message: one search for each line.
+   * Five positional parameters here and in `#takeRest`, because both run for every chunk.
    */
   #convertBody(input: Buffer, from: number, isLast: boolean, output: Buffer, at: number): number {
     let start = from;

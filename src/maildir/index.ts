@@ -1,3 +1,4 @@
+/** The Maildir format, and the commit that makes a batch of messages durable in their mailboxes. */
 export { type Body, bodySizes, type SpooledBody, writeBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
 export { ensureMailboxes } from "./ensure-mailboxes.ts";

@@ -1,3 +1,7 @@
+/**
+ * The two seams to the machine, `FileSystem` and `Clock`, and the durable write of one file; besides,
+ * what every room needs one of: assertions, checks of options, threads, locks, time limits.
+ */
 export { invariant } from "./assert.ts";
 export { maxTimerMs, type OptionChecks, optionChecks } from "./check-options.ts";
 export { type Clock, systemClock, type TimerHandle } from "./clock.ts";
