@@ -6,7 +6,6 @@
  *
  * @see RFC 5321 §4.5.4.1 (retry strategy), RFC 6647 §4 (greylisting).
  */
-import { invariant } from "../../system/index.ts";
 import type { KeptReply } from "./rows.ts";
 
 /** Delays after the n-th attempt of a cycle, n from 1. */
@@ -97,8 +96,7 @@ export function policyDelayMs(policy: RetryPolicy, attempt: number, random: Rand
     case "steps": {
       const { stepsMs, minMs, maxMs } = policy;
       const index = Math.min(Math.max(attempt, 1), stepsMs.length) - 1;
-      const stepMs = stepsMs[index];
-      invariant(stepMs !== undefined, "a policy of steps has at least one step");
+      const stepMs = stepsMs[index] ?? minMs;
       // The range is cut before the draw, so that no delay is more likely than another.
       const fromMs = within(stepMs * (1 - jitter), minMs, maxMs);
       const toMs = within(stepMs * (1 + jitter), minMs, maxMs);
