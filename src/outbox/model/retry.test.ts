@@ -56,6 +56,7 @@ test("the mta policy draws within a fifth of each step and repeats the last", ()
 });
 
 test("the mta policy stays within its bounds and draws evenly up to them", () => {
+  assert.equal(policyDelayMs({ ...mtaRetry, stepsMs: [] } as RetryPolicy, 1, low), 5 * minute);
   const tight: RetryPolicy = { ...mtaRetry, minMs: 5 * minute, maxMs: 3 * hour } as RetryPolicy;
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 50 }), chance, chance, (n, u, v) => {
