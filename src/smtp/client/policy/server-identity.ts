@@ -7,7 +7,7 @@
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "node:tls";
 
-/** The `checkServerIdentity` of `tls.connect`; returns an error for a certificate of another host. */
+/** The `checkServerIdentity` of `tls.connect`: an error for a certificate of another host. */
 export function checkServerIdentity(host: string, { raw }: PeerCertificate): Error | undefined {
   const options = { subject: "never", partialWildcards: false } as const;
   const name = new X509Certificate(raw).checkHost(host, options);
