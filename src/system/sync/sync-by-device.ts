@@ -2,8 +2,8 @@
  * One long-lived flush for each file system, replaced once it is spent.
  *
  * A helper's descriptor must be older than the files that it vouches for, or the kernel could have
- * reported their write error to another descriptor. So a batch takes its helpers before it writes and
- * uses only these: a helper that has failed stays failed for every batch that holds it.
+ * reported their write error to another descriptor. So a batch takes its helpers before it writes
+ * anything and uses only these: a failed helper stays failed for every batch that holds it.
  */
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
