@@ -1,6 +1,6 @@
 /**
- * The two seams to the machine, `FileSystem` and `Clock`, and the durable write of one file; besides,
- * what every room needs one of: assertions, checks of options, threads, locks, time limits.
+ * The two seams to the machine, `FileSystem` and `Clock`, the durable write of one file, and parts
+ * that every room needs once: assertions, checks of options, threads, locks, time limits.
  */
 export { invariant } from "./assert.ts";
 export { maxTimerMs, type OptionChecks, optionChecks } from "./check-options.ts";
