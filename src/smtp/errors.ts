@@ -1,4 +1,7 @@
-/** Errors of this room: of the mail server itself, and of DKIM. A remote refusal is an outcome. */
+/**
+ * Errors of the room smtp: of its options, the mail server and DKIM signing. A remote server's
+ * refusal is a `RecipientOutcome`, not an error.
+ */
 import { optionChecks } from "../system/index.ts";
 
 export type SmtpErrorCode =
@@ -6,7 +9,7 @@ export type SmtpErrorCode =
   | "ERR_SMTP_OPTION_INVALID"
   /** The server cannot listen on the address; `cause` is the operating system's error. */
   | "ERR_SMTP_LISTEN_FAILED"
-  /** Another program answers on the UNIX socket. */
+  /** Another program listens on the UNIX socket, or its path is a file of another kind. */
   | "ERR_SMTP_SOCKET_IN_USE"
   /** The spool directory cannot be read or written. */
   | "ERR_SMTP_SPOOL_UNUSABLE"

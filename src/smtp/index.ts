@@ -1,4 +1,7 @@
-/** SMTP and LMTP: the server, and the client that sends mail to other servers. */
+/**
+ * SMTP and LMTP: the server, and the clients that send mail to other servers. Uses the rooms mail
+ * and system.
+ */
 export {
   type ReplyClass,
   type ReplyRule,

@@ -1,5 +1,5 @@
 /**
- * Classifies a remote server's reply by a table of rules, the user's own rules first.
+ * Classifies a remote server's reply by a table of rules, those of the option `rules` first.
  *
  * The first digit alone is wrong in two cases. A refusal of this client (authentication, relaying
  * denied, TLS required) begins with a 5 and does not concern the message: on a configured relay it
@@ -19,17 +19,19 @@ import type { RecipientOutcome, Reply, ReplyPhase } from "../../mail/index.ts";
  */
 export type ReplyClass = "retry" | "route" | "permanent" | "config" | "next-transaction";
 
+/** A rule fits a reply where each of its conditions does. */
 export interface ReplyRule {
-  /** Phases of the rule. @defaultValue all */
+  /** Phases whose replies fit. @defaultValue all */
   readonly phases?: readonly ReplyPhase[] | undefined;
   /** Codes, each as a number or as the beginning of one: `421`, `"45"`. @defaultValue all */
   readonly codes?: readonly (number | string)[] | undefined;
-  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. @defaultValue any, or none */
+  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. @defaultValue also replies without one */
   readonly enhanced?: readonly string[] | undefined;
   /** The text must match this. @defaultValue any text */
   readonly text?: RegExp | undefined;
-  /** Only for the configured relay, or only for the hosts of other domains. @defaultValue both */
+  /** `relay`: only replies of the configured relay; `direct`: of other hosts. @defaultValue both */
   readonly route?: RouteKind | undefined;
+  /** The class of a reply that fits. */
   readonly class: ReplyClass;
 }
 
@@ -41,10 +43,10 @@ const session: readonly ReplyPhase[] = ["connect", "ehlo"];
 export const replyRules: readonly ReplyRule[] = [
   // The server ends the session, whatever the command was (RFC 5321 §3.8).
   { codes: [421], class: "route" },
-  // It takes no mail at all (RFC 7504 §3): a relay that does is a wrong address in our settings.
+  // The server takes no mail at all (RFC 7504 §3); as a relay it is an error of our settings.
   { codes: [521, 556], route: "relay", class: "config" },
   { codes: [521, 556], class: "permanent" },
-  // Results of our own lookup: no such domain, no mail host, or this host is its mail host.
+  // Results of our own lookup: no such domain, no mail host, or this host is the mail host.
   { phases: ["connect"], codes: [550], enhanced: ["5.1.2"], route: "direct", class: "permanent" },
   { phases: ["connect"], codes: [554], enhanced: ["5.4.6"], route: "direct", class: "permanent" },
   // Authentication and encryption: our settings (RFC 4954 §6, RFC 3207 §4).

@@ -1,5 +1,6 @@
 /**
  * The client without a relay: mail goes to the hosts that each recipient's domain names in the DNS.
+ * Each domain has a session pool; host-search.ts opens its sessions, route-delivery.ts sends.
  */
 import { Resolver } from "node:dns/promises";
 import {
@@ -31,24 +32,37 @@ import { SessionPool, type SessionPoolOptions } from "./session-pool.ts";
 import type { SessionOptions } from "./target.ts";
 
 export interface DirectClientOptions extends ClientOptions {
-  /** Addresses of name servers, each with a port if it is not 53. @defaultValue the machine's */
+  /**
+   * Addresses of the name servers for all lookups, each with a port if it is not 53.
+   *
+   * @defaultValue the system's name servers
+   */
   readonly nameServers?: readonly string[] | undefined;
-  /** Resolver for the lookup of hosts, in place of name servers. @defaultValue none */
+  /**
+   * Looks up hosts (MX, A, AAAA) in place of the name servers. MTA-STS lookups still ask the name
+   * servers.
+   *
+   * @defaultValue hosts are looked up at the name servers too
+   */
   readonly resolver?: MailResolver | undefined;
   /** Port of the hosts. @defaultValue 25 */
   readonly port?: number | undefined;
   /** Whether hosts on loopback and private networks are used. @defaultValue false */
   readonly allowPrivateAddresses?: boolean | undefined;
-  /** Lookup of a domain's transport policy; `false` looks up none. @defaultValue MTA-STS */
+  /**
+   * Looks up a domain's transport policy; with `false` no domain has one.
+   *
+   * @defaultValue the lookup of MTA-STS policies (RFC 8461)
+   */
   readonly transportPolicy?: PolicyLookup | false | undefined;
   /**
    * Certificate authority for hosts whose certificate a policy requires, in PEM.
    *
-   * @defaultValue Node's
+   * @defaultValue the authorities that Node trusts
    */
   readonly ca?: string | undefined;
   /**
-   * Random number from 0 up to 1, for the order of hosts of equal preference.
+   * Returns a random number from 0 up to 1, for the order of hosts of equal preference.
    *
    * @defaultValue Math.random
    */
@@ -56,8 +70,8 @@ export interface DirectClientOptions extends ClientOptions {
 }
 
 /**
- * Opens a client that delivers to the hosts of the recipients' domains. Connects when there is
- * mail.
+ * Opens a client that delivers to the hosts of the recipients' domains. The first message makes the
+ * first connection.
  *
  * @throws {SmtpError} ERR_SMTP_OPTION_INVALID.
  */
@@ -76,7 +90,7 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
   function routeTo(domain: string): Route {
     return {
       kind: "direct",
-      // Found at the last moment, because an empty pool may be forgotten at any time before.
+      // Looked up at each use: an empty pool is forgotten when another domain gets one.
       get pool() {
         return pools.get(domain);
       },
@@ -98,7 +112,7 @@ export function directClient(options: DirectClientOptions = {}): SmtpClient {
         const found = await deliverOver(routeTo(domain), part, message, given);
         for (const [at, { position }] of ofDomain.entries()) outcomes[position] = found[at];
       } catch (error) {
-        // The outcomes of earlier domains stay, where one of them may have the mail.
+        // Once a server may have the mail, the outcomes so far stay and the rest is deferred.
         if (!outcomes.some(isAtStake)) throw error;
         return outcomes.map((outcome) => outcome ?? notSent(error));
       }
@@ -139,7 +153,7 @@ function searchOf(options: DirectClientOptions, session: SessionOptions): HostSe
   });
 }
 
-/** One session pool for each domain. Empty pools are forgotten when a new domain comes. */
+/** One session pool for each domain. Empty pools are forgotten when another domain gets one. */
 class DomainPools {
   readonly #pools = new Map<string, SessionPool>();
   readonly #optionsFor: (domain: string) => SessionPoolOptions;
@@ -173,7 +187,7 @@ class DomainPools {
   }
 }
 
-/** Whether a recipient may have the mail: its transaction came to the final dot. */
+/** Whether the recipient's server may have the mail: it accepted the final dot, or may have. */
 function isAtStake(outcome: RecipientOutcome | undefined): boolean {
   return outcome !== undefined && (outcome.kind === "delivered" || outcome.inDoubt === true);
 }
@@ -188,7 +202,7 @@ function notSent(error: unknown): RecipientOutcome {
   };
 }
 
-/** A resolver that asks these servers, or the machine's own. */
+/** Returns a resolver that asks `nameServers`, or else the system's name servers. */
 function resolverFor(
   nameServers: readonly string[] | undefined,
   waits: { readonly timeout: number; readonly tries: number },
@@ -204,11 +218,11 @@ function resolverFor(
 
 interface NamedRecipient {
   readonly recipient: Address;
-  /** Its place in the envelope. */
+  /** Index of the recipient in the envelope. */
   readonly position: number;
 }
 
-/** The recipients of each domain; a recipient that is no address has the domain `""`. */
+/** Groups the recipients by domain; a recipient that is no address has the domain `""`. */
 function byDomain({ recipients }: Envelope): Map<string, NamedRecipient[]> {
   const named = recipients.map((recipient, position) => ({ recipient, position }));
   return Map.groupBy(named, ({ recipient }) => addressParts(recipient)?.domain ?? "");

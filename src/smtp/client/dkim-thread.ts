@@ -1,4 +1,4 @@
-/** The signing thread: a request is a message, the answer its DKIM-Signature field. */
+/** The thread that dkim.ts starts: a request is a message, the answer its DKIM-Signature field. */
 import { buffer } from "node:stream/consumers";
 import DKIM from "nodemailer/lib/dkim";
 import { threadServer } from "../../system/index.ts";

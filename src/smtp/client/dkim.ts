@@ -2,8 +2,8 @@
  * Signs messages with DKIM in a thread, because one RSA signature takes longer than the rest of
  * sending a small message and would block the event loop.
  *
- * The signature contains no time: the same message gets the same signature each time, so that every
- * attempt sends the same bytes.
+ * The signature contains no time, so that a message has the same signature, and the same bytes, at
+ * every attempt.
  *
  * @see RFC 6376
  */
@@ -21,8 +21,11 @@ export interface DkimKey {
 }
 
 export interface Signer {
-  /** Puts the signature above the message; reads the whole message into memory. */
+  /**
+   * Returns the message with its signature in front, all in memory. Rejects with `ERR_SMTP_DKIM`.
+   */
   sign(message: Message): Promise<Message>;
+  /** Ends the thread; signatures in progress are rejected. */
   close(): Promise<void>;
 }
 
@@ -33,7 +36,7 @@ export interface DkimProtocol extends ThreadProtocol {
   readonly answer: string;
 }
 
-/** Starts the signing thread. It does not keep the process alive. */
+/** Starts the signing thread, which does not keep the process alive. */
 export function startSigner(key: DkimKey): Signer {
   const thread = new ThreadClient<DkimProtocol>({
     name: "postbag-dkim",

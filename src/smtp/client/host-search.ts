@@ -1,10 +1,10 @@
 /**
- * Opens a session with the first of a domain's hosts that accepts one.
+ * Opens a session with the first of a domain's hosts that accepts one; called by direct.ts.
  *
- * A host that could not be reached, or ended the session before the mail, is left out for two
- * minutes while there are others (RFC 5321 §5.1, RFC 1123 §5.3.1.1). A connection that does not fit
- * an enforced policy is never used and never falls back to plain text (RFC 8461 §5). Without a
- * policy plain text is better than no mail (RFC 7435).
+ * A bad host is left out for two minutes while the domain has others (RFC 5321 §5.1, RFC 1123
+ * §5.3.1.1): one that gave no session (no connection, no TLS, or 4yz or 5yz as greeting or to EHLO)
+ * or ended the session at MAIL. An enforced policy forbids other hosts than its own, and plain text
+ * (RFC 8461 §5). Without such a policy plain text is better than no mail (RFC 7435).
  */
 import type { Clock } from "../../system/index.ts";
 import { findMailHosts, type MailHosts, type MxOptions } from "./mx.ts";
@@ -29,24 +29,26 @@ interface HostSearchOptions {
 
 export interface HostSearch {
   /**
+   * Opens a session with a host of the domain.
+   *
    * @throws {RouteFailure} When none of the hosts accepts a session. The signal's reason when it
    *   aborts first.
    */
   open(domain: string, signal: AbortSignal): Promise<ClientSession>;
-  /** Leaves the host of a session out for a while; returns whether there is another to try. */
+  /** Makes the session's host a bad one; returns whether the domain has a host that is not bad. */
   avoid(session: ClientSession): boolean;
 }
 
 /** Time for which a bad host is left out, in milliseconds. */
 const badHostMs = 120_000;
-/** Bad hosts remembered; the one that failed longest ago is forgotten first. */
+/** Bad hosts remembered, of all domains; the one that failed longest ago is forgotten first. */
 const maxBadHosts = 10_000;
 
 /** Returns a search that remembers bad hosts. */
 export function hostSearch(options: HostSearchOptions): HostSearch {
   const { mx, policyOf, clock } = options;
   const badUntilMs = new Map<string, number>();
-  /** All targets of the search that opened a session. */
+  /** For each session, all targets of the search that opened it. */
   const alternatives = new WeakMap<ClientSession, readonly SessionTarget[]>();
 
   function remember(target: SessionTarget): void {
@@ -87,8 +89,8 @@ export function hostSearch(options: HostSearchOptions): HostSearch {
 }
 
 /**
- * Waits until the signal aborts, and then throws its reason. A lookup goes on: other deliveries may
- * wait for the same policy.
+ * Waits for the lookups; throws the signal's reason when it aborts first. The lookups then go on,
+ * because other deliveries may wait for the same policy.
  */
 async function unlessAborted<Found>(lookups: Promise<Found>, signal: AbortSignal): Promise<Found> {
   const isAborted = Promise.withResolvers<never>();
@@ -104,7 +106,7 @@ async function unlessAborted<Found>(lookups: Promise<Found>, signal: AbortSignal
 
 const keyOf = ({ host, address, port }: SessionTarget) => `${host} ${address} ${port}`;
 
-/** The targets to try, in order. */
+/** Every address of the hosts that the policy allows, in the order in which to try them. */
 function targetsOf(
   domain: string,
   found: MailHosts,
@@ -125,7 +127,7 @@ function targetsOf(
   );
 }
 
-/** Falls back to plain text where encryption fails and no policy requires it. */
+/** Opens a session; connects again without TLS where TLS fails and no policy requires it. */
 async function openEncrypted(
   target: SessionTarget,
   options: SessionOptions,

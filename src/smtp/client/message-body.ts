@@ -1,10 +1,9 @@
 /**
- * Writes a message to the server, piece by piece at the server's pace, then runs the hook, then
- * writes the final dot.
+ * Writes a message to the server, piece by piece at the server's pace, then calls `beforeDot`, then
+ * ends the stream, whereupon nodemailer writes the final dot.
  *
- * Invariant: once stopped it writes nothing more, least of all the dot. nodemailer uses it as a
- * stream: it calls `pipe` once, after the 354, and writes the dot when the stream that it piped to
- * ends.
+ * Invariant: after `stop()` nothing more is written, least of all the dot. nodemailer uses a
+ * MessageBody as a stream: it calls `pipe` once, after the 354.
  */
 import type { Writable } from "node:stream";
 import type { Message } from "../../mail/index.ts";
@@ -12,11 +11,11 @@ import type { Message } from "../../mail/index.ts";
 interface MessageBodyCallbacks {
   /** Before each piece is written. */
   readonly onPiece: () => void;
-  /** After the last piece; a rejection prevents the dot. */
+  /** Called after the last piece, awaited; a rejection prevents the dot. */
   readonly beforeDot: () => Promise<void>;
   /** Before the dot is written. */
   readonly onDot: () => void;
-  /** The message ended before the dot. */
+  /** Reading the message or `beforeDot` failed; no dot is written. */
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -34,13 +33,13 @@ export class MessageBody {
     this.#callbacks = callbacks;
   }
 
-  /** Begins to write. */
+  /** Begins to write; called by nodemailer. */
   pipe(wire: Writable): Writable {
     void this.#write(wire);
     return wire;
   }
 
-  /** Writes nothing more. */
+  /** Stops at once: no further piece and no dot is written. */
   stop(): void {
     this.#isStopped = true;
     this.#wake?.();

@@ -1,10 +1,10 @@
 /**
- * Finds the hosts that take mail for a domain.
+ * Finds the hosts that take mail for a domain; called by host-search.ts.
  *
- * A domain that takes no mail and one that does not exist are final; a lookup that fails is worth
+ * A domain that takes no mail or does not exist is a final result; a lookup that fails is worth
  * another attempt. Hosts that resolve to this machine or to a private network are left out: another
- * domain's DNS must not point us at ourselves. So is this host by name, with every host after it:
- * the hosts of a domain pass mail on to better ones, otherwise it would loop.
+ * domain's DNS must not point us at ourselves. Where the MX records name this host, it is left out
+ * with all hosts that are not preferred to it: such a host would pass the mail back to this one.
  *
  * @see RFC 5321 §5.1 (order, implicit MX), RFC 7505 (null MX), RFC 3463 (codes)
  */
@@ -27,9 +27,9 @@ interface MailHost {
 
 export type MailHosts =
   | { readonly kind: "hosts"; readonly hosts: readonly MailHost[] }
-  /** The domain takes no mail: final. */
+  /** The domain has no host for mail: final. */
   | { readonly kind: "none"; readonly reply: Reply }
-  /** The lookup failed. */
+  /** A lookup failed; another attempt may find hosts. */
   | { readonly kind: "unknown"; readonly reply: Reply };
 
 export interface MxOptions {
@@ -140,7 +140,7 @@ type Asked<T> =
   | { readonly kind: "no-data" | "no-domain" }
   | { readonly kind: "failed"; readonly code: string };
 
-/** Asks again when the name does not exist: one wrong answer of a resolver must not bounce mail. */
+/** Asks twice whether a name does not exist: one wrong answer of a resolver must not bounce mail. */
 async function ask<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>> {
   const first = await askOnce(query);
   return first.kind === "no-domain" ? askOnce(query) : first;
@@ -158,7 +158,7 @@ async function askOnce<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>>
 }
 
 /**
- * The hosts with a better preference than this one, or all where it is not named (RFC 5321 §5.1).
+ * The records preferred to the one of this host, or all where none names it (RFC 5321 §5.1).
  */
 function beforeOwn(records: readonly MxRecord[], ownName: string): readonly MxRecord[] {
   const own = records.filter(({ exchange }) => exchange.toLowerCase() === ownName.toLowerCase());

@@ -1,4 +1,4 @@
-/** Opens the TCP connection to a server, with a timeout and from the local address that is set. */
+/** Opens the TCP connection of a client session: with a timeout, and from `localAddress` if set. */
 import { connect, type Socket } from "node:net";
 import { maxAddressMs, RouteFailure, type SessionOptions, type SessionTarget } from "./target.ts";
 
@@ -39,7 +39,7 @@ export function openSocket(
   return promise.finally(() => {
     clock.clearTimeout(timer);
     signal.removeEventListener("abort", abort);
-    // Until the session listens for errors, one must not end the process.
+    // Until the session listens for errors, an error of the socket must not end the process.
     socket.on("error", () => {});
     socket.off("error", onError);
   });

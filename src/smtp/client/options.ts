@@ -1,4 +1,4 @@
-/** Options that both clients have: meaning, defaults and checks. */
+/** Options that the relay client and the direct client share: meaning, defaults and checks. */
 import { hostname } from "node:os";
 import { normaliseDomain } from "../../mail/index.ts";
 import { type Clock, systemClock } from "../../system/index.ts";
@@ -8,27 +8,32 @@ import type { DkimKey } from "./dkim.ts";
 import { type ClientTimeouts, rfcTimeouts, type SessionOptions } from "./target.ts";
 
 export interface ClientOptions {
-  /** The name in EHLO. @defaultValue the machine's name */
+  /** The name in EHLO. @defaultValue the machine's, or `localhost` if that is no domain name */
   readonly name?: string | undefined;
-  /** Address to connect from. @defaultValue the system chooses */
+  /** Local IP address to connect from. @defaultValue the operating system chooses it */
   readonly localAddress?: string | undefined;
   /**
-   * Open connections to the relay, or to the hosts of one domain.
+   * Open connections to the relay, or to all hosts of one domain; further messages wait.
    *
    * @defaultValue 10 to a relay, 3 to a domain
    */
   readonly maxConnections?: number | undefined;
-  /** Messages after which a connection is replaced. @defaultValue 100 */
+  /** Messages after which a connection is closed; the next opens a new one. @defaultValue 100 */
   readonly maxMessagesPerConnection?: number | undefined;
-  /** Time after which an idle connection is closed, in milliseconds. @defaultValue 15,000 */
+  /**
+   * Time after the last message on any connection of the route until all its idle connections are
+   * closed, in milliseconds.
+   *
+   * @defaultValue 15,000
+   */
   readonly idleTimeoutMs?: number | undefined;
-  /** @defaultValue the timeouts of RFC 5321 §4.5.3.2 */
+  /** Time limits of each phase. @defaultValue for each omitted one that of {@link rfcTimeouts} */
   readonly timeouts?: Partial<ClientTimeouts> | undefined;
-  /** Rules that are tried before the built-in ones. @defaultValue none */
+  /** Rules for replies, tried before the built-in ones. @defaultValue only the built-in rules */
   readonly rules?: readonly ReplyRule[] | undefined;
   /** Key with which every message is signed. @defaultValue messages are not signed */
   readonly dkim?: DkimKey | undefined;
-  /** @defaultValue the machine's clock */
+  /** Clock of the timeouts. @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
 }
 

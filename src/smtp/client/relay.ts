@@ -1,4 +1,7 @@
-/** The client for one relay: every message goes to the same server, chosen by the operator. */
+/**
+ * The client for one relay: every message goes to the same server, chosen by the operator. It has
+ * one session pool; route-delivery.ts sends.
+ */
 import { systemClock } from "../../system/index.ts";
 import { replyRules } from "./classify.ts";
 import { startSigner } from "./dkim.ts";
@@ -9,11 +12,12 @@ import { SessionPool } from "./session-pool.ts";
 import type { SessionTarget } from "./target.ts";
 
 export interface RelayClientOptions extends ClientOptions {
+  /** The relay's address, encryption and login. */
   readonly relay: SessionTarget;
 }
 
 /**
- * Opens a client for one relay. Connects when there is mail.
+ * Opens a client for one relay. The first message makes the first connection.
  *
  * @throws {SmtpError} ERR_SMTP_OPTION_INVALID.
  */

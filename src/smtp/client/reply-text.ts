@@ -11,7 +11,7 @@ const maxTextLength = 512;
 
 const replyCode = /^[2-5]\d\d(?=[ \r\n-]|$)/;
 
-/** Whether a text begins like a reply; any other text does not tell what the server did. */
+/** Whether a text begins like a reply; after any other text it is unknown what the server did. */
 export function isReply(raw: string): boolean {
   return replyCode.test(raw);
 }

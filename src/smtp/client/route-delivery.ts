@@ -1,10 +1,10 @@
 /**
- * Delivers a message over one route: a relay, or the hosts of one domain. One attempt, one outcome
- * for each recipient.
+ * Delivers a message over one route (a relay, or the hosts of one domain): one attempt, one outcome
+ * for each recipient. Called by relay.ts and direct.ts; sends by a session of the route's pool.
  *
  * Invariant: an outcome is `delivered` only by the server's reply to the final dot, and `inDoubt`
- * where that reply is missing. A failure of the route is reported as such, apart from the message.
- * The caller retries.
+ * where that reply is missing. A failure of the route has the scope `route`: it does not judge the
+ * message. The outbox retries deferred recipients.
  */
 import { domainToASCII } from "node:url";
 import type {
@@ -30,7 +30,10 @@ export interface Route {
   readonly pool: SessionPool;
   readonly rules: readonly ReplyRule[];
   readonly signer: Signer | undefined;
-  /** For several hosts: leaves out the host of this session; returns whether another is left. */
+  /**
+   * Only for the hosts of a domain: leaves out the session's host for two minutes. Returns whether
+   * the domain has another host to try.
+   */
   readonly avoid?: ((session: ClientSession) => boolean) | undefined;
 }
 
@@ -50,7 +53,7 @@ export async function deliverOver(
     try {
       replies = await transact(route, part, signed, options);
     } catch (error) {
-      // A recipient accepted in an earlier round stays so; the others keep their temporary refusal.
+      // Recipients of earlier rounds stay delivered; the others keep "too many recipients".
       if (!outcomes.some((outcome) => outcome?.kind === "delivered")) throw error;
       break;
     }
@@ -67,13 +70,13 @@ export async function deliverOver(
         outcomes[position] = { ...outcomeOf(reply, found), ...server };
       }
     }
-    // "Too many recipients": the rest is sent at once, as long as each round accepts some of them.
+    // After "too many recipients" the next round follows at once, if this one delivered to some.
     left = tooMany.length < left.length && replies.some((one) => one.accepted) ? tooMany : [];
   }
   return completeOutcomes(outcomes);
 }
 
-/** The outcomes, of which each recipient must have one. */
+/** Returns the outcomes; throws unless each recipient has one. */
 export function completeOutcomes(
   outcomes: readonly (RecipientOutcome | undefined)[],
 ): readonly RecipientOutcome[] {
@@ -90,8 +93,9 @@ function replyAt(replies: readonly RecipientReply[], index: number): RecipientRe
 }
 
 /**
- * One transaction; a failure to open a session is a reply to every recipient. Until the mail is
- * sent, a session that ends is replaced: one that was idle by a new one, a host by the next.
+ * Runs one transaction. Where no session can be opened, that failure is the reply to every
+ * recipient. A session that ends at MAIL is replaced: a reused one by another session of the pool,
+ * a new one by a session with the domain's next host.
  */
 async function transact(
   { pool, avoid }: Route,
@@ -116,14 +120,17 @@ async function transact(
   }
 }
 
-/** The session ended at MAIL, before it carried any of the message. */
+/** Whether the session ended at MAIL: the server then has nothing of the message. */
 const isEndBeforeMail = ({ reply, accepted, inDoubt }: RecipientReply) =>
   !accepted &&
   !inDoubt &&
   reply.phase === "mail" &&
   (reply.code === 421 || reply.enhanced === "4.4.2");
 
-/** Sends to the recipients whose addresses this server can take. */
+/**
+ * Sends to the recipients whose addresses are ASCII, or to all where the server offers SMTPUTF8.
+ * The others get 550 5.6.7 from this client.
+ */
 async function transactOn(
   session: ClientSession,
   envelope: Envelope,
@@ -141,7 +148,10 @@ async function transactOn(
   return wire.map((address) => (address === undefined ? noUtf8("rcpt") : replyAt(replies, next++)));
 }
 
-/** Writes domains as A-labels; `undefined` for a local part that needs SMTPUTF8 (RFC 6531 §3.2). */
+/**
+ * Without SMTPUTF8 writes the domain as A-labels, and returns `undefined` for a local part beyond
+ * ASCII (RFC 6531 §3.2).
+ */
 function wireAddress(address: Address, utf8: boolean): Address | undefined {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is a range of code points.
   if (utf8 || /^[\x00-\x7f]*$/.test(address)) return address;
@@ -159,7 +169,9 @@ function noUtf8(phase: "mail" | "rcpt"): RecipientReply {
 
 /** The figures of a client. */
 export interface SmtpClientStats {
+  /** Connections that are being opened or carry a message. */
   readonly connectionsInUse: number;
+  /** Open connections without a message. */
   readonly connectionsIdle: number;
   /** Messages that wait for a connection. */
   readonly waiting: number;
@@ -167,11 +179,14 @@ export interface SmtpClientStats {
 
 export interface SmtpClient extends AsyncDisposable {
   /**
-   * Sends a message; see {@link Deliver}. Rejects with the signal's reason, or with the error of
-   * `beforeCommit`, when nothing can have been accepted.
+   * Sends a message; see {@link Deliver}. Rejects only where no server can have accepted it: with
+   * the signal's reason, or with an error of `beforeCommit`, of reading or of signing the message.
    */
   readonly deliver: Deliver;
   stats(): SmtpClientStats;
-  /** Closes idle connections; those in use are closed after their message. Idempotent. */
+  /**
+   * Closes idle connections and ends the signing thread. Connections in use are closed after their
+   * message, for which `close` does not wait. Idempotent.
+   */
   close(): Promise<void>;
 }

@@ -1,11 +1,12 @@
 /**
- * Pools the sessions of one route: limits how many are open, uses each for many messages, and
- * closes idle ones. A pool never sends a message again by itself.
+ * Pools the sessions of one route, the relay or one domain: limits how many are open, uses each for
+ * many messages, and closes idle ones. A pool never sends a message again by itself.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
 import type { ClientSession } from "./session.ts";
 
 export interface SessionPoolOptions {
+  /** Opens a new session; called where no session is idle. */
   readonly open: (signal: AbortSignal) => Promise<ClientSession>;
   readonly maxConnections: number;
   readonly maxMessagesPerConnection: number;
@@ -46,7 +47,8 @@ export class SessionPool {
   }
 
   /**
-   * Runs `work` with a session of its own; waiters are served in the order of their calls.
+   * Runs `work` with a session that no other call has meanwhile. Past `maxConnections` it waits;
+   * waiting calls go on in their order.
    *
    * @throws {RouteFailure} When no session can be opened. The signal's reason when it aborts the
    *   wait.
@@ -110,7 +112,7 @@ export class SessionPool {
     this.#setIdleTimer();
   }
 
-  /** One timer for all idle sessions: they are closed when none was released for that time. */
+  /** One timer for all idle sessions: it closes them `idleTimeoutMs` after the last release. */
   #setIdleTimer(): void {
     const { clock, idleTimeoutMs } = this.#options;
     if (this.#idleTimer !== undefined) clock.clearTimeout(this.#idleTimer);

@@ -1,10 +1,10 @@
 /**
- * One SMTP session with a remote server: opened once, carries one transaction after the other, and
- * is closed after any unclear one.
+ * The client's session with a remote server: opened once, carries one transaction after the other,
+ * and is closed after one that ended without a clear reply. Pooled by session-pool.ts.
  *
- * The protocol is nodemailer's `SMTPConnection`. This file adds the wait of each phase (RFC 5321),
- * each recipient's own reply, a hook before the final dot, and the outcome of a connection that
- * ends after it.
+ * nodemailer's `SMTPConnection` speaks the protocol. This file adds the timeout of each phase, each
+ * recipient's own reply, the call of `beforeCommit` before the final dot, and the outcome where the
+ * connection ends after the dot.
  *
  * @see RFC 5321 §4.5.3.2 (timeouts), §3.8 (421), §4.5.3.2.6 (the reply to the final dot)
  */
@@ -32,7 +32,7 @@ import {
 /**
  * Connects, greets, encrypts and authenticates.
  *
- * @throws {RouteFailure} When any of it fails. The signal's reason when it aborts first.
+ * @throws {RouteFailure} When one of these steps fails. The signal's reason when it aborts first.
  */
 export async function openSession(
   target: SessionTarget,
@@ -66,7 +66,7 @@ export class ClientSession {
   #hasEnded = false;
   /** Between the reply to STARTTLS and the first reply after it. */
   #isEncrypting = false;
-  /** Fails the step or transaction in progress, on a timeout or an abort. */
+  /** Fails the step or transaction in progress: on an error, a timeout, an abort, or the end. */
   #giveUp: ((reason: unknown) => void) | undefined;
 
   constructor(socket: Socket, target: SessionTarget, options: SessionOptions) {
@@ -86,7 +86,7 @@ export class ClientSession {
     return !this.#hasEnded && this.#stage === "idle";
   }
 
-  /** The server that replies, and the encryption. */
+  /** The server's name, address and port, and the encryption. */
   get via(): string {
     const { host, port } = this.target;
     return `${host} [${this.#address}]:${port} ${this.#protocol}`;
@@ -109,8 +109,8 @@ export class ClientSession {
   /**
    * Sends one message to these recipients; returns one reply each, in order.
    *
-   * @throws What `beforeCommit` or the message's own stream threw, or the signal's reason: nothing
-   *   was accepted then, and the session is closed.
+   * @throws The error of `beforeCommit` or of reading the message, or the signal's reason. The
+   *   server has then accepted nothing, and the session is closed.
    */
   async transact(
     envelope: Envelope,
@@ -138,7 +138,7 @@ export class ClientSession {
     return repliesOf(tracked, end, stage).map((reply) => ({ ...reply, via: this.via }));
   }
 
-  /** Sends QUIT and closes the connection. Does not wait for the reply. */
+  /** Sends QUIT; returns at once. The connection is closed at the reply, or after one second. */
   quit(): void {
     if (this.#hasEnded) return;
     this.#connection.quit();
@@ -153,7 +153,8 @@ export class ClientSession {
   }
 
   /**
-   * The message, then the hook, then the dot; an error of the hook or an abort prevents the dot.
+   * The message, then `beforeCommit`, then the dot. An error of `beforeCommit` or an abort prevents
+   * the dot.
    */
   #bodyOf(message: Message, options: DeliverOptions, failure: { reason?: unknown }): MessageBody {
     const { blockMs, finalDotMs } = this.#options.timeouts;
@@ -261,7 +262,10 @@ export class ClientSession {
   }
 }
 
-/** nodemailer's connection on an open socket. Only its log reports every reply. */
+/**
+ * Makes nodemailer's connection on an open socket. `onReply` gets every reply of the server, which
+ * only nodemailer's log reports.
+ */
 function connectionOn(
   socket: Socket,
   target: SessionTarget,
@@ -284,8 +288,7 @@ function connectionOn(
     lmtp: target.protocol === "lmtp",
     connectionTimeout: timeouts.greetingMs,
     greetingTimeout: timeouts.greetingMs,
-    // The session watches the waits of a transaction, phase by phase; this one must not end them
-    // earlier.
+    // The session has a timeout for each phase; nodemailer's own must not end a phase before it.
     socketTimeout: Math.max(...Object.values(timeouts)) + 60_000,
     socketCloseTimeout: 1_000,
     transactionLog: true,

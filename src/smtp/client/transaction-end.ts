@@ -1,6 +1,7 @@
 /**
- * Finds each recipient's reply at the end of a transaction: its own refusal, the reply to the
- * message, or none where the connection ended after the final dot: it is in doubt. Pure.
+ * Finds each recipient's reply in nodemailer's report of a transaction: the refusal of its RCPT, or
+ * the reply to the message. A recipient is in doubt where the connection ended between the final
+ * dot and the reply. Called by session.ts. Pure.
  */
 import type { SMTPConnectionSendInfo } from "nodemailer/lib/smtp-connection";
 import type { Reply, ReplyPhase } from "../../mail/index.ts";
@@ -9,17 +10,18 @@ import { isReply, oneLine, readReply } from "./reply-text.ts";
 /** The reply to one recipient in one transaction. */
 export interface RecipientReply {
   readonly reply: Reply;
+  /** The server accepted the message for this recipient. */
   readonly accepted: boolean;
-  /** The reply to the final dot is missing. */
+  /** The reply to the final dot is missing; the server may have accepted the message. */
   readonly inDoubt?: boolean | undefined;
   /** The server that replied, and the encryption. */
   readonly via?: string | undefined;
 }
 
-/** The stage of a transaction; nothing can have been accepted before `dot`. */
+/** The stage of a transaction; before `dot` the server cannot have accepted the message. */
 export type Stage = "idle" | "envelope" | "body" | "dot";
 
-/** An error as nodemailer reports it, where its type is loose. */
+/** An error of nodemailer, with the fields read here, which nodemailer's own types leave open. */
 export interface ConnectionError extends Error {
   readonly code?: string;
   readonly command?: string;
@@ -41,9 +43,11 @@ export interface TrackedEnvelope {
 
 /** How a transaction ended. */
 export type TransactionEnd =
+  /** nodemailer reports success; `info` has the reply to the message. */
   | { readonly kind: "answered"; readonly info: SMTPConnectionSendInfo | undefined }
-  /** One reply refused all recipients that were not refused before. */
+  /** One reply refused all recipients that were not refused at RCPT. */
   | { readonly kind: "refused"; readonly reply: Reply }
+  /** An error, a timeout or an abort ended the transaction without a reply; `reply` is ours. */
   | { readonly kind: "broken"; readonly reply: Reply };
 
 /** Reads nodemailer's error as the end of a transaction. */
@@ -81,21 +85,21 @@ const phaseOfStage: Record<Stage, ReplyPhase> = {
   dot: "message",
 };
 
-/** The reply for a connection that ended without one: 451 (RFC 5321 §3.8). */
+/** Makes the reply for a connection that ended without a reply: 451 (RFC 5321 §3.8). */
 export function brokenReply(reason: unknown, stage: Stage): Reply {
   return failureReply(reason, phaseOfStage[stage]);
 }
 
-/** The server's reply, where it gave one; otherwise a 451 with what happened. */
+/** Returns the server's reply in the error, or else a 451 with the error's text. */
 export function failureReply(reason: unknown, phase: ReplyPhase, encrypting = false): Reply {
   const { response, code, message = String(reason) } = reason as Partial<ConnectionError>;
-  // The reply to a refused STARTTLS is not used: some servers call it an unknown command.
+  // The reply to a refused STARTTLS is not used: some servers reply "unknown command" to STARTTLS.
   if (response && code !== "ETLS") return readReply(response, phase);
   const enhanced = encrypting || code === "ETLS" ? "4.7.5" : code === "EAUTH" ? "4.7.0" : "4.4.2";
   return { code: 451, enhanced, text: oneLine(message), phase };
 }
 
-/** Finds the reply that decided about each recipient. */
+/** Finds the reply that decided about each recipient of the envelope, in order. */
 export function repliesOf(
   envelope: TrackedEnvelope,
   end: TransactionEnd,

@@ -2,7 +2,7 @@
  * Fetches the MTA-STS policy file of a domain by HTTPS.
  *
  * The certificate must be valid and name the policy host in its subjectAltName. Redirects are not
- * followed, and only a text of limited size that arrives in limited time counts.
+ * followed; the answer must be plain text of at most 64 KiB and complete within a minute.
  *
  * @see RFC 8461 §3.2 (media type), §3.3 (certificate, redirects, bounds)
  */
@@ -21,7 +21,7 @@ export interface PolicyFetchOptions {
   readonly clock: Clock;
   /** @defaultValue 443 */
   readonly port?: number | undefined;
-  /** Certificate authority in PEM. @defaultValue Node's */
+  /** Certificate authority in PEM. @defaultValue the authorities that Node trusts */
   readonly ca?: string | undefined;
 }
 
@@ -29,13 +29,14 @@ const maxFetchMs = 60_000;
 const maxSilenceMs = 15_000;
 const maxPolicyBytes = 64 * 1024;
 
-/** A program or its environment may have turned this off; `lookupIn` needs it. */
+/** Makes Node try each address of `lookupIn`, also where the program changed Node's defaults. */
 const everyAddress = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: maxAddressMs };
 
 /**
  * Fetches `https://mta-sts.<domain>/.well-known/mta-sts.txt`.
  *
- * @throws When there is no valid answer, for whatever reason.
+ * @throws {Error} When there is no valid answer: no address, no connection, a bad certificate, or
+ *   an answer that does not count.
  */
 export async function fetchPolicyFile(
   domain: string,
@@ -59,7 +60,7 @@ export async function fetchPolicyFile(
   const timer = clock.setTimeout(() => end(new Error("The fetch took too long")), maxFetchMs);
   try {
     fetching.on("timeout", () => end(new Error("The policy host sends nothing")));
-    fetching.on("error", () => {}); // The promises report it.
+    fetching.on("error", () => {}); // `answerTo` reports the error.
     fetching.end();
     return await Promise.race([timeout, answerTo(fetching)]);
   } finally {
@@ -78,7 +79,7 @@ async function addressesOf(
   return addresses;
 }
 
-/** Answers Node's lookup with addresses that are known; it tries them in turn (RFC 8305). */
+/** Makes a `lookup` that gives Node known addresses; Node tries them in turn (RFC 8305). */
 function lookupIn(addresses: readonly string[]): NonNullable<RequestOptions["lookup"]> {
   const all = addresses.map((address) => ({ address, family: isIPv6(address) ? 6 : 4 }));
   return (_host, _options, callback) => callback(null, all);

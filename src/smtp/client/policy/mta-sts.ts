@@ -2,8 +2,8 @@
  * MTA-STS: the TXT record that announces a policy, the policy file, and the match with a mail host.
  * Pure.
  *
- * What is not valid by the grammar of the RFC is no policy: the domain is then treated as one
- * without MTA-STS (§3.1), unless an earlier policy is still valid (transport-policy.ts).
+ * A record or file outside the grammar of the RFC is no policy: its domain counts as one without
+ * MTA-STS (§3.1), unless an earlier policy is still valid (transport-policy.ts).
  *
  * @see RFC 8461 §3.1 (record), §3.2 (policy), §4.1 (match)
  */
@@ -25,8 +25,8 @@ const maxPatterns = 100;
 const maxPatternLength = 255;
 
 /**
- * Finds the policy id among the TXT records of `_mta-sts.<domain>`, each in its strings. Returns
- * `undefined` unless exactly one of them is of MTA-STS and that one is valid.
+ * Finds the policy id among the TXT records of `_mta-sts.<domain>`, each a list of strings. Returns
+ * `undefined` unless exactly one record is of MTA-STS and that record is valid.
  */
 export function policyIdIn(records: readonly (readonly string[])[]): string | undefined {
   const ours = records.map((strings) => strings.join("")).filter((one) => recordStart.test(one));

@@ -1,6 +1,7 @@
 /**
- * The name in a server's certificate, by stricter rules than Node's own: it must be in the
- * subjectAltName, and `*` stands for a whole label. Node also takes a common name and `m*.example`.
+ * Checks the name in the certificate of a policy host, and of a mail host under an enforced policy.
+ * The name must be in the subjectAltName, and `*` stands for a whole label. Node's own check also
+ * accepts a common name and `m*.example`.
  *
  * @see RFC 8461 §3.3 (policy host), §4.2 (mail host); RFC 6125 §6.4
  */

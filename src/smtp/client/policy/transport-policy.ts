@@ -1,6 +1,6 @@
 /**
  * The transport policy of a domain: which hosts may take its mail, and whether encryption is
- * required.
+ * required. Called by host-search.ts.
  *
  * A policy stays valid for its `max_age`, even when it cannot be fetched again or its record is
  * gone. Otherwise an attacker who suppresses the lookup could remove the encryption (RFC 8461 §5.1,
@@ -11,24 +11,25 @@
 import { matchesMx, parsePolicy, policyIdIn, type StsPolicy } from "./mta-sts.ts";
 
 export interface TransportPolicy {
-  /** Whether a connection that does not fit may not be used. */
+  /** Whether mail goes only to allowed hosts, over TLS with a valid certificate. */
   readonly enforced: boolean;
   /** Whether a host may take the domain's mail. */
   allows(host: string): boolean;
 }
 
+/** Finds a domain's policy; called for each new session. A rejection rejects the delivery. */
 export type PolicyLookup = (domain: string) => Promise<TransportPolicy>;
 
 const noPolicy: TransportPolicy = { enforced: false, allows: () => true };
 
-/** A lookup that finds no policy for any domain. */
+/** A lookup in which no domain has a policy. */
 export const noPolicies: PolicyLookup = async () => noPolicy;
 
 interface PolicySources {
   resolveTxt(name: string): Promise<readonly (readonly string[])[]>;
   /** Rejects where there is no valid answer. */
   fetchPolicyFile(domain: string): Promise<string>;
-  /** The present instant, on a clock that does not go back. */
+  /** The present instant on a monotonic clock, in milliseconds. */
   now(): number;
 }
 
@@ -38,28 +39,28 @@ interface KnownPolicy {
   readonly fetchedAtMs: number;
 }
 
-/** One check of a domain; deliveries that ask meanwhile share it. */
+/** One check of a domain for a policy, shared by all deliveries until {@link recheckMs} is over. */
 interface Check {
   readonly atMs: number;
   readonly found: Promise<KnownPolicy | undefined>;
 }
 
-/** The least time between two checks of a domain, in milliseconds, also for a shorter `max_age`. */
+/** The least time between two checks of a domain, in milliseconds, even past its `max_age`. */
 const recheckMs = 3_600_000;
 /**
- * A policy whose id stays the same is fetched again after this time, so that it does not expire.
+ * A policy whose id stays the same is fetched again after this time, in milliseconds, so that the
+ * policy does not expire.
  */
 const refreshMs = 86_400_000;
 /**
- * Domains remembered, and policies remembered: of each, the one checked longest ago is forgotten
- * first.
+ * Checks remembered, and likewise policies; the domain checked longest ago is forgotten first.
  */
 const maxRemembered = 10_000;
 
 /** Looks up MTA-STS policies, and remembers each as long as it is valid. */
 export function mtaStsPolicies(sources: PolicySources): PolicyLookup {
   const checks = new Map<string, Check>();
-  /** Apart from the checks, so that domains without a policy cannot push a policy out. */
+  /** Not in `checks`, where the many domains without a policy would push policies out. */
   const policies = new Map<string, KnownPolicy>();
 
   async function check(domain: string): Promise<KnownPolicy | undefined> {
@@ -92,7 +93,8 @@ function remember<Value>(map: Map<string, Value>, domain: string, value: Value):
 }
 
 /**
- * The policy that holds now: the known one while it is valid, a new one where its id has changed.
+ * The policy that holds now: the known one while it is valid and fresh, a new one where the record
+ * has another id.
  */
 async function currentPolicy(
   domain: string,
