@@ -50,4 +50,4 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 /** Bounds a chain of causes that leads back to itself. */
-const maxCauses = 10;
+export const maxCauses = 10;

@@ -38,9 +38,22 @@ export function threadServer<Protocol extends ThreadProtocol>(): ThreadServer<Pr
   if (parentPort === null) throw new Error("this file runs only as a worker thread");
   const port = parentPort;
   let isCloseAsked = false;
+  /** The requests without an answer. */
+  const open = new Set<number>();
+  const allAnswered = Promise.withResolvers<void>();
 
   function post(message: FromThread<Protocol>, transfer: readonly ArrayBuffer[] = []): void {
-    port.postMessage(message, transfer);
+    try {
+      port.postMessage(message, transfer);
+    } catch (error) {
+      // The caller would get a DOMException that ends the thread without its text.
+      throw new TypeError(`cannot post this ${message.kind}: ${String(error)}`);
+    }
+  }
+
+  function end(id: number): void {
+    open.delete(id);
+    if (isCloseAsked && open.size === 0) allAnswered.resolve();
   }
 
   function callOf(message: ToThread<Protocol> | undefined): ThreadCall<Protocol> | undefined {
@@ -50,10 +63,17 @@ export function threadServer<Protocol extends ThreadProtocol>(): ThreadServer<Pr
       return undefined;
     }
     const { id, request } = message;
+    open.add(id);
     return {
       request,
-      answer: (answer, transfer) => post({ kind: "answer", id, answer }, transfer),
-      fail: (error) => post({ kind: "failed", id, facts: factsOf(error) }),
+      answer: (answer, transfer) => {
+        post({ kind: "answer", id, answer }, transfer);
+        end(id);
+      },
+      fail: (error) => {
+        post({ kind: "failed", id, facts: factsOf(error) });
+        end(id);
+      },
     };
   }
 
@@ -63,7 +83,7 @@ export function threadServer<Protocol extends ThreadProtocol>(): ThreadServer<Pr
       port.on("message", (message: ToThread<Protocol>) => {
         const call = callOf(message);
         if (call) handle(call);
-        if (isCloseAsked) void end(close);
+        if (isCloseAsked) void endThread(close);
       });
     },
     started: (started) => post({ kind: "started", started }),
@@ -75,9 +95,10 @@ export function threadServer<Protocol extends ThreadProtocol>(): ThreadServer<Pr
     next: () => (isCloseAsked ? undefined : callOf(receiveMessageOnPort(port)?.message)),
   };
 
-  async function end(close: () => void | Promise<void>): Promise<void> {
+  async function endThread(close: () => void | Promise<void>): Promise<void> {
     try {
       await close();
+      if (open.size > 0) await allAnswered.promise;
     } finally {
       port.close();
     }

@@ -181,6 +181,26 @@ test("close waits for open requests of the thread; terminate does not", async ()
   await asked;
 });
 
+test("close waits until a request that is answered late has its answer", async () => {
+  const thread = start(`
+    thread.serve(({ request, answer, fail }) => {
+      setTimeout(() => request === "good" ? answer("late") : fail(new Error("late too")), 20);
+    });`);
+  const good = thread.ask("good");
+  const failed = assert.rejects(thread.ask("bad"), { reason: "failed" });
+  await thread.close();
+  assert.equal(await good, "late");
+  await failed;
+});
+
+test("a thread whose answer cannot be cloned dies of an error that says so", async () => {
+  const thread = start(`thread.serve(({ answer }) => answer(() => 1));`);
+  await assert.rejects(thread.ask("a"), (error: RoomError) => {
+    assert.match(String(error.cause), /cannot post this answer: .* could not be cloned/);
+    return error.reason === "lost";
+  });
+});
+
 test("a handler can take requests that arrived meanwhile, up to a close", async () => {
   const thread = start(`
     thread.serve((first) => {
@@ -239,4 +259,18 @@ test("an error keeps its fields and causes as facts, through structured cloning"
     },
   );
   assert.equal(errorOf(factsOf("a text")).message, "a text");
+});
+
+test("facts of any error can be cloned, whatever its code and its causes", () => {
+  const error = Object.assign(new Error("a loop"), { code: Symbol("code"), path: () => "a path" });
+  error.cause = error;
+  let level: Error | undefined = errorOf(structuredClone(factsOf(error)));
+  let levels = 0;
+  for (; level !== undefined; level = level.cause as Error | undefined) {
+    assert.deepEqual([level.message, "code" in level], ["a loop", false]);
+    levels += 1;
+  }
+  assert.equal(levels, 11);
+  const { cause } = errorOf(factsOf(new Error("why", { cause: "a text" })));
+  assert.equal((cause as Error).message, "a text");
 });
