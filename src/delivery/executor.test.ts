@@ -139,6 +139,18 @@ for (const [label, tuning, open] of [
       assert.match(String((cause as { code?: string }).code), /^E(NOTDIR|EXIST)$/);
     });
 
+    test("a path with too long a name fails alone in a batch of many", async (t) => {
+      const root = temporaryDirectory(t, "delivery");
+      await using executor = await open(t, tuning);
+      const boxes = ["x".repeat(300), ...Array.from({ length: 20 }, (_, i) => `box${i}`)];
+      const [bad, ...others] = await Promise.allSettled(
+        boxes.map((box) => delivered(executor, join(root, box), encode("a\n"))),
+      );
+      assert.deepEqual(new Set(others.map(({ status }) => status)), new Set(["fulfilled"]));
+      assert.equal(bad?.status, "rejected");
+      failsWith("ERR_DELIVERY_FAILED", "ENAMETOOLONG")(bad.reason);
+    });
+
     test("messages to one mailbox are delivered in the order of the calls", async (t) => {
       const maildir = join(temporaryDirectory(t, "delivery"), "box");
       await using executor = await open(t, { ...tuning, maxBatch: 3 });

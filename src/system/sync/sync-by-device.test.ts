@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { temporaryDirectory } from "../../../test/support/temporary.ts";
@@ -67,6 +68,20 @@ test("directories of one file system share a flush, missing ones with the neares
   else {
     await sync(root);
     await assert.rejects(sync("/proc"), { message: '"/proc" moved to another file system' });
+  }
+  await syncs.close();
+});
+
+test("a path in a loop of links leaves the flush to the other directories", async (t) => {
+  const root = temporaryDirectory(t, "sync");
+  const loop = join(root, "loop");
+  symlinkSync(loop, loop);
+  const syncs = new SyncByDevice();
+  const sync = await syncs.forBatch([loop, join(loop, "below"), root]);
+  if (sync === undefined) t.skip("no helper program works here");
+  else {
+    await sync(root);
+    await assert.rejects(sync(loop), { code: "ELOOP" });
   }
   await syncs.close();
 });

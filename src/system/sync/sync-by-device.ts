@@ -60,11 +60,11 @@ export class SyncByDevice {
   async forBatch(paths: Iterable<string>): Promise<SyncFileSystem | undefined> {
     const taken = new Map<number, FileSystemSync>();
     for (const path of paths) {
-      const { directory, device } = nearestDirectory(path);
-      if (taken.has(device)) continue;
-      const sync = await this.#syncOf(device, directory)?.take();
+      const nearest = examined(path);
+      if (nearest === undefined || taken.has(nearest.device)) continue;
+      const sync = await this.#syncOf(nearest.device, nearest.directory)?.take();
       if (sync === undefined) return undefined;
-      taken.set(device, sync);
+      taken.set(nearest.device, sync);
     }
     return async (directory) => {
       const sync = taken.get(nearestDirectory(directory).device);
@@ -86,8 +86,25 @@ export class SyncByDevice {
   }
 }
 
+interface NearestDirectory {
+  readonly directory: string;
+  readonly device: number;
+}
+
+/**
+ * As {@link nearestDirectory}; `undefined` where the system refuses it, as in a loop of links. What is
+ * written there fails by itself and must not fail the rest of its batch.
+ */
+function examined(path: string): NearestDirectory | undefined {
+  try {
+    return nearestDirectory(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The directory at `path`, or the nearest one above it. */
-function nearestDirectory(path: string): { directory: string; device: number } {
+function nearestDirectory(path: string): NearestDirectory {
   for (let directory = path; ; directory = dirname(directory)) {
     const status = statSync(directory, { throwIfNoEntry: false });
     if (status?.isDirectory()) return { directory, device: status.dev };
