@@ -9,7 +9,7 @@ import { errnoOf } from "../system/index.ts";
 export type DeliveryErrorCode =
   /** The message was not stored; `errno` and `cause` tell why. Nothing of it is visible. */
   | "ERR_DELIVERY_FAILED"
-  /** The disk thread ended while it held the message, which may or may not be stored. */
+  /** The disk thread ended or failed with the message, which may or may not be stored. */
   | "ERR_DELIVERY_IN_DOUBT"
   /** The executor was closed, or its disk thread has ended; the message was not taken. */
   | "ERR_DELIVERY_CLOSED"

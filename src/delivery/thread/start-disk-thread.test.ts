@@ -40,6 +40,30 @@ test("a dead disk thread reports its death, rejects its batch, and refuses new o
   await committer.close();
 });
 
+test("a batch that the disk thread fails to commit is in doubt; the thread goes on", async (t) => {
+  const directory = temporaryDirectory(t, "thread");
+  const entry = join(directory, "thread.mjs");
+  writeFileSync(
+    entry,
+    `import { parentPort } from "node:worker_threads";
+     parentPort.on("message", ({ kind, id }) => {
+       if (kind === "close") parentPort.close();
+       else parentPort.postMessage({ kind: "failed", id, facts: { message: "unforeseen" } });
+     });
+     parentPort.postMessage({ kind: "started" });`,
+  );
+  const onDeath = () => assert.fail("the thread goes on");
+  const committer = await startDiskThread({}, { onDeath }, pathToFileURL(entry));
+  for (const _ of ["first", "second"]) {
+    await assert.rejects(committer.commit([{ maildir: directory, body }]), {
+      code: "ERR_DELIVERY_IN_DOUBT",
+      message: "The disk thread failed to commit this batch; it may or may not be stored.",
+      cause: new Error("unforeseen"),
+    });
+  }
+  await committer.close();
+});
+
 test("a batch is unpacked as it was packed: bodies, spool files, flags and dates", () => {
   const receivedAt = new Date("2020-01-02T03:04:05Z");
   const pool = Buffer.from("...first...second");

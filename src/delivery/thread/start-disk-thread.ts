@@ -99,9 +99,10 @@ export async function startDiskThread(
 function errorFor(reason: NoAnswer, cause: unknown): DeliveryError {
   if (reason === "not started") return journalError(cause as NodeJS.ErrnoException);
   if (reason === "gone") return closedError(cause);
+  const what = reason === "failed" ? "failed to commit" : "ended while it held";
   return new DeliveryError(
     "ERR_DELIVERY_IN_DOUBT",
-    "The disk thread ended while it held this batch; it may or may not be stored.",
+    `The disk thread ${what} this batch; it may or may not be stored.`,
     { cause },
   );
 }
