@@ -140,7 +140,7 @@ type Asked<T> =
   | { readonly kind: "no-data" | "no-domain" }
   | { readonly kind: "failed"; readonly code: string };
 
-/** Asks twice whether a name does not exist: one wrong answer of a resolver must not bounce mail. */
+/** Asks again where the name does not exist: one wrong answer of the DNS must not bounce mail. */
 async function ask<T>(query: () => Promise<readonly T[]>): Promise<Asked<T>> {
   const first = await askOnce(query);
   return first.kind === "no-domain" ? askOnce(query) : first;

@@ -4,7 +4,7 @@
 import type { Address, Envelope, RecipientOutcome, Reply } from "../../mail/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 
-/** A session, as far as the client has described itself at that time. */
+/** A session, as far as the client has described itself at the time of the event. */
 export interface SessionInfo {
   /** Unique in this process; also in the `Received` field. */
   readonly id: string;
@@ -38,19 +38,19 @@ export type SmtpEvent =
       /** One per recipient of the envelope, in order. */
       readonly outcomes: readonly RecipientOutcome[];
       readonly reply?: Reply | undefined;
-      /** From the final dot until `deliver` returned. */
+      /** Milliseconds from the final dot until `deliver` returned. */
       readonly durationMs: number;
       /** False when the client disconnected before the reply. */
       readonly isAnswered: boolean;
     }
-  /** A command or a message was refused because of its content. */
+  /** The server refused a command or a message because of its content, and sent `reply`. */
   | {
       readonly kind: "refused";
       readonly session: SessionInfo;
       readonly reply: Reply;
       readonly recipient?: Address | undefined;
     }
-  /** A limit was reached. */
+  /** A client reached a limit and was sent `reply`. */
   | {
       readonly kind: "limit";
       readonly limit: keyof SmtpLimits;

@@ -1,10 +1,11 @@
-/** Counts the open sessions, in all and by client address, against their limits. */
+/** Counts a server's open sessions, in all and by client address, against their limits. */
 import { isLoopbackHost } from "../../system/index.ts";
 import type { SmtpLimits } from "./limits.ts";
 
 type ConnectionLimits = Pick<SmtpLimits, "maxConnections" | "maxConnectionsPerIp">;
 
 export class OpenSessions {
+  /** Open sessions from all addresses. */
   size = 0;
   readonly #limits: ConnectionLimits;
   readonly #byAddress = new Map<string, number>();
@@ -13,7 +14,7 @@ export class OpenSessions {
     this.#limits = limits;
   }
 
-  /** The limit that one more session from `address` would pass, if any. */
+  /** Returns the limit that one more session from `address` would pass, if there is one. */
   limitFor(address: string): keyof ConnectionLimits | undefined {
     if (this.size >= this.#limits.maxConnections) return "maxConnections";
     const sameAddress = this.#byAddress.get(address) ?? 0;

@@ -1,4 +1,4 @@
-/** The options of a mail server: meaning, defaults and checks. */
+/** The options of the mail server (server.ts): meaning, defaults and checks. */
 import { type Address, type Deliver, normaliseDomain, type Reply } from "../../mail/index.ts";
 import { type Clock, guarded, systemClock } from "../../system/index.ts";
 import { oneOf, refusal, wholeNumber } from "../errors.ts";
@@ -39,22 +39,26 @@ export interface MailServerOptions {
    */
   readonly bareNewlines?: "reject" | "normalise" | undefined;
   /**
-   * Delay of the greeting, in milliseconds. A client that sends before the greeting is refused,
-   * which stops many senders of bulk mail.
+   * Delay of the greeting, in milliseconds. A client that sends before the greeting gets
+   * `421 4.7.0`, which stops many senders of bulk mail.
    *
    * @defaultValue 0 for LMTP and for clients on loopback, else 100
    */
   readonly greetingDelayMs?: number | undefined;
   /**
-   * A directory of its own for messages too large for memory; created if missing (0700). The start
-   * removes files that a crash left in it: their messages were never acknowledged.
+   * A directory that nothing else uses, for messages too large for memory; created if missing, with
+   * mode 0700. The start removes the files of a crash: their messages were never acknowledged.
    */
   readonly spoolDirectory: string;
   /** The domain of `RCPT TO:<postmaster>` (RFC 5321 §4.1.1.3). @defaultValue `hostname` */
   readonly postmasterDomain?: string | undefined;
-  /** @defaultValue the machine's clock */
+  /** Clock of the timeouts and of `Received` fields. @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
-  /** Receives every event. An error that it throws becomes a process warning. */
+  /**
+   * Receives every event, at once. An error that it throws becomes a process warning.
+   *
+   * @defaultValue events are dropped
+   */
   readonly onEvent?: ((event: SmtpEvent) => void) | undefined;
 }
 

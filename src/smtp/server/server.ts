@@ -27,7 +27,7 @@ export interface MailServerStats {
 }
 
 export interface MailServer {
-  /** Address on which it listens; a port of 0 is replaced by the port that was assigned. */
+  /** Address on which the server listens; instead of port 0 the port that the system assigned. */
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   stats(): MailServerStats;
   /**
@@ -72,7 +72,7 @@ export async function startMailServer(options: MailServerOptions): Promise<MailS
   };
 }
 
-/** The connections of one server: admits clients within the limits. */
+/** The connections of one server: admits clients within the limits, and emits their events. */
 class Connections implements ConnectionHost {
   readonly settings: Settings;
   readonly spool: Spool;

@@ -1,6 +1,6 @@
 /**
- * Frees the path of a UNIX socket before listening. A socket file without a listener is left by a
- * crash and is removed. One that answers belongs to a running program and is never touched.
+ * Frees the path of a UNIX socket before the server listens. A crash leaves a socket file without a
+ * listener, which is removed. A socket with a listener belongs to a running program and stays.
  */
 import { lstat, unlink } from "node:fs/promises";
 import { connect } from "node:net";

@@ -1,4 +1,4 @@
-/** Parses the commands that take arguments: HELO, EHLO, LHLO, MAIL and RCPT. Pure. */
+/** Parses, for session.ts, the commands with arguments: HELO, EHLO, LHLO, MAIL and RCPT. Pure. */
 import { type Address, parsePath } from "../../../mail/index.ts";
 
 /** The parts of MAIL or RCPT (RFC 5321 §4.1.2). */
@@ -46,7 +46,7 @@ function readParameters(text: string): Omit<PathCommand, "address"> {
   return { parameters };
 }
 
-/** Longer names are not valid; a domain has at most 255 octets (RFC 5321 §4.5.3.1.2). */
+/** Characters of a name in EHLO; a domain has at most 255 octets (RFC 5321 §4.5.3.1.2). */
 const maxHostLength = 300;
 
 /** Parses the name in `EHLO name`; `undefined` unless it is one word without control characters. */

@@ -1,14 +1,15 @@
 /**
- * Receives one message into memory or the spool, and decides whether it is accepted.
+ * Receives one message for transaction.ts: stores it in spool.ts, and decides whether its size and
+ * content are accepted.
  *
- * Invariant: past a limit, or after a write error, nothing more is stored. The decision is made at
- * the end of the message, so that its bytes are never read as commands.
+ * Invariant: past `maxMessageBytes`, or after a write error, nothing more is stored. The decision is
+ * made at the end of the message, so that no byte of the message is read as a command.
  */
 import { MessageIntake, type Reply, reply } from "../../../mail/index.ts";
 import type { IncomingMessage } from "./spool.ts";
 
 export interface MessageReceiverOptions {
-  /** Bytes in front of the message: its `Received` field. */
+  /** Bytes to store in front of the message: its `Received` field. */
   readonly head: Uint8Array;
   readonly maxMessageBytes: number;
   readonly lineEndings: "lf" | "crlf";
@@ -17,7 +18,7 @@ export interface MessageReceiverOptions {
 
 type ReceiveResult =
   /**
-   * The whole message is in `incoming`; `deliveredTo` are the addresses of its Delivered-To fields.
+   * The whole message is stored; `deliveredTo` are the addresses of its Delivered-To fields.
    */
   | { readonly kind: "complete"; readonly deliveredTo: readonly string[] }
   /** The message is refused because of its content. */

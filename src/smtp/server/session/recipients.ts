@@ -1,8 +1,8 @@
 /**
- * The recipients of one message: the check at RCPT, the mailboxes they name, and loops.
+ * The recipients of one message: the check at RCPT, the mailboxes that they name, and loops.
  *
- * A mailbox gets one copy, however often and in whatever spelling RCPT names it. It gets none when
- * a Delivered-To field of the message names it: the message is in a loop.
+ * A mailbox gets one copy, however often and in whatever spelling RCPT names it. A mailbox that a
+ * Delivered-To field of the message names gets none: the message is in a loop.
  */
 import {
   type Address,
@@ -18,12 +18,12 @@ import type { ServerSession } from "./session.ts";
 
 export interface RecipientRefusal {
   readonly reply: Reply;
-  /** The event that reports it. */
+  /** The event that reports the refusal. */
   readonly event: SmtpEvent;
 }
 
 /**
- * Finds out whether RCPT is refused: by the limit, by `checkRecipient`, or because that check
+ * Finds out whether RCPT is refused: by `maxRecipients`, by `checkRecipient`, or because that check
  * failed. Returns `undefined` where the recipient is accepted; a promise only where
  * `checkRecipient` returns one. Never throws or rejects.
  */
@@ -95,7 +95,7 @@ export function withLoops(
   return recipients.map((each) => outcomes[fresh.indexOf(each)] ?? refused(inLoop));
 }
 
-/** The same for every spelling of an address. */
+/** Returns the key of a mailbox: every spelling of its address has the same. */
 function keyOf(address: Address): string {
   const parts = addressParts(address);
   return parts ? `${parts.localPart}@${parts.domain}` : address;

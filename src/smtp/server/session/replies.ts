@@ -1,6 +1,6 @@
 /**
- * Replies of the server: one for a message from its outcomes, and each as it goes over the wire.
- * Pure.
+ * Replies of the server: chooses the one SMTP reply to a message from its outcomes, and writes a
+ * reply as a line. Pure.
  *
  * LMTP answers each recipient on its own (RFC 2033 §4.2). SMTP has one reply for all, so a mixed
  * result is rounded, and never up: 250 only when every recipient has the message. The price is

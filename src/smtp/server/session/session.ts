@@ -1,6 +1,6 @@
 /**
- * One session as a state machine over command lines: its state, and the result of each command.
- * Pure.
+ * The server's side of one session, as a state machine over command lines: its state, and the
+ * result of each command, which wire/connection.ts carries out. Pure.
  *
  * @see RFC 5321 §4.1 (commands), §4.1.4 (their order); RFC 2033 §4 (LMTP)
  */
@@ -19,9 +19,9 @@ export type CommandResult =
   | { readonly kind: "recipient"; readonly address: Address }
   /** DATA was accepted; the message follows. */
   | { readonly kind: "message" }
-  /** QUIT; the client ends the session. */
+  /** The client sent QUIT: the server sends `lines`, then closes the connection. */
   | { readonly kind: "quit"; readonly lines: string }
-  /** The server ends the session. */
+  /** The server gives the client up: it sends `lines`, then closes the connection. */
   | { readonly kind: "end"; readonly lines: string };
 
 export type SessionSettings = Pick<Settings, "protocol" | "hostname" | "postmasterDomain"> & {
@@ -31,7 +31,7 @@ export type SessionSettings = Pick<Settings, "protocol" | "hostname" | "postmast
 /** The client, as far as the socket knows it. */
 export type Peer = Pick<SessionInfo, "id" | "clientAddress" | "clientPort" | "isLocal">;
 
-/** After so many unknown commands the client does not speak SMTP, and the session ends. */
+/** Unknown commands of one session; at the last of them the server ends the session. */
 const maxUnknownCommands = 10;
 
 export class ServerSession {
@@ -75,7 +75,7 @@ export class ServerSession {
     return `220 ${hostname} ${protocol === "lmtp" ? "LMTP" : "ESMTP"}\r\n`;
   }
 
-  /** Ends the current transaction, complete or not. */
+  /** Clears the current transaction, complete or not. */
   reset(): void {
     this.reversePath = undefined;
     this.recipients = [];
@@ -160,7 +160,7 @@ export class ServerSession {
   }
 
   #unknown(line: string): CommandResult {
-    // A web page can make a browser send this, with SMTP commands after it.
+    // A web page can make a browser send an HTTP request with SMTP commands in its body.
     if (httpRequest.test(line)) return end(reply(421, "4.7.0", "This is not HTTP"));
     this.#unknownCommands += 1;
     if (this.#unknownCommands < maxUnknownCommands) return unknownCommand;

@@ -1,5 +1,6 @@
 /**
- * Holds incoming messages: small ones in memory, large ones in files of a spool directory.
+ * Holds incoming messages, small ones in memory and large ones in files of a spool directory, and
+ * makes the `Message` that transaction.ts gives to `Deliver`.
  *
  * A spool file is a scratch file. Its message is acknowledged only when `Deliver` has made its own
  * durable copy, so spool files are never synced, and the next start removes those that a crash
@@ -89,7 +90,7 @@ export class IncomingMessage {
     this.#toFile = toFile;
   }
 
-  /** Adds bytes. Returns a promise when the caller must wait before it adds more. */
+  /** Adds bytes. Where it returns a promise the caller awaits it before it adds more. */
   write(bytes: Uint8Array): Promise<void> | undefined {
     this.size += bytes.length;
     this.#recent.push(bytes);
@@ -103,7 +104,7 @@ export class IncomingMessage {
     return this.#unwrittenBytes < writeBytes ? undefined : this.#flush();
   }
 
-  /** Ends the message. Returns a promise when a write must finish before it can be read. */
+  /** Ends the message. Where it returns a promise the message can be read when that resolves. */
   end(): Promise<void> | undefined {
     return this.#toFile ? this.#flush() : undefined;
   }

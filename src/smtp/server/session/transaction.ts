@@ -1,5 +1,6 @@
 /**
- * One message from `354` to its replies: receives it, calls `Deliver`, and chooses the replies.
+ * One message from `354` to its replies: receives it, calls `Deliver`, and chooses the replies,
+ * which wire/connection.ts sends.
  *
  * Invariant: there is always one reply for SMTP, or one for each accepted recipient for LMTP, in
  * the order of RCPT (RFC 5321 §4.2, RFC 2033 §4.2). Only `Deliver` causes a 2yz. A 5yz is about the
@@ -25,7 +26,7 @@ import type { IncomingMessage, Spool } from "./spool.ts";
 /** The replies to a message. */
 interface MessageReplies {
   readonly replies: readonly Reply[];
-  /** Ends the session after the replies: further input of this client is not trusted. */
+  /** The server sends it last and closes the connection: the client's input is not trusted. */
   readonly closingReply?: Reply | undefined;
 }
 
@@ -56,7 +57,7 @@ export class Transaction {
     return this.#receiver.write(bytes);
   }
 
-  /** Ends the message and delivers it. Never rejects. */
+  /** Ends the message and delivers it; returns the replies. Never rejects. */
   async end(): Promise<MessageReplies> {
     this.#isComplete = true;
     const { onEvent } = this.#settings;
@@ -140,7 +141,7 @@ export class Transaction {
         const text = `deliver returned ${outcomes.length} outcomes for ${recipients.length} recipients`;
         throw new SmtpError("ERR_SMTP_OUTCOME_COUNT", text);
       }
-      // A message that was delivered after the limit stays delivered.
+      // A message that was delivered after admissionTimeoutMs stays delivered.
       isLate = signal.reason === timedOut && outcomes.some(({ kind }) => kind === "deferred");
       return signal.aborted ? outcomes.map(asNotAdmitted) : outcomes;
     } catch (error) {

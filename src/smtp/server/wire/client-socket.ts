@@ -1,5 +1,5 @@
 /**
- * One client's socket: holds its input and the replies that are not yet written.
+ * The socket of a connection: holds the client's input and the replies that are not yet written.
  *
  * The replies to input that arrived in one piece go out in one write (RFC 2920 §3.2). Invariant: at
  * most `maxHeldBytes` of input are held, plus what one read of the socket returns.
@@ -49,7 +49,7 @@ export class ClientSocket {
     this.#output += lines;
   }
 
-  /** Writes the queued replies. */
+  /** Writes the queued replies in one write. */
   flush(): void {
     if (this.#output === "") return;
     this.#socket.write(this.#output);
@@ -87,6 +87,7 @@ export class ClientSocket {
     this.#socket.destroySoon();
   }
 
+  /** Closes the socket at once. */
   destroy(): void {
     this.#socket.destroy();
   }

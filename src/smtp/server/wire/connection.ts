@@ -1,9 +1,10 @@
 /**
- * One client's connection: runs its commands and messages, and enforces the time limits.
+ * One client's connection: gives its commands to session/session.ts and its messages to
+ * session/transaction.ts, sends the replies, and enforces the time limits.
  *
  * Commands are processed one after the other, however the input was cut into chunks. Invariant: a
- * client makes us hold a bounded amount of memory. Its input is limited by {@link ClientSocket},
- * and no command is processed while it does not read its replies.
+ * client makes us hold a bounded amount of memory. {@link ClientSocket} limits the held input, and
+ * no command is processed while the client does not read its replies.
  */
 import type { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
@@ -19,12 +20,13 @@ import { ClientSocket } from "./client-socket.ts";
 import { Deadline } from "./deadline.ts";
 import { MessageTransfer } from "./message-transfer.ts";
 
-/** What the connections of a server share. */
+/** The server's part that its connections share; server.ts implements it. */
 export interface ConnectionHost {
   readonly settings: Settings;
   readonly spool: Spool;
-  /** The server is closing: a connection is cut as soon as the client has its last reply. */
+  /** The server is closing: a connection is closed as soon as its last reply is written. */
   readonly isClosing: boolean;
+  /** Called once, when the connection's socket is closed. */
   onDisconnected(connection: Connection): void;
 }
 
@@ -59,7 +61,7 @@ export class Connection {
   #state: State = "greeting";
   /** From the reply 354 to the replies to the message. */
   #message: MessageTransfer | undefined;
-  /** The reply that ends the session as soon as the message in transfer is answered. */
+  /** The last reply, sent as soon as the message in transfer is answered. */
   #closingReply: Reply | undefined;
 
   constructor(socket: Socket, peer: Peer, host: ConnectionHost) {
@@ -87,7 +89,7 @@ export class Connection {
     else this.#deadline.set(delayMs);
   }
 
-  /** Ends the session with this reply: now, or as soon as the message in transfer is answered. */
+  /** Sends this last reply and ends the session: now, or after the message in transfer. */
   hangUp(closingReply: Reply): void {
     if (this.#message) {
       this.#closingReply = closingReply;
@@ -135,7 +137,7 @@ export class Connection {
     return !isBlocked && this.#socket.isDrained;
   }
 
-  /** Takes one command; returns false when there is no complete one. */
+  /** Takes one command from the input; returns false where the input has no complete one. */
   #takeCommand(): boolean {
     const line = this.#socket.input.takeLine();
     if (line === undefined) {

@@ -1,6 +1,6 @@
 /**
- * A deadline that moves with every command. Setting a timer for each command would be costly, so
- * one timer checks the deadline when it fires and is set again for the rest of the time.
+ * A connection's deadline, which moves with every command. A timer for each command would be
+ * costly, so one timer checks the deadline when it fires and is set again for the rest of the time.
  */
 import type { Clock, TimerHandle } from "../../../system/index.ts";
 
@@ -16,7 +16,7 @@ export class Deadline {
     this.#onPassed = onPassed;
   }
 
-  /** Sets the deadline `delayMs` from now; it replaces the earlier one. */
+  /** Sets the deadline `delayMs` from now, in place of the present deadline. */
   set(delayMs: number): void {
     this.#atMs = this.#clock.now() + delayMs;
     if (this.#atMs < this.#timerAtMs) this.#setTimer(delayMs);

@@ -1,6 +1,6 @@
 /**
- * Reads a message off the wire: finds its end and removes the dots that the client put in front of
- * lines.
+ * Reads a message off the wire for message-transfer.ts: finds its end, and removes the dots that
+ * the client put in front of lines.
  *
  * Invariant: only CRLF.CRLF ends a message (at its very start .CRLF), and the result does not
  * depend on how the bytes were cut into chunks. A dot after a bare CR or LF is text.

@@ -1,7 +1,7 @@
 /**
  * Input of a client that is not yet processed: chunks go in, whole command lines come out. Pure.
  *
- * A command line may end in LF alone. Its limit counts the bytes in front of the LF.
+ * A command line may end in LF alone. The limit of a line counts the bytes in front of its LF.
  */
 import { Buffer } from "node:buffer";
 
@@ -22,7 +22,7 @@ export class LineBuffer {
     return this.#held.length;
   }
 
-  /** Whether the first line is longer than allowed, complete or not. */
+  /** Whether the first line, complete or not, is longer than the limit. */
   get isLineTooLong(): boolean {
     const end = this.#held.indexOf(LF);
     return (end < 0 ? this.#held.length : end) > this.#maxLineBytes;
@@ -41,7 +41,7 @@ export class LineBuffer {
     return held.toString("utf8", 0, end > 0 && held[end - 1] === CR ? end - 1 : end);
   }
 
-  /** Takes everything. */
+  /** Takes all held bytes. */
   takeAll(): Buffer {
     const all = this.#held;
     this.#held = nothing;

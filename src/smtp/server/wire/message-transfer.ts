@@ -1,15 +1,15 @@
 /**
- * One message between `354` and its end: takes its bytes from the input and passes them to a
- * transaction.
+ * One message between `354` and its end: takes its bytes from a connection's input, removes the
+ * dots (dot-reader.ts), and passes them to session/transaction.ts.
  */
 import type { Transaction } from "../session/transaction.ts";
 import { DotReader } from "./dot-reader.ts";
 import type { LineBuffer } from "./line-buffer.ts";
 
 interface TransferStep {
-  /** The end of the message was found; the rest of the input is back in the buffer. */
+  /** The end of the message was found; the input after it is back in the buffer. */
   readonly isComplete: boolean;
-  /** A write that must finish before more is taken. */
+  /** The caller awaits this write, if there is one, before the next `take`. */
   readonly writing: Promise<void> | undefined;
 }
 
