@@ -28,7 +28,7 @@ test("a data path that is a file is refused with advice, and the file stays unch
   assert.equal(statSync(file).size, 8);
 });
 
-test("the lock is refused while it is held and granted after its release", () => {
+test("the lock is refused while it is taken and granted after its release", () => {
   const giveBack = lockDataDirectory(folder);
   assert.throws(() => lockDataDirectory(folder), {
     code: "ERR_APP_DATA_IN_USE",
@@ -38,7 +38,7 @@ test("the lock is refused while it is held and granted after its release", () =>
   lockDataDirectory(folder)();
 });
 
-test("the lock leaves no other file behind", () => {
+test("locking the data directory creates the file lock and no other file", () => {
   const giveBack = lockDataDirectory(folder);
   assert.deepEqual(readdirSync(folder), ["lock"]);
   giveBack();

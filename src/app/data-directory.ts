@@ -1,9 +1,9 @@
 /**
  * The data directory: its folders, and the lock that excludes a second server.
  *
- * The kernel drops the lock the instant the process ends, however it ends, so there is no stale
- * lock file to remove by hand. Nothing else in the process may open `lock`; see `system/lock.ts`
- * for why.
+ * The kernel drops the lock the instant the process ends, however it ends, so no stale lock
+ * has to be removed by hand; the file `lock` itself stays. No other code of this process may open
+ * `lock`, because closing it there would drop the lock; see `system/lock.ts`.
  */
 import {
   closeSync,
@@ -23,7 +23,7 @@ export interface DataDirectory {
   readonly path: string;
   /** All mailboxes: `<domain>/<local part>/`. */
   readonly mail: string;
-  /** Messages too large for memory while they arrive; emptied at the start. */
+  /** Messages too large for memory while they arrive; the server empties it at its start. */
   readonly spool: string;
   /** Mail for other domains that is captured and not sent; created with the first such mail. */
   readonly captured: string;
@@ -38,14 +38,14 @@ export function dataDirectoryAt(path: string): DataDirectory {
   };
 }
 
-/** The folder of the journal, whether or not it is used. */
+/** The folder of the journal, which need not exist: `--commit synced` uses no journal. */
 export function journalFolderOf({ data, journal }: Pick<Settings, "data" | "journal">): string {
   return journal ?? join(data, "journal");
 }
 
 /**
- * Creates missing folders, open to their owner only. On return the path to the mail root is
- * durable.
+ * Creates the data directory, `mail/` and `spool/` where missing, open to their owner only. On
+ * return `mail/` and the directories above it are durable.
  *
  * @throws {AppError} `ERR_APP_DATA_DIRECTORY`
  */
@@ -63,9 +63,9 @@ export function prepareDataDirectory(path: string): DataDirectory {
 }
 
 /**
- * Syncs every directory on the way to a folder. It does not matter which process created them: that
- * process may have been killed before its own sync. A directory that this user may not open was not
- * created by this user.
+ * Syncs a folder and every directory above it on the same file system, also those that an earlier
+ * process created: that process may have been killed before its own sync. A directory that this
+ * user may not open is left out, because this user did not create it.
  */
 function syncUpwards(folder: string): void {
   const { dev } = statSync(folder);
@@ -90,9 +90,9 @@ function syncUpwards(folder: string): void {
 /**
  * Locks the data directory for this process.
  *
- * @returns A function that releases it; the end of the process does the same.
- * @throws {AppError} `ERR_APP_DATA_IN_USE` while another process holds it, else
- *   `ERR_APP_DATA_DIRECTORY`.
+ * @returns A function that releases the lock; the end of the process also releases it.
+ * @throws {AppError} `ERR_APP_DATA_IN_USE` while another process holds the lock,
+ *   `ERR_APP_DATA_DIRECTORY` when the lock file cannot be opened or locked.
  */
 export function lockDataDirectory(path: string): () => void {
   try {
@@ -121,7 +121,11 @@ function noLock(path: string, cause: unknown): AppError {
   );
 }
 
-/** The process that holds the lock, by proc_locks(5), which covers this container only. */
+/**
+ * The id of the process that holds the lock, by proc_locks(5); `undefined` without such a process.
+ * The kernel lists only locks of this container, so the id of another container's process is not
+ * found.
+ */
 export function holderOfLock(path: string): number | undefined {
   try {
     const inode = statSync(join(path, "lock")).ino;

@@ -1,4 +1,4 @@
-/** The errors of `app`: why a command cannot do its work, in words for its user. */
+/** The errors of `app`: why a command or the server cannot do its work, in words for its user. */
 import { errnoOf } from "../system/index.ts";
 
 export type AppErrorCode =
@@ -9,17 +9,17 @@ export type AppErrorCode =
   | "ERR_APP_DATA_DIRECTORY"
   | "ERR_APP_DATA_IN_USE"
   | "ERR_APP_FILE_SYSTEM"
-  /** The journal is not understood, or is damaged: starting again does not help. */
+  /** The journal has an unknown version or is damaged; starting again does not help. */
   | "ERR_APP_JOURNAL"
-  /** The journal cannot be opened, or cannot publish its mail, for a reason that may pass. */
+  /** The journal cannot be opened or cannot publish its mail; the cause may pass by itself. */
   | "ERR_APP_JOURNAL_NOT_NOW"
-  /** The outbox cannot be used as it is: starting again does not help. */
+  /** The outbox has tables of a newer version; starting again does not help. */
   | "ERR_APP_OUTBOX"
-  /** The outbox cannot be used now, for a reason that may pass. */
+  /** The outbox cannot be used now; the cause may pass by itself. */
   | "ERR_APP_OUTBOX_NOT_NOW"
-  /** There is no such message, delivery or outbox. */
+  /** There is no message or delivery with that id, or no outbox yet. */
   | "ERR_APP_NOT_FOUND"
-  /** The idempotency key belongs to another mail. */
+  /** The idempotency key was used before for a mail with other content. */
   | "ERR_APP_CONFLICT"
   | "ERR_APP_LISTEN"
   | "ERR_APP_ADDRESS"
@@ -43,7 +43,7 @@ export class AppError extends Error {
   }
 }
 
-/** Tells whether an error means that nothing has this path. */
+/** Tells whether an error of a file operation means that its path does not exist. */
 export function isAbsent(error: unknown): boolean {
   return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
 }
@@ -53,7 +53,7 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The fields of a log line about an error: its message with those of its causes, and its errno. */
+/** The fields of a log line about an error: its message with its causes' messages, and errno. */
 export function errorFields(error: unknown): {
   readonly error: string;
   readonly errno: string | undefined;
@@ -61,7 +61,7 @@ export function errorFields(error: unknown): {
   const messages: string[] = [];
   for (let level = error; level !== undefined && messages.length < 5; ) {
     const message = messageOf(level);
-    // Many an error repeats the message of its cause.
+    // Many errors repeat the message of their cause; a repeated message is left out.
     if (!messages.some((before) => before.includes(message))) {
       messages.push(message.replace(/\.$/, ""));
     }

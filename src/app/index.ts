@@ -1,9 +1,10 @@
 /**
- * The door of `app`: the settings, the errors, and the outbox rows that the command line prints.
+ * The door of `app`, the room that builds the server and the commands from all other rooms but
+ * `cli`. It exports the settings, the errors, and the outbox rows that the command line prints.
  *
- * It loads nothing else. A command imports its code from `app/commands/`, `app/server/`
- * and `app/doctor/` when it runs, because `postbag deliver` starts once for each message and needs
- * no server.
+ * This file loads nothing else. `cli` imports the code of a command from `app/commands/`,
+ * `app/server/` or `app/doctor/` when that command runs, because `postbag deliver` starts once for
+ * each message and needs no server.
  */
 export type {
   AttemptRow,

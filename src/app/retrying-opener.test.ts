@@ -7,7 +7,7 @@ const retryMs = 5_000;
 const full = new Error("the journal cannot be opened: ENOSPC");
 const readOnly = new Error("the journal cannot be opened: EROFS");
 
-/** An opener whose tries have the outcomes given, in order; a further try fails the test. */
+/** An opener whose tries have these outcomes, in order; one more try than outcomes throws. */
 function harness(outcomes: (string | Error)[]) {
   const clock = new SimClock();
   const failures: unknown[] = [];
@@ -29,10 +29,10 @@ function harness(outcomes: (string | Error)[]) {
   return { clock, failures, opened: opened.promise, outcomes, start };
 }
 
-/** Lets the promises of a try settle. */
+/** Resolves in the next turn of the event loop, when the promises of a try have settled. */
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-test("a temporary failure is reported once and retried until it passes", async () => {
+test("a temporary failure is reported once for each reason and retried until it passes", async () => {
   const { clock, failures, opened, start } = harness([full, full, readOnly, "journal"]);
   const opener = await start();
   assert.equal(opener.opened, undefined);
@@ -54,7 +54,7 @@ test("a failure that is not temporary rejects the first opening", async () => {
   assert.deepEqual(failures, []);
 });
 
-test("stopping ends the tries", async () => {
+test("after stop no further try is made", async () => {
   const { clock, outcomes, start } = harness([full, "journal"]);
   const opener = await start();
   assert.equal(await opener.stop(), undefined);
@@ -62,7 +62,7 @@ test("stopping ends the tries", async () => {
   assert.deepEqual(outcomes, ["journal"]);
 });
 
-test("stopping waits for a try in progress and returns its result", async () => {
+test("stop waits for a try in progress and returns its result", async () => {
   const { clock, start } = harness([full, "journal"]);
   const opener = await start();
   clock.advance(retryMs);

@@ -1,27 +1,34 @@
 /**
- * Opens something that may not open at the start: the journal on a full, failing or read-only disk,
- * the outbox while its database does not answer. The server runs without it, answers with 451,
- * reports the reason, and tries again until it succeeds. A server that ended instead would be
- * restarted every few seconds, and `/readyz` could not report the reason.
+ * Opens the journal (for inbound/engine.ts) or the outbox (for outbound/outbound.ts), and retries
+ * every five seconds after a temporary failure, such as a full disk or a database that is down.
+ *
+ * Until a try succeeds the server runs, answers the mail that needs the journal or outbox with 451,
+ * and reports the reason in `/readyz`. A server that ended instead would be restarted every few
+ * seconds, and `/readyz` could not report the reason.
  */
 import type { Clock, TimerHandle } from "../system/index.ts";
 
 export interface RetryingOpenerOptions<T> {
+  /** Called once for each try. */
   readonly open: () => Promise<T>;
   /**
-   * Whether an error of the first try may pass by itself. Later tries are repeated after any error.
+   * Whether an error of the first try may pass by itself; if not, {@link RetryingOpener.open}
+   * rejects. After the first try every error is retried.
    */
   readonly isTemporary: (error: unknown) => boolean;
-  /** Receives the error of a try, unless the try before failed for the same reason. */
+  /** Receives the error of a try, unless the previous try failed with the same message. */
   readonly onFailure: (error: unknown) => void;
-  /** Receives the result of a later try. Not called after {@link RetryingOpener.stop}. */
+  /**
+   * Receives the result when a try after the first succeeds. Not called after
+   * {@link RetryingOpener.stop}.
+   */
   readonly onOpened: (opened: T) => void;
   readonly clock: Clock;
 }
 
 const retryMs = 5_000;
 
-/** States: opened; waiting for the next try; trying; stopped, with or without something opened. */
+/** States: opened; waiting for the next try; trying; stopped, with or without a result. */
 export class RetryingOpener<T> {
   readonly #options: RetryingOpenerOptions<T>;
   #opened: T | undefined;
@@ -31,7 +38,8 @@ export class RetryingOpener<T> {
   #isStopped = false;
 
   /**
-   * Makes the first try, and goes on trying in the background when its error is temporary.
+   * Resolves after the first try. If that failed with a temporary error, the opener retries in the
+   * background.
    *
    * @throws the error of the first try, when it is not temporary.
    */
@@ -50,17 +58,20 @@ export class RetryingOpener<T> {
     this.#options = options;
   }
 
-  /** The result of `open`; `undefined` until a try succeeds. */
+  /** The result of the option `open`; `undefined` until a try succeeds. */
   get opened(): T | undefined {
     return this.#opened;
   }
 
-  /** Why the last try failed; `undefined` once opened. */
+  /** Why the last try failed; `undefined` once a try has succeeded. */
   get reason(): string | undefined {
     return this.#reason;
   }
 
-  /** Ends the tries; resolves with the result, after a try in progress has ended. Idempotent. */
+  /**
+   * Ends the tries, and waits for a try in progress. Resolves with the result if a try has
+   * succeeded. Idempotent.
+   */
   async stop(): Promise<T | undefined> {
     this.#isStopped = true;
     this.#options.clock.clearTimeout(this.#timer);

@@ -1,4 +1,4 @@
-/** `postbag bench`: measures this disk and advises a commit mode and limits. */
+/** The command `postbag bench`: reads its flags and prints the report of app/commands/bench. */
 import { Command, InvalidArgumentError } from "commander";
 import type { BenchReport } from "../app/commands/bench/bench.ts";
 import { flagOf } from "../app/index.ts";
@@ -86,7 +86,7 @@ export function benchText({
   ].join("\n");
 }
 
-/** Columns 1 and 4 are texts, the others are figures. */
+/** Aligns the first and fourth column, which are texts, to the left, and figures to the right. */
 function table(rows: readonly (readonly string[])[]): string[] {
   const widthOf = (at: number) => Math.max(...rows.map((row) => row[at]?.length ?? 0));
   const isText = (at: number) => at === 0 || at === 3;

@@ -1,8 +1,11 @@
-/** Opens the log of a command that runs until a signal ends it. */
+/** Opens the log of `serve` and `worker`, the commands that run until a signal ends them. */
 import type { Settings } from "../app/index.ts";
 import type { Logger } from "../app/observe/log.ts";
 
-/** Opens the log that the settings ask for, and writes the warnings about the settings to it. */
+/**
+ * Opens the log with the level and format of the settings (by default text on a terminal, else
+ * JSON), and writes the warnings about ignored variables to it.
+ */
 export async function openCommandLog(
   { logLevel, logFormat }: Settings,
   warnings: readonly string[],

@@ -1,4 +1,4 @@
-/** `postbag config`: shows the effective settings, each with the origin of its value. */
+/** The command `postbag config`: prints the effective settings, each with its value's origin. */
 import { Command } from "commander";
 import {
   defaultTextOf,

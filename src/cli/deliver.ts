@@ -1,5 +1,6 @@
 /**
- * `postbag deliver`: a pipe into a Maildir, for mail systems that start a program for each message.
+ * The command `postbag deliver`: reads its flags; app/commands/deliver.ts delivers. It is for mail
+ * systems that start a program for each message and write the message to its standard input.
  */
 import { Command } from "commander";
 import { AppError } from "../app/index.ts";

@@ -1,4 +1,4 @@
-/** `postbag doctor`: examines this machine and shows how to correct each fault. */
+/** The command `postbag doctor`: prints the checks of app/doctor, each fault with advice. */
 import { Command } from "commander";
 import type { Check } from "../app/doctor/check.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";

@@ -1,4 +1,4 @@
-/** `postbag mailbox`: creates, lists and shows mailboxes. */
+/** The commands `postbag mailbox create|list|show`; app/commands/mailbox.ts does their work. */
 import { Command } from "commander";
 import type { ShownMessage } from "../app/commands/mailbox.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";

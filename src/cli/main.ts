@@ -1,6 +1,7 @@
 /**
- * The command line's start: reads the arguments, runs a command, and turns errors into one line and
- * an exit code. Standard output has the result of a command; standard error has the rest.
+ * The entry of the command line: runs the command of the arguments, and turns an error into one
+ * line and an exit code. Standard output has the result of a command; standard error has errors,
+ * warnings and the log.
  */
 import { CommanderError } from "commander";
 import { AppError } from "../app/index.ts";
@@ -14,7 +15,7 @@ async function main(args: readonly string[]): Promise<number> {
     isHelpFull: asksForFullHelp(args),
     helpWidth: Math.min(maxHelpWidth, process.stdout.columns ?? maxHelpWidth),
   });
-  // The server has all settings, so its help is the help about all of them.
+  // `serve` has all settings, so its full help is the help about all settings.
   const given = args.join(" ") === "help all" ? ["help", "serve"] : args;
   try {
     await program.parseAsync(given, { from: "user" });
@@ -38,5 +39,5 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 });
 
 const code = await main(process.argv.slice(2));
-// A command that set an exit code of its own (`doctor`) keeps it.
+// An exit code that a command has set itself, such as that of `doctor`, stays.
 if (code !== exitCodes.ok) process.exitCode = code;

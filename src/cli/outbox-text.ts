@@ -1,9 +1,9 @@
-/** The texts of `postbag outbox` for people: tables without frames, instants in UTC. */
+/** The texts that `postbag outbox` prints without --json: tables without frames, times in UTC. */
 import type { AttemptRow, DeliveryRow, MessageRow, Outbox, StoreStats } from "../app/index.ts";
 
 type Page = Awaited<ReturnType<Outbox["list"]>>;
 
-/** One line for each delivery. */
+/** A table with a line for each delivery, and the cursor of the next page if there is one. */
 export function deliveryTable({ deliveries, next }: Page): string {
   if (deliveries.length === 0) return "No deliveries found.";
   const head = ["delivery", "state", "attempts", "next or end", "to", "subject"];
@@ -19,7 +19,7 @@ export function deliveryTable({ deliveries, next }: Page): string {
   return [...table([head, ...rows]), ...more].join("\n");
 }
 
-/** A message with its deliveries and recipients. */
+/** The facts of a message, then those of each delivery with its recipients. */
 export function messageText(message: MessageRow): string {
   const { id, messageIdHeader, reversePath, subject, template, size, hasBytes, createdAtMs } =
     message;
@@ -61,7 +61,7 @@ function deliveryText(delivery: DeliveryRow): string[] {
   return ["", ...table(facts), ...table(recipients)];
 }
 
-/** One line for each attempt. */
+/** A table with a line for each attempt. */
 export function attemptTable(attempts: readonly AttemptRow[]): string {
   if (attempts.length === 0) {
     return "No attempt yet. A failing route counts no attempt: see postbag outbox stats.";
@@ -141,7 +141,7 @@ function instant(ms: number | undefined): string {
   return ms === undefined ? "" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
-/** A text from outside, shortened and without characters that control a terminal. */
+/** A text of mail or of a server, shortened, with spaces for characters that control a terminal. */
 function plain(text: string, maxLength = 200): string {
   const quiet = text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ");
   return quiet.length > maxLength ? `${quiet.slice(0, maxLength - 1)}…` : quiet;

@@ -1,4 +1,4 @@
-/** `postbag outbox`: shows mail on its way out, and retries, cancels or removes it. */
+/** The subcommands of `postbag outbox`, which list mail of the outbox, and retry or cancel it. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { AppError, type DeliveryState, type Outbox } from "../app/index.ts";
 import {
@@ -177,7 +177,7 @@ function migrateCommand(): Command {
     });
 }
 
-/** Asks the outbox and prints the answer; exits with 1 when `isDone` is false for it. */
+/** Asks the outbox and prints the answer; the exit code is 1 when `isDone(answer)` is false. */
 async function printAnswer<Answer>(
   options: Options,
   ask: (outbox: Outbox) => Promise<Answer>,
@@ -207,7 +207,7 @@ async function messageOf(outbox: Outbox, id: string) {
   throw new AppError("ERR_APP_NOT_FOUND", `No message or delivery has the id ${id}`);
 }
 
-/** The options that the user gave; the outbox has defaults for the others. */
+/** The options without those that the user left out, for which the outbox has defaults. */
 function given(options: Options) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

@@ -1,4 +1,4 @@
-/** Builds the command line: all commands, with their help and their error texts. */
+/** Builds the command line with all commands, their help and error texts; main.ts runs it. */
 import { Command } from "commander";
 import { version } from "../app/index.ts";
 import { benchCommand } from "./bench.ts";
@@ -14,9 +14,9 @@ import { showEveryFlag } from "./setting-flags.ts";
 import { workerCommand } from "./worker.ts";
 
 export interface ProgramOptions {
-  /** Whether `--help` shows every setting, not only the everyday ones. */
+  /** Whether the help of a command lists all its flags, or only the everyday ones. */
   readonly isHelpFull: boolean;
-  /** Columns of the help. */
+  /** The width of help texts, in columns. */
   readonly helpWidth: number;
 }
 
@@ -58,12 +58,12 @@ export function createProgram({ isHelpFull, helpWidth }: ProgramOptions): Comman
   return program;
 }
 
-/** All commands below a command, in the order of its help. */
+/** The subcommands of a command and theirs, at every depth, in the order of the help. */
 export function everyCommandBelow(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...everyCommandBelow(child)]);
 }
 
-/** Turns commander's "error: ..." with a suggestion on a second line into one line. */
+/** Writes commander's "error: ..." and the suggestion on its second line as one line. */
 function printError(text: string, write: (text: string) => void): void {
   write(
     `postbag: ${text

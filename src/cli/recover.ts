@@ -1,4 +1,4 @@
-/** `postbag recover`: publishes the mail of the journal without a server. */
+/** The command `postbag recover`: prints the result of app/commands/recover.ts. */
 import { Command } from "commander";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { exitCodes } from "./sysexits.ts";

@@ -1,4 +1,4 @@
-/** `postbag send`: enqueues a message of a person, a script or a program's pipe. */
+/** The command `postbag send`: app/commands/send.ts enqueues the message; prints its id. */
 import { Command } from "commander";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 

@@ -1,9 +1,9 @@
 /**
- * `postbag serve`: runs the server until a signal stops it.
+ * The command `postbag serve`: runs the server of app/server/serve.ts until a signal stops it.
  *
- * SIGTERM and SIGINT stop it in order: no new mail, every accepted message is answered, exit 0. A
- * second signal ends it at once; a message being committed then is either durable or was never
- * acknowledged.
+ * SIGTERM and SIGINT stop the server in order: it accepts no new mail, answers every accepted
+ * message, and exits with 0. A second signal a second later ends it at once; a message that is
+ * being committed then is either durable, or lost without a 250, and the sender retries.
  */
 import { relative } from "node:path";
 import { Command } from "commander";
@@ -84,7 +84,7 @@ function linkOf(protocol: string, address: string): string {
   return protocol === "metrics" ? `http://${address}/metrics` : address;
 }
 
-/** A path as short as it can be typed here. */
+/** The path from the working folder if it is below that, else the absolute path. */
 function shortest(path: string): string {
   const fromHere = relative(process.cwd(), path);
   return fromHere.startsWith("..") ? path : fromHere || ".";

@@ -1,6 +1,6 @@
 /**
- * The flags of a command, made from the table of settings. A command with many flags shows only the
- * everyday ones in `--help`; `--help all` shows them all.
+ * The flags of a command, made from the table of settings; reads the settings from them. A command
+ * with more than 12 settings shows only the everyday ones in `--help`; `--help all` shows them all.
  */
 import { type Command, Option } from "commander";
 import {
@@ -21,10 +21,10 @@ const titles: Readonly<Record<SettingGroup, string>> = {
   commit: "Group commit:",
 };
 
-/** A command with more settings than this hides those that are not for every day. */
+/** A command with more settings than this hides in `--help` those that are not everyday ones. */
 const maxShown = 12;
 
-/** Adds a flag for each of the settings, under the title of its group, and `--config`. */
+/** Adds a flag for each setting of `names`, under the title of its group, and `--config`. */
 export function addSettingFlags(
   command: Command,
   names: readonly SettingName[] = settingNames,
@@ -50,7 +50,7 @@ export function addSettingFlags(
   return command;
 }
 
-/** Has `--help` show every flag. */
+/** Makes the help of a command list its hidden flags too. */
 export function showEveryFlag(command: Command): void {
   for (const option of command.options) option.hidden = false;
 }
@@ -68,12 +68,12 @@ function flagFor(name: SettingName): Option {
   const text = doc.replace(/\.$/, "").replace(/^[A-Z](?![A-Z])/, (first) => first.toLowerCase());
   const option = new Option(`${flagOf(name)} <${kind.shape}>`, `${text}${hint}`);
   option.helpGroup(titles[group]);
-  // A repeated flag collects when its setting is a list.
+  // A repeated flag of a setting that is a list adds to the list; of others the last flag counts.
   if (isList) option.argParser((item, items) => [...((items as string[]) ?? []), item]);
   return option;
 }
 
-/** Loads the settings a command was given by its flags, the environment and the file. */
+/** Loads the settings of a command from its flags, the environment and the configuration file. */
 export function settingsOf(options: Readonly<Record<string, unknown>>): LoadedSettings {
   const given = settingNames.map((name) => [name, options[name] as string | undefined]);
   return loadSettings({

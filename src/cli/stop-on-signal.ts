@@ -1,14 +1,15 @@
 /**
- * How a running command ends: SIGTERM and SIGINT stop it in order, exit 0. A second signal, at
- * least a second later, ends it at once. (A shell or npm often passes on a signal that the process
- * has already received, so a repeat within that second counts as the same signal.)
+ * Ends `serve` and `worker`: the first SIGTERM or SIGINT stops the command in order, with exit code
+ * 0. A signal at least a second later ends the process at once, with exit code 1. A signal within
+ * that second counts as the first one, because a shell or npm often passes on a signal that the
+ * process has already received.
  */
 import type { Logger } from "../app/observe/log.ts";
 import { exitCodes } from "./sysexits.ts";
 
 const sameSignalMs = 1_000;
 
-/** Runs `stop` at the first signal, and ends the process after it. */
+/** Calls `stop` once, at the first signal, and ends the process when its promise settles. */
 export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
   let firstAtMs: number | undefined;
   const onSignal = (signal: NodeJS.Signals) => {

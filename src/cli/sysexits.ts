@@ -1,10 +1,10 @@
 /**
- * Exit codes, by sysexits.h: a mail system that calls a command reads them instead of the error
- * text.
+ * The exit codes of all commands, by sysexits.h. A mail system that calls a command reads the exit
+ * code, not the error text.
  *
- * Postfix, Exim and Sendmail keep the message and try again on 75, and bounce it on every other
- * code but
- * 0. So every fault of this machine is 75 in a command that delivers or sends a message.
+ * On 75 Postfix, Exim and Sendmail queue the message and try again; on 0 the message is delivered;
+ * on every other code they bounce it. So a command that delivers or sends a message exits with 75
+ * for every fault of this machine.
  */
 import type { AppErrorCode } from "../app/index.ts";
 
@@ -30,7 +30,7 @@ const byError: Readonly<Record<AppErrorCode, number>> = {
   ERR_APP_DATA_DIRECTORY: exitCodes.cannotCreate,
   ERR_APP_DATA_IN_USE: exitCodes.temporary,
   ERR_APP_FILE_SYSTEM: exitCodes.unavailable,
-  // Starting again does not help: systemd is told not to (docs/guides/as-a-service.md).
+  // A restart does not help; the systemd unit excludes 78 (docs/guides/as-a-service.md).
   ERR_APP_JOURNAL: exitCodes.config,
   ERR_APP_JOURNAL_NOT_NOW: exitCodes.temporary,
   ERR_APP_OUTBOX: exitCodes.config,

@@ -1,6 +1,6 @@
 /**
- * `postbag worker`: sends the mail of an outbox that several machines share, until a signal stops
- * it.
+ * The command `postbag worker`: runs the worker of app/server/worker.ts, which sends mail of an
+ * outbox that several machines share, until a signal stops it.
  */
 import { Command } from "commander";
 import { AppError, type SettingName, settingNames, settingOf } from "../app/index.ts";
@@ -8,7 +8,7 @@ import { openCommandLog } from "./command-log.ts";
 import { addSettingFlags, settingsOf } from "./setting-flags.ts";
 import { stopOnSignal } from "./stop-on-signal.ts";
 
-/** Outbound settings that only a server has. */
+/** Outbound settings that a worker does not have, because it receives no mail. */
 const serverOnly: readonly SettingName[] = ["relayFrom"];
 
 /** The settings of a worker, in the order of the table. */
@@ -27,7 +27,7 @@ export function workerCommand(): Command {
 
 async function work(options: Record<string, unknown>): Promise<void> {
   const { settings, origins, warnings } = settingsOf(options);
-  // A worker that captured by default would take mail from the workers that send it.
+  // A worker that captured mail by default would take it from the workers that send mail.
   if (origins.outbound === "default") {
     throw new AppError(
       "ERR_APP_USAGE",

@@ -67,7 +67,7 @@ test("the page and the metrics are closed to other machines without an access to
   }
 });
 
-test("the access token is accepted as bearer and as password; nothing else is", async () => {
+test("only the access token opens a page, as bearer token or as password", async () => {
   const guarded = statusApp({ isLoopback: false, accessToken: "s3cret" });
   const ask = async (authorization: string) =>
     (await guarded.request("/metrics", { headers: { authorization } })).status;

@@ -1,9 +1,10 @@
 /**
  * The status app: the HTTP pages of a server, `Request` in, `Response` out, without a socket.
  *
- * `/healthz` answers while the process runs, `/readyz` says whether the server is ready for mail,
- * `/metrics` is for Prometheus and `/` for people. Clients on this machine see everything. Other
- * clients see only "ok" or "not ready", unless they send the access token.
+ * `/healthz` answers 200 while the process runs, `/readyz` 200 while the server is ready for mail
+ * and else 503; `/metrics` is for Prometheus and `/` for people. At a loopback address everything
+ * is open. At other addresses a client sees `/healthz`, and `/readyz` without the reason; the
+ * access token opens the rest.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
@@ -11,9 +12,12 @@ import type { StatusSource } from "./status.ts";
 import { statusPage } from "./status-page.ts";
 
 export interface StatusAppOptions extends StatusSource {
-  /** Whether only this machine can connect; then everything is open. */
+  /** Whether the app listens on loopback only; then every page is open without a token. */
   readonly isLoopback: boolean;
-  /** Opens `/` and `/metrics` to other machines, as bearer token or as password of a browser. */
+  /**
+   * The token that opens `/` and `/metrics` when `isLoopback` is false, as bearer token or as
+   * password of HTTP Basic. Without it both pages answer 403.
+   */
   readonly accessToken?: string | undefined;
 }
 
@@ -57,7 +61,7 @@ export function createStatusApp(options: StatusAppOptions): Hono {
   return app;
 }
 
-/** Builds an app that serves `/metrics` and nothing else, open to all its clients. */
+/** Builds an app that serves only `/metrics`, without a token to every client that can connect. */
 export function createMetricsApp({ metrics }: Pick<StatusSource, "metrics">): Hono {
   const app = new Hono();
   app.get("/metrics", async () => metricsResponse(await metrics()));

@@ -1,12 +1,13 @@
-/** Serves an app at a TCP address. */
+/** Serves a status or metrics app at a TCP address. */
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";
 import type { Hono } from "hono";
 
 export interface HttpListener {
+  /** The address with the port in use, also when port 0 was asked for. */
   readonly address: { readonly host: string; readonly port: number };
-  /** Stops listening and cuts open connections, with the requests on them. */
+  /** Stops listening and cuts all connections; requests in progress get no answer. */
   close(): Promise<void>;
 }
 

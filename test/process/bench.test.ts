@@ -47,7 +47,7 @@ test("a signal ends bench early and its files are removed", async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test("bench refuses the folder of another bench, a file, and impossible seconds", async (t) => {
+test("bench refuses the folder of another bench, a file, and zero seconds", async (t) => {
   const folder = temporaryDirectory(t);
   const file = join(folder, "file");
   writeFileSync(file, "");

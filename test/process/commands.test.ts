@@ -62,7 +62,7 @@ test("deliver accepts an mbox line and bare or CRLF line ends", async (t) => {
   assert.equal(shown, "Return-Path: <>\nSubject: a\n\nbare\nboth\nlast");
 });
 
-test("the exit code of deliver says whether to retry", async (t) => {
+test("deliver exits with 75 for temporary failures and other codes for permanent ones", async (t) => {
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const file = join(folder, "file");
@@ -87,7 +87,7 @@ test("the exit code of deliver says whether to retry", async (t) => {
   });
 });
 
-test("deliver into an unusable data directory is a temporary failure", async (t) => {
+test("deliver into a data directory that is a file exits with 75", async (t) => {
   const folder = temporaryDirectory(t);
   writeFileSync(join(folder, "data"), "");
   const args = ["deliver", "--data", join(folder, "data"), "--to", "you@localhost"];
@@ -160,7 +160,7 @@ test("config shows each value with its origin", async (t) => {
   assert.equal(again.stdout, printed.stdout);
 });
 
-test("an unknown variable that resembles a setting is reported", async () => {
+test("a variable with the misspelt name of a setting gives a warning and exit code 0", async () => {
   const { code, stderr } = await run(["config", "--check"], { env: { POSTBAG_MAX_BACH: "8" } });
   assert.equal(code, 0);
   assert.match(stderr, /POSTBAG_MAX_BACH has no effect \(did you mean POSTBAG_MAX_BATCH\?\)/);
@@ -215,7 +215,7 @@ test("doctor finds this machine healthy and changes nothing", async (t) => {
   assert.throws(() => readdirSync(data));
 });
 
-test("doctor reports each fault with advice and fails", async (t) => {
+test("doctor reports each fault with advice and exits with 69", async (t) => {
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   const server = await serve(t, data);

@@ -26,7 +26,7 @@ function assertNothingLost(server: Server, load: ReturnType<typeof startLoad>): 
   }
 }
 
-test("kill -9 under load loses no acknowledged message; the next start recovers alone", async (t) => {
+test("after kill -9 under load the next start recovers every acknowledged message", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const first = await serve(t, data);
   const load = startLoad([first.smtpPort, first.lmtpPort], mailboxes);
@@ -74,7 +74,7 @@ test("SIGTERM under load answers accepted messages, loses none and exits 0", asy
   }
 });
 
-test("an idle session gets 421 and does not delay the end", async (t) => {
+test("at SIGINT an idle session gets 421 and does not delay the exit", async (t) => {
   const server = await serve(t, join(temporaryDirectory(t), "data"));
   const client = await Client.open(server.smtpPort);
   await client.ask("EHLO test");
@@ -121,7 +121,7 @@ test("a second server on one data directory is refused until the first is killed
   await serve(t, data);
 });
 
-test("the death of the disk thread ends the process without an answer", async (t) => {
+test("the death of the disk thread ends the process before it answers a message", async (t) => {
   const preload = new URL("./support/end-disk-thread.mjs", import.meta.url);
   const server = await serve(t, join(temporaryDirectory(t), "data"), [], {
     env: { NODE_OPTIONS: `--import=${preload}` },

@@ -97,7 +97,7 @@ test("SIGTERM publishes every acknowledged message", async (t) => {
   assert.match(recover.stdout, /^The journal in .* has no unpublished mail: /);
 });
 
-test("recover publishes the journal's mail, and is refused beside a running server", async (t) => {
+test("recover publishes the mail of the journal, and fails beside a running server", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const none = await run(["recover", "--data", data]);
   assert.equal(none.code, 0);
@@ -162,7 +162,7 @@ test("a journal of another version is an error of one line with exit code 78", a
   assert.deepEqual(snapshot(data), before);
 });
 
-test("mail for a missing volume gets 451; its mail is published when it returns", async (t) => {
+test("new mail for a missing volume gets 451; older mail is published at its return", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data)).stop("SIGKILL");
   renameSync(join(data, "mail"), join(data, "away"));

@@ -16,7 +16,7 @@ import {
   submit,
 } from "./support/direct.ts";
 
-test("mail goes to the host in the DNS of its domain, or the reason is on record", async (t) => {
+test("mail goes to the mail hosts in the DNS, or the outbox shows why it does not", async (t) => {
   const { port, at } = await sinksOn(t, {
     "127.0.0.2": {},
     "127.0.0.3": {},

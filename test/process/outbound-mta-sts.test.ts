@@ -57,7 +57,7 @@ async function servePolicies(
 const policy = (mode: string, mx: string) =>
   `version: STSv1\r\nmode: ${mode}\r\nmx: ${mx}\r\nmax_age: 86400\r\n`;
 
-test("an enforced MTA-STS policy restricts hosts and TLS; one in testing does not", async (t) => {
+test("an MTA-STS policy restricts hosts and TLS in mode enforce, not in mode testing", async (t) => {
   const lacking = whyNoCertificates();
   if (lacking !== undefined) return t.skip(lacking);
   const authority = certificateAuthority();

@@ -100,7 +100,7 @@ test("a server with default settings captures mail and sends none", async (t) =>
   assert.equal(code, 0, stderr);
 });
 
-test("mail by SMTP from this machine: local copies are stored, the rest is sent once", async (t) => {
+test("SMTP mail of this machine is stored for local recipients and sent once to others", async (t) => {
   const sink = await sinkFor(t);
   const server = await serve(t, join(temporaryDirectory(t), "data"), through(sink));
   assert.match(
@@ -131,7 +131,7 @@ test("mail by SMTP from this machine: local copies are stored, the rest is sent 
   assert.match(sink.mails[0]?.data ?? "", /^Message-ID: </m);
 });
 
-test("send with the configuration of a server that has a relay takes its route", async (t) => {
+test("send with a relay in its configuration stores the relay as the route", async (t) => {
   const folder = temporaryDirectory(t);
   const config = join(folder, "postbag.json");
   writeFileSync(config, JSON.stringify({ outbound: "relay", relay: "smtps://relay.example" }));
@@ -148,7 +148,7 @@ test("send with the configuration of a server that has a relay takes its route",
   );
 });
 
-test("no open relay: LMTP, unlisted clients and public listeners are refused", async (t) => {
+test("LMTP, unlisted clients and clients of a public listener cannot relay", async (t) => {
   const folder = temporaryDirectory(t);
   const mail = { to: "a@one.example" };
   const off = await serve(t, join(folder, "off"), ["--relay-from", "off"]);
@@ -231,7 +231,7 @@ test("a deferred mail is retried; a refused one is a dead letter and can be redr
   ]);
 });
 
-test("after kill -9 between dot and reply the mail is sent again, and on record", async (t) => {
+test("after kill -9 between dot and reply mail is sent again; both attempts are listed", async (t) => {
   const dot = Promise.withResolvers<void>();
   const sink = await sinkFor(t, {
     answer: ({ verb, nth }) => {
@@ -314,7 +314,7 @@ test("cancelled mail is not sent, and ended mail can be purged", async (t) => {
   assert.ok(!existsSync(join(data, "captured")));
 });
 
-test("the exit code of send tells temporary failures from permanent ones", async (t) => {
+test("send exits with 75 for temporary failures and other codes for permanent ones", async (t) => {
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   writeFileSync(join(folder, "file"), "");
@@ -340,7 +340,7 @@ test("the exit code of send tells temporary failures from permanent ones", async
   });
 });
 
-test("send --raw takes a whole message; an idempotency key makes a repeat harmless", async (t) => {
+test("send --raw accepts a whole message; a repeat with its key stores nothing", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const raw = "From: me@example.org\nTo: a@one.example\nBcc: b@two.example\nSubject: Raw\n\nx\n";
   const args = ["send", "--data", data, "--raw", "--idempotency-key", "k", "--json"];
@@ -408,7 +408,7 @@ test("a relay gets its password and signed mail; no output shows the password", 
   assert.match(shown.stdout, /^relay +smtp:\/\/me:\*\*\*@127\.0\.0\.1:/m);
 });
 
-test("a wrong outbox command or option is one line with the nearest name", async (t) => {
+test("a wrong outbox command or option is an error of one line with the nearest name", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const cases: readonly [number, readonly string[], RegExp][] = [
     [64, ["outbox", "lst"], /unknown command 'lst' \(Did you mean list\?\)/],

@@ -190,7 +190,7 @@ test("the command line loads the code of a command only when that command runs",
   assert.deepEqual(faults, []);
 });
 
-test("inside a room a file imports only places below its own", (t) => {
+test("inside a room a file imports only places that are lower in the room's list", (t) => {
   const faults: string[] = [];
   for (const [base, order] of [...Object.entries(floors), ...Object.entries(innerFloors)]) {
     const inside = sources.filter((file) => file.startsWith(`src/${base}/`));
@@ -217,7 +217,7 @@ test("inside a room a file imports only places below its own", (t) => {
   assert.deepEqual(faults, []);
 });
 
-test("no circle of imports, types included", () => {
+test("no files import each other in a circle, type imports included", () => {
   const circles: string[] = [];
   const done = new Set<string>();
   const visit = (file: string, path: readonly string[]) => {
@@ -241,7 +241,7 @@ test(`no folder has more than ${maxFilesInFolder} source files`, () => {
   assert.deepEqual(faults, []);
 });
 
-test("no function over 70 lines, no class over 220, without a reason above it", () => {
+test("a function over 70 lines or a class over 220 has a comment with Long because", () => {
   const faults = sources.flatMap((file) =>
     blocksOf(readFileSync(join(root, file), "utf8").split("\n"))
       .filter(({ lines, max, reason }) => lines > max && !reason)

@@ -177,7 +177,7 @@ test("every reason of /readyz in the guide is one of the program's", () => {
   assert.deepEqual(missing, []);
 });
 
-test("pages are short, and so are the cells of their tables", () => {
+test("pages and their table cells are no longer than their limits", () => {
   const tooLong = documents.flatMap((document) => {
     const lines = read(document).split("\n");
     const most =
@@ -193,7 +193,7 @@ test("pages are short, and so are the cells of their tables", () => {
   assert.deepEqual(tooLong, []);
 });
 
-test("a page shows every example, letter by letter", () => {
+test("every example is on a page, character for character", () => {
   const shown = documents.map(read);
   for (const example of globSync("examples/*.ts", { cwd: root })) {
     const isShown = shown.some((page) => page.includes(`\`\`\`ts\n${read(example)}\`\`\``));

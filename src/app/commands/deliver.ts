@@ -1,8 +1,9 @@
 /**
- * `postbag deliver`: delivers one message that another mail system pipes in.
+ * `postbag deliver`: delivers one message from standard input, which another mail system pipes in,
+ * into a Maildir. Called by `cli/deliver.ts`.
  *
- * It works beside a running server: two writers of one Maildir need no lock, because names never
- * repeat and a message becomes visible by one rename.
+ * It works beside a running server: two writers of one Maildir need no lock, because file names
+ * never repeat and a message becomes visible by one rename.
  */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -17,28 +18,29 @@ import type { Settings } from "../settings/table.ts";
 export interface DeliverPipedOptions {
   readonly input: AsyncIterable<Uint8Array>;
   readonly settings: Settings;
-  /** The recipient; its mailbox is used, unless `maildir` is given. */
+  /** The recipient; without `maildir` the message goes into the recipient's mailbox. */
   readonly to: string | undefined;
+  /** The path of the Maildir. Without it `to` selects the mailbox. */
   readonly maildir: string | undefined;
   /** The reverse-path, with or without angle brackets. @defaultValue the null reverse-path, `<>` */
   readonly from: string | undefined;
-  /** Whether to create a missing `maildir`. */
+  /** Whether to create a missing `maildir`; if not, a missing one is `ERR_APP_DELIVERY`. */
   readonly create: boolean;
 }
 
 export interface PipedDelivery {
-  /** The Maildir. */
+  /** The path of the Maildir. */
   readonly path: string;
-  /** The file's name in `new/`. */
+  /** The name of the message's file in `new/`. */
   readonly id: string;
 }
 
 /**
- * Reads the message and delivers it; durable on return.
+ * Reads the message and delivers it; the message is durable on return.
  *
  * @throws {AppError} `ERR_APP_NO_MAILBOX` for a recipient without a mailbox here, `ERR_APP_ADDRESS`
  *   and `ERR_APP_MESSAGE` for an invalid address or message, `ERR_APP_DELIVERY` for every fault of
- *   this machine: then the caller should deliver the message again.
+ *   this machine: then the caller should deliver the message again later.
  */
 export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedDelivery> {
   const { settings, from, to } = options;
@@ -58,7 +60,10 @@ export async function deliverPiped(options: DeliverPipedOptions): Promise<PipedD
   throw unstored(path, result?.error);
 }
 
-/** The Maildir of the message; with `root`, no symbolic link below it is followed. */
+/**
+ * The Maildir of the message. The `root` of a mailbox is the mail root, below which no symbolic
+ * link is followed; the option `maildir` has no `root`.
+ */
 async function maildirOf(
   { settings, maildir, create }: DeliverPipedOptions,
   recipient: string | undefined,
@@ -158,7 +163,7 @@ async function* withoutMboxLine(input: AsyncIterable<Uint8Array>): AsyncGenerato
 
 const mboxStart = Buffer.from("From ");
 
-/** The trace fields; `Delivered-To` only where the recipient is known. */
+/** The trace fields: `Return-Path`, and `Delivered-To` when the option `to` was given. */
 function headOf(
   reversePath: string,
   recipient: string | undefined,

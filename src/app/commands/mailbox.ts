@@ -16,7 +16,7 @@ export interface MailboxSummary {
   readonly seen: number;
 }
 
-/** Lists the mailboxes, sorted by domain and local part. */
+/** Lists the mailboxes below the mail root, sorted by domain and local part. */
 export function listMailboxes(settings: Settings): readonly MailboxSummary[] {
   const mailRoot = dataDirectoryAt(settings.data).mail;
   return namesIn(mailRoot).flatMap((domain) =>
@@ -30,10 +30,7 @@ export function listMailboxes(settings: Settings): readonly MailboxSummary[] {
   );
 }
 
-/**
- * The names in a folder without the control files of mail readers, sorted; empty without the
- * folder.
- */
+/** The names in a folder, sorted, without those that begin with a dot; empty without the folder. */
 function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder)
@@ -49,7 +46,7 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Decodes `%HH`. */
+/** Decodes `%HH` in the name of a mailbox folder. */
 function decoded(component: string): string {
   const bytes = component.replace(/%([0-9A-F]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
@@ -57,7 +54,7 @@ function decoded(component: string): string {
   return Buffer.from(bytes, "latin1").toString("utf8");
 }
 
-/** Creates a mailbox, durably, and returns its path; an existing one stays as it is. */
+/** Creates a mailbox and returns its path; durable on return. An existing mailbox is unchanged. */
 export async function createMailbox(address: Address, settings: Settings): Promise<string> {
   const path = pathOf(address, settings);
   const { mail } = prepareDataDirectory(settings.data);
@@ -82,9 +79,9 @@ export interface ShownMessage {
 }
 
 /**
- * Reads the messages of a mailbox, oldest first, and changes nothing in it.
+ * Reads the messages in `cur/`, then those in `new/`, each oldest first; marks none as seen.
  *
- * @throws {AppError} `ERR_APP_NO_MAILBOX` when there is none.
+ * @throws {AppError} `ERR_APP_NO_MAILBOX` when the address has no mailbox.
  */
 export async function* readMailbox(
   address: Address,

@@ -1,6 +1,6 @@
 /**
- * The work of `postbag outbox`: opens an existing outbox for one use, and creates or updates its
- * tables.
+ * The work of `postbag outbox`: opens an existing outbox for one use, and creates or updates the
+ * tables of an outbox. Called by `cli/outbox.ts`, which has the subcommands.
  */
 import { type Outbox, postgresMigrationSql, sqliteMigrationSql } from "../../outbox/index.ts";
 import { prepareDataDirectory } from "../data-directory.ts";
@@ -13,7 +13,7 @@ import {
 import type { Settings } from "../settings/table.ts";
 
 /**
- * Opens the outbox, which must exist, for `use` and closes it afterwards.
+ * Opens the outbox, which must exist, calls `use` with it, and closes the outbox afterwards.
  *
  * @throws {AppError} as `openExistingOutbox` does, and for every error of the outbox in `use`.
  */
@@ -30,7 +30,7 @@ export async function withOutbox<Result>(
 }
 
 /**
- * Brings the tables up to date and returns a sentence on it.
+ * Creates or updates the tables, and returns a sentence with their version.
  *
  * @throws {AppError} as `openStore` does.
  */
@@ -48,8 +48,8 @@ export async function migrateOutbox(settings: Settings): Promise<string> {
 }
 
 /**
- * Returns the statements that make the tables from nothing, in the database's SQL. Connects
- * nowhere.
+ * Returns the SQL statements that create the tables in an empty database of the kind in the
+ * settings; no connection is made.
  */
 export function outboxMigrationSql(settings: Settings): string {
   const { kind } = storeAddressOf(settings);

@@ -1,8 +1,9 @@
 /**
- * Recovery without a server: publishes the mail of a journal, or only reports its unpublished mail.
+ * `postbag recover`: publishes the mail of the journal without a server, or only reports the mail
+ * that is unpublished (durable in the journal, not yet in a mailbox). Called by `cli/recover.ts`.
  *
- * It takes the same locks as the server, so that the two never use one journal at a time. A dry run
- * takes none and changes nothing.
+ * Recovery takes the locks that the server takes, so that only one of them uses a journal at a
+ * time. A dry run takes no lock and changes nothing.
  */
 import { existsSync } from "node:fs";
 import type { DeliveryEvent, JournalInspection, RecoveryReport } from "../../delivery/index.ts";
@@ -22,28 +23,30 @@ import type { Settings } from "../settings/table.ts";
 
 export interface RecoverOptions {
   readonly settings: Settings;
-  /** Whether to report only, and change nothing. */
+  /** Whether to only report the unpublished mail, and change nothing. */
   readonly isDryRun: boolean;
   /**
-   * Whether to move the segments of a damaged journal aside afterwards, so that a new one begins.
+   * Whether to move the segments of a damaged journal aside when all readable mail is published, so
+   * that the next start of the server begins a new journal.
    */
   readonly acceptDamage: boolean;
 }
 
 export interface RecoverResult {
-  /** The work done or, in a dry run, to be done, and the unpublished mail left; for a person. */
+  /** For a person: what was recovered (in a dry run: would be), then the mail still unpublished. */
   readonly lines: readonly string[];
   /**
-   * `unpublished`: some mail cannot be published now. `damaged`: part of the journal is unreadable.
+   * `unpublished`: a volume (mail file system) is missing or cannot be written now. `damaged`: part
+   * of the journal is unreadable; the mail in the rest of it can be published.
    */
   readonly state: "done" | "unpublished" | "damaged";
 }
 
 /**
- * Recovers the journal of the settings, whichever commit they ask for.
+ * Recovers the journal in the folder of the settings, also with `--commit synced`.
  *
- * @throws {AppError} `ERR_APP_DATA_IN_USE` beside a running server; as `openExecutor` does; and
- *   `ERR_APP_JOURNAL_NOT_NOW` for `acceptDamage` while mail is unpublished.
+ * @throws {AppError} `ERR_APP_DATA_IN_USE` while a server runs on the data directory; the errors of
+ *   `openExecutor`; `ERR_APP_JOURNAL_NOT_NOW` for `acceptDamage` while mail is unpublished.
  */
 export async function recoverJournal(options: RecoverOptions): Promise<RecoverResult> {
   const { settings, isDryRun } = options;

@@ -1,6 +1,8 @@
 /**
- * `postbag send`: puts one message from standard input into the outbox. It works beside a running
- * server, whose worker finds the message within a second; without a server the message waits.
+ * `postbag send`: puts one message from standard input into the outbox. Called by `cli/send.ts`.
+ *
+ * The worker of a running server finds the message within a second and sends it. Without a server
+ * the message waits in the outbox.
  */
 import { type Address, parsePath } from "../../mail/index.ts";
 import type { Mail } from "../../outbox/index.ts";
@@ -12,26 +14,29 @@ import type { Settings } from "../settings/table.ts";
 export interface SendOptions {
   readonly settings: Settings;
   readonly input: AsyncIterable<Uint8Array>;
-  /** The sender. @defaultValue with `isRaw`, the one in the message */
+  /** The sender. It may be missing only with `isRaw`: then the message names it. */
   readonly from: string | undefined;
+  /** The recipients; empty only with `isRaw` and without `from`: then the message names them. */
   readonly to: readonly string[];
+  /** The subject; refused with `isRaw`. @defaultValue an empty subject */
   readonly subject: string | undefined;
-  /** Whether the input is a whole message with its header, not only a text. */
+  /** Whether the input is a whole message with its header; else it is the text of the message. */
   readonly isRaw: boolean;
+  /** A repeat with the same key stores nothing; without a key every call stores a message. */
   readonly idempotencyKey: string | undefined;
 }
 
 export interface Sent {
   readonly id: string;
-  /** Whether the idempotency key was known: then `id` is the earlier message. */
+  /** Whether the key was used before: then nothing was stored, and `id` is the earlier message. */
   readonly duplicate: boolean;
 }
 
 /**
- * Reads the message and enqueues it; durable on return.
+ * Reads the message and enqueues it; the message is durable in the outbox on return.
  *
- * @throws {AppError} `ERR_APP_USAGE`, `ERR_APP_ADDRESS`, `ERR_APP_MESSAGE`, `ERR_APP_CONFLICT`, and
- *   `ERR_APP_OUTBOX_NOT_NOW` for every fault of this machine: then the caller should send it again.
+ * @throws {AppError} `ERR_APP_USAGE`, `ERR_APP_ADDRESS`, `ERR_APP_MESSAGE`, `ERR_APP_CONFLICT`;
+ *   `ERR_APP_OUTBOX_NOT_NOW` for a fault that may pass: then the caller should send it again.
  */
 export async function sendMessage(options: SendOptions): Promise<Sent> {
   const { settings, idempotencyKey } = options;
@@ -103,7 +108,8 @@ async function readAll(input: AsyncIterable<Uint8Array>, maxBytes: number): Prom
 }
 
 /**
- * Creates the data folder; every error of that is temporary, because the caller has the message.
+ * Creates the data folder. Every failure is reported as temporary, because the caller still has the
+ * message and can send it again.
  */
 function prepareFolder({ data }: Settings): void {
   try {

@@ -1,6 +1,6 @@
 /**
- * Checks that a machine has what Postbag needs, and advises on each fault. It only reads: nothing
- * is created, locked or repaired.
+ * `postbag doctor`: checks that this machine has what Postbag needs, and advises on each fault. The
+ * checks only read: they create, lock and repair nothing. Called by `cli/doctor.ts`.
  */
 import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
@@ -17,12 +17,12 @@ import { checkJournal } from "./journal-checks.ts";
 import { checkOutbound } from "./outbound-check.ts";
 
 export interface DoctorReport {
-  /** Whether the server can start here and keep its promises; warnings do not count. */
+  /** Whether no check is `bad`: the server can start here and keep its promises. */
   readonly healthy: boolean;
   readonly checks: readonly Check[];
 }
 
-/** Runs every check. */
+/** Runs every check, and returns the results in the order in which the command prints them. */
 export async function examine(settings: Settings): Promise<DoctorReport> {
   const data = dataDirectoryAt(settings.data);
   const holder = holderOfLock(data.path);
@@ -107,7 +107,7 @@ function checkMount(name: string, path: string): Check[] {
   return [{ name, state, found, ...(advice.length > 0 && { advice: `${advice.join(". ")}.` }) }];
 }
 
-/** Checks the file system of the journal, unless it is that of the mail. */
+/** Checks the file system of the journal, unless the mail is on the same file system. */
 function checkJournalMount(settings: Settings): Check[] {
   const journal = journalFolderOf(settings);
   if (settings.commit !== "journal") return [];
@@ -159,7 +159,7 @@ async function checkAddresses(settings: Settings): Promise<Check[]> {
   return checks;
 }
 
-/** Listens for a moment; resolves with the error, or `undefined` when the address is free. */
+/** Listens and stops at once; resolves with the error, or `undefined` if the address is free. */
 function listenErrorOf(listen: { readonly host: string; readonly port: number }) {
   return new Promise<unknown>((resolve) => {
     const server = createServer();

@@ -9,14 +9,14 @@ const table = `
 32 22 254:2 / /tmpfiles rw - btrfs /dev/vdc rw
 `;
 
-test("a folder belongs to the longest mount point above it, compared by whole names", () => {
+test("a folder belongs to the longest mount point that matches whole names of its path", () => {
   assert.equal(mountOf("/etc", table)?.type, "ext4");
   assert.equal(mountOf("/tmp/none/such", table)?.type, "tmpfs");
   assert.equal(mountOf("/tmp", table)?.type, "tmpfs");
   assert.equal(mountOf("/", table)?.type, "ext4");
 });
 
-test("a later mount at the same place covers the earlier one", () => {
+test("of two mounts at one mount point the later line of the mount table counts", () => {
   const covered = `${table}40 22 254:3 / / rw - xfs /dev/vdd rw\n`;
   assert.equal(mountOf("/etc", covered)?.type, "xfs");
 });

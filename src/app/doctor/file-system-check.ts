@@ -1,10 +1,10 @@
 /**
  * Judges by the mount table (proc_pid_mountinfo(5)) whether the file system under a folder keeps
- * mail through a power cut.
+ * mail through a power cut. Called by `doctor`, by the server at its start, and by `bench`.
  *
- * The promise needs two properties: a flush that returned has reached the disk, and a rename leaves
- * the old name or the new one after a crash. docs/explanation/durability.md names the file systems
- * on which both were tested.
+ * Durable mail needs two properties: a flush that returned has reached the disk, and after a crash
+ * a renamed file has the old name or the new one. docs/explanation/durability.md names the file
+ * systems on which both were tested.
  */
 import { readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -12,27 +12,27 @@ import { dirname, resolve } from "node:path";
 export interface Mount {
   readonly mountPoint: string;
   readonly type: string;
-  /** Options of the mount and of the file system together. */
+  /** Options of the mount, then those of the file system, such as `rw` and `data=ordered`. */
   readonly options: readonly string[];
 }
 
 export interface FileSystemVerdict {
   readonly kind: "safe" | "doubtful" | "unsafe";
-  /** The reason, and advice unless it is safe; one or two sentences. */
+  /** The reason, and advice unless the kind is `safe`; one or two sentences. */
   readonly text: string;
 }
 
 const tested = ["ext4", "xfs", "btrfs"];
 const inMemory = ["tmpfs", "ramfs", "hugetlbfs"];
 
-/** The mount that holds `path`, or its nearest existing parent. */
+/** The mount that holds `path`, or the nearest parent of `path` that exists. */
 export function mountOf(path: string, table = readMountTable()): Mount | undefined {
   const real = nearestExisting(path);
   let found: Mount | undefined;
   for (const mount of parseMountTable(table)) {
     const { mountPoint } = mount;
     const holds = mountPoint === "/" || real === mountPoint || real.startsWith(`${mountPoint}/`);
-    // A later line covers an earlier one with the same mount point.
+    // A later line of the table covers an earlier line with the same mount point.
     if (holds && mountPoint.length >= (found?.mountPoint.length ?? 0)) found = mount;
   }
   return found;
@@ -104,7 +104,7 @@ function readMountTable(): string {
   return readFileSync("/proc/self/mountinfo", "utf8");
 }
 
-/** The path with links resolved, or its nearest parent that exists. */
+/** The path with links resolved; of a path that does not exist, its nearest existing parent. */
 export function nearestExisting(path: string): string {
   for (let current = resolve(path); ; current = dirname(current)) {
     try {

@@ -1,6 +1,7 @@
 /**
- * What `doctor` reports about the journal: its segments, its unpublished mail and what recovery
- * would do with it, the staging directories, and damage to any of these. It only reads.
+ * The checks of `doctor` on the journal: its segments and their damage; its unpublished mail
+ * (durable in the journal, not yet in a mailbox) with the steps that recovery would take; and the
+ * staging directories (where mail is written before its rename into a mailbox). They only read.
  */
 import { statfsSync } from "node:fs";
 import { type InspectedVolume, type JournalInspection, listStaging } from "../../delivery/index.ts";
@@ -12,7 +13,7 @@ import type { Settings } from "../settings/table.ts";
 import { bad, type Check, good, warning } from "./check.ts";
 import { nearestExisting } from "./file-system-check.ts";
 
-/** @param isRunning Whether a server runs here, which then publishes the mail of the journal. */
+/** @param isRunning Whether a server runs on this data directory and so publishes the mail. */
 export async function checkJournal(
   settings: Settings,
   data: DataDirectory,
@@ -41,7 +42,7 @@ export async function checkJournal(
     ];
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    // A segment that is used again while it is read looks damaged.
+    // A segment that the running server overwrites while doctor reads it looks damaged.
     if (isRunning && error.code === "ERR_APP_JOURNAL") {
       return [good("Journal", `${folder}, in use`)];
     }
@@ -73,7 +74,7 @@ function checkUnpublished(found: JournalInspection, isRunning: boolean, isUsed: 
   });
 }
 
-/** Says what recovery would do on a volume. */
+/** Describes what recovery would do with the mail of a volume (one mail file system). */
 export function describeUnpublished(volume: InspectedVolume): string {
   const { toRestore, toFinish, toSkip, toKeep, owedBytes, mailboxes, directory } = volume;
   const messages = toRestore + toFinish + toKeep;
@@ -87,7 +88,7 @@ export function describeUnpublished(volume: InspectedVolume): string {
   return `${messages} messages (${owedBytes} bytes) for ${mailboxes.length} mailboxes below ${directory}: ${counts.join(", ")}`;
 }
 
-/** Checks that the segments which are still to be created have room. */
+/** Checks that the disk has room for the segments that the server has still to create. */
 async function checkRoom(settings: Settings, folder: string): Promise<Check[]> {
   const { journalSegments, journalSegmentBytes } = settings;
   const { bavail, bsize } = statfsSync(nearestExisting(folder));
@@ -100,7 +101,7 @@ async function checkRoom(settings: Settings, folder: string): Promise<Check[]> {
   return [warning("Room for the journal", found, advice)];
 }
 
-/** Checks the staging directories of this journal and of others. */
+/** Checks the staging directories of the journal with this id, and those of other journals. */
 async function checkStaging(data: DataDirectory, id: string | undefined): Promise<Check[]> {
   const directories = await listStaging(data.mail);
   return directories.flatMap(({ path, journalId, orphans, setAside }) => {

@@ -1,4 +1,4 @@
-/** Checks that the settings for mail to other domains fit together. */
+/** The check of `doctor` that the settings for mail to other domains fit together. */
 import { dataDirectoryAt } from "../data-directory.ts";
 import { AppError } from "../errors.ts";
 import { openSenders } from "../outbound/senders.ts";
@@ -6,7 +6,7 @@ import { describeOutbound } from "../settings/describe.ts";
 import type { Settings } from "../settings/table.ts";
 import { bad, type Check, good } from "./check.ts";
 
-/** Checks whether mail could be sent with these settings. Connects nowhere. */
+/** Opens and closes the senders of these settings; no connection is made. */
 export async function checkOutbound(settings: Settings): Promise<Check> {
   try {
     await using _ = openSenders({ settings, captured: dataDirectoryAt(settings.data).captured });

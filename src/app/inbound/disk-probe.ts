@@ -1,11 +1,11 @@
-/** Tries whether a disk that failed stores data again. */
+/** Tries whether a disk that failed stores data again; `observe/health.ts` calls it for /readyz. */
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 /**
- * Writes a small file, syncs it and removes it. Resolves when the disk has stored it.
+ * Writes a small file, syncs it and removes it. Resolves when the sync has succeeded.
  *
- * It works off the event loop's thread, because a failing disk may take long to answer.
+ * The calls run in Node's thread pool, because a failing disk would block the event loop.
  */
 export async function probeDisk(folder: string): Promise<void> {
   const path = join(folder, "probe");

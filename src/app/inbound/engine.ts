@@ -1,6 +1,10 @@
 /**
- * The engine behind the listeners: finds the mailbox of a recipient, makes messages durable, and
- * observes both. While the journal cannot be opened, all mail is answered with 451.
+ * The engine behind the listeners: builds the local mailboxes, the executor and what observes them,
+ * and hands out one `deliver` for mail to this server's domains. `delivery/local.ts` stores the
+ * copies; submission.ts calls `deliver` and adds the mail for other domains.
+ *
+ * A journal that opens at the first try is recovered before `openEngine` returns. After a temporary
+ * failure `openEngine` returns without it, and mail gets 451 until a later try opens the journal.
  */
 
 import {
@@ -29,22 +33,23 @@ export interface Engine {
   readonly deliver: Deliver;
   readonly checkRecipient: LocalMailboxes["checkRecipient"];
   readonly isOurs: LocalMailboxes["isOurs"];
-  /** Figures of the executor; zeros until it is open. */
+  /** Figures of the executor; zeros until the executor is open. */
   readonly stats: () => DeliveryStats;
   readonly journal: JournalFigures;
   readonly health: HealthMonitor;
   readonly metrics: Metrics;
   readonly onSmtpEvent: Observer["onSmtpEvent"];
-  /** Closes the executor, or ends the tries to open it. Idempotent. */
+  /** Closes the executor, or ends the tries to open the executor. Idempotent. */
   readonly close: (options?: { readonly timeoutMs?: number }) => Promise<void>;
 }
 
 /** Figures about the journal for the status page and the metrics. */
 export interface JournalFigures extends Pick<JournalWatch, "recovery"> {
-  /** Its folder; `undefined` when batches are committed in the mailboxes. */
+  /** The folder of the journal; `undefined` with `--commit synced`, which uses no journal. */
   readonly folder: string | undefined;
+  /** Segments on the disk; `undefined` with `--commit synced`. */
   readonly segments: () => Promise<number | undefined>;
-  /** Messages in `orphans/` of any journal. */
+  /** Messages in the `orphans/` of every staging directory: their mailbox was gone or refused. */
   readonly orphans: () => Promise<number>;
 }
 
@@ -54,8 +59,9 @@ export interface EngineOptions {
   readonly domains: readonly string[];
   readonly mailboxPolicy: "create" | "existing";
   readonly log: Logger;
-  /** Open sessions by protocol. */
+  /** The number of open sessions of each protocol. */
   readonly sessions: () => Readonly<Record<string, number>>;
+  /** Called once when the disk thread died; must end the process before a message is answered. */
   readonly onDiskThreadDeath: (cause: unknown) => void;
   /** Why the outbox cannot take mail; `undefined` when it can. */
   readonly outboxNotReady: () => Promise<string | undefined>;
@@ -63,7 +69,12 @@ export interface EngineOptions {
 
 type Executor = RetryingOpener<DeliveryExecutor>;
 
-/** Opens the engine; the caller closes it. @throws {AppError} as {@link openExecutor} does. */
+/**
+ * Opens the engine; the caller closes it.
+ *
+ * @throws {AppError} as {@link openExecutor} does, except `ERR_APP_JOURNAL_NOT_NOW`: then the
+ *   engine tries again every five seconds.
+ */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { settings, data, domains, mailboxPolicy, log, sessions, onDiskThreadDeath } = options;
   const watch = watchJournal(log);
@@ -114,7 +125,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   };
 }
 
-/** The log reports a recovery that takes longer than this. */
+/** After this time one log line reports that recovery is still running. */
 const slowRecoveryMs = 10_000;
 
 const notNow = reply(451, "4.3.0", "Mail cannot be stored now, try again later");

@@ -8,7 +8,7 @@ import { localMailboxes, policyOf } from "./local-mailboxes.ts";
 
 const domains = ["localhost", "example.org"];
 
-test("local domains match in any spelling; all others are refused as relaying", async () => {
+test("a local domain matches in upper and lower case; another domain gets 550 5.7.1", async () => {
   const { mailboxOf, checkRecipient } = localMailboxes({
     mailRoot: "/mail",
     domains,
@@ -22,7 +22,7 @@ test("local domains match in any spelling; all others are refused as relaying", 
   assert.equal(await checkRecipient("anyone@example.org"), undefined);
 });
 
-test("with existing mailboxes only, an unknown one gets 550 and a failed lookup 451", async (t) => {
+test("with mailboxes existing an unknown mailbox gets 550 and a failed lookup 451", async (t) => {
   const mailRoot = temporaryDirectory(t, "mailboxes");
   mkdirSync(join(mailRoot, "localhost/you/new"), { recursive: true });
   writeFileSync(join(mailRoot, "localhost/file"), "");

@@ -1,8 +1,8 @@
 /**
  * Finds the mailbox of an address of this server: `<mail root>/<domain>/<local part>/`.
  *
- * Other domains are refused here; submission.ts decides which clients may send to them. An error of
- * the lookup is a fault of this machine, and temporary for the sender.
+ * Addresses of other domains get 550 here; submission.ts asks first whether the client may send to
+ * other domains. A failed lookup is a fault of this machine, so the sender gets 451 and retries.
  */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ import type { Settings } from "../settings/table.ts";
 export interface LocalMailboxes {
   /** Tells whether the address has a domain of this server. */
   readonly isOurs: (recipient: Address) => boolean;
-  /** The reply that refuses a recipient; `undefined` when its mail is accepted. */
+  /** The reply that refuses a recipient at RCPT; `undefined` when the recipient is accepted. */
   readonly checkRecipient: (recipient: Address) => Promise<Reply | undefined>;
   /** The Maildir of a recipient, or the reply that refuses it. Reads no disk. */
   readonly mailboxOf: (recipient: Address) => string | Reply;
@@ -30,7 +30,7 @@ export interface LocalMailboxesOptions {
   readonly mailRoot: string;
   /** Domains in A-label form, `localhost` among them if it is one. */
   readonly domains: readonly string[];
-  /** Whether mail for a new local address creates its mailbox, or is refused. */
+  /** Whether mail for a local address without a mailbox creates the mailbox, or gets 550. */
   readonly policy: "create" | "existing";
 }
 
@@ -64,7 +64,10 @@ export function localMailboxes(options: LocalMailboxesOptions): LocalMailboxes {
   };
 }
 
-/** The policy for new local addresses: `create` by default while only this machine can connect. */
+/**
+ * The policy for local addresses without a mailbox. By default it is `create` while only this
+ * machine can reach SMTP and LMTP, else `existing`.
+ */
 export function policyOf({ mailboxes, smtp, lmtp }: Settings): "create" | "existing" {
   if (mailboxes !== undefined) return mailboxes;
   const isPrivate = [smtp, lmtp].every((address) => address === false || isLoopback(address));

@@ -1,8 +1,9 @@
 /**
- * Opens the executor that the settings ask for, and explains why when it cannot open.
+ * Opens the delivery executor with the commit mode of the settings, and turns its errors into
+ * errors for the user. Called by the engine, `postbag recover` and `doctor`.
  *
- * Mail that a journal has acknowledged must not be left behind: before `--commit synced` the
- * journal publishes all of it.
+ * A journal of an earlier run may have acknowledged mail that is in no mailbox yet. With
+ * `--commit synced` that mail is published first; if that fails, the executor does not open.
  */
 import { existsSync } from "node:fs";
 import {
@@ -27,7 +28,7 @@ export interface OpenExecutorOptions {
  * Opens the executor. With a journal, mail of an earlier process has been recovered on return.
  *
  * @throws {AppError} `ERR_APP_DATA_IN_USE`, `_JOURNAL`, `_JOURNAL_NOT_NOW`, `_SETTING_INVALID`,
- *   `_DATA_DIRECTORY`; of these only `_JOURNAL_NOT_NOW` may pass by itself.
+ *   `_DATA_DIRECTORY`; only the cause of `_JOURNAL_NOT_NOW` may pass by itself.
  */
 export async function openExecutor(options: OpenExecutorOptions): Promise<DeliveryExecutor> {
   const { settings } = options;
@@ -43,9 +44,9 @@ export async function openExecutor(options: OpenExecutorOptions): Promise<Delive
 }
 
 /**
- * Publishes the mail of the journal, as far as that is possible now, and closes the journal.
+ * Publishes the mail of the journal on all volumes that are available, and closes the journal.
  *
- * @returns The journal afterwards; `undefined` when there is none.
+ * @returns The journal with the mail that could not be published; `undefined` without a journal.
  * @throws {AppError} as {@link openExecutor} does.
  */
 export async function publishJournal(
@@ -58,7 +59,11 @@ export async function publishJournal(
   return inspectJournalOf(options);
 }
 
-/** Reads the journal and changes nothing; `undefined` when there is none. @throws {AppError} */
+/**
+ * Reads the journal and changes nothing; `undefined` without a journal.
+ *
+ * @throws {AppError} when the journal cannot be read or has an unknown version.
+ */
 export async function inspectJournalOf({
   settings,
   data,
@@ -106,10 +111,10 @@ function directoriesOf({ volumes }: JournalInspection): string {
   return volumes.map(({ directory }) => directory).join(", ");
 }
 
-/** A wrong choice of the folder: these errors do not pass by themselves. */
+/** Errors of a wrongly chosen folder, which do not pass by themselves. */
 const misplaced = ["EACCES", "EPERM", "ENOTDIR", "EEXIST", "ELOOP", "ENAMETOOLONG"];
 
-/** The error of a journal in words for its user; any other error as it is. */
+/** Turns an error of the journal into an {@link AppError}; returns any other error unchanged. */
 function explained(cause: unknown, journal: string): unknown {
   const code = journalCodeOf(cause);
   if (code === undefined) return cause;

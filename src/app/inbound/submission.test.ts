@@ -19,7 +19,8 @@ const message: Message = messageFromBytes(Buffer.from("x"));
 const options = { signal: new AbortController().signal };
 
 /**
- * Delivers to addresses whose local part selects the outcome; returns the calls and the outcomes.
+ * Delivers to addresses whose local part selects the outcome (`full` is deferred, `bad` refused);
+ * `outboxAnswers` are the outcomes of the outbox in order. Returns the calls and the outcomes.
  */
 async function deliver(recipients: readonly string[], outboxAnswers: readonly RecipientOutcome[]) {
   const asked: string[] = [];
@@ -56,7 +57,7 @@ test("if enqueue fails no local copy is stored, so a resend creates no duplicate
   assert.deepEqual(given.outcomes, [fault, fault]);
 });
 
-test("a recipient that fails after others succeeded is retried from the outbox", async () => {
+test("a local recipient deferred after another one succeeded is put into the outbox", async () => {
   const given = await deliver(["a@here", "full@here", "bad@here"], [queued]);
   assert.deepEqual(given.asked, ["local a@here,full@here,bad@here", "outbox full@here"]);
   assert.deepEqual(given.outcomes, [taken, queued, refusal]);
@@ -65,7 +66,7 @@ test("a recipient that fails after others succeeded is retried from the outbox",
   assert.deepEqual(beside.outcomes, [queued, queued]);
 });
 
-test("a failure is reported if no recipient has a copy, or if enqueue fails too", async () => {
+test("a deferred recipient gets 451 if no recipient has a copy or enqueue fails too", async () => {
   const none = await deliver(["full@here", "full2@here"], [queued]);
   assert.deepEqual(none.asked, ["local full@here,full2@here"]);
   assert.deepEqual(none.outcomes, [fault, fault]);
@@ -117,7 +118,7 @@ function listener(outbox: Partial<Outbox> | undefined) {
   return { ...taking, faults };
 }
 
-test("without an outbox RCPT for other domains gets 451, for other clients still 550", async () => {
+test("without an outbox RCPT for other domains gets 451, or 550 if relaying is denied", async () => {
   const { checkRecipient } = listener(undefined);
   const local = session("127.0.0.1", true);
   assert.equal((await checkRecipient("b@there", local))?.code, 451);
@@ -125,7 +126,7 @@ test("without an outbox RCPT for other domains gets 451, for other clients still
   assert.equal(await listener({}).checkRecipient("b@there", local), undefined);
 });
 
-test("a failed outbox gives 451, an unsendable mail 554", async () => {
+test("mail gets 451 when the outbox fails and 554 when the outbox refuses the mail", async () => {
   for (const [code, expected] of [
     ["ERR_OUTBOX_STORE", 451],
     ["ERR_OUTBOX_MAIL", 554],
@@ -139,7 +140,7 @@ test("a failed outbox gives 451, an unsendable mail 554", async () => {
   }
 });
 
-test("recipients beyond the limit of one mail become several mails of one commit", async () => {
+test("1,001 recipients become two mails of the outbox in one commit", async () => {
   const recipients = Array.from({ length: 1_001 }, (_, at) => `${at}@there`);
   let sizes: number[] = [];
   const enqueueMany: Outbox["enqueueMany"] = async (mails) => {
@@ -152,7 +153,7 @@ test("recipients beyond the limit of one mail become several mails of one commit
   assert.ok(outcomes.every(({ kind }) => kind === "delivered"));
 });
 
-test("large messages enter the outbox one at a time in memory; the others wait", async () => {
+test("spooled messages over 16 MiB are in memory one at a time; the others wait", async () => {
   const size = 20 * 1024 * 1024;
   let read = 0;
   const large = (): Message => ({

@@ -1,11 +1,12 @@
 /**
- * Mail for other domains by SMTP: which clients may submit it, and where it goes.
+ * Mail for other domains by SMTP: decides which clients may submit it, and puts it into the outbox.
+ * The SMTP listener calls it; it calls the engine for recipients of this server's domains.
  *
- * Never an open relay: other clients are refused at RCPT. Over SMTP one reply answers all
- * recipients, and a sender that receives 451 sends to all of them again. So the step that fails as
- * a whole comes first: the recipients elsewhere go into the outbox in one commit. Then the
- * recipients here get their copies. A recipient here whose delivery fails after others succeeded
- * goes into the outbox too, and is retried from there instead of by the sender.
+ * Never an open relay: other clients get 550 at RCPT. SMTP has one reply for all recipients, and a
+ * client that receives 451 sends to all of them again. So the outbox comes first: one commit takes
+ * all recipients of other domains or none, and after a 451 nobody has a copy. Then the mailboxes
+ * get their copies. If one fails after another recipient succeeded, the reply is 250 and the failed
+ * recipient goes into the outbox, which retries it.
  */
 import {
   type Deliver,
@@ -30,14 +31,17 @@ import type { Engine } from "./engine.ts";
 export interface SubmissionOptions {
   readonly settings: Pick<Settings, "relayFrom" | "smtp">;
   readonly engine: Pick<Engine, "deliver" | "checkRecipient" | "isOurs">;
-  /** The outbox; `undefined` while it cannot be used. */
+  /** The outbox; `undefined` until it is open, and mail for other domains gets 451. */
   readonly outbox: () => Outbox | undefined;
+  /** Called for each message in the outbox, once it is durable there. */
   readonly onQueued: (mail: QueuedMail) => void;
+  /** Called with the error when the outbox did not take a message; the client gets 451 or 554. */
   readonly onFault: (error: unknown) => void;
 }
 
-/** A message that was put into the outbox. */
+/** A message that is durable in the outbox. */
 export interface QueuedMail {
+  /** The id of the message in the outbox, as `postbag outbox show` takes it. */
   readonly id: string;
   readonly from: string;
   readonly to: readonly string[];
@@ -53,16 +57,17 @@ const notNow = reply(451, "4.3.0", "Mail for other domains cannot be taken now, 
 const unfit = reply(554, "5.6.0", "The message cannot be sent as it is", "message");
 
 /**
- * Bytes of spooled messages in memory at a time, on their way into the outbox; a larger one goes
- * alone.
+ * Bytes of spooled messages in memory at a time, on their way into the outbox. A message larger
+ * than this is read while no other spooled message is in memory.
  */
 const maxMemoryBytes = 16 * 1024 * 1024;
 
-/** Recipients of one message in the outbox. */
+/** Recipients of one message in the outbox; more recipients become more messages of one commit. */
 const maxRecipients = 1_000;
 
 /**
- * Never aborts: other recipients have their copies by now, so the rest must get into the outbox.
+ * The signal for the outbox after other recipients have their copies. It never aborts: the client
+ * will get 250, so the failed recipients must get into the outbox.
  */
 const neverAborts = new AbortController().signal;
 
@@ -71,7 +76,7 @@ export function submission(options: SubmissionOptions): Submission {
 
   const inMemory = new MemoryBudget(maxMemoryBytes);
 
-  /** Puts mail into the outbox in one commit: one outcome for all of it. */
+  /** Puts a message into the outbox in one commit; the outcome holds for all its recipients. */
   const enqueue: Enqueue = (envelope, message, { signal }) => {
     const now = () => enqueueNow(envelope, message);
     // A message without a file is in memory already, and was counted when it was received.
@@ -120,7 +125,10 @@ export function mayRelay(
   return isLocal && smtp !== false && isLoopback(smtp);
 }
 
-/** Tells whether any client may submit such mail; if not, the server needs no outbox. */
+/**
+ * Tells whether any client may submit mail for other domains. If none may, the server is ready
+ * without its outbox.
+ */
 export function takesMailForOthers({ relayFrom, smtp }: Pick<Settings, "relayFrom" | "smtp">) {
   if (smtp === false) return false;
   return relayFrom === undefined ? isLoopback(smtp) : relayFrom.length > 0;
@@ -132,7 +140,7 @@ type Enqueue = (
   options: DeliverOptions,
 ) => Promise<RecipientOutcome>;
 
-/** Combines the mailboxes here and the outbox into one {@link Deliver}. */
+/** Combines the mailboxes of this server and the outbox into one {@link Deliver}. */
 export function mixedDelivery(targets: {
   readonly isOurs: (recipient: string) => boolean;
   readonly local: Deliver;
@@ -177,8 +185,8 @@ export function mixedDelivery(targets: {
 }
 
 /**
- * The message with CRLF. Of a large message the stored form is released as soon as the other
- * exists.
+ * The bytes of the message for the outbox. A spooled message gets CRLF here, and its stored form is
+ * released as soon as the form with CRLF exists.
  */
 async function asSent(message: Message): Promise<Uint8Array> {
   const stored = await message.bytes();
@@ -189,9 +197,9 @@ async function asSent(message: Message): Promise<Uint8Array> {
 }
 
 /**
- * Aborts when the client has gone, but not at the admission timeout: the message waits on the disk
- * behind other mail that makes progress, and RFC 5321 §4.5.3.2.6 has the client wait for ten
- * minutes.
+ * A signal that aborts when the client has gone, but not at the admission timeout: the message
+ * waits in its spool file behind mail that makes progress, and by RFC 5321 §4.5.3.2.6 the client
+ * waits ten minutes for the reply.
  */
 function untilGone(signal: AbortSignal): AbortSignal {
   const gone = new AbortController();
@@ -203,9 +211,9 @@ function untilGone(signal: AbortSignal): AbortSignal {
   return gone.signal;
 }
 
-/** Releases memory at once: large messages would fill it before a collection. */
+/** Releases memory at once: large messages would fill it before the next garbage collection. */
 function release({ buffer, byteLength }: Uint8Array): void {
-  // A view of a part of a buffer shares it with others.
+  // A view of a part of a buffer shares the buffer with other views.
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { Clock } from "../../system/index.ts";
 import { type HealthOptions, monitorHealth } from "./health.ts";
 
-/** A clock that stands still until it is moved. */
+/** A clock that stands still until the test calls `move`. */
 function handClock() {
   let nowMs = 0;
   const timers = new Map<object, { atMs: number; callback: () => void }>();
@@ -111,7 +111,7 @@ test("health requests share one probe of a hung disk and end after five seconds"
   assert.equal(tries, 1);
 });
 
-test("a reason of the journal is reported as long as it holds", async () => {
+test("a server is not ready while the journal has a reason, and ready afterwards", async () => {
   const reasons = ["the disk refuses the journal's writes"];
   const server = monitor({ notReady: () => reasons });
   assert.deepEqual(await server.health(), {

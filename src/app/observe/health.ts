@@ -1,36 +1,45 @@
 /**
- * Decides readiness: not ready while stopping, while the disk fails or does not answer, while the
- * journal or the outbox cannot do its work, or when the disk is nearly full.
+ * Decides for `/readyz` whether the server is ready: not while stopping, while the disk fails or
+ * does not answer, while the journal or the outbox cannot do its work, or while the disk is nearly
+ * full.
  *
- * A disk that failed counts as failing until something is stored durably again. Because a server
- * that is not ready may receive no mail to store, each health request after a failure makes a small
- * durable write of its own.
+ * A disk that failed counts as failing until a message or a probe is durable again. A server that
+ * is not ready may receive no mail to store, so each health request after a failure writes and
+ * syncs a small probe file.
  */
 import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
 import { type Clock, errnoOf, within } from "../../system/index.ts";
 
-/** A disk that has not answered after this time counts as stalled. */
+/** The disk counts as stalled when no delivery has ended, or a probe has not, for so long. */
 const stalledAfterMs = 5_000;
 
 export interface HealthOptions {
   readonly mailRoot: string;
+  /** Free bytes on the disk of the mail root below which the server is not ready. */
   readonly minFreeBytes: number;
   readonly clock: Clock;
-  /** Deliveries waiting or in flight. */
+  /** The number of deliveries waiting or in flight. */
   readonly pending: () => number;
-  /** Other reasons not to be ready; the first is reported. */
+  /** Reasons of the journal not to be ready; only the first is reported. */
   readonly notReady: () => readonly string[];
-  /** Stores something small durably, beside the mail. */
+  /** Writes and syncs a small file in the data directory; rejects when the disk fails. */
   readonly probeDisk: () => Promise<void>;
-  /** Why the outbox cannot take mail; `undefined` when it can. @defaultValue it always can */
+  /**
+   * Why the outbox cannot take mail; `undefined` when it can. @defaultValue the outbox does not
+   * count
+   */
   readonly outboxNotReady?: (() => Promise<string | undefined>) | undefined;
 }
 
 export interface HealthMonitor {
+  /** To be called when a message became durable: the disk works. */
   readonly stored: () => void;
+  /** To be called with an error of the disk: not ready until the disk stores data again. */
   readonly storageFailed: (error: unknown) => void;
+  /** To be called when the server begins to stop: not ready from then on. */
   readonly stopping: () => void;
+  /** The answer for one request to `/readyz`, after at most five seconds. */
   readonly health: () => Promise<Health>;
   /** Free bytes for mail; `undefined` when the file system does not report them. */
   readonly freeBytes: () => Promise<number | undefined>;
@@ -69,7 +78,7 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
     return reason === undefined ? { ready: true } : notReady(reason);
   }
 
-  /** Tells whether deliveries have waited since an earlier request and none of them has ended. */
+  /** Tells whether deliveries have been pending for five seconds of requests and none has ended. */
   function isStalled(): boolean {
     if (pending() === 0) busySinceMs = undefined;
     else busySinceMs ??= clock.now();
@@ -94,8 +103,8 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
       if (isStalled()) return notReady("the disk does not answer");
       const [reason] = options.notReady();
       if (reason !== undefined) return notReady(reason);
-      // Requests share one answer, so that a hung disk holds one request to it, not one per
-      // visitor.
+      // Health requests share one probe, so that a hung disk has one pending write, not one for
+      // each HTTP client.
       answer ??= askDisk().finally(() => {
         answer = undefined;
       });

@@ -22,7 +22,7 @@ const nothing: RecoveryReport = {
   unavailable: [],
 };
 
-test("a recovery is logged as info only when it did something", () => {
+test("a recovery without work is logged as debug, one with work as info", () => {
   const { onEvent, lines, recovery } = watch();
   onEvent({ kind: "recovered", report: nothing });
   onEvent({ kind: "recovered", report: { ...nothing, restored: 3, finished: 2, skipped: 1 } });
@@ -33,7 +33,7 @@ test("a recovery is logged as info only when it did something", () => {
   assert.equal(recovery().restored, 3);
 });
 
-test("an unavailable volume is a reason not to be ready until it is available again", () => {
+test("the server is not ready while a volume is unavailable, and ready afterwards", () => {
   const { onEvent, lines, notReady } = watch();
   const unavailable = [{ directory: "/mail", reason: "the volume at /mail is missing" }];
   onEvent({ kind: "recovered", report: { ...nothing, unavailable } });
@@ -52,7 +52,7 @@ test("an unavailable volume is a reason not to be ready until it is available ag
   );
 });
 
-test("failed publishing is a reason not to be ready until it works; an orphan is none", () => {
+test("the server is not ready while publishing fails; an orphan leaves it ready", () => {
   const { onEvent, notReady } = watch();
   onEvent({ kind: "publishing", directory: "/mail", reason: "EROFS" });
   assert.deepEqual(notReady(), ["mail cannot be published at /mail: EROFS"]);
@@ -61,7 +61,7 @@ test("failed publishing is a reason not to be ready until it works; an orphan is
   assert.deepEqual(notReady(), []);
 });
 
-test("damage is logged once and is no reason not to be ready", () => {
+test("damage of the journal is logged once and leaves the server ready", () => {
   const { onEvent, lines, notReady } = watch();
   for (const restored of [0, 1]) {
     onEvent({ kind: "recovered", report: { ...nothing, restored, damage: ["a hole"] } });
@@ -70,7 +70,7 @@ test("damage is logged once and is no reason not to be ready", () => {
   assert.deepEqual(notReady(), []);
 });
 
-test("a journal that fails and recovers writes one log line for each change", () => {
+test("a journal whose writes fail and then succeed logs one line for each change", () => {
   const { onEvent, lines } = watch();
   onEvent({ kind: "accepting", accepting: false });
   onEvent({ kind: "accepting", accepting: true });

@@ -1,11 +1,11 @@
 /**
- * Follows the events of the journal: writes log lines, and supplies reasons for `/readyz` and
- * figures for the status page and the metrics.
+ * Follows the executor's events about the journal (observe.ts hands them on): writes log lines, and
+ * supplies reasons for `/readyz` (health.ts) and figures for the status page and the metrics.
  */
 import type { DeliveryEvent, RecoveryReport } from "../../delivery/index.ts";
 import type { Logger } from "./log.ts";
 
-/** An event about the journal. */
+/** An event of the executor about its journal. */
 export type JournalEvent = Extract<
   DeliveryEvent,
   { readonly kind: "recovered" | "orphaned" | "publishing" | "accepting" }
@@ -13,9 +13,9 @@ export type JournalEvent = Extract<
 
 export interface JournalWatch {
   readonly onEvent: (event: JournalEvent) => void;
-  /** Reasons of the journal why mail should go elsewhere; empty when there are none. */
+  /** Why the server is not ready: unavailable volumes and failed publishing; else empty. */
   readonly notReady: () => readonly string[];
-  /** The report of all recovery since the start. */
+  /** The counts of all recoveries since the start, with the damage and volumes of the last one. */
   readonly recovery: () => RecoveryReport;
 }
 
@@ -30,7 +30,7 @@ const noReport: RecoveryReport = {
 
 export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): JournalWatch {
   let report = noReport;
-  /** Why publishing fails, by volume. */
+  /** Why publishing fails, by the directory of the volume (mail file system). */
   const failures = new Map<string, string>();
 
   function onRecovered(next: RecoveryReport): void {

@@ -40,7 +40,7 @@ test("lines below the log level are not written", () => {
   );
 });
 
-test("lines of one turn are written together; a warning flushes them at once", async () => {
+test("lines of one event-loop turn are written together, or at once with a warning", async () => {
   const writes: string[] = [];
   const destination = buffered({ write: (lines) => void writes.push(lines) });
   const log = openLog({ level: "info", format: "text", destination });

@@ -1,10 +1,11 @@
 /**
- * The log: one JSON object a line for programs, or one readable line for a person at a terminal.
+ * The log of `serve` and `worker`: one JSON object a line for programs, or one readable line for a
+ * person at a terminal.
  *
  * Lines go to standard error, because standard output has the result of a command. The lines of one
  * turn of the event loop are written together. A warning or worse is written at once, with all
- * lines before it, and the rest when the process ends, because the last line before a crash is the
- * one that matters.
+ * lines before it. The end of the process writes the lines that still wait, because the last lines
+ * before a crash matter most.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
 
@@ -13,7 +14,7 @@ export type { Logger } from "pino";
 export interface LogOptions {
   readonly level: "debug" | "info" | "warn" | "error";
   readonly format: "json" | "text";
-  /** Receives complete lines. @defaultValue standard error */
+  /** Receives complete lines, each with its newline. @defaultValue standard error */
   readonly destination?: DestinationStream | undefined;
 }
 
@@ -78,7 +79,7 @@ export function readable(line: string): string {
   return `${[at, String(level).padEnd(5), msg, ...words].join(" ")}\n`;
 }
 
-/** A value that cannot be read as the next field, as a new line or as a command of a terminal. */
+/** The text of a value, which cannot pass for another field, a new line or a terminal command. */
 function plain(value: unknown): string {
   const items = Array.isArray(value) ? value : [value];
   return items

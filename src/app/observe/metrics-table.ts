@@ -1,6 +1,6 @@
 /**
- * The table of metrics. The registry that Prometheus reads and docs/reference/metrics.md are both
- * made from it, so that every metric has its text in both.
+ * The table of metrics. metrics.ts and outbox-metrics.ts make the registry that Prometheus reads
+ * from it, and scripts/reference.ts makes docs/reference/metrics.md, so that both have each metric.
  */
 
 export interface MetricRow {
@@ -8,9 +8,9 @@ export interface MetricRow {
   readonly type: "counter" | "gauge" | "histogram";
   /** One line without a full stop; it also explains the values of the labels. */
   readonly help: string;
-  /** @defaultValue none */
+  /** @defaultValue the metric has no labels */
   readonly labels?: readonly string[];
-  /** Upper bounds of a histogram. */
+  /** The upper bounds of the buckets of a histogram; other types have none. */
   readonly buckets?: readonly number[];
 }
 
@@ -122,7 +122,7 @@ export const serverMetrics = {
   freeBytes: { name: "postbag_free_bytes", type: "gauge", help: "Free space for mail" },
 } as const satisfies Record<string, MetricRow>;
 
-/** Metrics of the outbox and its worker, of a server and of `postbag worker`. */
+/** Metrics of the outbox and its worker, in a server and in `postbag worker`. */
 export const outboxMetrics = {
   up: {
     name: "postbag_outbox_up",

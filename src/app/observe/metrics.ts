@@ -1,25 +1,28 @@
 /**
- * Makes the metrics of the table in a registry, with the figures of the server behind its gauges.
+ * Makes the server's metrics of the table (metrics-table.ts) in a registry; their gauges read the
+ * server's figures. outbox-metrics.ts adds the metrics of the outbox.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { DeliveryStats, RecoveryReport } from "../../delivery/index.ts";
 import { type MetricRow, serverMetrics as rows } from "./metrics-table.ts";
 
-/** Figures that the gauges read at the moment the metrics are read. */
+/** The figures of the gauges; each function is called at every reading of `/metrics`. */
 export interface LiveFigures {
+  /** The number of open sessions of each protocol. */
   readonly sessions: () => Readonly<Record<string, number>>;
   readonly delivery: () => DeliveryStats;
+  /** Free bytes for mail; `undefined` when the file system does not report them. */
   readonly freeBytes: () => Promise<number | undefined>;
   readonly ready: () => Promise<boolean>;
   readonly orphans: () => Promise<number>;
   readonly recovery: () => RecoveryReport;
-  /** `undefined` without a journal. */
+  /** Segments on the disk; `undefined` without a journal. */
   readonly segments: () => Promise<number | undefined>;
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** Makes the server's metrics in a registry of their own. */
+/** Makes the server's metrics and those of Node in a new registry. */
 export function createMetrics(live: LiveFigures) {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -53,7 +56,7 @@ export function createMetrics(live: LiveFigures) {
   };
 }
 
-/** Functions that make a metric of a row in this registry. */
+/** Returns functions that make the metric of a row of the table in a registry. */
 export function metricsIn(registry: Registry) {
   const optionsOf = ({ name, help, labels = [] }: MetricRow) => ({
     name,
@@ -65,7 +68,7 @@ export function metricsIn(registry: Registry) {
     counter: (row: MetricRow) => new Counter(optionsOf(row)),
     histogram: (row: MetricRow) =>
       new Histogram({ ...optionsOf(row), buckets: [...(row.buckets ?? [])] }),
-    /** A reading of `undefined` leaves the value as it was. */
+    /** Makes a gauge that calls `read` at each reading; after `undefined` it has the last value. */
     gauge(row: MetricRow, read: () => number | undefined | Promise<number | undefined>): void {
       new Gauge({
         ...optionsOf(row),
@@ -75,7 +78,7 @@ export function metricsIn(registry: Registry) {
         },
       });
     },
-    /** Reads a value for each value of the label; values that are missing disappear. */
+    /** Makes a gauge with the values of `read`, by label; a label that `read` omits disappears. */
     labelledGauge(
       row: MetricRow,
       label: string,

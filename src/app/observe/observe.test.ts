@@ -60,7 +60,7 @@ const envelope: Envelope = {
   recipients: ["x@localhost", "y@localhost"],
 };
 
-test("an accepted message has one log line: envelope, mailboxes, refused recipients", async () => {
+test("an accepted message has one log line with envelope, mailboxes and refusals", async () => {
   const seen = observer();
   seen.onLocalDeliveryEvent({ kind: "delivered", recipient: "x@localhost", copy, size: 9 });
   seen.onSmtpEvent({

@@ -1,6 +1,6 @@
 /**
- * Turns the events of the rooms into log lines and metrics: one line for each accepted message, one
- * for each refusal and each failure, and figures for all of them.
+ * Turns the events of the SMTP server, local delivery and the executor into log lines and metrics:
+ * one line for each accepted message, each refusal and each failure. Called by inbound/engine.ts.
  */
 
 import type { DeliveryEvent, LocalDeliveryEvent } from "../../delivery/index.ts";
@@ -24,7 +24,10 @@ export interface ObserverOptions {
   readonly metrics: Metrics;
   readonly health: Pick<HealthMonitor, "stored" | "storageFailed">;
   readonly journal: Pick<JournalWatch, "onEvent">;
-  /** Called while messages are in doubt; must end the process before any of them is answered. */
+  /**
+   * Called once when the disk thread died. It must end the process before a message in progress is
+   * answered, because it is unknown whether that message is durable.
+   */
   readonly onDiskThreadDeath: (cause: unknown) => void;
 }
 
@@ -61,7 +64,7 @@ function onSmtpEvent(event: SmtpEvent, { log, metrics }: ObserverOptions): void 
     }
     case "error": {
       const { during, session, error } = event;
-      // An error that stops a listener from starting is thrown as well, and reported there.
+      // An error of listen(2) also rejects the start of the listener, whose caller reports it.
       if ((error as NodeJS.ErrnoException).syscall === "listen") break;
       const facts = { ...(session && client(session)), during, ...errorFields(error) };
       log.error(facts, "mail server error; the server continues");
@@ -112,7 +115,7 @@ function onAnswered(
   else log[refused.length === 0 ? "info" : "warn"](facts, "message accepted");
 }
 
-/** The recipients that were not accepted, each with its reply. */
+/** The recipients that were deferred or refused after the message, each with its reply. */
 function refusalsOf(
   recipients: readonly string[],
   outcomes: readonly RecipientOutcome[],

@@ -1,12 +1,16 @@
-/** Makes the metrics of the outbox: gauges read the store, counters count the worker's events. */
+/**
+ * Makes the outbox's metrics of the table (metrics-table.ts): gauges read the store at each reading
+ * of `/metrics`, counters count the worker's events. Called by outbound/outbound.ts.
+ */
 import type { Registry } from "prom-client";
 import type { LaneStats, StoreStats, WorkerEvent } from "../../outbox/index.ts";
 import { metricsIn } from "./metrics.ts";
 import { type MetricRow, outboxMetrics as rows } from "./metrics-table.ts";
 
 export interface OutboxFigures {
-  /** `undefined` while the store does not answer. */
+  /** Counts of the store; `undefined` while the store does not answer. */
   readonly stats: () => Promise<StoreStats | undefined>;
+  /** The number of deliveries that this process is sending. */
   readonly inFlight: () => number;
 }
 
@@ -52,7 +56,7 @@ export function createOutboxMetrics(
   };
 }
 
-/** Makes calls that overlap share one answer: all gauges of one reading ask the store once. */
+/** Makes overlapping calls share one answer, so that all gauges of a reading ask the store once. */
 function shared<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () => {

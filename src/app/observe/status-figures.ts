@@ -1,4 +1,4 @@
-/** Turns the figures of a server into the texts of the status page. */
+/** Turns the figures of a server into the texts of the status page (`http/status-page.ts`). */
 import type { DeliveryStats, RecoveryReport } from "../../delivery/index.ts";
 import type { Status } from "../../http/index.ts";
 import type { StoreStats } from "../../outbox/index.ts";
@@ -6,7 +6,7 @@ import { describeOutbound } from "../settings/describe.ts";
 import type { Settings } from "../settings/table.ts";
 import { version } from "./version.ts";
 
-/** An address of the server. */
+/** An address on which the server listens. */
 export interface Listener {
   readonly protocol: "smtp" | "lmtp" | "http" | "metrics";
   readonly address: string;
@@ -16,10 +16,11 @@ const titles = { smtp: "SMTP", lmtp: "LMTP", http: "HTTP", metrics: "Metrics" } 
 
 export interface StatusFacts extends Omit<Status, "version" | "listeners" | "figures"> {
   readonly listeners: readonly Listener[];
+  /** Free bytes for mail; `undefined` when the file system does not report them. */
   readonly freeBytes: number | undefined;
   readonly sessions: Readonly<Record<string, number>>;
   readonly delivery: DeliveryStats;
-  /** The journal's folder; `undefined` without one. */
+  /** The folder of the journal; `undefined` without a journal. */
   readonly journalFolder: string | undefined;
   readonly recovery: RecoveryReport;
   readonly orphans: number;

@@ -1,4 +1,4 @@
-/** This package's version, from its package.json: two folders up in the source and when built. */
+/** This package's version, from its package.json, which lies three folders above this file. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,8 +1,10 @@
 /**
- * Opens the outbox that the settings ask for, and explains why when it cannot open.
+ * Opens the outbox database of the settings, SQLite or PostgreSQL, and turns its errors into errors
+ * for the user. Called by outbound.ts, by `postbag send` and by `postbag outbox`.
  *
- * The route of a delivery is its domain, so that the sending server decides what it does with it at
- * that moment. With a relay all mail for other domains has one route, and is sent together.
+ * Each delivery is stored with a route: the relay's address with `--outbound relay`, so that all
+ * mail for other domains is sent together; else the domain. Senders.ts maps the route to a sender
+ * when the mail is sent, by the settings of the sending process.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -20,17 +22,17 @@ import { AppError, type AppErrorCode, errorFields } from "../errors.ts";
 import type { StoreAddress } from "../settings/outbound-kinds.ts";
 import type { Settings } from "../settings/table.ts";
 
-/** The address of the outbox. */
+/** Where the outbox is: the setting `store`, else `outbox.db` in the data directory. */
 export function storeAddressOf({ store, data }: Pick<Settings, "store" | "data">): StoreAddress {
   return store ?? { kind: "sqlite", file: join(data, "outbox.db") };
 }
 
-/** The domains that have their mailboxes here. */
+/** The domains of this server, `localhost` among them: their mailboxes are below its mail root. */
 export function ownDomains({ domain }: Pick<Settings, "domain">): readonly string[] {
   return [...new Set(["localhost", ...domain])];
 }
 
-/** Makes the function that finds the route of a recipient. */
+/** Makes the function that finds a recipient's route: a domain, or `HOST:PORT` of the relay. */
 export function routeOf(settings: Settings): (recipient: Address) => string {
   const ours = new Set(ownDomains(settings));
   const { outbound, relay } = settings;
@@ -42,14 +44,18 @@ export function routeOf(settings: Settings): (recipient: Address) => string {
 }
 
 export interface StoreOptions {
-  /** Whether processes notify each other of new mail, where the store can. @defaultValue false */
+  /**
+   * Whether processes notify each other of new mail on PostgreSQL; SQLite ignores it. Without it a
+   * worker finds new mail of other processes when it next polls. @defaultValue false
+   */
   readonly notify?: boolean | undefined;
 }
 
 /**
  * Opens the store, and creates or updates its tables.
  *
- * @throws {AppError} `ERR_APP_OUTBOX`, or `ERR_APP_OUTBOX_NOT_NOW` when it may pass by itself.
+ * @throws {AppError} `ERR_APP_OUTBOX` for tables of a newer version, `ERR_APP_OUTBOX_NOT_NOW` for a
+ *   failure that may pass by itself.
  */
 export async function openStore(
   settings: Pick<Settings, "store" | "data">,
@@ -69,13 +75,18 @@ export async function openOutbox(settings: Settings, options?: StoreOptions): Pr
   return outboxOn(await openStore(settings, options), settings);
 }
 
-/** Opens an outbox that must exist. @throws {AppError} also `ERR_APP_NOT_FOUND`. */
+/** Opens the outbox. @throws {AppError} `ERR_APP_NOT_FOUND` when it does not exist yet. */
 export async function openExistingOutbox(settings: Settings): Promise<Outbox> {
   requireOutbox(settings);
   return openOutbox(settings);
 }
 
-/** Requires that an SQLite outbox exists; a database server is asked when it is opened. */
+/**
+ * Requires that the file of an SQLite outbox exists. PostgreSQL is not checked here: opening it
+ * fails if there is no such database.
+ *
+ * @throws {AppError} `ERR_APP_NOT_FOUND`
+ */
 export function requireOutbox(settings: Pick<Settings, "store" | "data">): void {
   const address = storeAddressOf(settings);
   if (address.kind === "postgres" || existsSync(address.file)) return;
@@ -85,7 +96,10 @@ export function requireOutbox(settings: Pick<Settings, "store" | "data">): void 
   );
 }
 
-/** An outbox with the options of the settings. */
+/**
+ * An outbox with the settings `expireAfterMs`, `doubt` and `maxMessageBytes`. A mail's own
+ * `expiresAt` and `doubt` override the first two.
+ */
 function outboxOn(store: OutboxStore, settings: Settings): Outbox {
   const { expireAfterMs, doubt } = settings;
   // A received message grows before it is sent: trace fields, Message-ID, Date.
@@ -103,7 +117,7 @@ const codes: Readonly<Partial<Record<OutboxErrorCode, AppErrorCode>>> = {
   ERR_OUTBOX_SCHEMA_VERSION: "ERR_APP_OUTBOX",
 };
 
-/** An error of the outbox in words for its user; any other as it is. */
+/** Turns an error of the outbox into an {@link AppError}; returns any other error unchanged. */
 export function explained(error: unknown): unknown {
   if (!(error instanceof OutboxError)) return error;
   const code = codes[error.code] ?? "ERR_APP_OUTBOX_NOT_NOW";

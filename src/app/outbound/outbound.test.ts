@@ -12,7 +12,8 @@ import { Outbound } from "./outbound.ts";
 import { openSenders } from "./senders.ts";
 
 /**
- * Opens outbound on a data folder that need not exist; collects the log lines and waits for them.
+ * Returns `open`, which opens an `Outbound` on the missing folder `data`, the log lines so far, and
+ * `logged`, which waits for a line.
  */
 function harness(t: TestContext) {
   const folder = temporaryDirectory(t, "outbound");
@@ -38,14 +39,14 @@ function harness(t: TestContext) {
   return { data, clock, lines, logged, open };
 }
 
-/** Writes a later version into the tables of the outbox. */
+/** Writes a version into the tables of the outbox that is later than this program's. */
 function makeNewer(data: string): void {
   const database = new DatabaseSync(join(data, "outbox.db"));
   database.exec("insert into outbox_migration (version) values (99)");
   database.close();
 }
 
-test("an outbox that cannot be opened does not stop the start and is retried", async (t) => {
+test("an outbox that cannot be opened does not stop the start; opening is retried", async (t) => {
   const { data, clock, lines, logged, open } = harness(t);
   const outbound = await open();
   outbound.start();
@@ -63,7 +64,7 @@ test("an outbox that cannot be opened does not stop the start and is retried", a
   assert.equal(await outbound.close({ timeoutMs: 5_000 }), 0);
 });
 
-test("mail is accepted between stop and close, and the next start has it", async (t) => {
+test("mail that is accepted between stop and close is there at the next start", async (t) => {
   const { data, open } = harness(t);
   mkdirSync(data);
   const outbound = await open();
@@ -78,7 +79,7 @@ test("mail is accepted between stop and close, and the next start has it", async
   await next.close({ timeoutMs: 1_000 });
 });
 
-test("tables that a newer program has changed are a reason not to be ready", async (t) => {
+test("an open outbox is not ready after a newer version has changed its tables", async (t) => {
   const { data, open } = harness(t);
   mkdirSync(data);
   const outbound = await open();
@@ -88,7 +89,7 @@ test("tables that a newer program has changed are a reason not to be ready", asy
   await outbound.close({ timeoutMs: 1_000 });
 });
 
-test("tables of a newer version are no temporary failure: the start is refused", async (t) => {
+test("with outbox tables of a newer version the start fails with ERR_APP_OUTBOX", async (t) => {
   const { data, open } = harness(t);
   mkdirSync(data);
   await (await open()).close({ timeoutMs: 1_000 });

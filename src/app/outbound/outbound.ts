@@ -1,9 +1,10 @@
 /**
- * Outbound mail: the outbox, the worker that sends due mail, the hooks that receive its events, and
- * the hourly purge of old mail.
+ * Outbound mail of a running process: opens the outbox (open-outbox.ts), runs the worker that sends
+ * due mail by the senders (senders.ts), the hook that logs dead letters, and the hourly purge.
+ * Called by `postbag serve` and `postbag worker`.
  *
  * An outbox that cannot be opened does not stop the server from receiving mail: mail for other
- * domains gets 451, and opening is retried until it succeeds.
+ * domains gets 451, and opening is retried every five seconds until it succeeds.
  */
 import type { Registry } from "prom-client";
 import {
@@ -32,16 +33,19 @@ export interface OutboundOptions {
   readonly settings: Settings;
   readonly log: Logger;
   readonly senders: Senders;
-  /** Receives the metrics of the outbox. */
+  /** The registry to which the metrics of the outbox are added. */
   readonly registry: Registry;
-  /** Routes whose mailboxes another process has. @defaultValue none */
+  /**
+   * Routes that this process must not send, because another process has their mailboxes.
+   * @defaultValue no route is left out
+   */
   readonly exceptRoutes?: readonly string[] | undefined;
-  /** For pauses. @defaultValue the machine's clock */
+  /** The clock of the purge and of the tries to open. @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
 }
 
 const purgeEveryMs = 60 * 60 * 1_000;
-/** The part of the time to stop that is reserved for releasing unsent mail. */
+/** The part of the time limit of a stop that is reserved for releasing leases on unsent mail. */
 const releaseMs = 1_000;
 
 export class Outbound {
@@ -56,9 +60,10 @@ export class Outbound {
   #isStarted = false;
 
   /**
-   * Opens the outbox, or goes on trying in the background.
+   * Opens the outbox; after `ERR_APP_OUTBOX_NOT_NOW` resolves without it and retries in the
+   * background. Sends nothing before {@link start}.
    *
-   * @throws {AppError} `ERR_APP_OUTBOX` and all others that do not pass by themselves.
+   * @throws {AppError} every other error of the first try, such as `ERR_APP_OUTBOX`.
    */
   static async open(options: OutboundOptions): Promise<Outbound> {
     const { settings, log, clock = systemClock } = options;
@@ -90,22 +95,22 @@ export class Outbound {
     });
   }
 
-  /** The outbox; `undefined` until it can be opened. */
+  /** The outbox; `undefined` until a try to open it has succeeded. */
   get outbox(): Outbox | undefined {
     return this.#opener.opened;
   }
 
-  /** Deliveries being sent. */
+  /** The number of deliveries that this process is sending. */
   inFlight(): number {
     return this.#worker?.stats().inFlight ?? 0;
   }
 
-  /** Counts of the store; `undefined` while it does not answer. */
+  /** Counts of the store; `undefined` while the store is not open or does not answer. */
   async stats(): Promise<StoreStats | undefined> {
     return this.outbox?.stats().catch(() => undefined);
   }
 
-  /** Why the outbox cannot take mail; `undefined` when it can. */
+  /** Why the outbox cannot take mail, for `/readyz`; `undefined` when it can. */
   async notReady(): Promise<string | undefined> {
     if (this.outbox === undefined) return `the outbox cannot be used: ${this.#opener.reason}`;
     try {
@@ -118,7 +123,7 @@ export class Outbound {
     }
   }
 
-  /** Begins to send, at once or as soon as the outbox is open. */
+  /** Begins to send: at once if the outbox is open, else when it opens. */
   start(): void {
     this.#isStarted = true;
     const { settings, log, senders, exceptRoutes = [] } = this.#options;
@@ -146,7 +151,8 @@ export class Outbound {
   }
 
   /**
-   * Claims no more mail and ends the sends in progress, within the time; mail is still accepted.
+   * Begins to stop: the worker claims no more mail and has `timeoutMs` for the sends in progress.
+   * Returns at once; the outbox stays open and accepts mail until {@link close}. Idempotent.
    */
   stop(timeoutMs: number): void {
     if (this.#stopped !== undefined) return;
@@ -160,9 +166,10 @@ export class Outbound {
   }
 
   /**
-   * Stops, unless it has stopped, and closes the store. Idempotent.
+   * Stops, waits at most `timeoutMs` for the sends in progress, and closes the store. Idempotent.
    *
-   * @returns Deliveries whose outcome was open when the time was up; another worker takes them up.
+   * @returns The number of deliveries whose outcome was unknown at the time limit. Another worker
+   *   sends them when their lease has expired.
    */
   async close({ timeoutMs }: { readonly timeoutMs: number }): Promise<number> {
     this.stop(timeoutMs);
@@ -171,7 +178,7 @@ export class Outbound {
     const isInTime = await within(stopped, timeoutMs, false, systemClock);
     const left = this.inFlight();
     await this.#options.senders[Symbol.asyncDispose]();
-    // With a delivery still open its store stays open as well: the process is about to end.
+    // A send that is unfinished at the time limit still uses the store; the process ends soon.
     if (isInTime) await this.outbox?.close();
     return left;
   }
@@ -183,7 +190,7 @@ export class Outbound {
     this.#count(event);
   }
 
-  /** Removes mail that ended long ago, now and every hour. */
+  /** Removes mail that ended long ago (defaults of `outbox.purge`), now and again in an hour. */
   #purge(outbox: Outbox): void {
     const isStopped = () => this.#stopped !== undefined;
     const onError = (error: unknown) => {
@@ -200,9 +207,9 @@ export class Outbound {
 
 function workerSettings(settings: Settings) {
   const { concurrency, leaseMs, retry, maxAttempts, outbound, routeConnections } = settings;
-  // The relay client counts its own connections, and mail beyond them waits there, so that no
-  // connection idles while an outcome becomes durable. A domain gets as many deliveries at a time
-  // as connections.
+  // With a relay the worker hands all its deliveries to the relay client, which limits connections
+  // itself: a connection takes the next mail while the last outcome becomes durable. With direct
+  // delivery a domain gets as many deliveries at a time as connections.
   const routeConcurrency = outbound === "direct" ? (routeConnections ?? 3) : concurrency;
   return {
     concurrency,

@@ -1,7 +1,7 @@
 /**
- * Finds the sender for a route of the outbox: the mailboxes here, and for other domains the
- * captured folder, the relay, or the hosts of the domain, as the setting `outbound` says at that
- * moment.
+ * Finds the sender of a route (a domain, or the relay's address) for the worker in outbound.ts. A
+ * domain of this server goes to its mailboxes. Every other route goes where the setting `outbound`
+ * of this process says: the captured folder, the relay, or the mail hosts of the domain.
  */
 import { readFileSync } from "node:fs";
 import { hostname as machineName } from "node:os";
@@ -28,7 +28,7 @@ import type { Settings } from "../settings/table.ts";
 import { ownDomains } from "./open-outbox.ts";
 
 export interface Senders extends AsyncDisposable {
-  /** Finds the function that sends mail on a route. */
+  /** Returns the function that sends mail on a route; the worker calls it for each delivery. */
   readonly senderOf: (route: string) => Deliver;
 }
 
@@ -36,15 +36,18 @@ export interface SendersOptions {
   readonly settings: Settings;
   /** The folder for captured mail. */
   readonly captured: string;
-  /** Delivers into the mailboxes here; without it the worker must leave those routes out. */
+  /**
+   * Delivers into the mailboxes of this server. Without it the worker must be given the domains of
+   * this server as `exceptRoutes`, so that it does not send their mail elsewhere.
+   */
   readonly local?: Deliver | undefined;
 }
 
 /**
- * Opens the senders. They connect when there is mail.
+ * Opens the senders; a connection is made with the first mail.
  *
- * @throws {AppError} `ERR_APP_SETTING_INVALID` or `ERR_APP_CONFIG_FILE` for settings that do not
- *   fit.
+ * @throws {AppError} `ERR_APP_SETTING_INVALID` for settings that contradict each other,
+ *   `ERR_APP_CONFIG_FILE` for a password or key file that cannot be read.
  */
 export function openSenders({ settings, captured, local }: SendersOptions): Senders {
   const ours = new Set(local ? ownDomains(settings) : []);
@@ -80,7 +83,10 @@ function directOf({ nameServers, directPort, privateHosts }: Settings): DirectCl
   };
 }
 
-/** The relay as a target. Its password needs TLS with a valid certificate, except on loopback. */
+/**
+ * The relay as the target of the SMTP client. A password is sent only over TLS with a valid
+ * certificate, except to a relay on loopback.
+ */
 export function targetOf(relay: RelayAddress, { relayPasswordFile }: Settings): SessionTarget {
   const { host, port, implicitTls, user } = relay;
   const password = relayPasswordFile === undefined ? relay.password : secretIn(relayPasswordFile);
@@ -121,7 +127,7 @@ function invalid(text: string): AppError {
   return new AppError("ERR_APP_SETTING_INVALID", text);
 }
 
-/** Mail in the outbox has CRLF; mailboxes have the line endings of `storedLineEndings`. */
+/** Converts mail from the CRLF of the outbox to the line endings of the mailboxes. */
 function inStoredForm(local: Deliver, lineEndings: "lf" | "crlf"): Deliver {
   return async (envelope, message, { beforeCommit, ...options }) => {
     const intake = new MessageIntake({ lineEndings, bareNewlines: "normalise" });

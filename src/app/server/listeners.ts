@@ -1,4 +1,7 @@
-/** Opens a listener with its limits, and explains why an address cannot be used. */
+/**
+ * Opens one listener, for SMTP, LMTP or HTTP, with the limits of the settings; explains why an
+ * address cannot be used. Called by serve.ts, status-listeners.ts and worker.ts.
+ */
 import { join } from "node:path";
 import { type createStatusApp, type HttpListener, listenHttp } from "../../http/index.ts";
 import { type MailServer, startMailServer } from "../../smtp/index.ts";
@@ -17,7 +20,7 @@ export interface MailListenerOptions {
   readonly settings: Settings;
   readonly data: DataDirectory;
   readonly engine: Engine;
-  /** Used by SMTP, which also accepts mail for other domains; LMTP does not (RFC 2033 §5). */
+  /** Receives the mail of SMTP, other domains included; LMTP calls `engine` (RFC 2033 §5). */
   readonly submission: Submission;
 }
 

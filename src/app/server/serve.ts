@@ -1,11 +1,12 @@
 /**
- * Wires the server: listeners receive mail, the engine makes it durable, outbound sends mail for
- * other domains, the status app reports on all of it.
+ * Wires the server of `postbag serve`: listeners receive mail, the engine makes it durable,
+ * outbound sends mail for other domains, the status app reports on all of them.
  *
- * Order matters twice. Start: lock the data directory before anything in it is touched, and recover
- * the journal before any listener accepts mail. Stop: end the mail listeners and the sender first,
- * so that every accepted message is answered and every sent one recorded; then the executor, which
- * publishes its mail; then the status app; then the lock.
+ * Start order: lock the data directory before any mail in it is touched; open and recover the
+ * journal before a listener opens. A journal that cannot be opened yet does not stop the start: the
+ * listeners open and answer 451 until it is open. Stop order: the mail listeners and the outbound
+ * worker, so that every accepted message is answered and every sent one recorded; the executor,
+ * which publishes its mail; the status app; the lock.
  */
 import { hostname as machineName } from "node:os";
 import { normaliseDomain } from "../../mail/index.ts";
@@ -36,7 +37,10 @@ import { openStatusListeners } from "./status-listeners.ts";
 export interface ServeOptions {
   readonly settings: Settings;
   readonly log: Logger;
-  /** Called when the disk thread died: the caller ends the process at once and answers nothing. */
+  /**
+   * Called once when the disk thread died. It must end the process at once: no message in progress
+   * may be answered, because it is unknown whether that message is durable.
+   */
   readonly onDiskThreadDeath: (cause: unknown) => void;
 }
 
@@ -46,19 +50,20 @@ export interface RunningServer {
   /** Where mail for other domains goes, such as `sent to the hosts of each domain`. */
   readonly outbound: string;
   /**
-   * Accepts no more mail, answers accepted messages, and closes everything. Idempotent.
+   * Accepts no more mail, answers accepted messages, and closes everything. Idempotent: a second
+   * call returns the promise of the first.
    *
-   * @returns The unfinished work when the time was up; all zero after an orderly end.
+   * @returns The work that was cut off at the time limit; all counts are zero when none was.
    */
   close(options: { readonly timeoutMs: number }): Promise<Leftover>;
 }
 
 export interface Leftover {
-  /** Messages cut off while they came in or were delivered; none of them was acknowledged. */
+  /** Incoming messages that were cut off during DATA or their delivery; none got 250. */
   readonly messages: number;
-  /** Deliveries that were waiting or in flight then. */
+  /** Deliveries into mailboxes that were waiting or in flight at the time limit. */
   readonly deliveries: number;
-  /** Mail that was being sent; the next worker sends it. */
+  /** Deliveries of the outbox that were being sent; the next worker sends them. */
   readonly sending: number;
 }
 
@@ -75,10 +80,10 @@ const shown: readonly Listener["protocol"][] = ["smtp", "lmtp", "http", "metrics
 type MailServers = Map<"smtp" | "lmtp", MailServer>;
 
 /**
- * Starts the server; resolves once it accepts connections at all its addresses.
+ * Starts the server; resolves when it accepts connections at all its addresses.
  *
- * @throws {AppError} The reason why it cannot start, in words for its owner. Nothing is left
- *   running.
+ * @throws {AppError} The reason why the server cannot start, in words for its owner. Everything
+ *   that was opened is closed before.
  */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { settings, log } = options;
@@ -103,7 +108,8 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   undo.defer(async () => void (await outbound.close({ timeoutMs: 0 })));
   const listeners: Listener[] = [];
 
-  // The status app starts first and ends last, so that it can report "not ready" before and after.
+  // The status app opens before the mail listeners and closes after them, so that /readyz answers
+  // "not ready" during the start and the stop.
   const wired = { ...options, data, identity, engine, outbound, mailServers, listeners, undo };
   await openStatusListeners({ ...wired, sessions });
   await openMailListeners(wired);
@@ -134,7 +140,7 @@ interface MailListenersOptions extends ServeOptions {
   readonly outbound: Outbound;
   readonly mailServers: MailServers;
   readonly listeners: Listener[];
-  /** Receives the closing of these listeners. */
+  /** The stack to which the closing of each opened listener is added. */
   readonly undo: AsyncDisposableStack;
 }
 
@@ -166,7 +172,10 @@ async function openMailListeners(options: MailListenersOptions): Promise<void> {
   }
 }
 
-/** Refuses, or warns of, a file system that does not keep mail through a power cut. */
+/**
+ * Stops the start on a file system that loses mail in a power cut; logs a warning for a doubtful
+ * one, and with `--file-system-check warn` for both.
+ */
 function checkFileSystem(folder: string, settings: Settings, log: Logger): void {
   const mount = mountOf(folder);
   if (mount === undefined) return;
@@ -181,7 +190,7 @@ function checkFileSystem(folder: string, settings: Settings, log: Logger): void 
   log.warn({ folder, reason: verdict.text }, "file system may lose mail in a power cut");
 }
 
-/** The folders that a 250 relies on; only one of them where they lie on the same file system. */
+/** The folders that hold acknowledged mail; one folder for each file system. */
 function durableFolders(data: DataDirectory, settings: Settings): string[] {
   if (settings.commit === "synced") return [data.mail];
   const journal = journalFolderOf(settings);
@@ -205,7 +214,8 @@ interface DrainOptions {
 }
 
 /**
- * Ends the sessions, then commits their messages; returns the work cut off when the time was up.
+ * Ends the sessions after their accepted messages are committed and answered, then the outbound
+ * worker and the executor; returns the work that was cut off at the time limit.
  */
 async function drain(options: DrainOptions): Promise<Leftover> {
   const { engine, outbound, mailServers, timeoutMs } = options;
@@ -213,8 +223,8 @@ async function drain(options: DrainOptions): Promise<Leftover> {
   const servers = [...mailServers.values()];
   let cutOff = { messages: 0, deliveries: 0 };
   engine.health.stopping();
-  // This timer is set before those of the servers, so it counts the sessions before they are cut
-  // off.
+  // This timer is set before the timers in `server.close`, so it fires before them and counts the
+  // messages before they are cut off.
   const timer = systemClock.setTimeout(() => {
     const messages = servers.reduce((sum, server) => sum + server.stats().messages, 0);
     cutOff = { messages, deliveries: engine.stats().pending };

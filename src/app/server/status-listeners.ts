@@ -1,5 +1,6 @@
 /**
- * Opens the HTTP listeners of a server: the status app, and `/metrics` at an address of its own.
+ * Opens the HTTP listeners of a server: the status app at the address of the setting `http`, and
+ * `/metrics` alone at that of the setting `metrics`. Called by serve.ts.
  */
 import { readFileSync } from "node:fs";
 import { createMetricsApp, createStatusApp } from "../../http/index.ts";
@@ -22,16 +23,17 @@ export interface StatusListenersOptions {
   readonly engine: Engine;
   readonly outbound: Outbound;
   readonly sessions: () => Readonly<Record<string, number>>;
-  /** All listeners of the server; those opened here are added. */
+  /** All listeners of the server, for the status page; the HTTP listeners are added here. */
   readonly listeners: Listener[];
-  /** Receives the closing of these listeners. */
+  /** The stack to which the closing of each opened listener is added. */
   readonly undo: AsyncDisposableStack;
 }
 
 /**
- * Opens the listeners that the settings ask for.
+ * Opens the HTTP listeners whose settings are not `off`.
  *
- * @throws {AppError} `_LISTEN` or `_CONFIG_FILE`.
+ * @throws {AppError} `ERR_APP_LISTEN` for an address, `ERR_APP_CONFIG_FILE` for a token file that
+ *   cannot be read or is empty.
  */
 export async function openStatusListeners(options: StatusListenersOptions): Promise<void> {
   const { settings, engine, listeners, undo } = options;

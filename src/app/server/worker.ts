@@ -1,6 +1,7 @@
 /**
- * A worker without a server: it sends mail that other machines put into a PostgreSQL outbox. Mail
- * for the domains in its settings is left to the server that has their mailboxes.
+ * `postbag worker`: sends mail of an outbox without receiving any, usually from a PostgreSQL outbox
+ * that several machines share. It leaves mail for the domains in its settings to the server that
+ * has their mailboxes.
  */
 import { Registry } from "prom-client";
 import { createMetricsApp, type HttpListener } from "../../http/index.ts";
@@ -20,20 +21,20 @@ export interface WorkerOptions {
 }
 
 export interface RunningWorker {
-  /** The address of `/metrics`; `undefined` when it is not served. */
+  /** The address of `/metrics`; `undefined` when the setting `metrics` is off. */
   readonly metrics: string | undefined;
   /**
-   * Claims no more mail and ends the sends in progress. Idempotent.
+   * Claims no more mail and waits at most `timeoutMs` for the sends in progress. Idempotent.
    *
-   * @returns Deliveries whose outcome was open when the time was up.
+   * @returns The number of deliveries whose outcome was unknown at the time limit.
    */
   close(options: { readonly timeoutMs: number }): Promise<number>;
 }
 
 /**
- * Starts a worker.
+ * Starts a worker. An outbox that cannot be opened now does not stop the start: opening is retried.
  *
- * @throws {AppError} The reason why it cannot start, unless it may pass by itself.
+ * @throws {AppError} Any other reason why the worker cannot start, such as `ERR_APP_NOT_FOUND`.
  */
 export async function startWorker({ settings, log }: WorkerOptions): Promise<RunningWorker> {
   requireOutbox(settings);

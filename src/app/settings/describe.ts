@@ -1,4 +1,4 @@
-/** Sentences about settings that several places show: the banner, the status page and `doctor`. */
+/** The sentence about outbound mail for the banner of `serve`, the status page and `doctor`. */
 import { relayAddress } from "./outbound-kinds.ts";
 import type { Settings } from "./table.ts";
 

@@ -1,8 +1,9 @@
 /**
- * The kinds of value of a setting: how each is written, read and shown.
+ * The kinds of value that settings have (table.ts): how a value is written, read and shown. The
+ * kinds of the outbound settings are in outbound-kinds.ts.
  *
- * Every value arrives as text, from a flag, the environment or the configuration file, so that one
- * rule decides in all three. A kind never corrects a value: it reads it or refuses it.
+ * A value from a flag, the environment or the configuration file arrives as text, so that one rule
+ * reads all three. A kind reads a text or refuses it; it never corrects it.
  */
 import { isAbsolute, resolve } from "node:path";
 import { normaliseDomain } from "../../mail/index.ts";
@@ -13,8 +14,13 @@ export interface Kind<T> {
   readonly shape: string;
   /** Completes the sentence "maxBatch must be ...". */
   readonly expected: string;
-  /** Reads a value; returns `undefined` when the text has none. Paths are relative to `folder`. */
+  /**
+   * Reads a value. Relative paths start at `folder`.
+   *
+   * @returns `undefined` for a wrong text; settings.ts then stops the program with `expected`.
+   */
   readonly read: (text: string, folder: string) => T | undefined;
+  /** The text of a value, with passwords as `***`; `read` accepts it if it has no password. */
   readonly show: (value: T) => string;
 }
 
@@ -53,7 +59,7 @@ export const bytes: Kind<number> = {
   },
 };
 
-/** The size of a segment of the journal; its records begin at multiples of 4096. */
+/** The size of a segment of the journal, whose records begin at multiples of 4096. */
 export const segmentBytes: Kind<number> = {
   shape: "BYTES",
   expected: "a multiple of 4KiB from 16KiB to 1GiB, such as 32MiB",
@@ -108,7 +114,7 @@ export function oneOf<const T extends string>(...words: readonly T[]): Kind<T> {
 
 const off = ["off", "false"];
 
-/** `HOST:PORT` with port 0 for any free one, or `off`. */
+/** `HOST:PORT`, where the system chooses the port for 0; or `off`, which is `false`. */
 export const tcpAddress: Kind<{ readonly host: string; readonly port: number } | false> = {
   shape: "HOST:PORT",
   expected: "HOST:PORT such as 127.0.0.1:2525, or off",
@@ -116,7 +122,7 @@ export const tcpAddress: Kind<{ readonly host: string; readonly port: number } |
   show: (value) => (value === false ? "off" : showListenAddress(value)),
 };
 
-/** `HOST:PORT`, the path of a UNIX socket (with a slash in it), or `off`. */
+/** `HOST:PORT`, the path of a UNIX socket (a text with a slash), or `off`, which is `false`. */
 export const listenAddress: Kind<ListenAddress | false> = {
   shape: "HOST:PORT|PATH",
   expected: "HOST:PORT such as 127.0.0.1:2424, a path such as /run/postbag/lmtp, or off",

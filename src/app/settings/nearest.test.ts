@@ -4,7 +4,7 @@ import { nearestName } from "./nearest.ts";
 
 const known = ["maxBatch", "maxWaitMs", "data", "domain"];
 
-test("a misspelt name finds the name that was meant", () => {
+test("a misspelt name finds the nearest known name", () => {
   assert.equal(nearestName("maxBach", known), "maxBatch");
   assert.equal(nearestName("MAXBATCH", known), "maxBatch");
   assert.equal(nearestName("domian", known), "domain");

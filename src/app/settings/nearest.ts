@@ -1,6 +1,10 @@
-/** Finds the name that a person most likely meant, for "did you mean" in error messages. */
+/** Finds the known name nearest to a misspelt one, for "did you mean" in texts of settings.ts. */
 
-/** The known name nearest to `typed`; `undefined` when that differs in more than a third of it. */
+/**
+ * The known name with the fewest edits from `typed`, upper and lower case alike. `undefined` when
+ * every name needs more edits than a third of the characters of `typed`, or than two if that is
+ * more.
+ */
 export function nearestName(typed: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(typed.length / 3)) + 1;
@@ -14,7 +18,10 @@ export function nearestName(typed: string, known: Iterable<string>): string | un
   return best;
 }
 
-/** Edits from `from` to `to`, where swapping two neighbours counts as one (Damerau, restricted). */
+/**
+ * The number of edits that turn `from` into `to`: insert, delete or replace a character, or swap
+ * two neighbours (optimal string alignment, the restricted Damerau–Levenshtein distance).
+ */
 function editDistance(from: string, to: string): number {
   const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, column) => column)];
   for (let row = 1; row <= from.length; row++) {

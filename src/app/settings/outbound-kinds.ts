@@ -1,9 +1,12 @@
-/** The kinds of value of the outbound settings: stores, relays, networks. */
+/**
+ * The kinds of value that only outbound settings have (outbound-table.ts): stores, relays, ports,
+ * name servers, networks. The kinds of all other settings are in kinds.ts.
+ */
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import type { Kind } from "./kinds.ts";
 
-/** The database of the outbox. */
+/** Where the database of the outbox is. */
 export type StoreAddress =
   | { readonly kind: "sqlite"; readonly file: string }
   | { readonly kind: "postgres"; readonly url: string };
@@ -22,10 +25,11 @@ export const storeAddress: Kind<StoreAddress> = {
   show: (value) => (value.kind === "sqlite" ? value.file : withoutPassword(value.url)),
 };
 
-/** A server that sends our mail on. */
+/** The SMTP server that sends mail for other domains on. */
 export interface RelayAddress {
   readonly host: string;
   readonly port: number;
+  /** Whether TLS begins with the connection (`smtps://`) instead of by STARTTLS. */
   readonly implicitTls: boolean;
   readonly user?: string | undefined;
   readonly password?: string | undefined;
@@ -75,7 +79,7 @@ function isPort(value: number): boolean {
   return value >= 1 && value <= 65_535;
 }
 
-/** Name servers to ask, each an address with a port if it is not 53. */
+/** The addresses of name servers, each with a port unless that is 53. */
 export const nameServers: Kind<readonly string[]> = {
   shape: "ADDRESS[:PORT]",
   expected: "addresses such as 192.0.2.1, 127.0.0.1:5353 or [2001:db8::1]:53, separated by commas",
@@ -86,7 +90,7 @@ export const nameServers: Kind<readonly string[]> = {
   show: (items) => items.join(","),
 };
 
-/** Addresses and networks of clients; `off` for none. */
+/** Addresses and networks of clients; `off` is the empty list. */
 export const networks: Kind<readonly string[]> = {
   shape: "ADDRESS[/BITS]",
   expected: "addresses or networks such as 192.0.2.0/24, separated by commas, or off",

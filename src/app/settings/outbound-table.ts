@@ -1,4 +1,4 @@
-/** The settings of mail for other domains: a part of the table of settings. */
+/** The rows of the table of settings (table.ts) about mail for other domains. */
 import { file, hostName, oneOf, wholeNumber } from "./kinds.ts";
 import { nameServers, networks, relayAddress, storeAddress, tcpPort } from "./outbound-kinds.ts";
 import { setting } from "./setting.ts";

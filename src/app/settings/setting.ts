@@ -1,4 +1,4 @@
-/** A row of the table of settings (table.ts). */
+/** The type of a row of the table of settings (table.ts, outbound-table.ts). */
 import type { Kind } from "./kinds.ts";
 
 export interface Setting<T, Default extends T | undefined = T | undefined> extends SettingText {
@@ -8,11 +8,11 @@ export interface Setting<T, Default extends T | undefined = T | undefined> exten
 }
 
 export interface SettingText {
-  /** One line, without the default. */
+  /** The text for `--help` and docs/reference/settings.md: one line, without the default. */
   readonly doc: string;
-  /** The default as a text, where it is not a fixed value. */
+  /** The default in words, such as `journal in the data folder`, where it is no fixed value. */
   readonly otherwise?: string | undefined;
-  /** Whether `--help` shows it; `--help all` shows every setting. @defaultValue false */
+  /** Whether `--help` shows this setting; `--help all` shows every setting. @defaultValue false */
   readonly isEveryday?: boolean | undefined;
 }
 

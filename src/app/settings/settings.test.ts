@@ -20,7 +20,7 @@ test("without any source every setting has its documented default", () => {
   assert.deepEqual(new Set(Object.values(origins)), new Set(["default"]));
 });
 
-test("every kind reads its values and refuses others with the value received", () => {
+test("every kind reads right values, and the error of a wrong value quotes that value", () => {
   const cases: readonly [SettingName, readonly string[], readonly string[]][] = [
     ["maxBatch", ["1", "64"], ["0", "-1", "1.5", "1e3", "many", "", " 1", "9999999999999999"]],
     ["maxWaitMs", ["0", "10"], ["-1", "10ms"]],
@@ -49,7 +49,7 @@ test("every kind reads its values and refuses others with the value received", (
   }
 });
 
-test("domains are stored in the form in which addresses are compared", () => {
+test("domains are read as lower-case A-labels, the form of compared addresses", () => {
   const { settings } = load({ domain: ["Bücher.EXAMPLE", "b.example,c.example"] });
   assert.deepEqual(settings.domain, ["xn--bcher-kva.example", "b.example", "c.example"]);
 });
@@ -108,7 +108,7 @@ test("a wrong value of a variable is a configuration error that names the variab
   });
 });
 
-test("only an unknown variable that resembles a setting is reported", () => {
+test("an unknown POSTBAG_ variable gives a warning only if a known name is near", () => {
   const environment = { POSTBAG_MAX_BACH: "1", POSTBAG_PORT_25_TCP_ADDR: "10.0.0.1", HOME: "/" };
   assert.deepEqual(load({}, environment).warnings, [
     "Unknown variable POSTBAG_MAX_BACH has no effect (did you mean POSTBAG_MAX_BATCH?)",

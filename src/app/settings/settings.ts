@@ -1,9 +1,10 @@
 /**
- * Reads the settings: flag before environment before configuration file before default.
+ * Reads the settings of the table (table.ts): a flag overrides the environment, the environment the
+ * configuration file, the file the default. Called by every command, through cli/setting-flags.ts.
  *
- * A value is the one given or the default, never a corrected one. An unknown name stops the program
- * and the error has the nearest known name, because a misspelt limit without effect is worse than
- * no limit. The configuration file is JSON: every language writes it and Node reads it.
+ * A wrong value stops the program; none is corrected. An unknown name in the file stops it too, and
+ * the error has the nearest known name: a misspelt limit without effect is worse than no limit. The
+ * configuration file is JSON, which every language writes and Node reads.
  */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -19,13 +20,13 @@ import {
   variableOf,
 } from "./table.ts";
 
-/** The origin of a value, for messages: `--max-batch`, `POSTBAG_DATA`, a file, `default`. */
+/** The origin of a value: `--max-batch`, `POSTBAG_DATA`, the path of a file, or `default`. */
 export type Origin = string;
 
 export interface LoadedSettings {
   readonly settings: Settings;
   readonly origins: Readonly<Record<SettingName, Origin>>;
-  /** Texts about variables that were ignored. */
+  /** One text for each ignored variable whose name is near to a known name. */
   readonly warnings: readonly string[];
 }
 
@@ -34,8 +35,12 @@ export interface SettingSources {
   readonly flags?: Readonly<Record<string, string | readonly string[] | undefined>>;
   /** The path given with `--config`. */
   readonly configFile?: string | undefined;
+  /** @defaultValue `process.env` */
   readonly environment?: NodeJS.ProcessEnv;
-  /** The start of relative paths in flags and variables. */
+  /**
+   * The folder from which relative paths in flags and variables start.
+   * @defaultValue `process.cwd()`
+   */
   readonly workingFolder?: string;
 }
 
@@ -51,9 +56,10 @@ const configVariable = `${prefix}CONFIG`;
 /**
  * Collects every setting from its sources.
  *
- * @throws {AppError} `ERR_APP_SETTING_INVALID` for a wrong value (`ERR_APP_USAGE` for one of a
- *   flag), `ERR_APP_SETTING_UNKNOWN` for an unknown key, `ERR_APP_CONFIG_FILE` for a file that
- *   cannot be read or has no JSON object. Each message has the value received and its origin.
+ * @throws {AppError} `ERR_APP_USAGE` for a wrong value of a flag, `ERR_APP_SETTING_INVALID` for one
+ *   of a variable or the file, `ERR_APP_SETTING_UNKNOWN` for an unknown key in the file,
+ *   `ERR_APP_CONFIG_FILE` for a file that cannot be read or has no JSON object. The message about a
+ *   wrong value has the text received and its origin.
  */
 export function loadSettings(sources: SettingSources = {}): LoadedSettings {
   const { flags = {}, environment = process.env, workingFolder = process.cwd() } = sources;
@@ -97,9 +103,7 @@ function fromEnvironment(environment: NodeJS.ProcessEnv, folder: string) {
   return layer;
 }
 
-/**
- * Relative paths in the file start from the folder of the file, wherever the program was started.
- */
+/** Relative paths in the file start at the folder of the file, not at the working folder. */
 function fromFile(path: string) {
   const layer = new Map<string, Given>();
   for (const [name, value] of Object.entries(readObject(path))) {
@@ -170,8 +174,9 @@ function withoutSecret(text: string): string {
 }
 
 /**
- * Reports unknown `POSTBAG_` variables without refusing them: a container platform adds variables
- * of that form by itself, one for each port of a service named "postbag".
+ * Warns of each `POSTBAG_` variable that is unknown and near to a known name. No unknown variable
+ * stops the program: Docker and Kubernetes set variables such as `POSTBAG_PORT_25_TCP_ADDR` for a
+ * service named "postbag".
  */
 function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
   const known = [...settingNames.map(variableOf), configVariable];
@@ -186,7 +191,7 @@ function unknownVariables(environment: NodeJS.ProcessEnv): string[] {
   });
 }
 
-/** " (did you mean x?)", or an empty text when no name is near. */
+/** " (did you mean x?)" with the nearest known name, or an empty text when no name is near. */
 function suggestion(typed: string, known: Iterable<string>): string {
   const nearest = nearestName(typed, known);
   return nearest === undefined ? "" : ` (did you mean ${nearest}?)`;

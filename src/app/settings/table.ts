@@ -3,7 +3,8 @@
  * variables, the keys of the configuration file and the error messages all come from it.
  *
  * A setting `maxBatch` is the flag `--max-batch`, the variable `POSTBAG_MAX_BATCH` and the key
- * `maxBatch`. A default of `undefined` follows from other settings; `otherwise` says how.
+ * `maxBatch`. A default of `undefined` is no fixed value: the code that uses the setting derives it
+ * from other settings or the machine, or does without. The text in `otherwise` describes it.
  */
 import {
   bytes,
@@ -157,7 +158,7 @@ type ValueOf<S> =
       : T
     : never;
 
-/** The effective value of every setting; `undefined` where it follows from the others. */
+/** The value of every setting; `undefined` where none was given and no default is fixed. */
 export type Settings = { readonly [Name in SettingName]: ValueOf<(typeof settingsTable)[Name]> };
 
 export const settingNames = Object.keys(settingsTable) as SettingName[];
@@ -177,7 +178,7 @@ export function variableOf(name: string): string {
   return `POSTBAG_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
 
-/** The default as a person reads it. */
+/** The default in words, for `--help`, `postbag config` and docs/reference/settings.md. */
 export function defaultTextOf(name: SettingName): string {
   const { kind, default: value, otherwise } = settingOf(name);
   if (otherwise !== undefined) return otherwise;

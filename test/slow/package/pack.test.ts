@@ -162,7 +162,7 @@ for (const [resolution, flags] of [
   });
 }
 
-test("its serve takes one message, and its deliver another", async (t) => {
+test("the installed serve accepts one message, and the installed deliver another", async (t) => {
   if (missing) return t.skip(missing);
   const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, [], { command, cwd: app });

@@ -9,7 +9,7 @@ import {
   crowd,
 } from "./advice.ts";
 
-/** Figures in which nothing differs from anything, but for `change`. */
+/** Figures in which all cases have the same row, except what `change` returns for a case. */
 function figures(change: (one: BenchCase) => Partial<BenchRow>, flushMs = 2): BenchFigures {
   const same = {
     messages: 1_000,
@@ -28,18 +28,18 @@ function figures(change: (one: BenchCase) => Partial<BenchRow>, flushMs = 2): Be
 const onlyFor = (commit: string, change: Partial<BenchRow>) => (one: BenchCase) =>
   one.commit === commit ? change : {};
 
-test("a journal without gain is not advised, and the limits stay the defaults", () => {
+test("without a gain synced commits and the default limits are advised", () => {
   const { reasons, ...settings } = adviceFor(figures(() => ({})));
   assert.deepEqual(settings, { commit: "synced", maxBatch: 64, maxConcurrentFlushes: 2 });
   assert.match(reasons.join("\n"), /gains too little here .* nothing to recover/);
 });
 
-test("a journal that is clearly faster under load is advised", () => {
+test("a journal with twice the rate of synced commits under load is advised", () => {
   const { commit, publishWithinMs } = adviceFor(figures(onlyFor("journal", { perSecond: 2_000 })));
   assert.deepEqual({ commit, publishWithinMs }, { commit: "journal", publishWithinMs: 250 });
 });
 
-test("a gain within noise changes no setting", () => {
+test("a gain of 10 percent, below the needed 15, changes no setting", () => {
   assert.equal(adviceFor(figures(onlyFor("journal", { perSecond: 1_100 }))).commit, "synced");
   const slightly = adviceFor(
     figures((one) =>
@@ -49,14 +49,14 @@ test("a gain within noise changes no setting", () => {
   assert.deepEqual([slightly.maxConcurrentFlushes, slightly.maxBatch], [2, 64]);
 });
 
-test("a journal that answers a lone client faster is advised unless slower under load", () => {
+test("a journal with shorter waits for one client is advised unless its rate is lower", () => {
   const sooner = { p50Ms: 2 };
   assert.equal(adviceFor(figures(onlyFor("journal", sooner))).commit, "journal");
   const slower = { ...sooner, perSecond: 500 };
   assert.equal(adviceFor(figures(onlyFor("journal", slower))).commit, "synced");
 });
 
-test("one flush at a time is advised where concurrent flushes slow each other down", () => {
+test("one flush at a time is advised where its rate is higher than with two", () => {
   const advice = adviceFor(
     figures((one) => (one.maxConcurrentFlushes === 1 ? { perSecond: 1_400 } : {})),
   );
@@ -67,12 +67,12 @@ test("one flush at a time is advised where concurrent flushes slow each other do
   );
 });
 
-test("larger batches are advised where 256 clients gain by them", () => {
+test("batches of 256 are advised where 256 clients have a higher rate with them", () => {
   const advice = adviceFor(figures((one) => (one.maxBatch === crowd ? { perSecond: 3_000 } : {})));
   assert.equal(advice.maxBatch, crowd);
 });
 
-test("limits are judged by the rows of the advised mode only", () => {
+test("limits are advised by the figures of the advised commit mode only", () => {
   const advice = adviceFor(
     figures((one) => {
       if (one.commit === "journal") return { perSecond: 3_000 };
@@ -82,7 +82,7 @@ test("limits are judged by the rows of the advised mode only", () => {
   assert.deepEqual([advice.maxConcurrentFlushes, advice.maxBatch], [2, 64]);
 });
 
-test("a disk that publishes too slowly gets the next larger publishWithinMs", () => {
+test("publishing that takes over 250 ms gets the next multiple of 250 as its limit", () => {
   const late = { perSecond: 2_000, visible: { p50Ms: 200, p99Ms: 510, maxMs: 600 } };
   const advice = adviceFor(figures(onlyFor("journal", late)));
   assert.equal(advice.publishWithinMs, 750);
@@ -97,7 +97,7 @@ test("the cost of a flush is shown as messages a second of one client", () => {
   assert.match(adviceFor(figures(() => ({}), 0.2)).reasons[0] ?? "", /0\.2 ms .* it is quick/);
 });
 
-test("missing figures are an error", () => {
+test("figures that lack a case are an error", () => {
   const { flush, rows } = figures(() => ({}));
   assert.throws(() => adviceFor({ flush, rows: rows.slice(1) }), /not measured/);
 });

@@ -1,14 +1,15 @@
 /**
- * The advice of `postbag bench`: a plain function from figures to settings.
+ * The advice of `postbag bench`: a function from figures (bench.ts) to settings, without state.
  *
- * A setting leaves its default only for a gain that a second measurement would confirm, so that
- * noise does not become advice.
+ * The journal, and a limit other than its default, are advised only where a rate or a wait is at
+ * least 15% better with them, so that noise between runs does not become advice.
  */
 import type { BenchCommit, BenchMeasured } from "./load.ts";
 
-/** A case of the bench: a commit mode, a load, and limits where they differ from the defaults. */
+/** A case of the bench: a commit mode, a load, and the limits that differ from their defaults. */
 export interface BenchCase {
   readonly commit: BenchCommit;
+  /** Clients that deliver at the same time, each one message after the other. */
   readonly callers: number;
   readonly mailboxes: number;
   readonly maxBatch?: number | undefined;
@@ -18,7 +19,7 @@ export interface BenchCase {
 export interface BenchRow extends BenchCase, BenchMeasured {}
 
 export interface BenchFigures {
-  /** Time of one small write and its flush. */
+  /** Time of one write of 4 KiB and its flush. */
   readonly flush: { readonly p50Ms: number; readonly p99Ms: number };
   readonly rows: readonly BenchRow[];
 }
@@ -27,9 +28,9 @@ export interface Advice {
   readonly commit: BenchCommit;
   readonly maxBatch: number;
   readonly maxConcurrentFlushes: number;
-  /** Only with a journal. */
+  /** Absent when `commit` is "synced". */
   readonly publishWithinMs?: number | undefined;
-  /** One sentence for each of the settings, in plain words. */
+  /** A sentence about the disk, then one for each setting above. */
   readonly reasons: readonly string[];
 }
 
@@ -39,13 +40,14 @@ export const manyCallers = 64;
 export const crowd = 256;
 
 const defaults = { maxBatch: 64, maxConcurrentFlushes: 2, publishWithinMs: 250 } as const;
+/** The factor by which the rate or the wait must be better to advise another setting. */
 const worthChangingFor = 1.15;
 
 const busy = { callers: manyCallers, mailboxes: manyMailboxes } as const;
 const crowded = { callers: crowd, mailboxes: manyMailboxes } as const;
 const alone = { callers: 1, mailboxes: 1 } as const;
 
-/** Everything that {@link adviceFor} compares. */
+/** The cases that {@link adviceFor} compares. */
 export const benchCases: readonly BenchCase[] = (["synced", "journal"] as const).flatMap(
   (commit) => [
     ...[1, manyMailboxes].flatMap((mailboxes) =>
@@ -57,7 +59,7 @@ export const benchCases: readonly BenchCase[] = (["synced", "journal"] as const)
   ],
 );
 
-/** @throws {Error} when the figures lack one of {@link benchCases}. */
+/** Advises by the figures. @throws {Error} when they lack one of {@link benchCases}. */
 export function adviceFor({ flush, rows }: BenchFigures): Advice {
   const find = (wanted: BenchCase): BenchRow => {
     const found = rows.find(

@@ -1,10 +1,10 @@
 /**
- * `postbag bench`: measures the delivery executor on the user's own disk and advises a commit mode
- * and limits.
+ * `postbag bench`: measures the delivery executor on the user's own disk (load.ts) and advises a
+ * commit mode and limits (advice.ts). Called by `cli/bench.ts`.
  *
- * It works in a folder of its own inside the data directory, which it removes at the end. It
- * touches no mailbox, is bounded in time and space, and needs no root. A server that uses the same
- * disk slows both down.
+ * The bench works in the folder `postbag-bench` inside the data directory, and removes that folder
+ * at the end. It touches no mailbox, is bounded in time and space, and needs no root. A server on
+ * the same disk slows the bench down, and the bench slows the server down.
  */
 import {
   closeSync,
@@ -32,17 +32,21 @@ import {
 import { type BenchCommit, measureExecutor, openExecutor, quantile } from "./load.ts";
 
 export interface BenchOptions {
-  /** The data directory whose disk is measured; created for the time of the bench if missing. */
+  /** The data directory whose disk is measured. If missing, it is created and removed again. */
   readonly data: string;
-  /** Time to measure, in seconds; a busy machine takes longer. @defaultValue 20 */
+  /** About how long to measure, in seconds; on a busy machine longer. @defaultValue 20 */
   readonly seconds?: number | undefined;
-  /** Ends it early; its folder is removed all the same. */
+  /** Ends the bench early; its folder is removed as at every end. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface BenchReport extends BenchFigures {
+  /** The data directory. */
   readonly directory: string;
-  /** Whether mail survives a power cut there; the figures of an unsafe disk say little. */
+  /**
+   * Whether mail in `directory` survives a power cut; `undefined` when its mount is unknown. On an
+   * unsafe file system a flush may cost nothing, so its figures say little.
+   */
   readonly fileSystem: FileSystemVerdict | undefined;
   readonly bodyBytes: number;
   readonly advice: Advice;
@@ -51,18 +55,18 @@ export interface BenchReport extends BenchFigures {
 const folderName = "postbag-bench";
 const bodyBytes = 4_096;
 const MiB = 2 ** 20;
-/** The bound on all messages and journals together. */
+/** The most that all messages and journals of a bench take on the disk together. */
 const maxBytes = 700 * MiB;
 const messagesPerRun = 3_000;
 const segments = { segmentBytes: 8 * MiB, maxSegments: 4 } as const;
 const minCaseMs = 10;
 
 /**
- * Measures and advises.
+ * Measures the disk and advises; its folder is removed when this settles.
  *
- * @throws {AppError} `ERR_APP_DATA_DIRECTORY` without permission or space, or after an earlier
- *   bench was killed; `ERR_APP_USAGE` for an impossible number of seconds; the signal's reason on
- *   abort.
+ * @throws {AppError} `ERR_APP_DATA_DIRECTORY` without permission or space, or while the folder of
+ *   another bench exists; `ERR_APP_USAGE` for an impossible number of seconds.
+ * @throws the reason of the signal when it aborts.
  */
 export async function runBench({ data, seconds = 20, signal }: BenchOptions): Promise<BenchReport> {
   if (!(seconds > 0 && seconds <= 3_600)) {
@@ -88,9 +92,9 @@ export async function runBench({ data, seconds = 20, signal }: BenchOptions): Pr
 }
 
 /**
- * Measures each case twice, the cases in turn, and returns the better run: a disturbance of the
- * machine comes and goes, and makes no run faster. The runs share the time that is left; when it is
- * used up, one run of a case is enough.
+ * Measures all cases in turn, then all once more, and returns the faster run of each case: a
+ * disturbance of the machine slows a run and never makes one faster. The runs share the time until
+ * `untilMs`; after that a case that has one run gets no second run.
  */
 async function measureCases(
   directory: string,
@@ -130,10 +134,7 @@ interface Opened {
   readonly folder: string;
 }
 
-/**
- * One executor for each commit mode with its limits, each in a folder of its own, opened at first
- * use.
- */
+/** One executor for each commit mode with its limits, in its own folder, opened at first use. */
 class Executors implements AsyncDisposable {
   readonly #directory: string;
   readonly #opened = new Map<string, Promise<Opened>>();

@@ -1,6 +1,6 @@
 /**
- * A closed loop of callers on a delivery executor: each delivers its next message when the last one
- * is acknowledged.
+ * A closed loop of callers on a delivery executor: each delivers its next message when its last one
+ * is acknowledged. Called by `postbag bench` (bench.ts here) and by the benches in `bench/`.
  *
  * Only deliveries after the warm-up are measured. The loop ends when its time or its messages are
  * used up, but not before every caller has delivered one measured message.
@@ -15,38 +15,40 @@ export type BenchCommit = "synced" | "journal";
 export interface BenchCommitment {
   readonly commit: BenchCommit;
   readonly tuning?: DeliveryTuning | undefined;
-  /** The journal's size. @defaultValue the executor's */
+  /** The size of the journal. @defaultValue the defaults of the executor */
   readonly segments?: { readonly segmentBytes: number; readonly maxSegments: number };
 }
 
 export interface BenchLoad {
-  /** The commit of the executor; only with a journal mail is followed until it is visible. */
+  /** The commit mode of the executor; only with a journal the time until visible is measured. */
   readonly commit: BenchCommit;
   readonly callers: number;
   readonly mailboxes: number;
   readonly bodyBytes: number;
   readonly warmupMs: number;
   readonly measureMs: number;
-  /** Ends earlier after so many messages. @defaultValue no bound */
+  /** Messages after which the loop ends, warm-up included. @defaultValue only the time ends it */
   readonly maxMessages?: number | undefined;
-  /** Ends the loop with its reason. */
+  /** Aborts the loop, which then rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
-  /** Called when measuring begins and when it ends. */
+  /** Called once at the first measured delivery and once after the last. */
   readonly onPhase?: ((phase: "begins" | "ends") => void) | undefined;
 }
 
 export interface BenchMeasured {
+  /** Messages that became durable while measuring. */
   readonly messages: number;
   readonly perSecond: number;
-  /** From the call to durable. */
+  /** From the call of `deliver` until the message is durable. */
   readonly p50Ms: number;
   readonly p99Ms: number;
   /** Messages in one batch, on average. */
   readonly batch: number;
-  /** From durable to visible in the mailbox, of one message in 16; 0 in synced mode. */
+  /** From durable until visible in the mailbox, of every 16th message; 0 in synced mode. */
   readonly visible: { readonly p50Ms: number; readonly p99Ms: number; readonly maxMs: number };
 }
 
+/** Every so many-th message is followed until it is visible. */
 const followed = 16;
 
 /** Opens an executor whose journal and mailboxes lie below `directory`, which exists. */
@@ -62,13 +64,13 @@ export function openExecutor(
   });
 }
 
-/** Loads an executor of {@link openExecutor} with that directory. */
+/** Runs the loop on an executor that {@link openExecutor} opened with the same `directory`. */
 export async function measureExecutor(
   executor: DeliveryExecutor,
   directory: string,
   load: BenchLoad,
 ): Promise<BenchMeasured> {
-  // A wait for mail to be published does not keep the process alive.
+  // The executor's wait for publishing does not keep the process alive; this timer does.
   const alive = setInterval(() => {}, 1_000);
   try {
     return await loop(executor, directory, load);
@@ -100,7 +102,7 @@ async function loop(
 
   const mayGoOn = () =>
     performance.now() - beganMs < load.warmupMs + load.measureMs && sent < maxMessages;
-  // On a very fast disk the warm-up must not use up all messages.
+  // The warm-up ends after a quarter of the messages, so that a fast disk leaves some to measure.
   const isWarm = () => performance.now() - beganMs >= load.warmupMs || sent >= maxMessages / 4;
   const follow = async (id: string) => {
     const durableAtMs = performance.now();
@@ -123,7 +125,7 @@ async function loop(
       latenciesMs.push(performance.now() - startedMs);
       if (load.commit === "journal" && latenciesMs.length % followed === 1) {
         const seen = follow(id);
-        seen.catch(() => {}); // An aborted loop does not wait for it.
+        seen.catch(() => {}); // After an abort the loop rejects without awaiting `seen`.
         following.push(seen);
       }
     }
