@@ -244,33 +244,13 @@ test("a thread's file lies beside its caller, in the sources and in the package"
 });
 
 test("an error keeps its fields and causes as facts, through structured cloning", () => {
-  const cause = Object.assign(new Error("ENOSPC: no space left on device, write"), {
-    ...{ code: "ENOSPC", errno: -28, syscall: "write", path: "/a", dest: "/b" },
-  });
+  const fields = { code: "ENOSPC", errno: -28, syscall: "write", path: "/a", dest: "/b" };
+  const cause = Object.assign(new Error("ENOSPC: no space left on device, write"), fields);
   const facts: ErrorFacts = structuredClone(factsOf(new RangeError("cannot store", { cause })));
   const error = errorOf(facts);
   assert.deepEqual([error.name, error.message], ["RangeError", "cannot store"]);
   const { message, code, errno, syscall, path, dest } = error.cause as typeof cause;
-  assert.deepEqual(
-    { message, code, errno, syscall, path, dest },
-    {
-      message: cause.message,
-      ...{ code: "ENOSPC", errno: -28, syscall: "write", path: "/a", dest: "/b" },
-    },
-  );
+  assert.equal(message, cause.message);
+  assert.deepEqual({ code, errno, syscall, path, dest }, fields);
   assert.equal(errorOf(factsOf("a text")).message, "a text");
-});
-
-test("facts of any error can be cloned, whatever its code and its causes", () => {
-  const error = Object.assign(new Error("a loop"), { code: Symbol("code"), path: () => "a path" });
-  error.cause = error;
-  let level: Error | undefined = errorOf(structuredClone(factsOf(error)));
-  let levels = 0;
-  for (; level !== undefined; level = level.cause as Error | undefined) {
-    assert.deepEqual([level.message, "code" in level], ["a loop", false]);
-    levels += 1;
-  }
-  assert.equal(levels, 11);
-  const { cause } = errorOf(factsOf(new Error("why", { cause: "a text" })));
-  assert.equal((cause as Error).message, "a text");
 });
