@@ -92,8 +92,8 @@ interface NearestDirectory {
 }
 
 /**
- * As {@link nearestDirectory}; `undefined` where the system refuses it, as in a loop of links. What is
- * written there fails by itself and must not fail the rest of its batch.
+ * As {@link nearestDirectory}; `undefined` where the system refuses it, as in a loop of links. A
+ * write to such a path fails by itself and must not fail the rest of its batch.
  */
 function examined(path: string): NearestDirectory | undefined {
   try {

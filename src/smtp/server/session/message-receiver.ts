@@ -2,8 +2,8 @@
  * Receives one message for transaction.ts: stores it in spool.ts, and decides whether its size and
  * content are accepted.
  *
- * Invariant: past `maxMessageBytes`, or after a write error, nothing more is stored. The decision is
- * made at the end of the message, so that no byte of the message is read as a command.
+ * Invariant: past `maxMessageBytes`, or after a write error, nothing more is stored. The decision
+ * comes at the end of the message, so that no byte of the message is read as a command.
  */
 import { MessageIntake, type Reply, reply } from "../../../mail/index.ts";
 import type { IncomingMessage } from "./spool.ts";
