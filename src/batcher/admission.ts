@@ -90,10 +90,10 @@ export class Admission<Key, Item, Output> {
     this.#dispatcher.isCrowded = this.waiting.size > 0;
   }
 
-  /** Returns the room of settled items. */
-  leave(items: readonly PendingItem<Key, Item, Output>[]): void {
-    this.items -= items.length;
-    for (const { bytes } of items) this.bytes -= bytes;
+  /** Returns the room of a settled item. */
+  leave(bytes: number): void {
+    this.items -= 1;
+    this.bytes -= bytes;
     // Sizes may be fractions, and their rounding errors must not add up over the years.
     if (this.items === 0) this.bytes = 0;
   }

@@ -249,8 +249,8 @@ export class Batcher<Key, Item, Output, Resource = void> {
     items: readonly PendingItem<Key, Item, Output>[],
     queue: KeyQueue<Key, Item, Output>,
   ): void {
-    this.#admission.leave(items);
     for (const item of items) {
+      this.#admission.leave(item.bytes);
       if (item.signal) this.#aborts.unwatch(item.signal, item);
       queue.settled(item);
     }

@@ -30,7 +30,7 @@ interface Port {
 }
 
 /** Calls a function in the async context that was captured. */
-export type RunInContext = <Arguments extends unknown[], Result>(
+type RunInContext = <Arguments extends unknown[], Result>(
   body: (...values: Arguments) => Result,
   ...values: Arguments
 ) => Result;

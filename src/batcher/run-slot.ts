@@ -19,7 +19,7 @@ export interface SlotAccounts<Key, Item, Output> {
   free(slot: Slot<Key, Item, Output>): void;
 }
 
-export interface SlotTools<Key, Item, Output, Resource> {
+interface SlotTools<Key, Item, Output, Resource> {
   readonly settings: Settings<Key, Item, Output, Resource>;
   readonly callbacks: UserCallbacks;
   readonly accounts: SlotAccounts<Key, Item, Output>;

@@ -52,7 +52,7 @@ export interface RecordHead {
   readonly payloadBytes: number;
 }
 
-export type ReadRecord =
+type ReadRecord =
   | { readonly state: "whole"; readonly head: RecordHead; readonly info: Buffer }
   /** The head is valid, the body is not all there. */
   | { readonly state: "torn"; readonly head: RecordHead }

@@ -81,7 +81,7 @@ export interface LogStats {
 }
 
 /** One write, and the changes to make once it has returned. */
-export interface Encoded {
+interface Encoded {
   readonly bytes: Buffer;
   readonly lsn: Lsn;
   /** Position of the record in the write: behind the header, in the first write of a segment. */

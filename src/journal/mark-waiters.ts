@@ -5,7 +5,7 @@
 import type { Clock } from "../system/index.ts";
 import type { JournalError } from "./errors.ts";
 
-export interface MarkWaiter {
+interface MarkWaiter {
   readonly resolve: () => void;
   readonly reject: (error: JournalError) => void;
 }

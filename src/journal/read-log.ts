@@ -31,7 +31,7 @@ export interface Recovery {
   readonly damage: readonly string[];
 }
 
-export interface ReadLog {
+interface ReadLog {
   readonly found: readonly FoundSegment[];
   readonly contents: LogContents;
 }

@@ -9,7 +9,7 @@ import type { LogState, NewFrame, OwnSegment, Written } from "./log-state.ts";
 import type { MarkWaiters } from "./mark-waiters.ts";
 import type { SegmentPool } from "./segment-pool.ts";
 
-export interface RecordWriterTools {
+interface RecordWriterTools {
   readonly fileSystem: FileSystem;
   readonly state: LogState;
   readonly pool: SegmentPool;

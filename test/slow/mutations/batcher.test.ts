@@ -134,12 +134,8 @@ const mutations: readonly Removal[] = [
   ),
   ...mutate(
     "admission.ts",
-    ["settled items return their room", "    this.items -= items.length;\n", ""],
-    [
-      "settled items return their bytes",
-      "    for (const { bytes } of items) this.bytes -= bytes;\n",
-      "",
-    ],
+    ["settled items return their room", "    this.items -= 1;\n", ""],
+    ["settled items return their bytes", "    this.bytes -= bytes;\n", ""],
     ["the limit of items", '    if (this.items >= maxItems) return "items";\n', ""],
     ["the limit of bytes", '    if (this.bytes + bytes > maxBytes) return "bytes";\n', ""],
     ["an add does not overtake waiting ones", "isFull || this.waiting.size > 0", "isFull"],
