@@ -107,7 +107,7 @@ const delivery: Explained<DeliveryErrorCode> = {
     whatToDo: "check the disk (`errno`, `cause`), then deliver again",
   },
   ERR_DELIVERY_IN_DOUBT: {
-    meaning: "the disk thread ended while it had the message; it may or may not be stored",
+    meaning: "the disk thread ended or failed with the message; it may or may not be stored",
     whatToDo: "end the process without answering; recovery decides",
   },
   ERR_DELIVERY_CLOSED: {
