@@ -1,5 +1,5 @@
 /**
- * The entry of the command line: runs the command of the arguments, and turns an error into one
+ * The start of the command line: runs the command of the arguments, and turns an error into one
  * line and an exit code. Standard output has the result of a command; standard error has errors,
  * warnings and the log.
  */

@@ -64,7 +64,11 @@ const retired: readonly RetiredWord[] = [
   { word: /patience|patient/, use: "retry options" },
   { word: /keepers?/, use: "session pool" },
   { word: /zones?/, use: "next step", allowed: [/time zone/], exceptIn: /client\/mx\.test/ },
-  { word: /mail file systems?/, use: "volume" },
+  {
+    word: /mail file systems?/,
+    use: "volume",
+    allowed: [/volume \((one )?mail file system\)/], // Its definition.
+  },
   { word: /obstacles?/, use: "reason" },
   // A column of the outbox's tables.
   { word: /troubles?/, use: "failure", exceptIn: /postgres\/(read|schema)/ },
