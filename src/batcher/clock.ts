@@ -1,8 +1,7 @@
+/** The clock of a batcher: the platform's, or one that a test steps. */
 import { inNextTurn } from "./platform.ts";
 
-/**
- * The clock of a batcher, declared by shape: this room imports no other, and a test can step time.
- */
+/** A clock by shape, because this room imports no other. */
 export interface BatcherClock {
   /** Milliseconds from an arbitrary start, never going back. */
   now(): number;

@@ -259,8 +259,12 @@ async function rewrite(
 
 /** The segments of earlier processes: all pinned until recovery has ended. */
 function olderSegments({ live, missing }: LogContents): OlderSegment[] {
-  const found = live.map(({ frames, ...segment }) => ({
-    ...segment,
+  const found = live.map(({ name, generation, durableCount, endCount, frames, isDamaged }) => ({
+    name,
+    generation,
+    durableCount,
+    endCount,
+    isDamaged,
     isPinned: true,
     highest: highestByVolume(frames),
   }));
