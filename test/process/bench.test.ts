@@ -1,4 +1,4 @@
-/** `postbag bench`: it measures, advises, and leaves nothing behind at any end. */
+/** `postbag bench` as a process: it measures, advises, and removes its files at every end. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

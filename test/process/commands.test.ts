@@ -1,4 +1,7 @@
-/** The commands beside `serve`, and how every command refuses wrong arguments. */
+/**
+ * `deliver`, `config`, `mailbox`, `doctor` and the help as processes, and the errors for wrong
+ * arguments. `outbox` and `send` are in outbox.test.ts, `recover` is in journal.test.ts.
+ */
 import assert from "node:assert/strict";
 import {
   chmodSync,
@@ -153,7 +156,7 @@ test("config shows each value with its origin", async (t) => {
   assert.match(stdout, new RegExp(`^data +${folder}/here `, "m"));
   assert.match(stdout, /^maxConcurrentFlushes +2 +default$/m);
 
-  // The JSON it prints is a configuration file.
+  // The output of `config --json` is a configuration file with the same settings.
   const printed = await run(["config", "--json", "--config", config]);
   writeFileSync(config, printed.stdout);
   const again = await run(["config", "--json", "--config", config]);

@@ -1,6 +1,6 @@
 /**
- * A real server that is killed, stopped, started twice, or out of resources: no acknowledged mail
- * is lost.
+ * `postbag serve` as a process that is killed, stopped, started twice, or out of resources: no
+ * acknowledged mail is lost. Disks that fail are in test/slow/root.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -15,7 +15,7 @@ import { entry, run, type Server, serve } from "./support/postbag.ts";
 const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
 const hello = "Subject: Hello\n\nIt works.";
 
-/** Requires that every acknowledged message is stored once, and no message that was not offered. */
+/** Requires that each acknowledged message is stored once, each other offered one at most once. */
 function assertNothingLost(server: Server, load: ReturnType<typeof startLoad>): void {
   const stored = countStored(server.data, mailboxes);
   for (const number of load.acknowledged) {
@@ -135,7 +135,7 @@ test("the death of the disk thread ends the process before it answers a message"
   assert.match(stderr, /"level":"fatal".*disk thread died/);
 });
 
-/** Runs the server with a resource limit of the shell. */
+/** Runs the server under a resource limit that the shell sets before it, such as `ulimit -n 60`. */
 function limited(t: TestContext, limit: string, args: readonly string[] = []): Promise<Server> {
   const command = ["sh", "-c", `${limit}; exec "$@"`, "sh", process.execPath, entry] as const;
   return serve(t, join(temporaryDirectory(t), "data"), args, { command: [...command] });
@@ -149,7 +149,7 @@ test("mail gets 4yz while too many files are open, and is accepted afterwards", 
   });
   const sender = await Client.open(server.smtpPort);
   assert.match((await sender.begin()) ?? "", /^354/);
-  // Sessions use up the descriptors until the server has to close one.
+  // Sessions use up the file descriptors until the server closes a new session without greeting.
   for (let greeting: string | undefined = "220"; greeting !== undefined; ) {
     const client = await Client.open(server.smtpPort);
     idle.push(client);
@@ -166,7 +166,7 @@ test("mail gets 4yz while too many files are open, and is accepted afterwards", 
 });
 
 test("mail gets 4yz while files may not grow, and the process continues", async (t) => {
-  // SIGXFSZ is ignored by Node, so that write(2) fails with EFBIG instead.
+  // Node ignores SIGXFSZ, so write(2) beyond the limit fails with EFBIG.
   const server = await limited(t, "ulimit -f 8", ["--commit", "synced"]);
   const large = `Subject: x\n\n${"x".repeat(70)}\n`.padEnd(40_000, "large\n");
   assert.match((await sendMessage(server.smtpPort, large)) ?? "", /^45\d /);

@@ -1,4 +1,7 @@
-/** The journal of a real server: after kill -9, moved, damaged, turned off and on again. */
+/**
+ * The journal of `postbag serve` as a process: after kill -9, without the volume of its mail,
+ * damaged, of another version, turned off and on again; and what `doctor` and `recover` do with it.
+ */
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -16,9 +19,9 @@ import { temporaryDirectory } from "../support/temporary.ts";
 import { sendMessage } from "./support/client.ts";
 import { filesIn, run, type Server, serve } from "./support/postbag.ts";
 
-/** Segments that are created quickly. */
+/** Flags for small segments, which are created quickly. */
 const small = ["--journal-segment-bytes", "64KiB", "--journal-segments", "4"];
-/** Messages after the first are published only by the stop or the next start. */
+/** Flags with which messages after the first are published only by the stop or the next start. */
 const late = [...small, "--publish-within-ms", "3600000"];
 
 async function send(server: Server, text: string, to = "you@localhost"): Promise<void> {
@@ -26,7 +29,7 @@ async function send(server: Server, text: string, to = "you@localhost"): Promise
   assert.match(reply ?? "", /^250 /);
 }
 
-/** A server that has published one message, and has these unpublished in its journal. */
+/** A server that has published the message `one`; the messages `unpublished` are in its journal. */
 async function serveUnpublished(
   t: TestContext,
   data: string,
@@ -187,7 +190,7 @@ test("new mail for a missing volume gets 451; older mail is published at its ret
 test("a damaged journal yields its undamaged mail and moves aside with --accept-damage", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   await (await serveUnpublished(t, data, ["two", "three", "four"])).stop("SIGKILL");
-  // The second message's frame, with valid ones behind it.
+  // The byte is in the frame of the second message; valid frames follow it.
   const [segment = ""] = segmentsOf(data).filter((path) => positionOf(path, "Subject: two") > 0);
   changeByte(segment, positionOf(segment, "Subject: two"));
 
@@ -232,7 +235,7 @@ test("mail of a removed mailbox is an orphan that is logged and shown by doctor"
   assert.match(doctor.stdout, /^warning +Orphans: 1 messages in \S+\/orphans could not/m);
   const list = await run(["mailbox", "list", "--data", data]);
   assert.equal(list.stdout, "you@localhost  1 new, 0 seen\n");
-  // A name like that of a staging directory is a mailbox elsewhere.
+  // Mail to an address with the name of the staging directory goes to a mailbox with a coded name.
   const [staging = ""] = readdirSync(join(data, "mail")).filter((name) => name.startsWith("."));
   await send(again, "x", `${staging}@localhost`);
   await again.published();
@@ -249,10 +252,10 @@ function positionOf(path: string, text: string): number {
   return readFileSync(path).indexOf(text);
 }
 
-/** Makes a segment one of a later version of the format; see `src/journal/format.ts`. */
+/** Sets the format version of a segment to 9, a later one; see `src/journal/format.ts`. */
 function makeLater(path: string): void {
   const bytes = readFileSync(path);
-  if (bytes.readUInt16BE(12) === 0) return; // A spare, all zeros.
+  if (bytes.readUInt16BE(12) === 0) return; // An unused segment is all zeros.
   bytes.writeUInt16BE(9, 12);
   bytes.writeUInt32BE(crc32(bytes.subarray(12, 80)), 8);
   writeFileSync(path, bytes);

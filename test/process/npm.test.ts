@@ -1,5 +1,6 @@
 /**
- * The commands of the README, `npm start` and `npx postbag`, under a shell or a service manager.
+ * `npm start` of a checkout, ended as a service manager ends it (a signal to npm) and as a terminal
+ * does (to the process group); and bin/postbag.js started by an old Node.
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -18,7 +19,7 @@ async function npmStart(t: TestContext) {
   const data = join(folder, "data");
   const npm = spawn("npm", ["start", "--", "--data", data, ...onlySmtp], {
     cwd: root,
-    // npm leaves its compile cache in the temporary folder.
+    // npm writes its compile cache into TMPDIR, and the test removes this folder.
     env: { ...process.env, TMPDIR: folder },
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
@@ -70,7 +71,7 @@ test("in a checkout the command continues on the project's own Node", async (t) 
   assert.equal(failed.code, 64);
 });
 
-/** A Node older than this project's, outside its dependencies. */
+/** The path of a Node below 24 on the PATH, or `undefined`; `node_modules` has a newer one. */
 function olderNode(): string | undefined {
   const folders = (process.env.PATH ?? "")
     .split(":")

@@ -1,5 +1,6 @@
 /**
- * Mail to the hosts in the DNS: `postbag serve --outbound direct` with a DNS server of the test.
+ * Mail to the mail hosts in the DNS: `postbag serve --outbound direct` as a process, with a DNS
+ * server and SMTP sinks of the test (support/direct.ts).
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

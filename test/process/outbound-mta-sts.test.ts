@@ -1,5 +1,6 @@
 /**
- * MTA-STS (RFC 8461) by the real command line: policies fetched by HTTPS restrict hosts and TLS.
+ * MTA-STS (RFC 8461): `postbag serve --outbound direct` as a process fetches policies by HTTPS, and
+ * they restrict the mail hosts and TLS.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -26,7 +27,8 @@ import {
 } from "./support/direct.ts";
 
 /**
- * Serves the policy of each domain where RFC 8461 §3.3 requires it; false without the permission.
+ * Serves the policy of each domain at its path of RFC 8461 §3.3 on port 443 of `address`. Returns
+ * false when this user may not listen on that port, or another program does.
  */
 async function servePolicies(
   t: TestContext,

@@ -1,5 +1,6 @@
 /**
- * Several machines on one PostgreSQL: `postbag worker` beside the server that has the mailboxes.
+ * Processes that share one PostgreSQL outbox, as on several machines: `postbag worker`, and the
+ * server that has the mailboxes.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -14,7 +15,7 @@ import { entry, filesIn, run, serve } from "./support/postbag.ts";
 const pgTest = withPostgres();
 const from = ["--from", "me@example.org", "--subject", "Hello"];
 
-/** Starts `postbag worker` and waits until it is ready. */
+/** Starts `postbag worker` and waits until the worker is ready. */
 async function startWorker(t: TestContext, store: string, { port }: SmtpSink) {
   const args = ["worker", "--store", store, "--outbound", "relay", "--data", temporaryDirectory(t)];
   const relay = ["--relay", `smtp://127.0.0.1:${port}`, "--lease-ms", "1000"];

@@ -1,5 +1,6 @@
 /**
- * The outbox by the real command line: `send`, `outbox`, SMTP from this machine, a faulty relay.
+ * The SQLite outbox of `postbag serve` as a process: mail by `send`, by SMTP and by an application,
+ * the `outbox` command, and relays that fail.
  */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
@@ -33,7 +34,7 @@ const through = ({ port }: SmtpSink) => [
   ...["--retry", "reference", "--lease-ms", "1000"],
 ];
 
-/** Sends a mail by the command line; resolves with its public id. */
+/** Runs `postbag send`; resolves with the id that it prints. */
 async function send(
   data: string,
   to = "you@one.example",
@@ -62,7 +63,7 @@ const capturedIn = (data: string, ending: string) =>
     .toSorted()
     .map((name) => readFileSync(join(data, "captured", name), "utf8"));
 
-/** The log line with this message about a mail. */
+/** The fields of the log line with this `msg` that names the id; `{}` without such a line. */
 const logLine = (stderr: string, message: string, id: string) => {
   const line = stderr.split("\n").find((each) => {
     return each.includes(`"msg":"${message}"`) && each.includes(id);

@@ -1,4 +1,4 @@
-/** A real server for its user: started, tried, watched, and refused to start. */
+/** `postbag serve` as a process: mail by SMTP and LMTP, log, metrics, and starts that fail. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -39,7 +39,7 @@ test("a server with defaults and one more domain", async (t) => {
     }
   });
 
-  await t.test("LMTP answers each recipient separately", async () => {
+  await t.test("LMTP gives each accepted recipient a reply after the message", async () => {
     const client = await Client.open(server.lmtpPort);
     await client.ask("LHLO test");
     await client.ask("MAIL FROM:<>");
@@ -56,7 +56,7 @@ test("a server with defaults and one more domain", async (t) => {
     assert.equal(filesIn(server.data, "localhost/b").size, 1);
   });
 
-  await t.test("the two printed lines send a message and show it", async (t) => {
+  await t.test("the two commands of the banner send a message and show it", async (t) => {
     const [curl = ""] = /^ {2}printf .*$/m.exec(server.stdout()) ?? [];
     const [show = ""] = /^ {2}npx postbag (.*)$/m.exec(server.stdout())?.slice(1) ?? [];
     if (spawnSync("curl", ["--version"]).error) return t.skip("needs curl");
@@ -68,13 +68,13 @@ test("a server with defaults and one more domain", async (t) => {
     assert.match(shown.stdout, /^It works\.$/m);
   });
 
-  await t.test("health and readiness are served", async () => {
+  await t.test("healthz and readyz answer ok", async () => {
     for (const path of ["/healthz", "/readyz"]) {
       assert.equal(await (await fetch(server.http + path)).text(), "ok\n", path);
     }
   });
 
-  await t.test("a mailbox path that is a file defers its own mail only", async () => {
+  await t.test("a mailbox path that is a file defers mail for that mailbox only", async () => {
     const { data } = server;
     mkdirSync(join(data, "mail/localhost"), { recursive: true });
     writeFileSync(join(data, "mail/localhost/file"), "precious");
@@ -140,7 +140,7 @@ test("an accepted message is counted once and has one complete log line", async 
   assert.ok(line.size > hello.length && line.durableMs > 0, JSON.stringify(line));
 });
 
-test("a nearly full disk makes the server not ready, with the reason", async (t) => {
+test("a disk below minFreeBytes makes the server not ready, with the reason", async (t) => {
   const data = join(temporaryDirectory(t), "data");
   const server = await serve(t, data, ["--min-free-bytes", "900000000000000"]);
   const answer = await fetch(`${server.http}/readyz`);
@@ -148,7 +148,7 @@ test("a nearly full disk makes the server not ready, with the reason", async (t)
   assert.match(await answer.text(), /bytes are free for mail/);
 });
 
-test("LMTP listens on a UNIX socket that a crash left behind", async (t) => {
+test("LMTP listens on the path of a UNIX socket that kill -9 left behind", async (t) => {
   const folder = temporaryDirectory(t);
   const socket = join(folder, "lmtp");
   const first = await serve(t, join(folder, "data"), ["--lmtp", socket]);
@@ -190,13 +190,13 @@ test("a data directory that cannot be used is an error of one line with exit cod
   }
 });
 
-test("a data directory without write permission is refused", async (t) => {
+test("a data directory without write permission ends serve with exit code 73", async (t) => {
   const folder = temporaryDirectory(t);
   const data = join(folder, "data");
   mkdirSync(data);
   chmodSync(folder, 0o755);
   chmodSync(data, 0o555);
-  // Root may write anywhere, so it runs as the user nobody.
+  // Root may write anywhere, so as root the server runs with the user id 65534.
   const nobody = process.getuid?.() === 0 ? { uid: 65_534 } : {};
   const { code, stderr } = await run(["serve", "--data", data], nobody);
   assert.equal(code, 73, stderr);

@@ -1,10 +1,11 @@
 /**
- * Holds the structure of `src/`: which room may import which and that each is entered by its door;
- * inside a room, the order of its folders; no circles; no folder too full to take in at a glance.
- * The table of rooms is the one in docs/explanation/architecture.md.
+ * Holds the structure of `src/`: which room (folder of `src/`) may import which, and that each room
+ * is entered by its door (`index.ts`); inside a room, the order of its places (folders and loose
+ * files); no circles of imports; at most 18 files in a folder. The table `mayImport` is that of
+ * docs/explanation/architecture.md.
  *
- * It prints how many pairs of places (folders and loose files) of each room import each other, so
- * that drift shows in review.
+ * The output has the number of pairs of places of each room of which one imports the other, so that
+ * its growth shows in review.
  */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -27,14 +28,15 @@ const mayImport: Record<string, readonly string[]> = {
 };
 
 /**
- * Places of a room that another room may enter beside its door. The command line imports a
- * command's code only when the command runs, and so not through the door of `app`.
+ * Places of a room that another room may import beside its door: importing room, imported room,
+ * places. `cli` imports the code of a command only when that command runs, and so not through the
+ * door of `app`.
  */
 const sideDoors: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   cli: { app: ["server", "commands", "doctor", "observe/log"] },
 };
 
-/** The places of a room from the top down: each imports only what stands below it. */
+/** The places of a room in order: each imports only places that are later in the list. */
 const floors: Record<string, readonly string[]> = {
   app: [
     "index",
@@ -93,7 +95,7 @@ const floors: Record<string, readonly string[]> = {
     "assert",
   ],
 };
-/** The same inside one folder that has folders of its own. */
+/** The places of a folder inside a room in order: each imports only later ones. */
 const innerFloors: Record<string, readonly string[]> = {
   "smtp/client": [
     "direct",
@@ -125,7 +127,7 @@ const innerFloors: Record<string, readonly string[]> = {
     "limits",
   ],
 };
-/** How many pairs of places may import each other, at most. */
+/** The most pairs of places of a room of which one imports the other. */
 const maxPairs: Readonly<Record<string, number>> = { app: 35, delivery: 32 };
 const maxFilesInFolder = 18;
 
@@ -141,7 +143,7 @@ function importsOf(file: string): string[] {
   );
 }
 
-/** The folder or the loose file of `base` in which a source lies: `settings`, `errors`. */
+/** The place of a source in `base`, a room or folder: a folder's name, or a loose file's. */
 function placeIn(base: string, file: string): string {
   return file.slice(`src/${base}/`.length).split("/")[0]!.replace(/\.ts$/, "");
 }
@@ -254,13 +256,13 @@ interface Block {
   readonly head: string;
   readonly lines: number;
   readonly max: number;
-  /** The comment above it says why it is long: "Long because …". */
+  /** Whether the comment above the block has "Long because …". */
   readonly reason: boolean;
 }
 
 /**
- * The classes, functions and methods of a formatted source: each ends with a `}` under its
- * beginning.
+ * The classes, functions and methods of a formatted source. Each ends with the first `}` at the
+ * indentation of its first line.
  */
 function blocksOf(lines: readonly string[]): Block[] {
   return lines.flatMap((line, at) => {
@@ -271,7 +273,7 @@ function blocksOf(lines: readonly string[]): Block[] {
       /^ *(static |async |get |set |\*)*#?\w+(<[^>]*>)?\([^;]*$/.test(line) ||
       /^ *(export )?const \w+ = (async )?\(?[^=]*=> \{$/.test(line);
     if (!isClass && !isFunction) return [];
-    // The parameters may take several lines: then the head ends where these do.
+    // Where the parameters take several lines, the head ends with the line of their `)`.
     const headEnd = line.endsWith("(")
       ? lines.find((other, index) => index > at && other.startsWith(`${indent})`))
       : line;

@@ -1,7 +1,7 @@
 /**
- * Holds the documents to the code: tests, files, links, codes, flags, commands and metrics that a page
- * names exist (generated pages and log lines: reference.test.ts). Pages stay short: see the limits below,
- * and the exceptions with their reason.
+ * Holds the documents to the code: the tests, files, links, codes, flags, commands and metrics that
+ * a page names exist. Pages and table cells have a maximum length; `longPages` has the exceptions
+ * with their reasons. Generated pages and log lines are checked in reference.test.ts.
  */
 import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
@@ -23,7 +23,7 @@ const longPages: Readonly<Record<string, string>> = {
 };
 const maxCellCharacters = 120;
 
-/** Flags of curl, npm, systemctl and Node. */
+/** Flags of curl, npm, systemctl and Node, which pages name and this project does not define. */
 const flagsOfOthers: readonly string[] = [
   ...["--mail-from", "--mail-rcpt", "--global", "--no-git-tag-version", "--now", "--help"],
   ...["--test", "--max-semi-space-size", "--min-semi-space-size", "--max-old-space-size"],
@@ -42,7 +42,7 @@ function codeOf(page: string): string[] {
   return [...blocks, ...spansOf(page)];
 }
 
-/** What a page says of the code, where `isKnown` does not know it; each with its page. */
+/** The matches of `pattern` in the code of all pages that are not `isKnown`, each with its page. */
 function unknown(pattern: RegExp, isKnown: (name: string) => boolean): string[] {
   const names = documents.flatMap((document) =>
     codeOf(read(document))
@@ -131,7 +131,7 @@ test("every flag and variable that a document names exists", () => {
 });
 
 test("every option and function that a document names is in the sources", () => {
-  // Pages that compare name those of other systems too; decisions name what once was.
+  // Pages that compare also name options of other systems; decisions name options of the past.
   const isOwn = (document: string) => !/decisions|compared|recipes|benchmarks/.test(document);
   const names = /^(?:\w+\.)?([a-z]+[A-Z]\w+)(?:\(.*\))?$/;
   const missing = documents.filter(isOwn).flatMap((document) =>
@@ -153,7 +153,8 @@ test("every subcommand that a document names exists", () => {
 });
 
 test("every metric that a document names is one of the program's", () => {
-  const metric = /\b(postbag_(?!destination)[a-z_]+[a-z])\b/g; // That one is Postfix's.
+  // postbag_destination_… is a parameter of Postfix for a transport named postbag.
+  const metric = /\b(postbag_(?!destination)[a-z_]+[a-z])\b/g;
   const isMetric = (name: string) =>
     source.includes(name) || source.includes(`"${name.replace("postbag_outbox_", "")}"`);
   assert.deepEqual(unknown(metric, isMetric), []);
@@ -161,7 +162,7 @@ test("every metric that a document names is one of the program's", () => {
 
 test("every reason of /readyz in the guide is one of the program's", () => {
   const reasons = read("docs/guides/something-is-wrong.md").matchAll(/^\* \*\*`(.*?)`\*\*/gm);
-  // What stands between the places that the program fills in.
+  // The fixed texts of a reason, without the places that the program fills in.
   const parts = [...reasons].flatMap(([, reason = ""]) =>
     reason.split(/\bDIR\b|\bERRNO\b|\bN\b|…|\)/),
   );

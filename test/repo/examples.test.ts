@@ -1,6 +1,6 @@
 /**
- * The examples, as a user has them: run against the built package, each in an empty folder. That a page
- * shows each of them is checked in documents.test.ts.
+ * The examples, as a user has them: run against the built package, each in an empty folder.
+ * documents.test.ts checks that a page shows each example.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -30,7 +30,7 @@ const expected: Record<string, string> = {
   "drizzle.ts": "1 order, 1 mail to ann@one.example\n",
 };
 
-/** What an application has installed beside ours. */
+/** The packages that the examples import beside `postbag`. */
 const packages = ["nodemailer", "better-sqlite3", "kysely", "drizzle-orm"];
 
 before(async () => {

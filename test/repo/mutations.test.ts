@@ -1,6 +1,7 @@
 /**
- * The mutations still fit the sources: each text that a mutation replaces occurs exactly once. Whether a
- * test fails without the guard is tried in `test:all`, because that takes minutes.
+ * Each mutation of test/slow/mutations fits its source: the text that the mutation replaces occurs
+ * exactly once. `npm run test:all` tries whether a test fails under each mutation, which takes
+ * minutes.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,5 +1,6 @@
 /**
- * The generated pages of docs/reference are up to date, and every log message has its place there.
+ * The generated pages of docs/reference are up to date, and docs/reference/log-lines.md lists every
+ * log message. documents.test.ts checks the hand-written pages.
  */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -34,8 +35,8 @@ test("docs/reference/log-lines.md lists every log message of the sources, and no
 type LogMessage = readonly [level: string | undefined, message: string];
 
 /**
- * The messages of `log.warn(fields, "message")` and of `{ level: "warn", message: "message" }`;
- * without a level where it is computed. The part of a template that varies is an ellipsis.
+ * The messages of `log.warn(fields, "message")` and of `{ level: "warn", message: "message" }`. A
+ * computed level is `undefined`; the computed parts of a template are an ellipsis.
  */
 function logMessages(source: string, file: string): LogMessage[] {
   const found: LogMessage[] = [];
@@ -43,7 +44,7 @@ function logMessages(source: string, file: string): LogMessage[] {
     /\blog(?:\.(debug|info|warn|error|fatal)|\[[^\]]*\])\(/g,
   )) {
     const call = argumentsFrom(source, index + head.length);
-    if (/, message$/.test(call)) continue; // The fields of a line that another room has worded.
+    if (/, message$/.test(call)) continue; // The message is a literal of another room.
     const message = /(?:^|,\s*)"([^"]+)",?\s*$/.exec(call)?.[1];
     assert.ok(message, `${file}: a log call ends with a literal message; found log(${call})`);
     found.push([level, message]);
@@ -56,7 +57,10 @@ function logMessages(source: string, file: string): LogMessage[] {
   return found;
 }
 
-/** The text up to the parenthesis that closes the one before `start`; no literal contains any. */
+/**
+ * The text from `start` to the parenthesis that closes the one before `start`. No literal in it may
+ * contain a parenthesis.
+ */
 function argumentsFrom(source: string, start: number): string {
   let depth = 1;
   for (let at = start; at < source.length; at++) {

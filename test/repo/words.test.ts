@@ -1,6 +1,6 @@
 /**
- * Holds the language: retired words stay out of sources, documents and test names, and comments wrap
- * at 100 columns.
+ * Holds the language: retired words stay out of sources, documents and test names, and comment
+ * lines of src/ have at most 100 columns.
  *
  * Names count as their words: `createFace` is "create face". Where a word is right, the text around
  * it is listed in `allowed`, or the file in `exceptIn`, with the reason.
@@ -11,9 +11,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 interface RetiredWord {
-  /** What the word's forms match, as whole words in lower case. */
+  /** The pattern of the word's forms, matched as whole words in lower case. */
   readonly word: RegExp;
-  /** The word to use instead. */
+  /** The word to use instead of the retired one. */
   readonly use: string;
   /** Texts in which the word is right. */
   readonly allowed?: readonly RegExp[];
@@ -50,8 +50,8 @@ const retired: readonly RetiredWord[] = [
       /entry: thread entry|thread entr(y|ies)|entry (point|file|module)/, // A program's.
       /entries\(|no entry/, // Of an Object or a Map; `throwIfNoEntry` of node:fs.
     ],
-    // `Entry` is a public type of the Maildir room; a thread's entry file; an Object's entries; a log entry
-    // of nodemailer's; an entry of a DNS zone.
+    // `Entry` is a public type of the Maildir room; a thread's entry file; an Object's entries; a
+    // log entry of nodemailer's; an entry of a DNS zone.
     exceptIn:
       /maildir\/(index|lookup|maildir)|thread|content-hash|cli\/config|client\/(dkim|session|mx\.test)/,
   },

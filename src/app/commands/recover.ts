@@ -36,8 +36,8 @@ export interface RecoverResult {
   /** For a person: what was recovered (in a dry run: would be), then the mail still unpublished. */
   readonly lines: readonly string[];
   /**
-   * `unpublished`: a volume (mail file system) is missing or cannot be written now. `damaged`: part
-   * of the journal is unreadable; the mail in the rest of it can be published.
+   * `unpublished`: a volume (the file system of some mailboxes) is missing or not writable now.
+   * `damaged`: part of the journal is unreadable; the mail in its other parts can be published.
    */
   readonly state: "done" | "unpublished" | "damaged";
 }

@@ -74,7 +74,7 @@ function checkUnpublished(found: JournalInspection, isRunning: boolean, isUsed: 
   });
 }
 
-/** Describes what recovery would do with the mail of a volume (one mail file system). */
+/** Describes what recovery would do with the mail of a volume (the file system of mailboxes). */
 export function describeUnpublished(volume: InspectedVolume): string {
   const { toRestore, toFinish, toSkip, toKeep, owedBytes, mailboxes, directory } = volume;
   const messages = toRestore + toFinish + toKeep;

@@ -4,9 +4,9 @@
  *
  * Never an open relay: other clients get 550 at RCPT. SMTP has one reply for all recipients, and a
  * client that receives 451 sends to all of them again. So the outbox comes first: one commit takes
- * all recipients of other domains or none, and after a 451 there is no copy. Then the mailboxes
- * get their copies. If one fails after another recipient succeeded, the reply is 250 and the failed
- * recipient goes into the outbox, which retries it.
+ * all recipients of other domains or none, and after a 451 no recipient has a copy. Then the
+ * mailboxes get their copies. If one fails after another recipient succeeded, the reply is 250 and
+ * the failed recipient goes into the outbox, which retries it.
  */
 import {
   type Deliver,

@@ -30,7 +30,7 @@ const noReport: RecoveryReport = {
 
 export function watchJournal(log: Pick<Logger, "info" | "error" | "debug">): JournalWatch {
   let report = noReport;
-  /** Why publishing fails, by the directory of the volume (mail file system). */
+  /** Why publishing fails, by the directory of the volume (the file system of some mailboxes). */
   const failures = new Map<string, string>();
 
   function onRecovered(next: RecoveryReport): void {

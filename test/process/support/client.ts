@@ -1,9 +1,9 @@
-/** An SMTP and LMTP client that works line by line, so that a test sees every reply. */
+/** An SMTP and LMTP client that sends one line at a time, so that a test sees every reply. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
 export class Client {
-  /** The greeting of the server; `undefined` when it closed the connection instead. */
+  /** The greeting of the server; `undefined` when the server closed the connection instead. */
   greeting: string | undefined;
   readonly #socket: Socket;
   #received = "";
@@ -49,7 +49,10 @@ export class Client {
     }
   }
 
-  /** Sends the greeting, the envelope and DATA; returns the reply to the last line sent. */
+  /**
+   * Sends EHLO or LHLO, MAIL, RCPT and DATA until a command is refused. Returns the last reply: 354
+   * or the refusal.
+   */
   async begin(from = "sender@example.org", to = "you@localhost"): Promise<string | undefined> {
     const hello = / LMTP/.test(this.greeting ?? "") ? "LHLO test" : "EHLO test";
     let reply: string | undefined;
@@ -60,13 +63,13 @@ export class Client {
     return reply;
   }
 
-  /** Sends the message with its final dot and waits for the reply. */
+  /** Sends the message and its final dot, and returns the first reply. */
   finish(message: string): Promise<string | undefined> {
     this.send(`${message.replaceAll("\n", "\r\n")}\r\n.\r\n`);
     return this.reply();
   }
 
-  /** Sends a line and waits for the reply. */
+  /** Sends a line and returns the last line of the reply. */
   async ask(line: string): Promise<string | undefined> {
     this.send(`${line}\r\n`);
     return this.reply();
@@ -82,8 +85,8 @@ export class Client {
 }
 
 /**
- * Sends one message in a session of its own; returns the reply to the dot, or the refusal before
- * it.
+ * Sends one message in its own session; returns the reply to the final dot, or that to the command
+ * that was refused before.
  */
 export async function sendMessage(
   port: number,

@@ -1,6 +1,6 @@
 /**
- * Runs `postbag serve --outbound direct` with a DNS server and sinks of the test, and reads its
- * outbox.
+ * Runs `postbag serve --outbound direct` with a DNS server and SMTP sinks of the test, and reads
+ * the outbox of that server.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { Client } from "./client.ts";
 import { type RunOptions, run, type Server, serve } from "./postbag.ts";
 
-/** Starts sinks with one port on several addresses of this machine. */
+/** Starts a sink on each of these addresses of this machine, all on the same port. */
 export async function sinksOn<Address extends string>(
   t: TestContext,
   wanted: Record<Address, SinkOptions>,
@@ -78,7 +78,7 @@ export async function pausedRoutes({ data }: Server): Promise<Map<string, string
   return new Map(paused.map(({ route, reason }) => [route, reason]));
 }
 
-/** Resolves when the mail of a domain was sent, is dead, or its route is blocked. */
+/** Resolves when the log says that mail of a domain was sent or is dead, or its route blocked. */
 export function endLogged(server: Server, domain: string): Promise<void> {
   const ends = "mail delivery sent|mail delivery dead-lettered|mail route blocked";
   return server.logged(new RegExp(`"route":"${domain}"[^\\n]*"msg":"(${ends})`));

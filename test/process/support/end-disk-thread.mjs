@@ -1,4 +1,7 @@
-/** Preloaded into the server: SIGUSR2 ends its threads, as an error inside the disk thread would. */
+/**
+ * Preloaded into the server (crash.test.ts): at SIGUSR2 all its worker threads end, as the disk
+ * thread would by an error inside it.
+ */
 import { syncBuiltinESMExports } from "node:module";
 import threads from "node:worker_threads";
 

@@ -1,4 +1,4 @@
-/** A load of numbered messages, with a record of the acknowledged ones. */
+/** Sends a load of numbered messages to a server, and records which of them were acknowledged. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { sendMessage } from "./client.ts";
@@ -9,17 +9,18 @@ export interface Load {
   readonly acknowledged: Set<number>;
   /** Replies other than 250, with their counts. */
   readonly refusals: Map<string, number>;
-  /** Resolves when that many messages have been acknowledged. */
+  /** Resolves when `count` messages in all have been acknowledged. */
   readonly reached: (count: number) => Promise<void>;
-  /** Resolves when that many messages have been deferred or refused. */
+  /** Resolves when `count` messages in all have been deferred or refused. */
   readonly refused: (count: number) => Promise<void>;
-  /** Resolves when every client has stopped, or lost its server. */
+  /** Resolves when every client has stopped or has lost the connection. */
   readonly ended: Promise<void>;
   readonly stop: () => void;
 }
 
 /**
- * Sends numbered messages from several clients, one after the other each, until stopped or cut off.
+ * Sends numbered messages from several clients, each one message after the other, until `stop` is
+ * called or the server is gone.
  */
 export function startLoad(
   ports: readonly number[],

@@ -1,6 +1,6 @@
 /**
- * Runs the real command line in child processes, each with its own data directory and ports that
- * the system chooses. Processes are ended by their id.
+ * Runs the command line in child processes. A server has its own data directory and ports that the
+ * system chooses. The end of the test kills each server by its process id.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -13,7 +13,7 @@ import { atEnd } from "../../support/temporary.ts";
 
 const root = join(import.meta.dirname, "../../..");
 export const entry = join(root, "src/cli/main.ts");
-/** Many short processes share one compilation. */
+/** The compile cache of Node, so that many short processes compile the sources only once. */
 export const compileCache = join(root, "node_modules/.cache/postbag-tests");
 
 export interface Ended {
@@ -27,9 +27,9 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** Runs it as this user and group; only root can. */
+  /** Runs the command as this user and group, which needs root. */
   readonly uid?: number;
-  /** The program and its first arguments. @defaultValue this Node with the command line's entry */
+  /** The program and its first arguments. @defaultValue this Node with `src/cli/main.ts` */
   readonly command?: readonly [string, ...string[]];
 }
 
@@ -53,9 +53,9 @@ export interface Server {
   readonly stderr: () => string;
   /** Resolves when every acknowledged message is visible in its mailbox; needs HTTP. */
   readonly published: () => Promise<void>;
-  /** Resolves when the log has `lines` matching lines, or one. */
+  /** Resolves when the log has `lines` lines that match. @defaultValue one line */
   readonly logged: (pattern: RegExp, lines?: number) => Promise<void>;
-  /** Sends a signal and waits for the end. */
+  /** Sends a signal (SIGTERM by default) and waits for the end of the process. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<Ended>;
   readonly ended: Promise<Ended>;
 }
@@ -108,7 +108,7 @@ export async function serve(
   };
 }
 
-/** Resolves when the condition holds; checks it now and after each output. */
+/** Resolves when the condition holds; checks the condition now and after each output. */
 async function until(child: ChildProcess, holds: () => boolean): Promise<void> {
   while (!holds()) await once(child.stderr!, "data");
 }
@@ -160,7 +160,7 @@ function isReady(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Runs `each` for all cases, as many at a time as there are processors. */
+/** Calls `each` for all cases, with as many calls at a time as the machine has processors. */
 export async function inParallel<Case>(
   cases: readonly Case[],
   each: (one: Case) => Promise<void>,

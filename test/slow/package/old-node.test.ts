@@ -1,6 +1,7 @@
 /**
- * An import by a Node that is too old fails with one line that names the Node it needs. Uses a Node
- * below 24 from the PATH; skipped without one. `pack.test.ts` tests the same of the command.
+ * An import of a room of the package by a Node that is too old fails with one line that names the
+ * needed Node. Uses a Node below 24 from the PATH, and is skipped without one. `pack.test.ts` tests
+ * the line of the command `postbag`.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,6 +1,6 @@
 /**
- * The package as somebody installs it: packed, installed in an empty folder, each door opened, its
- * command run. Needs the package registry, or a cache that knows the dependencies.
+ * The package as a user has it: packed, installed in an empty folder, each subpath imported, its
+ * command run. Needs the package registry or a cache with the dependencies; skipped without both.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -17,7 +17,7 @@ const app = join(folder, "app");
 const command = [process.execPath, join(app, "node_modules/postbag/bin/postbag.js")] as const;
 let missing: string | undefined;
 
-/** Runs a program to its end and returns what it printed. */
+/** Runs a program to its end and returns its standard output; fails when the program fails. */
 function sh(cwd: string, program: string, ...args: string[]): string {
   const { status, stdout, stderr } = spawnSync(program, args, { cwd, encoding: "utf8" });
   assert.equal(status, 0, `${program} ${args.join(" ")}:\n${stdout}${stderr}`);
@@ -25,7 +25,7 @@ function sh(cwd: string, program: string, ...args: string[]): string {
 }
 
 before(() => {
-  // Packed from a copy, because packing builds, and somebody may be building in the checkout.
+  // `npm pack` builds, so it runs in a copy: another build may be running in the checkout.
   const source = join(folder, "source");
   const { files } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const parts = [
@@ -37,7 +37,7 @@ before(() => {
     "tsconfig.build.json",
   ];
   for (const part of [...parts, ...files].filter((name) => name !== "dist")) {
-    if (!existsSync(join(root, part))) continue; // What must be there is tested below.
+    if (!existsSync(join(root, part))) continue; // A test below checks the files of the package.
     cpSync(join(root, part), join(source, part), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(source, "node_modules"));

@@ -1,7 +1,8 @@
 /**
- * The real server on a disk that is full, out of inodes, read-only or hanging: mail gets 4yz, never
- * 5yz, no acknowledged mail is lost, and service resumes by itself. Needs root and loop devices;
- * skipped without.
+ * `postbag serve` with its data on a disk that is full, out of inodes, read-only or hanging: mail
+ * gets 4yz, never 5yz, no acknowledged mail is lost, and service resumes without a restart. In both
+ * commit modes; journal-disks.test.ts fails the disks of a journal. Skipped without root and loop
+ * devices.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -18,8 +19,8 @@ const page = `${"x".repeat(70)}\n`.repeat(900);
 
 /**
  * Sends numbered messages until five in a row are deferred; returns the numbers of the accepted
- * ones. A message on its way to the mailbox needs its room twice, so the journal may accept more
- * messages after the first deferred one.
+ * ones. Until it is published a message takes its size twice, in the journal and in staging, so
+ * after the first deferred message publishing may make room for more.
  */
 async function sendUntilFull(server: Server, body: string): Promise<number[]> {
   const accepted: number[] = [];
@@ -56,7 +57,7 @@ async function isReady(server: Server): Promise<boolean> {
   return (await fetch(`${server.http}/readyz`)).status === 200;
 }
 
-/** Both commit modes, with a journal small enough for the disks. */
+/** The flags of both commit modes, with a journal that is small enough for the test's disks. */
 const modes = {
   synced: ["--commit", "synced"],
   journal: ["--commit", "journal", "--journal-segment-bytes", "512KiB", "--journal-segments", "4"],
@@ -153,7 +154,7 @@ for (const [mode, flags] of Object.entries(modes)) {
       }
       return answers;
     });
-    // Messages in a batch under way wait for the disk; the others are answered without it.
+    // Messages in a batch under way wait for the disk; all others are answered while it hangs.
     const refusals = await countedRefusals(server, 300);
     assert.ok(refusals >= 300);
     const residentMiB = residentBytes(server.pid) / 2 ** 20;
@@ -175,8 +176,8 @@ test("synced: mail gets 451 while the disk is read-only", async (t) => {
   const reason = whyNoDisk();
   if (reason) return t.skip(reason);
   const disk = mountSmallDisk(t, temporaryDirectory(t));
-  // A disk with a file open for writing, such as a lock, cannot be remounted read-only; so only the
-  // mailboxes of the domain are on this disk.
+  // A disk with a file open for writing, such as the data directory's lock, cannot be remounted
+  // read-only. So only the mailboxes of the domain are on this disk.
   const data = join(temporaryDirectory(t), "data");
   mkdirSync(join(data, "mail/localhost"), { recursive: true });
   execFileSync("mount", ["--bind", disk.path, join(data, "mail/localhost")]);

@@ -1,8 +1,8 @@
 /**
- * The server with a journal on a disk that is full, read-only or hanging between the reply and the
- * mailbox: acknowledged mail becomes visible when the disk works again, new mail gets 4yz, and
- * neither start nor stop needs a working disk. Needs root, loop devices and device-mapper; skipped
- * without.
+ * `postbag serve` with a journal, while the disk of the mail or of the journal is full, read-only
+ * or hanging between the 250 and the mailbox: acknowledged mail becomes visible when the disk works
+ * again, new mail gets 4yz, and the server starts and stops with the failed disk. Skipped without
+ * root, loop devices and device-mapper.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -18,9 +18,9 @@ import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { fill, mountSmallDisk, whyNoDisk } from "./small-disk.ts";
 
 const small = ["--journal-segment-bytes", "512KiB", "--journal-segments", "4"];
-/** Acknowledged mail after the first message stays in the journal until the next start. */
+/** With these flags acknowledged mail after the first message stays ten minutes in the journal. */
 const heldBack = ["--publish-within-ms", "600000"];
-/** The same for some seconds only. */
+/** With these flags acknowledged mail after the first message stays 20 seconds in the journal. */
 const heldBriefly = ["--publish-within-ms", "20000"];
 
 function send(server: Server, subject: string, to = "you@localhost") {
@@ -56,7 +56,7 @@ async function reasonNotReady(server: Server): Promise<string> {
   return answer.text();
 }
 
-/** Mounts a disk once more below the data folder, as an operator would mount it there. */
+/** Mounts a mounted disk also at `at`, as an operator mounts a disk below the data directory. */
 function bind(t: TestContext, disk: string, at: string): void {
   mkdirSync(at, { recursive: true });
   execFileSync("mount", ["--bind", disk, at]);
@@ -64,8 +64,8 @@ function bind(t: TestContext, disk: string, at: string): void {
 }
 
 for (const [where, journalIsElsewhere] of [
-  ["the journal on another disk", true],
-  ["the journal on it too", false],
+  ["journal on another disk", true],
+  ["journal on the same disk", false],
 ] as const) {
   const place = (t: TestContext) => {
     const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 48 });
@@ -74,7 +74,7 @@ for (const [where, journalIsElsewhere] of [
     return { data, filler: join(disk.path, "filler") };
   };
 
-  test(`mail that was staged on a full disk is published when there is room, ${where}`, async (t) => {
+  test(`staged mail on a full disk is published when there is room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
@@ -105,7 +105,7 @@ for (const [where, journalIsElsewhere] of [
     assert.deepEqual(subjectsIn(data), [...sent, "after"].sort());
   });
 
-  test(`a server restarted on a full mail disk recovers when there is room, ${where}`, async (t) => {
+  test(`a restart on a full mail disk recovers when there is room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
@@ -119,7 +119,8 @@ for (const [where, journalIsElsewhere] of [
     await first.stop("SIGKILL");
     const second = await serve(t, data, small);
     assert.match((await send(second, "refused")) ?? "", /^45[12] 4\./);
-    // A released segment may make room for these few messages before staging needs it.
+    // A released segment of the journal may be room enough to stage these few messages: then the
+    // reason is the free space instead of ENOSPC.
     assert.match(await reasonNotReady(second), /ENOSPC|bytes are free/);
     rmSync(filler);
     while (!/^250 /.test((await send(second, "later")) ?? ""));
@@ -141,7 +142,7 @@ test("mail gets 4yz on a full journal disk, and the next start has room to recov
   await sendAll(first, sent);
   await first.published();
   fill(filler);
-  // Publishing is late, so the existing segments fill up.
+  // Publishing waits for ten minutes, so the existing segments fill up.
   for (;;) {
     const subject = `kept ${sent.length}`;
     const answer = (await send(first, subject)) ?? "no answer";
@@ -207,8 +208,8 @@ test("mail for a volume that became read-only gets 451 until it is writable agai
   assert.match(await reasonNotReady(first), /EROFS/);
   assert.equal((await first.stop()).code, 0);
 
-  // A disk that the kernel made read-only must be mounted again; then it is made read-only once
-  // more.
+  // A disk that the kernel made read-only after an error must be mounted anew. Then the test
+  // remounts the disk read-only for the second server.
   execFileSync("umount", [mailOf]);
   disk.mountAgain();
   execFileSync("mount", ["--bind", disk.path, mailOf]);
@@ -233,8 +234,8 @@ test("a disk that hangs for ten seconds under load loses no mail, and service re
   const mailboxes = Array.from({ length: 8 }, (_, index) => `user${index}@localhost`);
   const limits = ["--admission-timeout-ms", "1000", "--journal-segment-bytes", "4MiB"];
   const server = await serve(t, join(disk.mountPoint, "data"), limits);
-  // More clients than fit into two batches. The messages in the write under way are answered when
-  // the disk works again; the others get 452.
+  // 160 clients are more than fit into two batches. Messages in the write under way are answered
+  // when the disk works again; the others get 452.
   const load = startLoad([server.smtpPort, server.lmtpPort], mailboxes, 160);
   await load.reached(300);
   const idleBytes = residentBytes(server);

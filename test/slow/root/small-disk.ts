@@ -18,14 +18,14 @@ export interface SmallDisk {
   readonly path: string;
   /** Changes mount options, such as `ro`. */
   readonly remount: (options: string) => void;
-  /** Unmounts and mounts it. */
+  /** Unmounts the disk and mounts it again. */
   readonly mountAgain: () => void;
-  /** Makes every write wait until `thaw`. */
+  /** Makes every write to the disk wait until `thaw` is called. */
   readonly freeze: () => void;
   readonly thaw: () => void;
 }
 
-/** Why this machine cannot have such a disk; `undefined` when it can. */
+/** Why this machine cannot make a small disk; `undefined` when it can. */
 export function whyNoDisk(): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
   for (const program of ["mkfs.ext4", "losetup", "fsfreeze"]) {
@@ -74,7 +74,7 @@ export function mountSmallDisk(
   };
 }
 
-/** Uses all free space for one file, to the last block. */
+/** Writes a file that takes all free space of its disk, to the last block. */
 export function fill(path: string): void {
   const file = openSync(path, "w");
   for (let size = 2 ** 20; size >= 512; size /= 2) {

@@ -1,4 +1,4 @@
-/** The syncs of a server before its first message, observed with strace. */
+/** The fsync calls of a server before it is ready, observed with strace(1). */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
