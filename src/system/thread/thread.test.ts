@@ -254,3 +254,17 @@ test("an error keeps its fields and causes as facts, through structured cloning"
   assert.deepEqual({ code, errno, syscall, path, dest }, fields);
   assert.equal(errorOf(factsOf("a text")).message, "a text");
 });
+
+test("facts of any error can be cloned, whatever its code and its causes", () => {
+  const error = Object.assign(new Error("a loop"), { code: Symbol("code"), path: () => "a path" });
+  error.cause = error;
+  let level: Error | undefined = errorOf(structuredClone(factsOf(error)));
+  let levels = 0;
+  for (; level !== undefined; level = level.cause as Error | undefined) {
+    assert.deepEqual([level.message, "code" in level], ["a loop", false]);
+    levels += 1;
+  }
+  assert.equal(levels, 11);
+  const { cause } = errorOf(factsOf(new Error("why", { cause: "a text" })));
+  assert.equal((cause as Error).message, "a text");
+});
