@@ -30,7 +30,7 @@ async function assertTimedOut(client: Client): Promise<void> {
 }
 
 describe("connections", () => {
-  test("a session over maxConnections gets 421 4.7.0, after a disconnect one fits again", async () => {
+  test("a session over maxConnections gets 421 4.7.0; after a disconnect a new one fits", async () => {
     await using running = await startTestServer({ limits: { maxConnections: 2 } });
     const [first, second] = [running.connect(), running.connect()];
     assert.match(await first.reply(), /^220 /);
@@ -196,7 +196,7 @@ describe("timeouts", () => {
     });
   }
 
-  test("a message delivered in spite of the abort gets its 250", async () => {
+  test("a message that deliver accepts after admissionTimeoutMs gets 250", async () => {
     await using running = await timedServer({
       deliver: async (_envelope, _message, { signal }) => {
         await new Promise((resolve) => {

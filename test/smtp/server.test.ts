@@ -124,7 +124,7 @@ describe("spool", () => {
     assert.equal(running.server.stats().memoryBytes, 0);
   });
 
-  test("past maxMemoryBytes of all messages the next one goes to a file", async () => {
+  test("past maxMemoryBytes of all messages the next message goes to a spool file", async () => {
     const messages: Message[] = [];
     const both = Promise.withResolvers<void>();
     await using running = await startTestServer({
@@ -150,7 +150,7 @@ describe("spool", () => {
     assert.equal(running.server.stats().memoryBytes, 0);
   });
 
-  test("a message announced as large goes to a file from its first byte", async () => {
+  test("a message announced as large goes to a spool file from its first byte", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });
     const client = running.connect();
@@ -171,7 +171,7 @@ describe("spool", () => {
     assert.equal(running.server.stats().connections, 0);
   });
 
-  test("a spool that cannot be written gives 451 and an event, and the session continues", async () => {
+  test("a spool that cannot be written causes 451 and an event; the session continues", async () => {
     await using running = await startTestServer({ limits: { maxMemoryMessageBytes: 10 } });
     await rm(running.spoolDirectory, { recursive: true });
     const client = running.connect();
@@ -184,7 +184,7 @@ describe("spool", () => {
     assert.match(await client.command("NOOP"), /^250 /);
   });
 
-  test("a full spool gives 452 4.3.1 until there is room again", async (t) => {
+  test("a full spool causes 452 4.3.1 until the spool has room again", async (t) => {
     if (process.getuid?.() !== 0) return t.skip("needs root to mount a small file system");
     await using folder = await temporaryFolder();
     const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=512k", "tmpfs", folder.path]);
@@ -224,7 +224,7 @@ describe("spool", () => {
 });
 
 describe("connection", () => {
-  test("a client that disconnects during the delivery aborts the signal of deliver", async () => {
+  test("a client that disconnects while deliver runs aborts the signal of deliver", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });
     const client = running.connect();
@@ -250,7 +250,7 @@ describe("connection", () => {
     assert.equal(running.deliveries.length, 1);
   });
 
-  test("a client that closes its side before its message is stored gets the reply", async () => {
+  test("a client that closes its side while deliver runs gets the reply", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });
     const client = running.connect();
@@ -289,7 +289,7 @@ describe("connection", () => {
     assert.equal(await client.line(), undefined);
   });
 
-  test("input after QUIT does not cost the client its reply", async () => {
+  test("a client that sends input after QUIT still gets the reply to QUIT", async () => {
     await using running = await startTestServer();
     const client = running.connect();
     await client.reply();
@@ -313,7 +313,7 @@ describe("connection", () => {
     await running.event("disconnected");
   });
 
-  test("input during a delivery is read only up to a limit", async () => {
+  test("while deliver runs the server reads only a limited amount of further input", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });
     const client = running.connect();
@@ -344,7 +344,7 @@ describe("connection", () => {
     await running.event("disconnected");
   });
 
-  test("a connection reset by the client is no error event", async () => {
+  test("a connection reset by the client causes no error event", async () => {
     await using running = await startTestServer();
     const disconnections = () =>
       running.events.filter(({ kind }) => kind === "disconnected").length;
@@ -365,7 +365,7 @@ describe("connection", () => {
 });
 
 describe("outcomes and events", () => {
-  test("too few outcomes from deliver are answered 451", async () => {
+  test("if deliver returns too few outcomes every recipient gets 451", async () => {
     await using running = await startTestServer({ protocol: "lmtp", deliver: async () => [saved] });
     const client = running.connect();
     await client.begin("LHLO c", [bob, "alice@example.com"]);
@@ -431,7 +431,7 @@ describe("outcomes and events", () => {
 });
 
 describe("close", () => {
-  test("close() ends idle sessions with 421 4.3.2 and answers a message in delivery first", async () => {
+  test("close() ends sessions with 421 4.3.2, after the reply to a message in delivery", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });
     const [idle, busy] = [running.connect(), running.connect()];
@@ -500,7 +500,7 @@ describe("start", () => {
     assert.match(await first.connect().reply(), /^220 /);
   });
 
-  test("a file that is no socket is not replaced by one", async () => {
+  test("a file that is no socket is not replaced by a socket", async () => {
     await using folder = await temporaryFolder();
     const path = join(folder.path, "lmtp.sock");
     await writeFile(path, "precious");
@@ -510,7 +510,7 @@ describe("start", () => {
     assert.equal(await readFile(path, "utf8"), "precious");
   });
 
-  test("a port in use is ERR_SMTP_LISTEN_FAILED with the cause", async () => {
+  test("a port in use rejects with ERR_SMTP_LISTEN_FAILED and its cause", async () => {
     await using first = await startTestServer();
     assert.ok("port" in first.server.address);
     await assert.rejects(startTestServer({ listen: first.server.address }), (error: SmtpError) => {
@@ -520,7 +520,7 @@ describe("start", () => {
     });
   });
 
-  test("a spool directory that is a file is ERR_SMTP_SPOOL_UNUSABLE", async () => {
+  test("a spool directory that is a file rejects with ERR_SMTP_SPOOL_UNUSABLE", async () => {
     await using folder = await temporaryFolder();
     const spoolDirectory = join(folder.path, "spool");
     await writeFile(spoolDirectory, "");
@@ -538,7 +538,7 @@ describe("start", () => {
     ["a negative greeting delay", { greetingDelayMs: -1 }],
     ["an unknown line ending", { storedLineEndings: "cr" }],
   ] as const) {
-    test(`${what} is refused before any file is created`, async () => {
+    test(`${what} makes the start reject before any file is created`, async () => {
       const spoolDirectory = join(tmpdir(), "postbag-never-made");
       const given = { ...baseOptions, spoolDirectory, ...options } as unknown as MailServerOptions;
       await assert.rejects(startMailServer(given), { code: "ERR_SMTP_OPTION_INVALID" });

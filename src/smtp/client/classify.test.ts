@@ -39,7 +39,7 @@ const cases: readonly Case[] = [
 ];
 
 for (const route of ["relay", "direct"] satisfies RouteKind[]) {
-  test(`the built-in rules on a ${route} route`, () => {
+  test(`the built-in rules give each reply its class on a ${route} route`, () => {
     for (const [phase, line, relay, direct = relay] of cases) {
       const found = classify({ reply: readReply(line, phase), route }, replyRules);
       assert.equal(found, route === "relay" ? relay : direct, `${phase}: ${line}`);
@@ -47,7 +47,7 @@ for (const route of ["relay", "direct"] satisfies RouteKind[]) {
   });
 }
 
-test("the user's own rules come first", () => {
+test("a user's rule in front of the built-in rules decides", () => {
   const own = [{ text: /spam/i, class: "retry" as const }, ...replyRules];
   assert.equal(
     classify({ reply: readReply("554 5.7.1 Spam", "message"), route: "relay" }, own),

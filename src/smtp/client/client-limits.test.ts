@@ -18,7 +18,7 @@ function messageOf(bytes: Uint8Array): Message {
 
 const small = messageOf(Buffer.from("Subject: x\r\n\r\nhello\r\n"));
 
-test("a server that does not accept the connection in time fails the route", async (t) => {
+test("a server that accepts no connection within connectMs fails the route", async (t) => {
   const clock = new SimClock();
   await using sink = await startSmtpSink();
   const client = relayClient({
@@ -56,7 +56,7 @@ async function stalledServer(t: TestContext): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
-test("a server that stops reading the message times out before beforeCommit", async (t) => {
+test("a server that stops reading a message times out; beforeCommit is not called", async (t) => {
   const port = await stalledServer(t);
   const client = relayClient({
     relay: { host: "127.0.0.1", port, tls: "never" },

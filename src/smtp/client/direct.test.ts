@@ -58,7 +58,7 @@ const send = (client: Awaited<ReturnType<typeof harness>>["client"], ...recipien
   client.deliver({ reversePath: "a@here.example", recipients }, message, { signal });
 
 describe("domains", () => {
-  test("mail for several domains goes to the host of each, outcomes stay in order", async (t) => {
+  test("mail for several domains goes to each domain's host; outcomes keep their order", async (t) => {
     const { sink, client } = await harness(t, {
       "x.example": { "mx.x.example": "127.0.0.1" },
       "y.example": { "mx.y.example": "127.0.0.1" },
@@ -80,7 +80,7 @@ describe("domains", () => {
     );
   });
 
-  test("of several domains only the one without a reply is in doubt", async (t) => {
+  test("of several domains only the one without a reply to the final dot is in doubt", async (t) => {
     const hosts = {
       "x.example": { "mx.x.example": "127.0.0.1" },
       "y.example": { "mx.y.example": "127.0.0.1" },
@@ -133,7 +133,7 @@ describe("domains", () => {
     });
   }
 
-  test("maxConnections of a domain holds while its mail is signed", async (t) => {
+  test("maxConnections of a domain holds also while messages are being signed", async (t) => {
     const { privateKey } = generateKeyPairSync("rsa", {
       modulusLength: 2048,
       publicKeyEncoding: { type: "spki", format: "der" },
@@ -155,7 +155,7 @@ describe("domains", () => {
 });
 
 describe("hosts", () => {
-  test("a host that cannot be reached is skipped", async (t) => {
+  test("a host that cannot be reached is skipped for the domain's next host", async (t) => {
     const clock = new SimClock();
     const { sink, client } = await harness(
       t,
@@ -199,7 +199,7 @@ describe("hosts", () => {
     });
   }
 
-  test("a host that greets with a refusal is skipped", async (t) => {
+  test("a host that greets with 554 is skipped for the domain's next host", async (t) => {
     const { sink, client } = await harness(
       t,
       { "x.example": { "one.example": "127.0.0.1", "two.example": "127.0.0.1" } },
@@ -224,7 +224,7 @@ describe("hosts", () => {
     assert.equal(sink.sessions, 1);
   });
 
-  test("a host that disconnects before the mail is skipped for two minutes", async (t) => {
+  test("a host that disconnects at MAIL is skipped for two minutes", async (t) => {
     const clock = new SimClock();
     const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
     const bad = await startSmtpSink({
@@ -250,7 +250,7 @@ describe("hosts", () => {
     assert.equal(good.mails.length, 3);
   });
 
-  test("if all hosts disconnect each is tried once, and the last reply is the outcome", async (t) => {
+  test("if all hosts disconnect at MAIL each is tried once, and the last reply counts", async (t) => {
     const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
     const { sink, client } = await harness(
       t,
@@ -267,7 +267,7 @@ describe("hosts", () => {
 });
 
 describe("encryption", () => {
-  test("an enforced policy excludes hosts that it does not name, and plain text", async (t) => {
+  test("an enforced policy excludes plain text, and hosts that the policy does not name", async (t) => {
     const transportPolicy = async () => ({
       enforced: true,
       allows: (host: string) => host === "named.example",

@@ -20,7 +20,7 @@ function messageOf(text: string): Message {
 const text =
   "From: a@here.example\r\nTo: b@x.example\r\nSubject: x\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@here.example>\r\n\r\nhello\r\n";
 
-test("a signed message verifies, is otherwise unchanged, and is the same each time", async (t) => {
+test("a signed message verifies, keeps its text, and is the same at each signing", async (t) => {
   const { privateKey, publicKey } = pair();
   const signer = startSigner({ domain: "here.example", selector: "s1", privateKey });
   t.after(() => signer.close());
@@ -38,7 +38,7 @@ test("a signed message verifies, is otherwise unchanged, and is the same each ti
   );
 });
 
-test("a key that gives no signature is an error, the message is not sent unsigned", async (t) => {
+test("sign() rejects with ERR_SMTP_DKIM for a key that gives no signature", async (t) => {
   const signer = startSigner({ domain: "here.example", selector: "s1", privateKey: "no key" });
   t.after(() => signer.close());
   await assert.rejects(signer.sign(messageOf(text)), { code: "ERR_SMTP_DKIM" });
@@ -48,7 +48,7 @@ test("signing takes at most a quarter of its CPU time on the main thread", async
   const { privateKey } = pair();
   const signer = startSigner({ domain: "here.example", selector: "s1", privateKey });
   t.after(() => signer.close());
-  await signer.sign(messageOf(text)); // Until it has started.
+  await signer.sign(messageOf(text)); // Until the thread has started.
   const [before, here] = [process.cpuUsage(), process.threadCpuUsage()];
   await Promise.all(Array.from({ length: 60 }, () => signer.sign(messageOf(text))));
   const [all, own] = [process.cpuUsage(before), process.threadCpuUsage(here)];

@@ -37,7 +37,7 @@ const find = (domain: string, records: Records, more: Partial<MxOptions> = {}) =
   });
 
 describe("hosts", () => {
-  test("hosts are sorted by preference, their addresses IPv4 first", async () => {
+  test("hosts are sorted by preference, and the addresses of each with IPv4 first", async () => {
     const found = await find("x.example", {
       "x.example": {
         mx: [
@@ -76,7 +76,7 @@ describe("hosts", () => {
     ]);
   });
 
-  test("without MX the domain itself is the host", async () => {
+  test("a domain without MX records is its own mail host", async () => {
     const found = await find("x.example", { "x.example": { a: ["198.51.100.9"] } });
     assert.deepEqual(found, {
       kind: "hosts",
@@ -94,21 +94,21 @@ describe("hosts", () => {
 });
 
 describe("domains without a host", () => {
-  test("a null MX is final", async () => {
+  test("a domain with a null MX is refused with 556", async () => {
     const found = await find("x.example", { "x.example": { mx: [[0, ""]], a: ["198.51.100.9"] } });
     assert.ok(
       found.kind === "none" && found.reply.enhanced === "5.1.10" && found.reply.code === 556,
     );
   });
 
-  test("a domain that does not exist is final after a second lookup", async () => {
+  test("a domain that does not exist is refused after a second lookup", async () => {
     const resolver = resolverOf({});
     const found = await find("x.example", {}, { resolver });
     assert.ok(found.kind === "none" && found.reply.enhanced === "5.1.2");
     assert.equal(resolver.queries, 2);
   });
 
-  test("a lookup that fails is unknown, not final", async () => {
+  test("a lookup that fails gives an unknown result, not a final one", async () => {
     const found = await find("x.example", { "x.example": { error: "ESERVFAIL" } });
     assert.ok(found.kind === "unknown" && found.reply.code === 451);
     const hosts = await find("x.example", {
@@ -143,12 +143,12 @@ describe("hosts that are left out", () => {
     assert.equal(all.kind === "hosts" && all.hosts.length, 2);
   });
 
-  test("a domain whose hosts are all private gets no mail", async () => {
+  test("a domain whose hosts have only private addresses is refused with 550", async () => {
     const found = await find("x.example", { "x.example": { a: ["127.0.0.1"] } });
     assert.ok(found.kind === "none" && found.reply.code === 550);
   });
 
-  test("a host whose lookup fails is not counted as private: the result is unknown", async () => {
+  test("if one host is private and the lookup of another fails the result is unknown", async () => {
     const found = await find("x.example", {
       "x.example": {
         mx: [
@@ -162,7 +162,7 @@ describe("hosts that are left out", () => {
     assert.ok(found.kind === "unknown" && found.reply.code === 451);
   });
 
-  test("if this host is among the MX only better ones are tried", async () => {
+  test("if this host is among the MX only hosts preferred to it are tried", async () => {
     const records: Records = {
       "x.example": {
         mx: [
@@ -181,7 +181,7 @@ describe("hosts that are left out", () => {
     ]);
   });
 
-  test("a domain whose best host is this one is final, also without MX", async () => {
+  test("a domain whose first host is this one is refused with 5.4.6, also without MX", async () => {
     const records: Records = {
       "x.example": { mx: [[10, "here.example"]] },
       "here.example": { a: ["198.51.100.1"] },

@@ -33,7 +33,7 @@ async function harness(
 }
 
 describe("message and envelope", () => {
-  test("a message arrives unchanged, and each recipient has the reply", async (t) => {
+  test("a message arrives unchanged; each recipient's outcome has the server's reply", async (t) => {
     const { sink, client } = await harness(t);
     const outcomes = await client.deliver(to("b@x.example", "c@x.example"), messageOf(text), {
       signal,
@@ -64,7 +64,7 @@ describe("message and envelope", () => {
     assert.ok(sink.mails[0]?.data === large);
   });
 
-  test("an address beyond ASCII needs SMTPUTF8; its domain alone does not", async (t) => {
+  test("a local part beyond ASCII needs SMTPUTF8; a domain beyond ASCII does not", async (t) => {
     const { sink, client } = await harness(t);
     const outcomes = await client.deliver(
       to("müller@x.example", "b@bücher.example"),
@@ -76,7 +76,7 @@ describe("message and envelope", () => {
     assert.deepEqual(sink.mails[0]?.recipients, ["b@xn--bcher-kva.example"]);
   });
 
-  test("a message larger than the announced SIZE fails without being sent", async (t) => {
+  test("a message larger than the server's SIZE fails without being sent", async (t) => {
     const { sink, client } = await harness(t, { extensions: ["SIZE 10"] });
     const [outcome] = await client.deliver(to("b@x.example"), messageOf(text), { signal });
     assert.ok(outcome?.kind === "failed" && outcome.reply.enhanced === "5.3.4");
@@ -101,7 +101,7 @@ describe("session pool", () => {
     );
   });
 
-  test("at most maxConnections are open, and further messages wait", async (t) => {
+  test("at most maxConnections sessions are open, and further messages wait", async (t) => {
     const { sink, client } = await harness(t, {}, { maxConnections: 2 });
     const all = Array.from({ length: 20 }, () =>
       client.deliver(to("b@x.example"), messageOf(text), { signal }),
@@ -144,7 +144,7 @@ describe("session pool", () => {
 
 describe("refusals", () => {
   for (const pipelining of [true, false]) {
-    test(`a refused recipient does not affect the others (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+    test(`a recipient refused at RCPT does not affect the others (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
       const { sink, client } = await harness(t, {
         ...(pipelining ? {} : { extensions: ["SIZE"] }),
         answer: ({ verb, line }) =>
@@ -174,7 +174,7 @@ describe("refusals", () => {
       assert.deepEqual(sink.mails[0]?.recipients, ["b@x.example"]);
     });
 
-    test(`if all recipients are refused the session stays (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
+    test(`if RCPT refuses all recipients the session stays open (PIPELINING ${pipelining ? "on" : "off"})`, async (t) => {
       const { sink, client } = await harness(t, {
         ...(pipelining ? {} : { extensions: ["SIZE"] }),
         answer: ({ verb, nth }) =>
@@ -193,7 +193,7 @@ describe("refusals", () => {
     });
   }
 
-  test("a refused sender fails the whole message", async (t) => {
+  test("a sender refused at MAIL fails the whole message", async (t) => {
     const { client } = await harness(t, {
       answer: ({ verb }) =>
         verb === "MAIL" ? "550 5.7.1 Not you" : verb === "EHLO" ? "250 sink" : undefined,
@@ -203,7 +203,7 @@ describe("refusals", () => {
     assert.ok(outcome?.kind === "failed" && outcome.scope === "message");
   });
 
-  test("too many recipients: the rest is sent at once in further transactions", async (t) => {
+  test("recipients past the server's limit are sent at once in further transactions", async (t) => {
     let inTransaction = 0;
     const { sink, client } = await harness(t, {
       extensions: ["SIZE"],
@@ -226,12 +226,12 @@ describe("refusals", () => {
     );
   });
 
-  test("a refused MAIL decides, the replies to later pipelined commands do not", async (t) => {
+  test("the reply to a refused MAIL decides, not those to pipelined commands after it", async (t) => {
     for (const [said, kind] of [
       ["451 4.3.0 Later", "deferred"],
       ["550 5.1.8 No", "failed"],
     ] as const) {
-      // Behind it the sink says 503 to each RCPT, as servers do.
+      // After a refused MAIL the sink replies 503 to each RCPT, as servers do.
       const { client } = await harness(t, {
         answer: ({ verb }) => (verb === "MAIL" ? said : undefined),
       });
@@ -245,7 +245,7 @@ describe("refusals", () => {
     }
   });
 
-  test("a 421 to one recipient is the reply to all later ones", async (t) => {
+  test("a 421 to RCPT is also the reply for all recipients after it", async (t) => {
     const { client } = await harness(t, {
       answer: ({ verb }) =>
         verb === "RCPT" ? { reply: "421 4.3.2 Closing", drop: true } : undefined,
@@ -280,7 +280,7 @@ describe("refusals", () => {
 });
 
 describe("final dot", () => {
-  test("a refusal of the final dot leaves no doubt", async (t) => {
+  test("a recipient refused at the final dot is not in doubt", async (t) => {
     const { client, sink } = await harness(t, {
       answer: ({ verb }) => (verb === "dot" ? "452 4.3.1 Disk full" : undefined),
     });
@@ -293,7 +293,7 @@ describe("final dot", () => {
     });
   });
 
-  test("a connection that ends after the final dot leaves only accepted recipients in doubt", async (t) => {
+  test("a connection lost after the dot leaves only those accepted at RCPT in doubt", async (t) => {
     const { client } = await harness(t, {
       answer: ({ verb, line }) =>
         verb === "dot"
@@ -309,7 +309,7 @@ describe("final dot", () => {
     assert.ok(outcomes[1]?.kind === "failed" && !outcomes[1].inDoubt);
   });
 
-  test("a text that is no reply to the final dot leaves a doubt", async (t) => {
+  test("after the final dot a text that is no reply leaves the recipient in doubt", async (t) => {
     for (const said of ["2", "25", "good morning", "2500 Taken", "550"]) {
       const { client } = await harness(t, {
         answer: ({ verb }) => (verb === "dot" ? said : undefined),
@@ -323,7 +323,7 @@ describe("final dot", () => {
     }
   });
 
-  test("a connection that ends before the final dot leaves no doubt", async (t) => {
+  test("a connection that ends before the final dot leaves no recipient in doubt", async (t) => {
     for (const verb of ["MAIL", "RCPT", "DATA"]) {
       const { client } = await harness(t, {
         answer: (step) => (step.verb === verb ? { drop: true } : undefined),
@@ -366,7 +366,7 @@ describe("final dot", () => {
     assert.equal(sink.sessions, 2);
   });
 
-  test("an abort before the dot prevents it, an abort after it waits for the reply", async (t) => {
+  test("an abort before the dot prevents the dot; after the dot the reply is awaited", async (t) => {
     const { sink, client } = await harness(t);
     const early = new AbortController();
     const stopped = new Error("stop");
@@ -395,7 +395,7 @@ describe("final dot", () => {
 });
 
 describe("failures of the route", () => {
-  test("a wrong password or a refused greeting defers the route, not the message", async (t) => {
+  test("a 535 to AUTH or a 554 greeting defers the route, not the message", async (t) => {
     const auth = { user: "u", pass: "wrong" };
     const wrong = await harness(t, {
       extensions: ["AUTH PLAIN"],
@@ -452,7 +452,7 @@ describe("failures of the route", () => {
     }
   });
 
-  test("if required encryption is not offered nothing is sent", async (t) => {
+  test("if the server does not offer the required STARTTLS no mail is sent", async (t) => {
     const { sink } = await harness(t);
     const client = relayClient({
       relay: { host: "127.0.0.1", port: sink.port, tls: "required" },
@@ -477,7 +477,7 @@ describe("failures of the route", () => {
 });
 
 describe("options", () => {
-  test("invalid options are refused with the value received", () => {
+  test("an invalid option throws an error with the value received", () => {
     const relay = { host: "127.0.0.1", port: 25, tls: "never" as const };
     assert.throws(() => relayClient({ relay, maxConnections: 0 }), /maxConnections .* got 0/);
     assert.throws(

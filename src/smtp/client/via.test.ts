@@ -75,7 +75,7 @@ test("without a connection the outcome names no server", async (t) => {
   assert.ok(!("via" in outcome));
 });
 
-test("the outcome names the host that decided, with name and address", async (t) => {
+test("of two hosts the outcome names the one that took the mail, with its address", async (t) => {
   const sink = await sinkOf(t, {
     answer: ({ verb, session }) =>
       verb === "connect" && session === 1 ? { reply: "554 5.3.2 Not now", drop: true } : undefined,

@@ -17,7 +17,7 @@ const options: MailServerOptions = {
   spoolDirectory: "spool",
 };
 
-test("bare newlines: rejected from remote clients, normalised on loopback, by default", () => {
+test("by default bare newlines are rejected from remote, normalised from local clients", () => {
   assert.equal(bareNewlinesFor({ protocol: "smtp" }, false), "reject");
   assert.equal(bareNewlinesFor({ protocol: "smtp" }, true), "normalise");
   assert.equal(bareNewlinesFor({ protocol: "lmtp" }, false), "normalise");
@@ -28,7 +28,7 @@ test("bare newlines: rejected from remote clients, normalised on loopback, by de
   );
 });
 
-test("remote SMTP clients wait 100 ms for the greeting, trusted clients none, by default", () => {
+test("by default remote SMTP clients wait 100 ms for the greeting, others 0 ms", () => {
   assert.equal(greetingDelayFor({ protocol: "smtp" }, false), 100);
   assert.equal(greetingDelayFor({ protocol: "smtp" }, true), 0);
   assert.equal(greetingDelayFor({ protocol: "lmtp" }, false), 0);
@@ -42,7 +42,7 @@ test("omitted and undefined limits have their defaults", () => {
   assert.deepEqual(checkedOptions({ ...options, limits: given }).limits, defaultLimits);
 });
 
-test("the defaults are the documented ones", () => {
+test("the limits have their documented defaults", () => {
   assert.deepEqual(defaultLimits, {
     maxMessageBytes: 52_428_800,
     maxRecipients: 1_000,
@@ -57,7 +57,7 @@ test("the defaults are the documented ones", () => {
   });
 });
 
-test("a refused option is named with the value received", () => {
+test("an invalid limit throws an error with its name and the value received", () => {
   assert.throws(() => checkedOptions({ ...options, limits: { maxRecipients: -3 } }), {
     code: "ERR_SMTP_OPTION_INVALID",
     message: "limits.maxRecipients must be a whole number from 1 up; got -3.",

@@ -1,4 +1,4 @@
-/** Dovecot reads, moves and deletes mail while Postbag delivers it. */
+/** An IMAP client of Dovecot reads, moves, flags and deletes mail while Postbag delivers it. */
 import assert from "node:assert/strict";
 import { chownSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -44,7 +44,7 @@ function parseFetch(reply: string): Fetched {
   };
 }
 
-/** The id of a message; fails unless its body is the one that was sent. */
+/** The id of a message; fails unless the message was sent with this body. */
 function idOf({ text }: Fetched, mails: ReadonlyMap<string, Mail>): string {
   const id = fieldOf(text.replaceAll("\r\n", "\n"), "X-Test-Id") ?? "";
   const sent = mails.get(id)?.text ?? assert.fail(`${id} was not sent`);

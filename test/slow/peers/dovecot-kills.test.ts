@@ -24,10 +24,13 @@ const users = ["ann", "bob", "cid"];
 /** The user nobody; Dovecot does not read mail as root. */
 const nobodyUid = 65_534;
 
-/** The expectations: what happened to each message, by the id in its header. */
+/** The expectations: the fate of each message, by the id in its header. */
 class Expectations {
+  /** Number of messages that the senders have begun to send. */
   offered = 0;
+  /** Messages that Postbag answered with 250. */
   readonly acknowledged = new Set<string>();
+  /** Messages that an IMAP client deleted. */
   readonly deleted = new Set<string>();
   readonly #arrived = new Set<string>();
 
@@ -39,7 +42,8 @@ class Expectations {
 }
 
 /**
- * Reads one user's mail: some stays, some is flagged, moved, copied or deleted. Returns the ids.
+ * Reads one user's mail until `isOver`: some stays, some is flagged, moved, copied or deleted.
+ * Returns the ids of the mail that remains.
  */
 async function readMail(
   imap: ImapClient,
@@ -111,7 +115,7 @@ async function idsFrom(uid: number, imap: ImapClient): Promise<[number, string][
     .filter(([found]) => found >= uid);
 }
 
-/** Sends numbered mail until `isOver`; a lost connection leaves one message without a reply. */
+/** Sends numbered mail until `isOver`; each kill leaves a message without a reply. */
 async function sendUntil(postbag: Postbag, expectations: Expectations, isOver: () => boolean) {
   while (!isOver()) {
     try {

@@ -1,4 +1,4 @@
-/** Postfix as the LMTP client of Postbag: many recipients, mixed replies, kills between the two. */
+/** Postfix as the LMTP client of Postbag: many recipients, mixed replies, kills of Postbag. */
 import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ import { mailNumber, sendAll, storedBody } from "../../support/peers/smtp-sender
 const sender = `sender@${domain}`;
 const lack = missingPostfix();
 
-/** Postbag with Postfix before its LMTP listener; both end with the test. */
+/** Postbag, and Postfix which sends to its LMTP port through a proxy; all end with the test. */
 async function pair(t: TestContext, ...postbagArguments: string[]) {
   const directory = readableDirectory("peers");
   const postbag = await Postbag.start({
@@ -70,7 +70,7 @@ test("Postfix sends 50 recipients at a time, and each gets one whole copy", {
   }
 });
 
-test("Postfix bounces an unknown recipient, retries a failing one, sends the rest once", {
+test("Postfix bounces an unknown recipient, retries a deferred one, sends others once", {
   timeout: 60_000,
 }, async (t) => {
   if (lack) return t.skip(lack);

@@ -48,7 +48,7 @@ function mutt(mailbox: string, muttrc: string): Promise<string> {
   return promise;
 }
 
-test("mutt deletes and flags mail while more arrives, and nothing else changes", {
+test("mutt deletes and flags mail while Postbag delivers, and nothing else changes", {
   timeout: 60_000,
 }, async (t) => {
   const lack = missing({ programs: ["mutt", "script"] });
@@ -102,7 +102,7 @@ for key in box.keys():
 print(json.dumps(found))
 `;
 
-test("Python's mailbox parses every message, and its clean() removes none of ours", {
+test("Python's mailbox parses every message, and its clean() removes no message", {
   timeout: 60_000,
 }, async (t) => {
   const lack = missing({ programs: ["python3"] });
@@ -113,7 +113,7 @@ test("Python's mailbox parses every message, and its clean() removes none of our
   await sendAll(postbag.smtpPort, mails.slice(0, 1));
   const read = async () => JSON.parse(await run("python3", "-c", python, mailbox));
 
-  // Files in tmp/ that a delivery writes are younger than 36 hours; clean() removes older ones.
+  // clean() removes files in tmp/ that are older than 36 hours; a delivery's files are younger.
   const leftover = join(mailbox, "tmp", "1.leftover.host");
   writeFileSync(leftover, "");
   utimesSync(leftover, 1, 1);

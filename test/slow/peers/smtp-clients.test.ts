@@ -99,7 +99,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     const { postbag, directory } = await startPostbag(t);
     const body = ".\n..\n.hidden\nGrüße, Ångström, 日本\n\n.\nend\n";
     const file = join(directory, "message");
-    // swaks adds the last line end itself.
+    // swaks adds the line end of the last line.
     writeFileSync(file, `Subject: dots\n\n${body.trimEnd()}`);
     const args = ["--to", `you@${domain}`, "--data", `@${file}`];
     assert.match(await swaks(postbag.smtpPort, ...args), /^<- +250 2\.0\.0/m);
@@ -140,7 +140,7 @@ suite("swaks", { timeout: 60_000 }, () => {
     assert.deepEqual(mailIn(postbag.mailbox("you"), ["new", "cur", "tmp"]), []);
   });
 
-  test("LMTP replies to each of mixed recipients, in order", async (t) => {
+  test("LMTP replies to each recipient, accepted or refused, in order", async (t) => {
     if (lack) return t.skip(lack);
     const { postbag } = await startPostbag(t);
     const to = `you@${domain},someone@elsewhere.test,me@${domain}`;

@@ -1,6 +1,6 @@
 /**
- * False ends of a message, with Postfix before and after Postbag: in the bytes that it receives
- * each host must see the messages that the other one sent, and never a second one.
+ * False ends of a message, with Postfix before and after Postbag. Each of the two must see in the
+ * received bytes exactly the messages that the other sent, and never a second message.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -32,7 +32,7 @@ async function startPostbag(t: TestContext, ...postbagArguments: string[]): Prom
   return postbag;
 }
 
-/** Sends one case with the true end, and waits until the host has answered and closed. */
+/** Sends one case with the true end, and returns the host's replies up to its close. */
 async function smuggle(port: number, smuggling: SmugglingCase): Promise<string> {
   using client = await LineClient.connect(port);
   await client.reply();
@@ -47,7 +47,7 @@ async function smuggle(port: number, smuggling: SmugglingCase): Promise<string> 
 }
 
 for (const bareNewlines of ["reject", "normalise"]) {
-  test(`each stored false end is one message for Postfix too (bareNewlines: ${bareNewlines})`, {
+  test(`each stored message with a false end is one for Postfix too (bareNewlines: ${bareNewlines})`, {
     timeout: 120_000,
   }, async (t) => {
     if (lack) return t.skip(lack);
@@ -76,7 +76,7 @@ for (const bareNewlines of ["reject", "normalise"]) {
   });
 }
 
-test("of each false end from Postfix as many messages are stored as Postfix sent", {
+test("Postbag stores as many messages with false ends as Postfix sent over LMTP", {
   timeout: 120_000,
 }, async (t) => {
   if (lack) return t.skip(lack);

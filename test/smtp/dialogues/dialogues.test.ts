@@ -6,7 +6,8 @@
  *     C> bytes without CRLF, with \r \n \0 \\ and \xHH
  *     S: a line of the server; "…" at the end stands for any text
  *     S. the server has closed           D: <a@b> -> c@d, e@f  a message was delivered
- *     D| a line of it, below Received    D. no message was delivered
+ *     D| a line of the message, below    D. no message was delivered
+ *        its Received field
  *
  * At the end the client closes, and nothing more may arrive.
  */

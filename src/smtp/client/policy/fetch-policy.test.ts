@@ -56,7 +56,9 @@ test("the policy file comes from the well-known path of the policy host", { skip
   assert.deepEqual(asked, [["/.well-known/mta-sts.txt", "mta-sts.x.example"]]);
 });
 
-test("the policy file comes also in a program that tries one address only", { skip }, async (t) => {
+test("the policy file is fetched also where Node's default is to try one address", {
+  skip,
+}, async (t) => {
   const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);
   const host = await policyHost(t, answer);
   const before = getDefaultAutoSelectFamily();
@@ -65,7 +67,7 @@ test("the policy file comes also in a program that tries one address only", { sk
   assert.equal(await fetchPolicyFile("x.example", host), text);
 });
 
-test("an address that takes a second to connect is waited for", { skip }, async (t) => {
+test("fetchPolicyFile waits for an address that takes a second to connect", { skip }, async (t) => {
   const authority = certificateAuthority();
   t.after(() => authority.remove());
   const host = await busyPolicyHost(t, authority.issue(named));
@@ -77,7 +79,7 @@ test("an address that takes a second to connect is waited for", { skip }, async 
   subscribe(created, acceptAfterFirstSyn);
   t.after(() => unsubscribe(created, acceptAfterFirstSyn));
   const resolver = {
-    resolve4: async () => ["127.0.0.1", "127.0.0.2"], // Nothing listens at the second one.
+    resolve4: async () => ["127.0.0.1", "127.0.0.2"], // Nothing listens at 127.0.0.2.
     resolve6: () => Promise.reject(new Error("ENODATA")),
   };
   const { port } = host;
@@ -88,8 +90,8 @@ test("an address that takes a second to connect is waited for", { skip }, async 
 });
 
 /**
- * A policy host in a process that accepts nothing at first and whose queue of connections is full:
- * the system drops the next SYN, and the client's repeats it after a second.
+ * A policy host in a process that accepts nothing before `accept` and whose queue of connections is
+ * full: the system drops the next SYN, and the client's system repeats the SYN after a second.
  */
 async function busyPolicyHost(t: TestContext, certificate: Certificate) {
   const program = `
@@ -113,7 +115,7 @@ async function busyPolicyHost(t: TestContext, certificate: Certificate) {
   return { port, accept: () => void child.stdin.write(".") };
 }
 
-test("a wildcard certificate names the policy host", { skip }, async (t) => {
+test("a wildcard certificate is accepted for the policy host", { skip }, async (t) => {
   const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);
   const host = await policyHost(t, answer, { subjectAltName: "DNS:*.x.example" });
   assert.equal(await fetchPolicyFile("x.example", host), text);
@@ -131,7 +133,7 @@ for (const [what, certificate, error] of [
   ["has expired", { ...named, days: -1 }, /expired/],
   ["is signed by itself", { ...named, selfSigned: true }, /self-signed|unable to verify/],
 ] as const) {
-  test(`a policy host whose certificate ${what} is refused`, { skip }, async (t) => {
+  test(`the fetch rejects if the policy host's certificate ${what}`, { skip }, async (t) => {
     const answer: Answer = (_, response) => response.writeHead(200, plain).end(text);
     await assert.rejects(
       fetchPolicyFile("x.example", await policyHost(t, answer, certificate)),
@@ -178,7 +180,7 @@ for (const [what, answer, error] of [
     /aborted/,
   ],
 ] as readonly (readonly [string, Answer, RegExp])[]) {
-  test(`a policy host that answers with ${what} gives no policy`, { skip }, async (t) => {
+  test(`the fetch rejects if the policy host answers with ${what}`, { skip }, async (t) => {
     let requests = 0;
     const host = await policyHost(t, (request, response) => {
       requests += 1;
@@ -189,8 +191,8 @@ for (const [what, answer, error] of [
   });
 }
 
-for (const part of ["no answer", "only the beginning of one"]) {
-  test(`a policy host that gives ${part} is given up after a minute`, { skip }, async (t) => {
+for (const part of ["no answer", "only a part of a file"]) {
+  test(`the fetch rejects after a minute if the policy host sends ${part}`, { skip }, async (t) => {
     const clock = new SimClock();
     const asked = Promise.withResolvers<void>();
     const host = await policyHost(t, (_, response) => {
@@ -205,7 +207,7 @@ for (const part of ["no answer", "only the beginning of one"]) {
   });
 }
 
-test("a policy host without an address is an error", async () => {
+test("the fetch rejects if the policy host has no address", async () => {
   const resolver = {
     resolve4: () => Promise.reject(new Error("ENOTFOUND")),
     resolve6: async () => [],

@@ -1,6 +1,6 @@
 /**
- * MTA-STS by the RFC, and by mailauth in its strict mode as an oracle for random texts. The two
- * differ where the RFC says nothing of the case, see docs/decisions/0053-mta-sts-of-our-own.md.
+ * MTA-STS checked by the RFC, and for random texts by the package mailauth in its strict mode. Our
+ * parser and mailauth differ where the RFC is silent: docs/decisions/0053-mta-sts-of-our-own.md.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ import { matchesMx, parsePolicy, parseRecord, policyIdIn } from "./mta-sts.ts";
 
 const lines = (...all: string[]) => all.map((line) => `${line}\r\n`).join("");
 
-test("a record has the version first, an id of letters and digits, and perhaps unknown fields", () => {
+test("a record needs its version first and an alphanumeric id; other fields may follow", () => {
   for (const [record, id] of [
     ["v=STSv1; id=20160831085700Z;", "20160831085700Z"],
     ["v=STSv1;id=a", "a"],
@@ -30,13 +30,13 @@ test("a record has the version first, an id of letters and digits, and perhaps u
   }
 });
 
-test("other TXT records are ignored, two of MTA-STS are none", () => {
+test("other TXT records are ignored; two MTA-STS records count as none", () => {
   assert.equal(policyIdIn([["other=1"], ["v=STSv1; ", "id=7;"]]), "7");
   assert.equal(policyIdIn([["v=STSv1; id=7;"], ["v=STSv1; id=7;"]]), undefined);
   assert.equal(policyIdIn([]), undefined);
 });
 
-test("a policy file is read with its mode, its patterns in lower case and its age", () => {
+test("parsePolicy reads the mode, the patterns in lower case and max_age", () => {
   const text =
     "version: STSv1\nmode:enforce\nmx: Mail.example.com \nmx: *.example.net\nmax_age: 604800\n";
   assert.deepEqual(parsePolicy(text), {
@@ -46,7 +46,7 @@ test("a policy file is read with its mode, its patterns in lower case and its ag
   });
 });
 
-test("only the first of a repeated key counts, unknown keys and other lines are ignored", () => {
+test("the first of a repeated key counts; unknown keys and other lines are ignored", () => {
   const text = lines(
     "# a comment",
     "version: STSv1",

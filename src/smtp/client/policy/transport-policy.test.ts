@@ -64,7 +64,7 @@ test("an address literal is never looked up", async () => {
   assert.equal(domain.lookups, 0);
 });
 
-test("a new id fetches the new policy", async () => {
+test("after the record's id changes the new policy is fetched", async () => {
   const { domain, isEnforced } = published();
   assert.equal(await isEnforced(), true);
   Object.assign(domain, { id: "2", mode: "testing", nowMs: hourMs + 1 });
@@ -72,7 +72,7 @@ test("a new id fetches the new policy", async () => {
   assert.equal(domain.fetches, 2);
 });
 
-test("a valid policy outlives its record and its host, until its age is over", async () => {
+test("a policy holds without its record or its host until max_age is over", async () => {
   const losses = [
     { id: undefined },
     { id: "invalid-id" },
@@ -98,7 +98,7 @@ test("an unchanged policy is fetched again after a day, so that it does not expi
   assert.equal(domain.fetches, 31);
 });
 
-test("without a valid policy file the domain has no policy, and is asked again in an hour", async () => {
+test("a domain without a valid policy file has no policy until a check an hour later", async () => {
   const { domain, isEnforced } = published({ maxAge: -1 });
   assert.equal(await isEnforced(), false);
   domain.maxAge = 86_400;
@@ -107,7 +107,7 @@ test("without a valid policy file the domain has no policy, and is asked again i
   assert.equal(await isEnforced(), true);
 });
 
-test("of 10,000 domains the one checked longest ago is forgotten", async () => {
+test("past 10,000 domains the one checked longest ago is forgotten", async () => {
   const { domain, policyOf } = published();
   await policyOf("first.example");
   for (let index = 0; index < 10_000; index += 1) await policyOf(`${index}.example`);

@@ -16,7 +16,7 @@ test("parameters are parsed with their values, keywords in any case", () => {
   });
 });
 
-test("a parameter given twice is reported", () => {
+test("a parameter given twice is returned as the duplicate", () => {
   assert.equal(read("MAIL FROM:<a@b.c> SIZE=1 size=2")?.duplicate, "SIZE");
 });
 

@@ -34,7 +34,7 @@ test("after maxMessageBytes nothing more is stored", async () => {
   assert.ok(incoming.stored().length <= options.head.length + 1_000);
 });
 
-test("the head and the stored form of the message are written", async () => {
+test("the head and the message with its stored line endings are written", async () => {
   const incoming = store();
   const receiver = new MessageReceiver(incoming, options);
   void receiver.write(Buffer.from("A: b\r\n\r\nc\r\n"));
@@ -63,7 +63,7 @@ test("write, idle and end wait for a write in progress", async () => {
   assert.equal(receiver.write(Buffer.from("three\r\n")), undefined);
 });
 
-test("after a failed write nothing more is written and the end returns the error", async () => {
+test("after a failed write nothing more is written, and end() returns the error", async () => {
   const failure = new Error("no space");
   let writes = 0;
   const incoming = store(() => {

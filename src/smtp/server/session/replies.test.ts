@@ -22,7 +22,7 @@ test("250 needs all recipients delivered, 5yz needs none deferred", () => {
   );
 });
 
-test("outcomes of one kind are answered with the first reply", () => {
+test("if all outcomes are of one kind the first one's reply is the answer", () => {
   const full = refused(reply(452, "4.2.2", "Full"));
   assert.equal(replyForAll([full, full]), full.reply);
 });
@@ -31,7 +31,7 @@ test("an empty list of outcomes is answered 451", () => {
   assert.equal(replyForAll([]).code, 451);
 });
 
-test("control characters in its text cannot split a reply", () => {
+test("control characters in the text of a reply cannot split the reply", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
       assert.match(replyLine(reply(550, "5.1.1", text)), /^550 5\.1\.1 [^\r\n\0]*\r\n$/);

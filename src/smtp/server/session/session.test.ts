@@ -99,7 +99,7 @@ test("a refusal of a RCPT parameter carries the recipient", () => {
   assert.equal(result.reply.code, 555);
 });
 
-test("a SIZE of 20 digits is compared, an invalid one is a syntax error", () => {
+test("a SIZE of 20 digits is compared with the limit, an invalid SIZE gets 501", () => {
   const server = session();
   const size = (digits: string) => server.command(`MAIL FROM:<> SIZE=${digits}`);
   played(server, "EHLO c");

@@ -9,7 +9,7 @@ function started() {
   return { clock, passed, deadline: new Deadline(clock, () => passed.push(clock.now())) };
 }
 
-test("a moved deadline keeps one timer and passes at its last instant", () => {
+test("a deadline that is moved keeps one timer and passes at the instant set last", () => {
   const { clock, passed, deadline } = started();
   const from = clock.now();
   for (let index = 0; index < 5; index += 1) {

@@ -31,13 +31,13 @@ for (const [bytes, text, rest] of [
   ["\r\r\n.\r\n", "\r\r\n", ""],
   ["..\r\n.\r\n.\r\n", ".\r\n", ".\r\n"],
 ] as const) {
-  test(`${JSON.stringify(bytes)} is ${JSON.stringify(text)}, then ${JSON.stringify(rest)}`, () => {
+  test(`${JSON.stringify(bytes)} is read as ${JSON.stringify(text)}, and ${JSON.stringify(rest)} is left`, () => {
     assert.deepEqual(read([bytes]), { text, rest });
   });
 }
 
 for (const bytes of ["\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\rx\n", "\r.\r\n"]) {
-  test(`${JSON.stringify(bytes)} ends nothing`, () => {
+  test(`${JSON.stringify(bytes)} does not end a message`, () => {
     assert.equal(read(["a", bytes, "b"]).rest, undefined);
   });
 }

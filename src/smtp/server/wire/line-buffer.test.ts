@@ -21,7 +21,7 @@ test("a line ends at CRLF or LF, and the rest stays in the buffer", () => {
   assert.equal(buffer.length, 0);
 });
 
-test("a line of the limit is taken; one byte more is too long, complete or not", () => {
+test("a line as long as the limit is taken; with one more byte it is too long", () => {
   assert.equal(filled(`${"x".repeat(20)}\n`).takeLine(), "x".repeat(20));
   for (const text of [`${"x".repeat(21)}\n`, "x".repeat(21)]) {
     const buffer = filled(text);
@@ -30,7 +30,7 @@ test("a line of the limit is taken; one byte more is too long, complete or not",
   }
 });
 
-test("an incomplete line within the limit is not too long, whatever follows an earlier line", () => {
+test("only the first line of the buffer is compared with the limit", () => {
   assert.ok(!filled("x".repeat(20)).isLineTooLong);
   assert.ok(!filled(`NOOP\r\n${"x".repeat(100)}`).isLineTooLong);
 });
