@@ -1,9 +1,11 @@
 /**
- * Calls the application's hooks for durable events, at least once for each event.
+ * Calls the application's hooks for durable events, at least once for each event: `onDeadLetter`
+ * tells the application of each dead letter (a delivery that ended without success), `onEvent` of
+ * every event. The server, or a program that embeds the outbox, starts the dispatcher.
  *
- * An event stays in the store until its hooks have returned, so a process that is killed in between
- * makes a hook run twice, never not at all. A hook that exceeds its time limit counts as failed, so
- * it delays the events behind it only that long.
+ * An event waits in the store until its hooks have returned, so after a kill of the process a hook
+ * may run a second time, but runs at least once. A hook that exceeds its time limit counts as
+ * failed, so it delays the events behind it no longer than that limit.
  */
 import { type Clock, systemClock, type TimerHandle, within } from "../system/index.ts";
 import { wholeNumber } from "./model/checks.ts";
@@ -12,19 +14,20 @@ import type { EventRow } from "./model/rows.ts";
 import type { OutboxStore } from "./model/store.ts";
 
 /**
- * Functions of the application. One that throws, rejects or takes too long is called again later.
+ * Functions of the application; the dispatcher awaits their results. The event of a hook that
+ * throws, rejects or takes too long is dispatched again later, to both hooks.
  */
 export interface OutboxHooks {
-  /** A delivery ended as a dead letter. */
+  /** Called when a delivery has ended without success: refused for good, or given up. */
   readonly onDeadLetter?: ((deadLetter: DeadLetter, options: HookOptions) => unknown) | undefined;
-  /** Any event, those of dead letters included. */
+  /** Called for every event; for that of a dead letter after `onDeadLetter`. */
   readonly onEvent?: ((event: EventRow, options: HookOptions) => unknown) | undefined;
 }
 
 export interface HookOptions {
   /**
-   * Aborts when the hook has taken too long or the dispatcher stops; the dispatcher no longer waits
-   * for it. A hook that goes on all the same may run beside its own repeat.
+   * Aborts when the hook has taken too long or the dispatcher stops; the dispatcher then no longer
+   * waits for the hook. A hook that goes on all the same may run beside its own repetition.
    */
   readonly signal: AbortSignal;
 }
@@ -33,15 +36,15 @@ export interface DeadLetter {
   readonly deliveryId: string;
   readonly messageId: string;
   readonly template?: string | undefined;
-  /** The last reply. */
+  /** The last reply as text, or why the delivery ended without one. */
   readonly error: string;
-  /** The same; with the prefix `permanent: ` when it was a permanent refusal. */
+  /** `error`, with the prefix `permanent: ` or `expired: ` if that is why the delivery ended. */
   readonly reason: string;
-  /** Milliseconds since 1970 UTC. */
+  /** The end of the delivery, in milliseconds since 1970 UTC on the clock of the store. */
   readonly atMs: number;
 }
 
-/** The events that these hooks handle; option `notify` of the worker. */
+/** Which events these hooks handle, for the option `notify` of the worker. */
 export function wantedBy(hooks: OutboxHooks): Notify {
   return (type) =>
     hooks.onEvent !== undefined || (hooks.onDeadLetter !== undefined && type === "delivery.dead");
@@ -50,9 +53,9 @@ export function wantedBy(hooks: OutboxHooks): Notify {
 export interface DispatcherOptions {
   readonly store: OutboxStore;
   readonly hooks: OutboxHooks;
-  /** Maximum time between two polls, in milliseconds. @defaultValue 1000 */
+  /** Pause between two polls while no full batch waits, in milliseconds. @defaultValue 1000 */
   readonly pollMs?: number | undefined;
-  /** How long this process has claimed events to itself, in milliseconds. @defaultValue 60000 */
+  /** How long no other dispatcher gets a claimed event, in milliseconds. @defaultValue 60000 */
   readonly leaseMs?: number | undefined;
   /**
    * Time limit for the hooks of one event, in milliseconds; at most half of `leaseMs`.
@@ -61,7 +64,10 @@ export interface DispatcherOptions {
   readonly timeoutMs?: number | undefined;
   /** Maximum events of one claim. @defaultValue 100 */
   readonly batchSize?: number | undefined;
-  /** Receives the error of a hook, with its event, and that of a store. */
+  /**
+   * Receives the error of a hook, with its event, and the error of the store, without one.
+   * @defaultValue none: errors are dropped, and their calls repeated all the same
+   */
   readonly onError?: ((error: unknown, event?: EventRow) => void) | undefined;
   /** @defaultValue the clock of the machine */
   readonly clock?: Clock | undefined;
@@ -76,7 +82,7 @@ function hookDelayMs(failures: number): number {
   return Math.min(1000 * 2 ** failures, 60 * 60 * 1000);
 }
 
-/** How long `stop` waits for the store to record the last hook, in milliseconds. */
+/** How long `stop` waits for the store's writes after the last hook, in milliseconds. */
 const recordMs = 5_000;
 
 export class EventDispatcher {
@@ -117,9 +123,9 @@ export class EventDispatcher {
   }
 
   /**
-   * Calls no further hook, and waits at most `drainMs` for the one that runs. After that its signal
-   * aborts, and its event is dispatched again later. Resolves when the store has recorded all this,
-   * or 5 s later. Idempotent.
+   * Calls no further hook, and waits at most `drainMs` for the hook that runs. After that its
+   * signal aborts, and its event is dispatched again later. Resolves when the results of the hooks
+   * are durable, or 5 s after `drainMs`. Idempotent.
    */
   async stop({ drainMs = 10_000 }: { readonly drainMs?: number | undefined } = {}): Promise<void> {
     const { clock } = this.#settings;
@@ -136,7 +142,10 @@ export class EventDispatcher {
     return this.stop();
   }
 
-  /** Dispatches one batch, in order; returns the number of events whose hooks have returned. */
+  /**
+   * Claims and dispatches one batch of events, in order. Resolves with the number of events whose
+   * hooks have returned; rejects with an error of the store.
+   */
   async tick(): Promise<number> {
     const { store, batchSize, leaseMs, onError, clock } = this.#settings;
     const untilMs = clock.now() + leaseMs / 2;
@@ -144,7 +153,7 @@ export class EventDispatcher {
     const done: number[] = [];
     const left: number[] = [];
     for (const event of events) {
-      // Slow hooks leave no time for it within the lease; later it would be dispatched twice.
+      // Slow hooks left too little of the lease: another dispatcher might dispatch this event too.
       if (clock.now() >= untilMs || this.#isStopping) {
         left.push(event.seq);
         continue;
@@ -169,7 +178,7 @@ export class EventDispatcher {
     await onEvent?.(event, options);
   }
 
-  /** Rejects when the hooks take too long, and then no longer waits for them. */
+  /** Waits for the hooks of one event; rejects when they take longer than `timeoutMs`. */
   async #withTimeLimit(hooks: (options: HookOptions) => Promise<void>): Promise<void> {
     const { clock, timeoutMs } = this.#settings;
     const abort = new AbortController();

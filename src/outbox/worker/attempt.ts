@@ -1,9 +1,10 @@
 /**
- * One attempt to send a leased delivery.
+ * One attempt to send a leased delivery; `process-delivery.ts` calls it and judges its outcomes.
  *
- * An attempt that is aborted before its final dot is granted, or refused it, spends nothing. A
- * sender that fails by itself spends an attempt before its dot, and leaves the delivery in doubt
- * after it. A sender that never settles is abandoned; its final dot is refused from then on.
+ * An attempt that is aborted before its final dot is granted, or whose dot is refused, spends none
+ * of the delivery's attempts. A sender that throws before its dot is granted spends one; a sender
+ * that throws after the grant leaves the delivery in doubt: the mail may have been sent. A sender
+ * that does not settle `graceMs` after its abort is abandoned, and its final dot is then refused.
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
@@ -31,7 +32,10 @@ class SendTimeout extends Error {
   override readonly name = "SendTimeout";
 }
 
-/** Sends to the recipients of a plan; `undefined` if the attempt ended with nothing at stake. */
+/**
+ * Sends to the recipients of a plan. `undefined` if nothing was sent and no attempt is spent; the
+ * caller then releases the lease.
+ */
 export function makeAttempt(
   { recipients }: Extract<Plan, { kind: "send" }>,
   leased: LeasedDelivery,
@@ -44,7 +48,10 @@ export function makeAttempt(
   });
 }
 
-/** Waits for memory for a body that did not come with the claim; `undefined` if aborted. */
+/**
+ * Runs `work` once there is memory for a body that did not come with the claim; `undefined` if the
+ * lease's signal aborts first.
+ */
 async function withBodyMemory<Result>(
   { claimed: { bytes, size }, held: { signal } }: LeasedDelivery,
   { bodies }: WorkerContext,
@@ -80,7 +87,7 @@ async function send(
     const sending = deliver(envelope, message, { signal: held.signal, beforeCommit: dot.grant });
     const outcomes = await outcomesOf(sending, dot, leased, context);
     checkOutcomes(outcomes, recipients.length);
-    // Without its dot a sender knows nothing about the message, unless it delivered some of it.
+    // A sender whose dot was refused knows no outcome, unless it delivered to some recipients.
     const isKnown = dot.state !== "refused" || outcomes.some(({ kind }) => kind === "delivered");
     return isKnown ? outcomes : undefined;
   } catch (error) {
@@ -118,7 +125,7 @@ async function outcomesOf(
   };
   const limit = clock.setTimeout(() => {
     const reason = new SendTimeout(`The sender took longer than ${sendTimeoutMs} ms`);
-    // A sender whose signal aborted before has had its grace.
+    // A sender whose signal aborted before this limit has had its grace already.
     if (held.signal.aborted) reject(reason);
     else held.abort(reason);
   }, sendTimeoutMs);
@@ -146,7 +153,7 @@ async function bodyOf(
   }
 }
 
-/** Throws for outcomes that cannot be judged. */
+/** Throws for outcomes that `judge` cannot take: one missing, or one without a kind or a reply. */
 function checkOutcomes(outcomes: Outcomes, count: number): void {
   if (outcomes.length !== count) {
     throw new Error(`The sender gave ${outcomes.length} outcomes for ${count} recipients`);
@@ -165,7 +172,7 @@ const bodyPurged: RecipientOutcome = {
   reply: { code: 554, enhanced: "5.3.0", text: "The message was purged", phase: "local" },
 };
 
-/** The outcome of a sender that throws, which breaks its contract: one attempt is spent at most. */
+/** The outcome for a sender that throws, which breaks its contract: it spends one attempt. */
 function senderFailed(
   error: unknown,
 ): Extract<RecipientOutcome, { readonly kind: "deferred" | "failed" }> {

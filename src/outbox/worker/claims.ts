@@ -1,29 +1,29 @@
 /**
- * Finds due deliveries: which lanes to ask, for how many, and when a call is worth its cost.
+ * Claims due deliveries for the worker, lane by lane. A lane is a queue of its own for one kind of
+ * delivery. Decides which lanes to ask, for how many deliveries, and when a call is worth its cost.
  *
- * A lane counts as empty from the moment it is asked until its answer says otherwise, the store
- * signals that something is due there, or a poll interval has passed. So an idle worker asks each
- * lane once per poll, one enqueue costs one claim, and mail that arrives during a call is not
- * overlooked.
+ * A lane counts as empty from the call that asks it until the answer shows more due deliveries, the
+ * store signals one, or the longest poll pause has passed. So an idle worker asks each lane once
+ * per poll, one enqueue costs one claim, and mail that arrives during a call is claimed next.
  */
 import type { Claim, ClaimedDelivery, Lane } from "../model/rows.ts";
 import type { Leases } from "./leases.ts";
 import type { WorkerSettings } from "./options.ts";
 import type { Routes } from "./routes.ts";
 
-/** In claim order. Quarantine is first and starves no other lane: it gives one at a time. */
+/** In claim order. Quarantine is first and starves no other lane: a claim takes one from it. */
 const lanes: readonly Lane[] = ["quarantine", "critical", "local", "normal", "bulk"];
 
 /** Upper bound of the time a delivery is put off because its route has no room, in milliseconds. */
 const maxPutOffMs = 60_000;
 
-/** Rows to examine in one claim while some are put off, so that these do not hide the rest. */
+/** Rows that a claim examines at least while rows are put off, so that these do not hide others. */
 const minRowsPastPutOff = 1_000;
 
 export interface ClaimedDue {
   /** How many deliveries were claimed. */
   readonly found: number;
-  /** Due rows may be left behind those that were put off. */
+  /** Whether due rows that no claim examined may be left behind the rows that were put off. */
   readonly more: boolean;
 }
 
@@ -37,9 +37,9 @@ export class Claims {
   readonly #settings: WorkerSettings;
   readonly #leases: Leases;
   readonly #routes: Routes;
-  /** Monotonic instant before which a lane that seems empty is not asked again. */
+  /** By lane: the monotonic instant until which the lane counts as empty. */
   readonly #emptyUntilMs = new Map<Lane, number>();
-  /** Rows put off since a claim last examined all that was due. */
+  /** Rows that were put off since the last claim that examined all due rows. */
   #passed = 0;
   /** Monotonic instant of the last claim. */
   #lastAtMs = Number.NEGATIVE_INFINITY;
@@ -50,16 +50,16 @@ export class Claims {
     this.#routes = routes;
   }
 
-  /** Has this lane asked again, or every lane: something may be due there. */
+  /** Makes the next `claimDue` ask this lane, or without one every lane: mail may be due in it. */
   readonly expect = (lane?: Lane): void => {
     if (lane === undefined) this.#emptyUntilMs.clear();
     else this.#emptyUntilMs.delete(lane);
   };
 
   /**
-   * How many deliveries to claim now. At least a quarter of the possible number, so that claims
-   * stay few and large; after a pause of `pollMs[0]` also fewer, so that slow servers do not leave
-   * room unused.
+   * How many deliveries to claim now. Zero while the room is less than a quarter of the largest
+   * claim, so that claims stay few and large. Once `pollMs[0]` has passed since the last claim any
+   * room counts, so that slow servers do not leave room unused.
    */
   room(inFlight: number): number {
     const { concurrency, batchSize, clock, pollMs } = this.#settings;
@@ -71,8 +71,8 @@ export class Claims {
 
   /**
    * Claims from the lanes in order until `room` is filled. `take` gets each delivery at once,
-   * before the next lane is asked. Rejects as the store does, unless a delivery was leased before:
-   * that one counts.
+   * before the next lane is asked. Rejects with the store's error while no delivery is claimed; a
+   * later error becomes an event, and the deliveries claimed by then count.
    */
   async claimDue(
     room: number,
@@ -130,7 +130,7 @@ export class Claims {
       putOffMs,
     } = this.#settings;
     this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
-    // The more rows are put off, the longer they are: claims must not examine these rows alone.
+    // With more rows put off, each stays so for longer: else claims would examine no other rows.
     const longerMs = putOffMs * (1 + Math.floor(this.#passed / 1_000));
     return store.claim({
       lane,

@@ -1,11 +1,11 @@
-/** The values that travel together through the steps of `process-delivery.ts`. */
+/** Types of the values that `worker.ts` makes and the steps of `process-delivery.ts` share. */
 import type { MemoryBudget } from "../../mail/index.ts";
 import type { ClaimedDelivery } from "../model/rows.ts";
 import type { HeldLease, Leases } from "./leases.ts";
 import type { WorkerSettings } from "./options.ts";
 import type { Routes } from "./routes.ts";
 
-/** What every delivery of a worker is processed with. */
+/** The parts of a worker that the processing of every delivery uses. */
 export interface WorkerContext {
   readonly settings: WorkerSettings;
   readonly leases: Leases;

@@ -1,6 +1,6 @@
 /**
- * The events of a worker, and the log line of each. The lines are listed in the docs; alarms match
- * them.
+ * The events that a worker passes to its option `onEvent`, and the log line of each. The lines are
+ * listed in docs/reference/log-lines.md; operators' alarms match their texts.
  */
 
 /** Names a delivery and one of its attempts. */
@@ -8,7 +8,7 @@ export interface DeliveryFacts {
   readonly deliveryId: string;
   readonly template?: string | undefined;
   readonly route: string;
-  /** Number of the attempt within the cycle; a redrive starts from 1 again. */
+  /** Number of the attempt in the cycle; a redrive starts a cycle, with attempt 1. */
   readonly cycleAttempt: number;
   /** Number of the attempt in the whole life of the delivery. */
   readonly attemptNo?: number | undefined;
@@ -27,15 +27,21 @@ export type WorkerEvent =
       readonly permanent: boolean;
       readonly reason: string;
     } & DeliveryFacts)
-  /** It may have been sent, its reply is lost, and its policy is not to send it twice. */
+  /**
+   * In doubt: the delivery may have been sent, the reply to its final dot is lost, and its doubt
+   * policy forbids a second copy. It waits until an operator resolves it.
+   */
   | ({ readonly kind: "held-in-doubt"; readonly error: string } & DeliveryFacts)
-  /** Another worker has the lease. `delivered`: recipients that were delivered are on record. */
+  /**
+   * The lease was not valid any more when the outcome was written. `delivered`: the attempt had
+   * delivered to recipients, and the store counts them as delivered all the same.
+   */
   | { readonly kind: "lease-lost"; readonly deliveryId: string; readonly delivered: boolean }
   | {
       readonly kind: "route-blocked";
       readonly route: string;
       readonly reason: string;
-      /** In a row. */
+      /** Failures of the route in a row. */
       readonly failures: number;
       readonly until?: Date | undefined;
     }
@@ -63,7 +69,7 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** Makes one structured log line of an event. */
+/** Makes the structured log line of an event. */
 export function workerLogLine(event: WorkerEvent): LogLine {
   const { kind, ...fields } = event;
   switch (kind) {

@@ -1,14 +1,19 @@
 /**
- * The gate before the final dot of an attempt.
+ * The gate before the final dot of an attempt, the dot by which a server accepts the message;
+ * `attempt.ts` passes `grant` to the sender.
  *
- * The dot is granted only while the lease covers it and once its intent is durable. The gate is
- * shut when the attempt is over, so a sender that answers too late cannot send.
+ * A dot is granted only while the lease covers it and once its intent is durable: the attempt
+ * without an outcome that shows later that the mail may have been sent. The gate is shut when the
+ * attempt is over, so a sender that asks too late cannot send.
  */
 import type { LeasedDelivery, WorkerContext } from "./context.ts";
 import { LeaseLost } from "./leases.ts";
 
 export class FinalDot {
-  /** `ahead`: the sender has not asked yet. `granted`: once at least. `refused`: never granted. */
+  /**
+   * `ahead`: no dot was granted or refused yet. `granted`: at least one was. `refused`: the first
+   * request was refused, and none was granted.
+   */
   state: "ahead" | "granted" | "refused" = "ahead";
   #isShut = false;
   readonly #writeIntent: () => Promise<void>;
@@ -18,7 +23,8 @@ export class FinalDot {
   }
 
   /**
-   * The sender's `beforeCommit`, called for each of its transactions; rejects to refuse the dot.
+   * The sender's `beforeCommit`, which it calls before the final dot of each of its transactions;
+   * a rejection refuses the dot.
    */
   readonly grant = async (): Promise<void> => {
     try {
@@ -27,7 +33,7 @@ export class FinalDot {
       this.#checkOpen();
       this.state = "granted";
     } catch (error) {
-      // A dot granted before stays granted: the message of that transaction may have been taken.
+      // A dot granted before stays granted: a server may have accepted that transaction's message.
       if (this.state === "ahead") this.state = "refused";
       throw error;
     }

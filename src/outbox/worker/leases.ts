@@ -1,35 +1,38 @@
 /**
- * The leases a worker holds. One heartbeat renews all of them. A send is aborted as soon as the
- * store says that its lease is not valid any more, or when the lease runs out while the store does
- * not answer.
+ * The leases that a worker holds. One heartbeat renews all of them. A send is aborted when the
+ * store answers that its lease is not valid any more, or when the lease runs out while the store
+ * does not answer.
  *
- * Invariant: the worker believes in less time than the store grants. The rest of a lease is
- * measured on the monotonic clock from *before* the call that got or renewed it.
+ * Invariant: the worker counts on less time than the store grants. The rest of a lease is measured
+ * on the monotonic clock from *before* the call that claimed or renewed it.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
 import type { Lease } from "../model/rows.ts";
 import type { OutboxStore } from "../model/store.ts";
 
-/** Another worker has the lease, or too little is left of it. */
+/**
+ * The reason of an aborted send or a refused dot: the lease is not valid any more, too little of it
+ * is left, or its attempt is over.
+ */
 export class LeaseLost extends Error {
   override readonly name = "LeaseLost";
 }
 
-/** With less than this part of a lease left, nothing begins that cannot be undone. */
+/** With less than this part of a lease left, no final dot is granted: a dot cannot be undone. */
 const freshPart = 0.25;
 
-/** Heartbeats under way at a time. A call without an answer must not be the last one. */
+/** Heartbeats without an answer at a time: more than one, so that one cannot stop all renewals. */
 const maxBeats = 3;
 
 /** A lease under which a delivery is being processed. */
 export class HeldLease implements Lease {
   readonly delivery: number;
   readonly token: number;
-  /** Monotonic instant until which the lease is certain. */
+  /** Monotonic instant until which no other worker can have the lease. */
   expiresAtMs: number;
   /** The store answered that the lease is not valid any more. */
   isLost = false;
-  /** Called once, when the signal aborts. */
+  /** The attempt sets it; called once, when the signal aborts. */
   onAbort: (() => void) | undefined;
   readonly #abort = new AbortController();
 
@@ -39,7 +42,7 @@ export class HeldLease implements Lease {
     this.expiresAtMs = expiresAtMs;
   }
 
-  /** Aborts when the lease is lost, or when the worker ends the send. */
+  /** Aborts when the lease is lost or runs out, at the time limit, or when the worker stops. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -69,7 +72,7 @@ export class Leases {
     this.#options = options;
   }
 
-  /** Begins to renew a lease that a call made at `askedAtMs` got. */
+  /** Begins to renew the lease of a claim that was sent at `askedAtMs`, a monotonic instant. */
   hold(lease: Lease, askedAtMs: number): HeldLease {
     const held = new HeldLease(lease, askedAtMs + this.#options.leaseMs);
     this.#held.set(lease.delivery, held);
@@ -97,9 +100,9 @@ export class Leases {
   }
 
   /**
-   * Renews all leases if one may have run out, as after an outage of the store or a stop of this
-   * process: the next claim would lease that delivery to this worker a second time. Rejects as the
-   * store does.
+   * Called before each claim. Renews all leases if one may have run out, as after an outage of the
+   * store or a stop of this process: the claim would lease that delivery to this worker a second
+   * time. Rejects with the store's error.
    */
   async makeCertain(): Promise<void> {
     const nowMs = this.#options.clock.now();

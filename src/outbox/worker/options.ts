@@ -1,6 +1,6 @@
 /**
- * The options of a worker: meaning, default and check of each. A value out of bounds is refused,
- * not clamped.
+ * The options of a worker: meaning, default and check of each. For a value out of bounds the
+ * constructor of the worker throws; no value is clamped.
  */
 import { hostname } from "node:os";
 import type { Deliver } from "../../mail/index.ts";
@@ -16,12 +16,12 @@ export interface WorkerOptions {
   /** Returns the sender of a route; see {@link Deliver}. */
   readonly senderOf: (route: string) => Deliver;
   /**
-   * `default`: claims in batches, sends many at a time, wakes when there is mail. `reference`: one
-   * delivery after the other, at most `batchSize` in a tick, a tick every `intervalMs`; few
-   * attempts with short pauses. @defaultValue "default"
+   * The set of defaults. `default`: claims in batches, sends many at a time, wakes when there is
+   * mail. `reference`: one delivery after the other, at most `batchSize` in a tick, a tick every
+   * `intervalMs`; at most 8 attempts, with pauses of seconds at first. @defaultValue "default"
    */
   readonly profile?: WorkerProfile | undefined;
-  /** Name on the record of each attempt. @defaultValue the host name and the process id */
+  /** The worker's name in each attempt's row. @defaultValue the host name and the process id */
   readonly name?: string | undefined;
   /**
    * Deliveries in flight, from the claim until the outcome is durable. With more than the sender
@@ -31,58 +31,74 @@ export interface WorkerOptions {
   /** Deliveries in flight on one route. @defaultValue concurrency */
   readonly routeConcurrency?: number | undefined;
   /**
-   * Routes whose mail only the workers that have the mailboxes may send. Those workers must leave
-   * this option out. @defaultValue none
+   * Routes that this worker does not send over; its claims move their deliveries to the lane
+   * `local`, a queue for the workers that have the mailboxes. Those workers must leave this option
+   * out. @defaultValue none: the worker sends over every route
    */
   readonly exceptRoutes?: readonly string[] | undefined;
-  /** Maximum deliveries of one claim; in a tick, of the tick. @defaultValue 100; reference: 16 */
+  /** Maximum deliveries of one claim, or of one tick. @defaultValue 100; reference: 16 */
   readonly batchSize?: number | undefined;
   /**
    * Time between ticks, in milliseconds. `false`: no ticks; the worker wakes when there is mail.
    * @defaultValue false; reference: 1,000
    */
   readonly intervalMs?: number | false | undefined;
-  /** Shortest and longest pause of an idle worker, in milliseconds. @defaultValue [50, 1,000] */
+  /**
+   * Shortest and longest pause between two claims of an idle worker, in milliseconds; each pause is
+   * twice the one before. @defaultValue [50, 1,000]
+   */
   readonly pollMs?: readonly [minMs: number, maxMs: number] | undefined;
   /** Duration of a lease without a renewal, in milliseconds. @defaultValue 60,000 */
   readonly leaseMs?: number | undefined;
-  /** Whether the store records an intent before each final dot. @defaultValue true */
+  /**
+   * Whether the worker writes an intent (an attempt without an outcome) to the store before each
+   * final dot. Without intents a leased delivery cannot be cancelled, and each delivery whose lease
+   * expires is in doubt: it may have been sent. @defaultValue true
+   */
   readonly intents?: boolean | undefined;
-  /** @defaultValue `mtaRetry`; reference: `referenceRetry` */
+  /** The delays before retries. @defaultValue `mtaRetry`; reference: `referenceRetry` */
   readonly retry?: RetryPolicy | undefined;
   /**
-   * Maximum attempts of one cycle; `undefined`: until the mail expires. @defaultValue undefined;
-   * reference: 8
+   * Maximum attempts of one cycle; a redrive starts a new cycle. `undefined`: attempts go on until
+   * the mail expires. @defaultValue undefined; reference: 8
    */
   readonly maxAttempts?: number | undefined;
   /**
-   * How long a failed route is blocked, in milliseconds, by the number of failures in a row; the
-   * last one counts for all further. @defaultValue 30 s, 1, 2, 5, 10, 15 min
+   * How long a failed route is blocked, in milliseconds: the n-th value after its n-th failure in a
+   * row, the last value after all further ones. @defaultValue 30 s, 1, 2, 5, 10, 15 min
    */
   readonly routePausesMs?: readonly number[] | undefined;
   /**
-   * How long a delivery is put off when its route has no room, in milliseconds. @defaultValue 1,000
+   * How long a delivery is put off, in milliseconds, when its route has no room or its attempt was
+   * refused before the final dot. @defaultValue 1,000
    */
   readonly putOffMs?: number | undefined;
   /**
-   * Time limit of one attempt, in milliseconds. After it the sender's signal aborts. @defaultValue
-   * 1 hour
+   * Time limit of one attempt, in milliseconds; the sender's signal then aborts.
+   * @defaultValue 1 hour
    */
   readonly sendTimeoutMs?: number | undefined;
-  /** Maximum size of a body that comes with the claim, in bytes. @defaultValue 64 KiB */
+  /**
+   * Maximum size of a body that comes with the claim, in bytes; a larger one is read before its
+   * attempt. @defaultValue 64 KiB
+   */
   readonly inlineBytes?: number | undefined;
   /**
-   * Memory for larger bodies, in bytes. A body that is larger than this is sent alone.
+   * Memory for the bodies above `inlineBytes`, in bytes. A body larger than this memory is sent
+   * while no other such body is in memory.
    * @defaultValue 32 MiB
    */
   readonly bodyMemoryBytes?: number | undefined;
-  /** Which events are handed to hooks. @defaultValue all but `delivery.deferred` */
+  /** Which events hooks receive; others are history. @defaultValue all but `delivery.deferred` */
   readonly notify?: Notify | undefined;
-  /** Receives the events. An error that it throws becomes a warning of the process. */
+  /**
+   * Called for each event as it happens. An error that it throws becomes a warning of the process.
+   * @defaultValue none: events are dropped
+   */
   readonly onEvent?: ((event: WorkerEvent) => void) | undefined;
   /** @defaultValue the clock of the machine */
   readonly clock?: Clock | undefined;
-  /** @defaultValue Math.random */
+  /** Source of the jitter of retry delays and poll pauses. @defaultValue Math.random */
   readonly random?: Random | undefined;
 }
 

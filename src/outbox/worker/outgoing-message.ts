@@ -1,9 +1,9 @@
-/** The message of a leased delivery, in the form a sender takes. */
+/** Makes the message that `attempt.ts` passes to a sender from the bytes in the store. */
 import { type Message, messageFromBytes } from "../../mail/index.ts";
 
 /**
- * Wraps bytes. A redrive may have asked for another Message-ID, which replaces the one in the
- * bytes.
+ * Wraps the bytes of a message. `messageIdHeader`, if a redrive asked for a new Message-ID,
+ * replaces the one in the bytes.
  */
 export function outgoingMessage(bytes: Uint8Array, messageIdHeader?: string): Message {
   const sent = messageIdHeader === undefined ? bytes : withMessageId(bytes, messageIdHeader);

@@ -1,10 +1,10 @@
 /**
- * Processes one leased delivery, from its claim to its durable outcome: plan, attempt, judge,
- * record, report. The plan and the judgement are pure (`../model/delivery-state.ts`).
+ * Processes one leased delivery for `worker.ts`, from its claim to its durable outcome: plan,
+ * attempt, judge, record, report. Plan and judgement are pure (`../model/delivery-state.ts`).
  *
  * The order is the guarantee. Nothing is sent without a valid lease; the intent is durable before
- * the final dot; the outcome is durable before the lease ends. A recipient that was delivered
- * counts as delivered, even when another worker holds the lease by then.
+ * the final dot (an attempt without an outcome); the outcome is durable before the lease ends. A
+ * delivered recipient counts as delivered, even when another worker holds the lease by then.
  */
 import { judge, type Plan, planOf } from "../model/delivery-state.ts";
 import { type Attempt, makeAttempt } from "./attempt.ts";
@@ -12,7 +12,7 @@ import type { LeasedDelivery, WorkerContext } from "./context.ts";
 import { type Decision, record } from "./record.ts";
 import { type AttemptResult, report } from "./report.ts";
 
-/** Sends a leased delivery, or does instead what its plan says. Never rejects. */
+/** Sends a leased delivery, or closes or releases it as its plan says. Never rejects. */
 export async function processDelivery(
   leased: LeasedDelivery,
   context: WorkerContext,
@@ -32,7 +32,7 @@ export async function processDelivery(
   }
 }
 
-/** Judges an attempt; without one, follows the plan or gives the lease back. */
+/** Judges an attempt; without one, follows the plan or releases the lease. */
 function decide(
   plan: Plan,
   attempt: Attempt | undefined,
@@ -42,7 +42,7 @@ function decide(
   if (plan.kind !== "send") return plan;
   if (attempt === undefined) {
     const { delivery, token } = claimed;
-    // Without a delay a store that refuses the send would be asked again in a tight loop.
+    // Without a delay a delivery whose dot the store refuses would be claimed in a tight loop.
     const delayMs = givingUp.aborted ? 0 : settings.putOffMs;
     return { kind: "release", release: { delivery, token, delayMs } };
   }

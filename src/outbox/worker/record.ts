@@ -1,9 +1,10 @@
 /**
- * Makes the decision about a delivery durable: the outcome or the release of its lease, and the
- * failure or the recovery of its route.
+ * Writes the decision about a delivery to the outbox's store (not to a journal): the outcome or the
+ * release of its lease, and the failure or the recovery of its route.
  *
- * The store is asked again until it answers. A forgotten outcome would be sent a second time, and a
- * lease that runs out because the store was away would count as a crash of this worker.
+ * A failed write is repeated until it succeeds or the worker gives up. Mail whose outcome is lost
+ * would be sent a second time, and a lease that runs out because the store did not answer would
+ * count as a crash of this worker.
  */
 import type { RecipientOutcome } from "../../mail/index.ts";
 import { invariant } from "../../system/index.ts";
@@ -13,11 +14,12 @@ import type { Attempt } from "./attempt.ts";
 import type { LeasedDelivery, WorkerContext } from "./context.ts";
 import { retryUntilDone } from "./retry-until-done.ts";
 
-/** What is to be written; a verdict comes with the attempt that it judges. */
+/** The decision of `process-delivery.ts`; a verdict comes with the attempt that it judges. */
 export type Decision = Exclude<Plan, { kind: "send" }> | (Verdict & { readonly attempt: Attempt });
 
 /**
- * Writes a decision; resolves with what the store answered, or `undefined` for a released lease.
+ * Writes a decision. Resolves once it is durable, with the store's answer; for a release with
+ * `undefined`, even when the worker gave up. Rejects when it gave up writing an outcome.
  */
 export async function record(
   decision: Decision,
@@ -64,7 +66,10 @@ async function complete(
   return result;
 }
 
-/** Gives a lease back unspent. If the store never takes it, the lease runs out by itself. */
+/**
+ * Releases a lease without spending an attempt. Never rejects: when the worker gives up, the lease
+ * runs out by itself.
+ */
 export async function releaseLease(
   release: Release,
   { settings, givingUp }: WorkerContext,

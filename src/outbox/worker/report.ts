@@ -1,4 +1,4 @@
-/** Reports a recorded decision: as an event, and as the result that the worker counts. */
+/** Reports a decision that the store has: as an event, and as the result that the worker counts. */
 import { invariant } from "../../system/index.ts";
 import type { Plan } from "../model/delivery-state.ts";
 import type { CompletionResult } from "../model/rows.ts";
@@ -8,13 +8,13 @@ import type { WorkerSettings } from "./options.ts";
 import type { Decision } from "./record.ts";
 
 /**
- * What became of a delivery in this worker. `held`: in doubt, until a person resolves it.
- * `released`: given back unspent. `lost`: another worker has the lease, or the outcome could not be
- * written.
+ * The result of a lease. `held`: in doubt (it may have been sent), until an operator resolves it.
+ * `released`: the lease was released, and no attempt spent. `lost`: the lease was not valid any
+ * more, or the outcome could not be written.
  */
 export type AttemptResult = "sent" | "retry" | "dead" | "held" | "released" | "lost";
 
-/** Emits the event of a decision, which is durable by now. */
+/** Emits the event of a decision; `recorded` is the store's answer, so the decision is durable. */
 export function report(
   decision: Decision,
   recorded: CompletionResult | undefined,

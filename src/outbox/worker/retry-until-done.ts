@@ -1,7 +1,7 @@
-/** Repeats a call that must succeed in the end: a store that fails now may answer soon. */
+/** Repeats a failed write to the store, for `record.ts`: a store that fails now may answer soon. */
 import type { Clock } from "../../system/index.ts";
 
-/** Pause after the first failure, in milliseconds; each further one doubles it. */
+/** Pause after the first failure, in milliseconds; each further failure doubles the pause. */
 const firstPauseMs = 100;
 const maxPauseMs = 10_000;
 
@@ -9,11 +9,11 @@ interface RetryOptions {
   readonly clock: Clock;
   /** Called with the error of each failure. */
   readonly onFailure: (error: unknown) => void;
-  /** Ends the tries; the last error is then thrown. */
+  /** Ends the calls; the error of the last one is then thrown. */
   readonly signal: AbortSignal;
 }
 
-/** Calls `work` until it succeeds, with pauses that double. */
+/** Calls `work` until it succeeds or the signal aborts, with pauses that double up to 10 s. */
 export async function retryUntilDone<T>(
   work: () => Promise<T>,
   { clock, onFailure, signal }: RetryOptions,

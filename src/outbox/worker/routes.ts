@@ -1,13 +1,13 @@
 /**
  * The routes as one worker sees them: how many of its deliveries are under way on each, and what a
- * failure of the route itself means. A failed route spends no attempt of any message. It is blocked
- * for a while; after that one delivery, the probe, tries it.
+ * failure of the route itself means. A failed route spends no attempt of any delivery. The store
+ * blocks the route for a pause of `routePausesMs`; after that one delivery, the probe, tries it.
  */
 import { replyLine } from "../model/delivery-state.ts";
 import type { ClaimedDelivery, KeptReply } from "../model/rows.ts";
 import type { WorkerSettings } from "./options.ts";
 
-/** Rows that one call makes due when a route works again. */
+/** Deliveries that one call makes due when a route works again. */
 const restoreStep = 1_000;
 
 export class Routes {
@@ -38,8 +38,8 @@ export class Routes {
   }
 
   /**
-   * Blocks a route. Many deliveries fail together; the store counts that as one failure. Resolves
-   * with false if the store did not block it.
+   * Blocks the route of a delivery. Many deliveries fail together; the store counts these as one
+   * failure. Resolves with false if the store failed and the route is not blocked; never rejects.
    */
   async failed({ route, isProbe }: ClaimedDelivery, reply: KeptReply): Promise<boolean> {
     const { store, routePausesMs, notify, onEvent } = this.#settings;
@@ -61,7 +61,7 @@ export class Routes {
     }
   }
 
-  /** Opens a route again once its probe was answered. */
+  /** Opens a route whose probe the server answered; nothing for other deliveries. Never rejects. */
   async worked({ route, isProbe }: ClaimedDelivery): Promise<void> {
     if (!isProbe) return;
     const { store, notify, onEvent } = this.#settings;

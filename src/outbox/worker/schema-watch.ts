@@ -1,6 +1,6 @@
 /**
- * Checks from time to time that this program still understands the tables: a newer program may
- * migrate them while this one runs. A check costs one small read.
+ * Checks every 30 s that this program still understands the tables: a newer program may migrate
+ * them while this one runs. The worker calls `check` before each claim. A check costs a small read.
  */
 import type { Clock } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";
@@ -20,7 +20,7 @@ export class SchemaWatch {
   }
 
   /**
-   * Checks the version if the last check is `intervalMs` old.
+   * Checks the version if the last successful check is at least `intervalMs` old.
    *
    * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION, or another error of the store; the next call
    *   then checks again.

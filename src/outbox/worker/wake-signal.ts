@@ -1,4 +1,4 @@
-/** Wakes a loop that waits. A signal that is set while nothing waits ends the next wait at once. */
+/** Wakes the worker's loop. A signal that is set while nothing waits ends the next wait at once. */
 import type { Clock } from "../../system/index.ts";
 
 export class WakeSignal {
@@ -16,7 +16,8 @@ export class WakeSignal {
   }
 
   /**
-   * Resolves once the signal was set since the last wait, at the latest after `maxMs`; clears it.
+   * Resolves once the signal was set since the last wait, at the latest after `maxMs`; clears the
+   * signal.
    */
   async wait(maxMs: number): Promise<void> {
     if (!this.#isSet) {

@@ -1,9 +1,10 @@
 /**
- * The worker: leases due deliveries, has them sent, and makes their outcomes durable.
+ * The worker: claims due deliveries (`claims.ts`), sends each (`process-delivery.ts`) and makes its
+ * outcome durable. Applications start and stop it.
  *
- * It holds no database transaction while it talks to a mail server. It claims no more than it can
- * send at once, and nothing while one of its own leases may have run out. It releases what it does
- * not begin. No delivery and no failure of the store ends its loop.
+ * A worker holds no database transaction while it talks to a mail server. It claims no more than it
+ * can send at once, and nothing while one of its own leases may have run out. It releases each
+ * claimed delivery that it does not begin. No delivery and no failure of the store ends its loop.
  */
 
 import { MemoryBudget } from "../../mail/index.ts";
@@ -21,13 +22,13 @@ import { Routes } from "./routes.ts";
 import { isForeignSchema, SchemaWatch } from "./schema-watch.ts";
 import { WakeSignal } from "./wake-signal.ts";
 
-/** What became of the deliveries of one tick. */
+/** The number of deliveries that one tick claimed, and of each result. */
 export type TickReport = { readonly claimed: number } & Readonly<Record<AttemptResult, number>>;
 
 export interface WorkerStats {
   /** Deliveries being sent, or whose outcome is not durable yet. */
   readonly inFlight: number;
-  /** Deliveries processed since the worker was made, by result. */
+  /** Number of deliveries processed since the worker was made, by result. */
   readonly carried: Readonly<Record<AttemptResult, number>>;
 }
 
@@ -47,7 +48,8 @@ export class Worker {
   readonly #claims: Claims;
   readonly #schema: SchemaWatch;
   /**
-   * Of this start. A delivery of an earlier start has its own, whose `givingUp` is aborted.
+   * The context of the deliveries since the last `start`. A delivery that a `stop` left behind has
+   * an older context, whose `givingUp` is aborted.
    */
   #context: WorkerContext;
   #givingUp = new AbortController();
@@ -78,7 +80,7 @@ export class Worker {
     return { inFlight: this.#inFlight, carried: { ...this.#results } };
   }
 
-  /** Begins to work, until {@link stop}. Does nothing when it is running. */
+  /** Starts the loop, which runs until {@link stop}. Does nothing while the loop is running. */
   start(): void {
     if (this.#running) return;
     const stop = new AbortController();
@@ -88,10 +90,10 @@ export class Worker {
   }
 
   /**
-   * Claims nothing more, and waits for the deliveries in flight. After `drainMs` sends before their
-   * final dot are aborted and released; the others have `replyMs` more for their reply. A delivery
-   * without a reply by then, or whose outcome the store does not take, is in doubt when its lease
-   * runs out. Resolves with the number of those deliveries. Idempotent.
+   * Stops: claims nothing more, and waits for the deliveries in flight. After `drainMs` each send
+   * before its final dot is aborted and its lease released; each other send has `replyMs` more for
+   * its reply. A delivery without a reply by then, or whose outcome the store does not answer, is
+   * in doubt when its lease runs out. Resolves with the number of such deliveries. Idempotent.
    */
   async stop({
     drainMs = 10_000,
@@ -116,8 +118,8 @@ export class Worker {
   }
 
   /**
-   * Works until the signal aborts and the deliveries in flight have ended; never rejects. Ends as
-   * well, with the event `outdated`, when a newer program has changed the tables.
+   * Claims and sends until the signal aborts and the deliveries in flight have ended; never
+   * rejects. Ends as well, with the event `outdated`, when a newer program has changed the tables.
    */
   async run(signal: AbortSignal): Promise<void> {
     const { store, intervalMs } = this.settings;
@@ -137,9 +139,9 @@ export class Worker {
   }
 
   /**
-   * Works one round without timers: claims and processes up to `batchSize` deliveries,
-   * `concurrency` at a time, each at most once. Resolves when all have ended. @throws Any error of
-   * the store's claim.
+   * Claims and processes up to `batchSize` deliveries, `concurrency` at a time, each at most once,
+   * without timers of its own. Resolves when all these deliveries have ended. Rejects with the
+   * store's error of a claim.
    */
   async tick(signal?: AbortSignal): Promise<TickReport> {
     const { batchSize, concurrency, clock } = this.settings;
@@ -163,7 +165,7 @@ export class Worker {
       );
       for (const { delivery } of deliveries) seen.add(delivery);
       for (const result of await Promise.all(ends)) results[result] += 1;
-      // On a store slower than `putOffMs` it would be claimed and released without end.
+      // On a store slower than `putOffMs` such a retry would be claimed and released without end.
       if (again.some(({ delivery }) => declined.has(delivery))) break;
       for (const { delivery } of again) declined.add(delivery);
     }
@@ -183,7 +185,7 @@ export class Worker {
     }
   }
 
-  /** Claims whenever there is room and something may be due; else waits for a signal or a poll. */
+  /** Claims while there is room and mail may be due; else waits for a signal or the next poll. */
   async #runBySignals(signal: AbortSignal): Promise<void> {
     const { pollMs, concurrency, onEvent, clock, random } = this.settings;
     const [minPauseMs, maxPauseMs] = pollMs;
@@ -237,8 +239,8 @@ export class Worker {
   }
 
   async #process(claimed: ClaimedDelivery, claimedAtMs: number): Promise<AttemptResult> {
-    // The lease ran out in the store but not here, and the delivery is still in flight: never twice
-    // at a time.
+    // The lease ran out in the store but not here, and this worker still sends the delivery: it
+    // must not send it twice at a time.
     if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);
     const held = this.#leases.hold(claimed, claimedAtMs);
     const quarantined = claimed.lane === "quarantine" ? 1 : 0;
