@@ -1,5 +1,5 @@
 /**
- * A batcher on a simulated clock, whose batches end by hand or after `workMs`.
+ * A batcher on a simulated clock, whose batches end when the test ends them, or after `workMs`.
  */
 import assert from "node:assert/strict";
 import { type Batch, Batcher, BatcherError, type BatcherOptions } from "../../src/batcher/index.ts";
@@ -15,6 +15,7 @@ export interface HarnessBatch {
   readonly batch: Batch<string, unknown, unknown>;
   /** Resolves the batch; by default each item is its own output. */
   finish(outputs?: unknown): void;
+  /** Rejects the batch. */
   fail(reason: unknown): void;
 }
 
@@ -33,7 +34,8 @@ export class BatcherHarness {
   readonly batches: HarnessBatch[] = [];
 
   /**
-   * @param options - the batcher's, and `workMs`: the duration of each batch; without it by hand.
+   * @param options - the batcher's, and `workMs`, the duration of each batch; without `workMs` the
+   *   test ends each batch by `finish` or `fail`.
    */
   constructor(
     options: Partial<HarnessOptions> & { readonly workMs?: number; readonly seed?: number } = {},
@@ -67,20 +69,20 @@ export class BatcherHarness {
     return items.map((item) => this.add(key, item));
   }
 
-  /** One turn of the event loop: the hop, if one is pending. */
+  /** One turn of the event loop, with the batcher's hop (its pending setImmediate). */
   async turn(): Promise<void> {
     await reactions();
     this.clock.runImmediates();
     await reactions();
   }
 
-  /** Runs everything that is pending. */
+  /** Runs immediates and timers until none is pending. */
   async run(): Promise<void> {
     await reactions();
     await this.clock.run();
   }
 
-  /** Advances time, and fires what becomes due, turn by turn. */
+  /** Advances time, and fires the timers that become due, turn by turn. */
   async advance(byMs: number): Promise<void> {
     const until = this.clock.now() + byMs;
     await this.#turns();

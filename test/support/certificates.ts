@@ -14,9 +14,9 @@ export interface CertificateOptions {
   readonly subjectAltName: string;
   /** @defaultValue "a server" */
   readonly commonName?: string;
-  /** Days of validity from now; negative for an expired one. @defaultValue 2 */
+  /** Days of validity from now; negative for an expired certificate. @defaultValue 2 */
   readonly days?: number;
-  /** Signed by itself instead of by the authority. @defaultValue false */
+  /** Whether the certificate is signed by itself instead of the authority. @defaultValue false */
   readonly selfSigned?: boolean;
 }
 
@@ -25,7 +25,7 @@ export function whyNoCertificates(): string | undefined {
   return spawnSync("openssl", ["version"]).status === 0 ? undefined : "needs openssl";
 }
 
-/** Makes a certificate authority in a temporary folder, until `remove`. */
+/** Makes a certificate authority in a temporary folder, which `remove` removes. */
 export function certificateAuthority() {
   const folder = mkdtempSync(join(tmpdir(), "postbag-certificates-"));
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];

@@ -1,6 +1,5 @@
 /**
- * A name server for tests: one zone, over UDP on loopback. It shares no code with the programs it
- * tests.
+ * A name server for tests: one zone, over UDP on loopback. It shares no code with Postbag.
  *
  * @see RFC 1035 §4 (messages), §3.3 (records); RFC 3596 (AAAA)
  */
@@ -8,14 +7,14 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { isIPv4 } from "node:net";
 
-/** The records of a name. A name without any does not exist (NXDOMAIN). */
+/** The records of a name. A name that the zone does not list does not exist (NXDOMAIN). */
 export interface DnsRecords {
   /** Preference and host; `""` is the root, as in a null MX. */
   readonly mx?: readonly (readonly [number, string])[];
   /** IPv4 and IPv6 addresses. */
   readonly addresses?: readonly string[];
   readonly txt?: readonly string[];
-  /** The name is an alias of this one. */
+  /** The name of which this name is an alias. */
   readonly cname?: string;
   /** The lookup fails with SERVFAIL. */
   readonly fails?: true;
@@ -24,7 +23,7 @@ export interface DnsRecords {
 export type DnsZone = Readonly<Record<string, DnsRecords>>;
 
 export interface DnsServer extends AsyncDisposable {
-  /** With its port. */
+  /** IP address and port of the server. */
   readonly address: string;
   /** Questions received, such as `MX x.example`, in order. */
   readonly questions: readonly string[];
@@ -72,7 +71,7 @@ export async function startDnsServer(first: DnsZone): Promise<DnsServer> {
 interface Question {
   readonly name: string;
   readonly type: number;
-  /** Its end in the query. */
+  /** Offset of the question's end in the query. */
   readonly end: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * A test reporter that prints, at the end, how long the fault tests of the outbox took: the sum over their
- * files. The sum stays under two minutes, so that they run with every test.
+ * A test reporter that prints, at the end of the run, how long the fault tests of the outbox took,
+ * summed over their files. The limit is two minutes, so that `npm test` can run them every time.
  */
 import { relative, sep } from "node:path";
 import type { TestEvent } from "node:test/reporters";

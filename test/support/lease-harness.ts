@@ -1,12 +1,13 @@
 /**
- * A sender that asks for its final dot while its lease is stolen, too short or renewed too late.
+ * A sender on worker-harness.ts that asks for its final dot (calls `beforeCommit`) while its lease
+ * is stolen, too short or renewed too late.
  */
 import type { TestContext } from "node:test";
 import type { Deliver } from "../../src/mail/index.ts";
 import type { ClaimRequest, WorkerOptions } from "../../src/outbox/index.ts";
 import { hourMs, mail, ok, type WorkerHarness, workerHarness } from "./worker-harness.ts";
 
-/** The claim of another worker. */
+/** The claim with which another worker, the thief, takes the delivery. */
 export const thiefClaim: ClaimRequest = {
   lane: "normal",
   limit: 1,
@@ -18,23 +19,26 @@ export const thiefClaim: ClaimRequest = {
   putOffMs: 1,
 };
 
-/** Sets the clock of the store past the lease, and gives the delivery to another worker. */
+/** Moves the wall clock past the lease, and claims the delivery for another worker. */
 export function steal({ clock, watched }: WorkerHarness): Promise<unknown> {
   clock.stepWallTime(hourMs);
   return watched.store.claim(thiefClaim);
 }
 
 interface Ask {
-  /** When the sender asks for its dot, in milliseconds after it began; it ignores its signal. */
+  /** Milliseconds from the sender's call until it asks for its dot; it ignores its signal. */
   readonly afterMs: number;
-  /** A call of the store whose answer is late by this time. */
+  /** A call of the store, and the time by which its answer is late. */
   readonly slow?: { readonly call: "claim" | "renew" | "intend"; readonly byMs: number };
-  /** What else happens when the sender begins. */
+  /** Called and awaited when the sender begins. */
   readonly meanwhile?: (harness: WorkerHarness) => Promise<unknown>;
   readonly options?: Partial<WorkerOptions>;
 }
 
-/** Lets a sender ask for its final dot; resolves with the answer and the attempts spent. */
+/**
+ * Lets a sender ask for its final dot. Resolves with the answer and the number of attempts that the
+ * store counts for the delivery.
+ */
 export async function askForDot(t: TestContext, { afterMs, slow, meanwhile, options }: Ask) {
   let answer: "granted" | "refused" | undefined;
   const send: Deliver = async (_, __, { beforeCommit }) => {

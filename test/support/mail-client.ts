@@ -1,6 +1,6 @@
 /**
- * A mail server for tests with a few mailboxes of known behaviour, and a client that sends it bytes
- * and reads its replies line by line.
+ * Postbag's mail server for tests, with a few mailboxes of known behaviour, and a client that sends
+ * bytes to a server and reads the replies line by line.
  */
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -26,7 +26,7 @@ import {
 
 export interface Delivery {
   readonly envelope: Envelope;
-  /** With its `Received` field. */
+  /** The message with its `Received` field. */
   readonly content: string;
 }
 
@@ -36,7 +36,7 @@ export interface TestServer extends AsyncDisposable {
   readonly deliveries: Delivery[];
   readonly spoolDirectory: string;
   connect(): Client;
-  /** Waits for the first event of this kind. */
+  /** Resolves with the first event of this kind, past or to come. */
   event<Kind extends SmtpEvent["kind"]>(kind: Kind): Promise<Extract<SmtpEvent, { kind: Kind }>>;
 }
 
@@ -56,7 +56,7 @@ const mailboxes = [
   ...Object.keys(refusals),
 ];
 
-/** Accepts the mailboxes of example.com and refuses the rest, as a final host must. */
+/** The `checkRecipient`: accepts the mailboxes of example.com and refuses other recipients. */
 export function checkMailbox(recipient: Address): Reply | undefined {
   const parts = addressParts(recipient);
   if (parts?.localPart === "oops") throw new Error("the directory is down");
@@ -125,7 +125,7 @@ export async function startTestServer(
   };
 }
 
-/** A client of a mail server. A line is `undefined` when the server has closed. */
+/** A client of a mail server. */
 export class Client {
   readonly socket: Socket;
   #received = "";
@@ -150,7 +150,7 @@ export class Client {
     this.socket.write(bytes);
   }
 
-  /** The next line without its CRLF. */
+  /** The next line without its CRLF; `undefined` when the server has closed. */
   async line(): Promise<string | undefined> {
     for (;;) {
       const end = this.#received.indexOf("\r\n");
@@ -166,7 +166,7 @@ export class Client {
     }
   }
 
-  /** The last line of the next reply. */
+  /** The last line of the next reply; `closed` when the server has closed. */
   async reply(): Promise<string> {
     for (;;) {
       const line = await this.line();
@@ -212,7 +212,7 @@ export class Client {
   }
 }
 
-/** Turns the event loop until a condition holds; fails after 10 s. */
+/** Waits, turn by turn of the event loop, until a condition holds; rejects after 10 s. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const timeout = AbortSignal.timeout(10_000);
   while (!(await condition())) {

@@ -1,13 +1,13 @@
 /**
- * The mutation harness: takes one guard out of a copy of the sources and requires that a test fails.
- * A guard whose absence no test notices need not be there.
+ * The mutation harness: takes one guard (a check, a sync) out of a copy of the sources and requires
+ * that a test fails. A guard whose absence no test notices need not be there.
  *
- * Sources and tests are named by the end of their path, as much of it as is unique: `claims.ts`,
- * `sqlite/claim.ts`. A move therefore changes no mutation. Each edit replaces a text that occurs exactly
- * once, so that a reworded guard is noticed.
+ * Sources and tests are named by the unique end of their path: `claims.ts`, `sqlite/claim.ts`. A
+ * move therefore changes no mutation. Each edit replaces a text that must occur exactly once, so
+ * that a mutation fails when its guard was reworded.
  *
- * Environment: POSTBAG_MUTATIONS=check only checks that every edit still fits its source and that every
- * test file exists (a second instead of minutes; `test/repo/mutations.test.ts` does this every time).
+ * Environment: POSTBAG_MUTATIONS=check only checks that every edit fits its source and that every
+ * test file exists. `test/repo/mutations.test.ts` does this in a second in each run of the tests.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -20,11 +20,13 @@ import { temporaryDirectory } from "./temporary.ts";
 export type Edit = readonly [file: string, from: string, to: string];
 
 export interface Mutation {
+  /** Name of the guard, in the name of the test. */
   readonly guard: string;
+  /** The edits that remove the guard. */
   readonly edits: readonly Edit[];
-  /** The test file that must fail, or several, of which one must. */
+  /** The test file in which a test must fail, or several files, in one of which a test must. */
   readonly test: string | readonly string[];
-  /** Pattern of the test names to run. @defaultValue all */
+  /** Pattern of the test names to run. @defaultValue all tests of the files */
   readonly only?: string | undefined;
 }
 
@@ -33,7 +35,7 @@ export interface MutationRunOptions {
   readonly except?: string;
   /** Environment of the test run. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Runs the test files in one process, which is quicker when there are many. @defaultValue false */
+  /** Runs the files in one process, quicker than a process for each. @defaultValue false */
   readonly inOneProcess?: boolean;
 }
 
@@ -45,7 +47,7 @@ const parts = ["src", "test", "package.json"];
 const isCheckOnly = process.env.POSTBAG_MUTATIONS === "check";
 const sources = globSync(["src/**/*.ts", "test/**/*.ts"], { cwd: root });
 
-/** Declares one test for each mutation; it prints which guard was removed and which test failed. */
+/** Declares a test for each mutation, which prints the removed guard and the test that failed. */
 export function testMutations(
   mutations: readonly Mutation[],
   options: MutationRunOptions = {},
@@ -101,8 +103,8 @@ function copyOfTheSources(): string {
 }
 
 /**
- * Runs test files up to the first test that fails by an assertion or an error of its own, and resolves
- * with its name. A file that cannot start is no failed test, but a fault of the mutation.
+ * Runs test files and resolves with the name of the first test that fails by an assertion or an
+ * error of its own. A file that cannot start is no failed test, but a fault of the mutation.
  */
 async function firstFailure(
   directory: string,

@@ -2,9 +2,9 @@
  * A real PostgreSQL for one test file: its own folder, its own server on a UNIX socket in that
  * folder, a fresh database per test. fsync is on unless a test turns it off.
  *
- * A small shell waits on a pipe from this process. It stops the server and removes the folder even
- * if this process is killed. Root runs the server as the user `nobody`, because the server refuses
- * to run as root.
+ * A shell waits on a pipe from this process, and stops the server and removes the folder even if
+ * this process is killed. Under root the server runs as the user `nobody`, because PostgreSQL does
+ * not start as root.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
@@ -40,7 +40,7 @@ const NOBODY = 65534;
 const READY = "database system is ready to accept connections";
 
 export interface PostgresOptions {
-  /** Off is for tests of pure logic only. @defaultValue true */
+  /** Whether the server syncs; false only for tests of pure logic. @defaultValue true */
   readonly fsync?: boolean;
   /** Further settings of the server, such as those of a bench. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -80,7 +80,7 @@ function installed(): string[] {
   return globSync("/usr/lib/postgresql/*/bin").sort().reverse();
 }
 
-/** What the types of Node leave out of a pipe. */
+/** Methods of a pipe that Node's types leave out. */
 interface Referable {
   ref(): void;
   unref(): void;
@@ -132,8 +132,8 @@ export class Postgres {
   }
 
   /**
-   * Copies a cluster that an earlier test file made: initdb takes a second, a copy a tenth of it.
-   * cp preserves the owner, and with it the access that the server requires.
+   * Makes the data directory: copies the cluster of an earlier test file, because initdb takes a
+   * second and a copy a tenth of that. cp preserves the owner that the server requires.
    */
   #makeCluster(): void {
     const { folder } = this;
@@ -159,7 +159,7 @@ export class Postgres {
     }
   }
 
-  /** Starts the server, also after {@link crash}; resolves when its recovery is done. */
+  /** Starts the server, also after {@link crash}; resolves when the server's recovery is done. */
   async start(): Promise<void> {
     const { fsync = true, settings: more } = this.#options;
     const settings = {
@@ -193,8 +193,8 @@ export class Postgres {
   }
 
   /**
-   * Kills the server without a chance to finish anything. On return none of its processes is left.
-   * The machine goes on, so writes that were not flushed survive.
+   * Kills the server (SIGKILL). On return none of its processes is left. The machine goes on, so
+   * unflushed writes in the page cache survive.
    */
   async crash(): Promise<void> {
     await this.#end("SIGKILL");
@@ -212,7 +212,7 @@ export class Postgres {
 
   /**
    * Ends the server and all its processes. Backends outlive a killed postmaster for a moment and
-   * still answer. They hold its standard error open, so that this closes when the last one is gone.
+   * still answer. Each holds the server's standard error open, which closes when the last has gone.
    */
   async #end(signal: NodeJS.Signals): Promise<void> {
     const server = this.#server;
@@ -258,14 +258,14 @@ export class Postgres {
   }
 }
 
-/** The user that runs the server: this one, or `nobody` in place of root. */
+/** Spawn options of the server's user: the present user, or `nobody` in place of root. */
 function identity(cwd: string) {
   const env = { LC_ALL: "C", PATH: process.env.PATH ?? "/usr/bin:/bin" };
   const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
   return { ...user, env, cwd, encoding: "utf8" as const };
 }
 
-/** Starts a server for all tests of a file. Returns a `test` that skips where none can run. */
+/** Starts a server for all tests of a file. Returns a `test` that skips without PostgreSQL. */
 export function withPostgres(options: PostgresOptions = {}) {
   const found = postgresBinaries();
   let server: Postgres;

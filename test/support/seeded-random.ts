@@ -22,7 +22,7 @@ export class SeededRandom {
     return Math.floor(this.next() * end);
   }
 
-  /** A wait of a Poisson process with this mean. */
+  /** A random wait with this mean, as between the events of a Poisson process. */
   exponential(mean: number): number {
     return -mean * Math.log(1 - this.next());
   }

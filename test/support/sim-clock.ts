@@ -18,7 +18,7 @@ interface Timer {
 export interface SimClockOptions {
   /** Seed of the order of timers that are due together. @defaultValue 1 */
   readonly seed?: number;
-  /** The wall clock at the start. @defaultValue 2026-01-01 UTC */
+  /** The wall clock at the start, in milliseconds since the epoch. @defaultValue 2026-01-01 UTC */
   readonly wallTimeMs?: number;
 }
 
@@ -65,7 +65,7 @@ export class SimClock implements Clock {
     return this.#immediates.length;
   }
 
-  /** The instant of the next timer, if any is set. */
+  /** The instant on this clock (`now`) of the next timer, if a timer is set. */
   get nextTimerAtMs(): number | undefined {
     return this.#nextTimer()?.dueAtMs;
   }
@@ -83,10 +83,9 @@ export class SimClock implements Clock {
   }
 
   /**
-   * Moves the clock to the next timer and fires it; with `earlyMs` that much before it is due, as
-   * Node may do.
+   * Moves the clock to the next timer and fires the timer; `earlyMs` before it is due, as Node may.
    *
-   * @returns false if none is set.
+   * @returns false if no timer is set.
    */
   fireNextTimer(earlyMs = 0): boolean {
     const timer = this.#nextTimer();
@@ -108,10 +107,10 @@ export class SimClock implements Clock {
   }
 
   /**
-   * Runs the pending immediates, or fires the next timer if there are none; then runs all promise
+   * Runs the pending immediates, or without immediates fires the next timer; then runs all promise
    * reactions.
    *
-   * @returns false if nothing is pending.
+   * @returns false if neither an immediate nor a timer is pending.
    */
   async step(): Promise<boolean> {
     if (this.#immediates.length > 0) this.runImmediates();
@@ -120,7 +119,7 @@ export class SimClock implements Clock {
     return true;
   }
 
-  /** Steps until nothing is pending, or `until` returns true. */
+  /** Steps until no immediate and no timer is pending, or `until` returns true. */
   async run(until: () => boolean = () => false): Promise<void> {
     while (!until() && (await this.step()));
   }

@@ -1,6 +1,6 @@
 /**
- * A test reporter that lists, at the end, the tests that could not run on this machine, and why.
- * A skipped test is an unchecked claim, so it is named, not only counted.
+ * A test reporter that lists, at the end of the run, the tests that this machine could not run, and
+ * why. A skipped test is an unchecked claim, so the reporter names each, and does not only count.
  */
 import type { TestEvent } from "node:test/reporters";
 

@@ -2,12 +2,12 @@
  * A file system on a disk whose flush takes a set time, for benches and experiments.
  *
  *   node test/support/slow-disk.ts up DIR [--fs ext4] [--flush-ms 5] [--size-mb 512]
- *   node test/support/slow-disk.ts stat DIR     flushes, writes and bytes since it was made
- *   node test/support/slow-disk.ts down DIR     unmounts it and forgets everything on it
+ *   node test/support/slow-disk.ts stat DIR     flushes, writes and bytes since `up`
+ *   node test/support/slow-disk.ts down DIR     unmounts the disk and discards its contents
  *
  * DIR must not exist yet; the file system is mounted at DIR/mnt. A process holds the disk in memory
- * and shares the machine's cores with the measured program: figures can be compared, not quoted. In
- * code use `RecordedDisk.up({ fileSystem, flushMs })`, which also ends with the process.
+ * and shares the machine's cores with the measured program: figures of one machine can be compared,
+ * not quoted. Code uses `RecordedDisk.up({ fileSystem, flushMs })`; that disk ends with the process.
  */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";

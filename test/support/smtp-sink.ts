@@ -1,6 +1,6 @@
 /**
- * An SMTP server for tests whose every reply a test can change, and which records the messages that
- * it received and those that it accepted. It shares no code with the programs it tests.
+ * The sink: an SMTP server for tests. A test can change every reply; the sink records the messages
+ * received, and which of them it accepted. It shares no code with Postbag.
  */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
@@ -13,6 +13,7 @@ export interface SinkStep {
   readonly line: string;
   /** Counts steps of this verb over all connections, from 1. */
   readonly nth: number;
+  /** Number of the session, from 1. */
   readonly session: number;
 }
 
@@ -37,11 +38,11 @@ export interface SunkMail {
   readonly session: number;
   readonly reversePath: string;
   readonly recipients: readonly string[];
-  /** Without dot-stuffing. */
+  /** The message without dot-stuffing. */
   readonly data: string;
   /** Whether the sink replied 250. */
   readonly accepted: boolean;
-  /** Command lines before its final dot, over all connections. */
+  /** Command lines received before the message's final dot, over all connections. */
   readonly linesBefore: number;
 }
 
@@ -49,13 +50,18 @@ export interface SmtpSink extends AsyncDisposable {
   readonly port: number;
   /** Every message whose final dot arrived, in order. */
   readonly mails: readonly SunkMail[];
+  /** Command lines received, of all sessions, in order. */
   readonly lines: readonly string[];
+  /** Sessions begun. */
   readonly sessions: number;
 }
 
 export interface SinkOptions {
+  /** Called at each step for its answer. @defaultValue the usual reply to each */
   readonly answer?: (step: SinkStep) => SinkAnswer;
+  /** Lines of the reply to EHLO. @defaultValue PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES, SIZE */
   readonly extensions?: readonly string[];
+  /** @defaultValue any free port */
   readonly port?: number;
   /** @defaultValue 127.0.0.1 */
   readonly address?: string;
@@ -164,7 +170,7 @@ function serveSession(connected: Socket, state: SinkState, options: SinkOptions)
     if (verb === "RSET") recipients = [];
     if (verb === "RSET") reversePath = undefined;
     if (verb === "DATA") inData = ok;
-    // Without a certificate it may agree to STARTTLS, and then disconnects at the handshake.
+    // Without a certificate a sink that accepts STARTTLS disconnects at the handshake.
     if (verb === "STARTTLS" && ok && !options.tls) socket.once("data", () => socket.destroy());
     else if (verb === "STARTTLS" && ok) encrypt();
     if (verb === "QUIT") socket.end();

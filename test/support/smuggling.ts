@@ -1,21 +1,21 @@
 /**
  * The smuggling corpus: false ends of a message.
  *
- * Only CRLF.CRLF ends a message (RFC 5321 §4.1.1.4). Two hosts that disagree about it see different
- * messages in the same bytes: the text of one host is a command for the other, in the first host's
- * name. Each case is a false end with commands after it, which must never run.
+ * Only CRLF.CRLF ends a message (RFC 5321 §4.1.1.4). Two hosts that disagree about the end see
+ * different messages in the same bytes: text of a message for the sending host is a command for the
+ * receiving host. Each case is a false end followed by commands, which must never run.
  */
 export interface SmugglingCase {
   /** The false end in readable form. */
   readonly name: string;
-  /** The false end, a character for each byte. */
+  /** The bytes of the false end, a character for each byte. */
   readonly ending: string;
 }
 
 const before = ["\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\r\r", "\0\r\n", "\r\n\0", " ", ""];
 const after = ["\n", "\r", "\r\n", "\n\r", "\r\r\n", "\n\n", "\r\r", "\0\r\n", " \r\n", "", "\x85"];
 
-/** Every false end of the corpus; the true one is not in it. */
+/** Every false end of the corpus; the true end is not among them. */
 export const smugglingCorpus: readonly SmugglingCase[] = before
   .flatMap((left) => after.map((right) => `${left}.${right}`))
   .filter((ending) => !ending.includes("\r\n.\r\n"))

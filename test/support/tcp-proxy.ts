@@ -1,6 +1,6 @@
 /**
- * A TCP proxy that fails on request: it resets, delays, closes one side, or silently loses data. A
- * test decides for each chunk.
+ * A TCP proxy that fails on request: it resets, delays, closes one side, or silently loses data. It
+ * calls `actionFor` of the test for each chunk. See also peers/reply-dropping-proxy.ts.
  */
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
@@ -27,6 +27,7 @@ export interface ProxyChunk {
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
+  /** Connections accepted so far. */
   readonly connections: number;
 }
 
@@ -49,7 +50,7 @@ export async function startTcpProxy(
       socket.on("error", () => {});
       socket.on("close", () => {
         sockets.delete(socket);
-        // A dead connection does not pass on the end of the other side either.
+        // After `blackhole` the proxy does not pass on a close either.
         if (!pair.isDead) for (const one of [client, upstream]) one.destroy();
       });
     }
@@ -78,7 +79,7 @@ function forward(
   pair: { isDead: boolean; readonly connection: number },
   actionFor: (chunk: ProxyChunk) => ProxyAction,
 ): void {
-  /** One chunk after the other, so that a delay also delays the later ones. */
+  /** Chunks pass one after the other, so that a delay also delays later chunks. */
   let last = Promise.resolve();
   async function pass(chunk: Buffer): Promise<void> {
     if (pair.isDead) return;

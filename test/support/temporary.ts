@@ -1,16 +1,19 @@
-/** Folders of a test, and what it does at its end: nothing stays in the machine's temporary folder. */
+/** Temporary folders and closing actions of a test; at its end every folder is removed. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A test, or a file of tests: `{ after }` with the function of `node:test`. */
+/** A test, or for a file of tests `{ after }` with the function of `node:test`. */
 export interface Ending {
   after(action: () => unknown): void;
 }
 
 const endings = new WeakMap<Ending, (() => unknown)[]>();
 
-/** Runs `action` after the test, the last one registered first: what depends on another ends before it. */
+/**
+ * Runs `action` after the test, the action registered last first: a thing ends before those on
+ * which it depends.
+ */
 export function atEnd(t: Ending, action: () => unknown): void {
   const known = endings.get(t);
   if (known) return void known.push(action);

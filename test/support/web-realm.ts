@@ -1,7 +1,6 @@
 /**
- * Runs a program with the batcher in a realm of its own that has no more globals than those named:
- * the language, the console, and nothing of Node. A module that imports anything but its own room
- * is refused.
+ * Runs a program with the batcher in a realm of its own: its globals are those of the language, the
+ * console and the ones named as arguments. Importing a module outside src/batcher throws.
  *
  * Usage: node --experimental-vm-modules web-realm.ts GLOBAL,GLOBAL… PROGRAM
  */

@@ -1,7 +1,6 @@
 /**
- * A worker on a real SQLite store, under a clock that stands still: time moves only when no call of
- * the store is under way. Calls of the store can be made to fail, before or after they have done
- * their work.
+ * An outbox worker on a real SQLite store and a simulated clock: time moves only when no call of
+ * the store is in progress. A test can make calls of the store fail, before or after their work.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -53,8 +52,8 @@ class WatchedStore {
   }
 
   /**
-   * Makes a call fail from now on: `before` it does anything, or `after`, when only its answer is
-   * lost.
+   * Makes the next `times` calls of this name fail: `before` their work, or `after`, when the work
+   * is done and only the answer is lost.
    */
   fail(name: CallName, times = Number.POSITIVE_INFINITY, when: Failure["when"] = "before"): void {
     this.#failures.set(name, { when, left: times });
@@ -65,11 +64,12 @@ class WatchedStore {
     this.#failures.clear();
   }
 
+  /** Number of calls of this name so far, failed ones included. */
   count(name: CallName): number {
     return this.#counts.get(name) ?? 0;
   }
 
-  /** Waits until no call is under way and every promise reaction has run. */
+  /** Waits until no call is in progress and every promise reaction has run. */
   async quiet(): Promise<void> {
     for (;;) {
       await reactions();
@@ -115,7 +115,7 @@ export function refusal(
   return { kind, scope, reply: { code, text, phase: "rcpt" } };
 }
 
-/** A sender that asks for its final dot and then delivers to all. */
+/** A sender that asks for its final dot (`beforeCommit`) and then delivers to all recipients. */
 export const properSender: Deliver = async ({ recipients }, _, { beforeCommit }) => {
   await beforeCommit?.();
   return recipients.map(() => ok);
@@ -145,7 +145,7 @@ export function byRoute(route: string, ...recipients: readonly string[]) {
 
 export type WorkerHarness = Awaited<ReturnType<typeof workerHarness>>;
 
-/** Makes a store and a worker on it, which is not started. */
+/** Makes a store and a worker on the store; the test starts the worker. */
 export async function workerHarness(
   t: TestContext,
   send: Deliver,
@@ -190,13 +190,13 @@ export async function workerHarness(
     return promise;
   }
 
-  /** Works on a connection of its own that waits for no lock. */
+  /** Runs `work` with a second connection to the store's file that waits for no lock. */
   async function otherConnection(work: (database: DatabaseSync) => void): Promise<void> {
     using database = new DatabaseSync(file, { timeout: 0 });
     work(database);
   }
 
-  /** Stores a message and resolves with the row key of its delivery. Not counted by `watched`. */
+  /** Stores a message, not counted by `watched`; resolves with the row key of its delivery. */
   async function deliveryKey(message: NewMessage): Promise<number> {
     await store.enqueue([message]);
     using database = new DatabaseSync(file);

@@ -2,8 +2,8 @@
  * A private Dovecot 2.3 over a tree of Maildirs `<root>/<domain>/<local part>`: IMAP and LMTP on
  * 127.0.0.1, any password, its own run, state and log directories.
  *
- * It reads as the owner of the files, who must not be root: Dovecot does not read mail as root. Its
- * log names every irregularity of a Maildir: {@link Dovecot.complaints}.
+ * Dovecot reads as the owner of the files, who must not be root: Dovecot refuses to read mail as
+ * root. Its log names every irregularity of a Maildir: {@link Dovecot.complaints}.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";

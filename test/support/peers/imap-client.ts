@@ -19,7 +19,7 @@ export class ImapClient {
     return client;
   }
 
-  /** Sends a command; returns its untagged replies with literals. Rejects unless it ends in OK. */
+  /** Sends a command; returns the untagged replies with literals. Rejects unless the end is OK. */
   async ask(command: string): Promise<string[]> {
     this.#commands += 1;
     const tag = `t${this.#commands}`;

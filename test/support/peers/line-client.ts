@@ -1,4 +1,7 @@
-/** A raw socket that sends text and reads lines, for dialogues that no mail library allows. */
+/**
+ * A raw socket that sends text and reads lines, for dialogues that no mail library allows. Used by
+ * SmtpSender and ImapClient; the client of in-process servers is support/mail-client.ts.
+ */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
@@ -33,7 +36,7 @@ export class LineClient {
     this.#socket.write(text, "latin1");
   }
 
-  /** The next line, without its end; rejects when the other side has closed. */
+  /** The next line without its CRLF or LF; rejects when the other side has closed. */
   async line(): Promise<string> {
     const end = await this.#waitFor(() => this.#received.indexOf("\n"));
     const line = this.#received.slice(0, end).replace(/\r$/, "");
@@ -63,7 +66,7 @@ export class LineClient {
     return this.reply();
   }
 
-  /** All input until the other side closes. */
+  /** Waits until the other side closes; returns all input that was not yet read. */
   async rest(): Promise<string> {
     while (!this.#hasEnded) await this.#change();
     return this.#received;

@@ -2,8 +2,8 @@
  * Tools for the launchers of real mail programs: installed programs, free ports, temporary
  * directories, and child processes that never outlive the test.
  *
- * A peer is always a private instance: its configuration, queue and state are in a temporary
- * directory, it listens on 127.0.0.1, and it is stopped by its process id.
+ * A peer (another mail program) is always a private instance: its configuration, queue and state
+ * are in a temporary directory, it listens on 127.0.0.1, and it is stopped by its process id.
  */
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -34,7 +34,7 @@ export function find(program: string): string | undefined {
     });
 }
 
-/** The first thing that this machine lacks, as a text for `t.skip`; undefined if nothing. */
+/** The first need that this machine lacks, as a text for `t.skip`; undefined if it has all. */
 export function missing(needs: {
   root?: boolean;
   programs?: readonly string[];
@@ -57,7 +57,7 @@ export function readableDirectory(name: string): { path: string; remove: () => v
   return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
-/** A TCP port of 127.0.0.1 that was free just now. */
+/** A TCP port of 127.0.0.1 that was free at the call; it is not reserved. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -98,8 +98,8 @@ export function hasEnded(child: ChildProcess): boolean {
 }
 
 /**
- * Ends a child and, when it was started `detached`, its children; waits for them, and kills those
- * that remain after ten seconds. Safe to call twice.
+ * Ends a child and, if the child was started `detached`, its process group. Waits for their end,
+ * and kills the processes that remain after ten seconds. Safe to call twice.
  */
 export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM") {
   if (hasEnded(child)) return;
@@ -114,7 +114,7 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTER
   );
 }
 
-/** Signals a process group; returns whether it had a process. */
+/** Signals a process group; returns whether the group had a process. */
 function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(-group, signal);
@@ -123,7 +123,7 @@ function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Polls until `condition` holds, because other programs give no event for it. */
+/** Polls until `condition` holds: other programs emit no events. Rejects after `timeoutMs`. */
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,

@@ -11,7 +11,7 @@ export interface MailFile {
   readonly path: string;
 }
 
-/** The messages of a mailbox; none without a mailbox. Files may move meanwhile. */
+/** The messages of a mailbox, none where it does not exist. Other programs may move the files. */
 export function mailIn(
   mailbox: string,
   folders: readonly MailFile["folder"][] = ["new", "cur"],

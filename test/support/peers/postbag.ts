@@ -11,11 +11,11 @@ export interface PostbagOptions {
   readonly arguments?: readonly string[];
   /** Arguments of Node itself, such as `--cpu-prof`. */
   readonly nodeArguments?: readonly string[];
-  /** User and group to run as; for root only. @defaultValue this process's */
+  /** User and group id to run as; for root only. @defaultValue those of this process */
   readonly owner?: number;
 }
 
-/** Long, because other programs may use the machine. */
+/** Long, because other programs may slow the machine down. */
 const startTimeoutMs = 180_000;
 const root = join(import.meta.dirname, "../../..");
 const main = join(root, "src/cli/main.ts");
@@ -87,7 +87,7 @@ export class Postbag {
     return this.#process?.pid ?? Number.NaN;
   }
 
-  /** Its standard error so far, over all starts. */
+  /** The server's standard error so far, over all starts. */
   log(): string {
     return this.#log;
   }
@@ -97,7 +97,7 @@ export class Postbag {
     return join(this.#options.data, "mail", this.#options.domain, localPart);
   }
 
-  /** Resolves when everything acknowledged is visible in its mailbox. */
+  /** Resolves when every acknowledged message is visible in its mailbox. */
   async published(): Promise<void> {
     await until("all mail published", async () => {
       const metrics = await fetch(`http://127.0.0.1:${this.httpPort}/metrics`);
@@ -105,13 +105,13 @@ export class Postbag {
     });
   }
 
-  /** SIGTERM; returns the exit code. */
+  /** Stops the server by SIGTERM; resolves with its exit code. */
   async stop(): Promise<number | null> {
     if (this.#process !== undefined) await stop(this.#process);
     return this.#process?.exitCode ?? null;
   }
 
-  /** SIGKILL: no handler runs, nothing is synced. */
+  /** Kills the server by SIGKILL: no handler runs, and the server syncs nothing more. */
   async kill(): Promise<void> {
     if (this.#process !== undefined) await stop(this.#process, "SIGKILL");
   }

@@ -22,7 +22,7 @@ import {
 export interface PostfixOptions {
   /** Settings of main.cf; they override the launcher's. */
   readonly main?: Readonly<Record<string, string>>;
-  /** Its directory. @defaultValue a temporary one, removed at the end */
+  /** Directory of its files. @defaultValue a temporary one, which `stop` removes */
   readonly directory?: string;
 }
 
@@ -87,7 +87,7 @@ export class Postfix {
       .map(({ address }) => address);
   }
 
-  /** Waits until its queue is empty. */
+  /** Waits until Postfix's queue is empty. */
   async drained(timeoutMs?: number): Promise<void> {
     await until("an empty queue", async () => (await this.queued()).length === 0, timeoutMs);
   }

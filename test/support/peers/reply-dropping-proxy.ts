@@ -24,7 +24,8 @@ export class ReplyDroppingProxy {
   }
 
   /**
-   * Drops everything that the server sends after the next final dot, and calls back when it sends.
+   * Drops all that the server sends after the next final dot of a client, and calls `onDropped` for
+   * each dropped piece.
    */
   dropNextReply(onDropped: () => void): void {
     this.#onDropped = onDropped;

@@ -69,7 +69,7 @@ export async function sendAll(port: number, mails: readonly Mail[], connections 
   return accepted;
 }
 
-/** Makes a message with `id` in a field and in the body; the length of the body depends on it. */
+/** Makes a message with `id` in a field and in the body; `id` decides the length of the body. */
 export function mailNumber(id: string, from: string, to: readonly string[]): Mail {
   const seed = [...id].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) >>> 0, 7);
   const lines = Array.from(
@@ -88,7 +88,7 @@ export function mailNumber(id: string, from: string, to: readonly string[]): Mai
   return { from, to, text: `${[...header, "", ...lines].join("\r\n")}\r\n` };
 }
 
-/** The body as stored, with LF line ends. */
+/** The body of a mail as Postbag stores it, with LF line ends. */
 export function storedBody({ text }: Mail): string {
   return text.slice(text.indexOf("\r\n\r\n") + 4).replaceAll("\r\n", "\n");
 }

@@ -1,9 +1,9 @@
 /**
- * Machine resources of the rig: loop devices, FUSE, mkfs and mount, and the release of all of
- * them.
+ * Machine resources of a recorded disk (the rig): loop devices, FUSE, mkfs and mount, and their
+ * release.
  *
- * Everything that the rig attaches is under one directory. So the remains of a crashed run are
- * found by their path and released, and nothing else is ever touched.
+ * Every mount and loop device of the rig is under one directory. The remains of a crashed run are
+ * found by that path and released, and no other mount or device is touched.
  */
 import { execFile } from "node:child_process";
 import {
@@ -67,7 +67,7 @@ export async function run(program: string, ...args: string[]): Promise<string> {
   return (await execute(program, args)).stdout.trim();
 }
 
-/** The first thing that this machine lacks to run the rig; undefined if nothing. */
+/** The first need of the rig that this machine lacks; undefined if it has all. */
 export function missing(fileSystem: FileSystemName): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
   for (const device of ["/dev/fuse", "/dev/loop-control"]) {
@@ -100,14 +100,14 @@ export async function mountImage(name: FileSystemName, image: string, at: string
 }
 
 /**
- * Unmounts; waits up to two seconds for a process that is just ending. Does nothing where nothing
- * is mounted, because a sweep and an ending owner may both unmount.
+ * Unmounts `at`; waits up to two seconds for a process that is just ending. Does nothing where `at`
+ * is not mounted, because a sweep and an ending owner may both unmount.
  */
 export async function unmount(at: string): Promise<void> {
   for (let attempt = 0; attempt < 100 && mountPoints().includes(at); attempt++) {
     await run("umount", at).catch(() => pause(20));
   }
-  // A busy one is unmounted as soon as its last user ends.
+  // A busy file system is then unmounted as soon as its last user ends.
   if (mountPoints().includes(at)) await run("umount", "--lazy", at);
 }
 

@@ -4,8 +4,8 @@
  *
  * The chain: file system → loop device → FUSE file (nbdfuse) → our own NBD server, in a process of
  * its own. It shows faults that a copied image or a file-system shutdown cannot: a missing device
- * flush, a torn write, reordered writes. With `flushMs` it is also the slow disk of the benches:
- * its flush costs the same on every machine. Needs root; call {@link missing} first.
+ * flush, a torn write, reordered writes. With `flushMs` the disk is also the slow disk of the
+ * benches: a flush costs the same on every machine. Needs root; call {@link missing} first.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -90,7 +90,7 @@ export class RecordedDisk {
     this.mountPoint = join(directory, "mnt");
   }
 
-  /** Makes a disk with a file system, or from an image, and mounts it; rejects with the reason. */
+  /** Makes a disk with a new file system or from an image, and mounts it. */
   static async up(options: DiskOptions): Promise<RecordedDisk> {
     const { fileSystem, sizeMb = defaultSizeMb } = options;
     if (sizeMb < minSizeMb[fileSystem]) {

@@ -19,7 +19,7 @@ function received(...chunks: Buffer[]): nbd.Received {
   return all;
 }
 
-test("the greeting offers the fixed newstyle handshake", () => {
+test("the NBD greeting offers the fixed newstyle handshake", () => {
   assert.equal(nbd.encodeGreeting().toString("latin1"), "NBDMAGICIHAVEOPT\0\x03");
 });
 
@@ -56,11 +56,11 @@ test("requests that arrive in one chunk are decoded one by one", () => {
   assert.equal(nbd.decodeRequest(all), undefined);
 });
 
-test("bytes without the magic of a request are refused", () => {
+test("the decoder throws at bytes without the magic of a request", () => {
   assert.throws(() => nbd.decodeRequest(received(Buffer.alloc(28))), /without its magic/);
 });
 
-test("an option is decoded with its data, which may arrive later", () => {
+test("an option is decoded when the last byte of its data has arrived", () => {
   const option = Buffer.concat([Buffer.from("IHAVEOPT"), Buffer.from([0, 0, 0, 7, 0, 0, 0, 6])]);
   const all = received(option, Buffer.from("12345"));
   assert.equal(nbd.decodeOption(all), undefined);

@@ -1,5 +1,5 @@
 /**
- * The part of the NBD wire format that a disk under test needs: bytes to values and back. Pure.
+ * The part of the NBD wire format that server.ts needs: bytes to values and back. Pure.
  *
  * Fixed newstyle handshake, simple replies, READ, WRITE and WRITE_ZEROES (with FUA), FLUSH and
  * DISC. All numbers are big-endian.
@@ -50,7 +50,7 @@ export class Received {
     this.#length += chunk.length;
   }
 
-  /** The first `count` bytes, which stay; undefined while there are fewer. */
+  /** Returns the first `count` bytes without taking them; undefined while there are fewer. */
   peek(count: number): Buffer | undefined {
     if (this.#length < count) return undefined;
     const first = this.#chunks[0];

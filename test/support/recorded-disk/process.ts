@@ -1,9 +1,9 @@
 /**
- * The process of a disk: it serves the disk, mounts it, and takes everything down at the end.
+ * The process of a disk, started by index.ts: serves the disk, mounts it, and takes both down.
  *
- * It is a process of its own, because a process that serves a disk on which its own threads wait
- * cannot even be killed. It outlives its owner just long enough to unmount: when owned, the end of
- * standard input, which the kernel closes even after `kill -9`, takes everything down.
+ * The process is apart from the tests, because a process that serves a disk on which its own
+ * threads wait cannot even be killed. With `owned` the end of standard input takes the disk down:
+ * the kernel closes that input even after `kill -9` of the owner.
  *
  * Arguments: directory, settings as JSON. Prints `up` when the file system is mounted. Then answers
  * requests on `<directory>/control`: one JSON line per connection, the answer in V8's own format.

@@ -54,7 +54,7 @@ const cutOf = (steps: readonly Step[], keep: Cut["keep"], seed = 1): Cut => ({
   seed,
 });
 
-test("after a cut each sector has its last flushed or a later write", () => {
+test("after a cut each sector has its last flushed write or a later write", () => {
   fc.assert(
     fc.property(
       fc.array(step, { maxLength: 30 }),
@@ -83,20 +83,20 @@ test("after a cut each sector has its last flushed or a later write", () => {
 
 const write = (first: number, value: number): Step => ({ first, count: 1, value });
 
-test("a cut that keeps nothing leaves the writes before the last completed flush", () => {
+test("a cut that keeps no unflushed write leaves the writes that a flush covers", () => {
   const steps = [write(0, 1), "flush", write(0, 2), write(1, 3)] as const;
   assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "none")).slice(0, 2), [1, 0]);
   assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "all")).slice(0, 2), [2, 3]);
 });
 
-test("a flush in progress at the cut covers nothing", () => {
+test("a flush in progress at the cut covers no write", () => {
   const steps = [write(0, 1), "flush"] as const;
   const duringFlush: Cut = { atNs: 12, keep: "none", seed: 1 };
   assert.deepEqual(valuesAfter(recordingOf(steps), duringFlush)[0], 0);
   assert.deepEqual(valuesAfter(recordingOf(steps), { ...duringFlush, atNs: 15 })[0], 1);
 });
 
-test("a write during a flush is not covered by it", () => {
+test("a write that arrives during a flush is not covered by that flush", () => {
   const writes = [
     { atNs: 0, offset: 0, bytes: Buffer.alloc(sector, 1) },
     { atNs: 20, offset: sector, bytes: Buffer.alloc(sector, 2) },
@@ -107,7 +107,7 @@ test("a write during a flush is not covered by it", () => {
   assert.deepEqual(values.slice(0, 2), [1, 0]);
 });
 
-test("a forced write survives alone, over earlier writes", () => {
+test("a forced write survives without the earlier writes to the same sector", () => {
   const writes = [1, 2, 3].map((value, index) => {
     return { atNs: index, offset: 0, bytes: Buffer.alloc(sector, value) };
   });
@@ -117,7 +117,7 @@ test("a forced write survives alone, over earlier writes", () => {
   assert.equal(valuesAfter(recording, { atNs: 9, keep: "all", seed: 1 })[0], 3);
 });
 
-test("some seed reorders writes and some seed tears one", () => {
+test("some seed reorders writes and some seed tears a write", () => {
   const steps = [{ first: 0, count: 2, value: 1 }, write(3, 2)] as const;
   const outcomes = (keep: Cut["keep"]) =>
     new Set(
@@ -134,7 +134,7 @@ test("some seed reorders writes and some seed tears one", () => {
   assert.ok(!outcomes("prefix").has("0002"), "never the later without the earlier");
 });
 
-test("an untorn block survives whole or not at all", () => {
+test("a block marked as untorn survives whole or not at all", () => {
   const bytes = Buffer.alloc(8 * sector, 1);
   const writes = [{ atNs: 0, offset: 0, bytes }];
   const recording = { sizeBytes: bytes.length, writes, flushes: [] };
@@ -152,7 +152,7 @@ test("the same seed gives the same image", () => {
   assert.deepEqual(valuesAfter(recordingOf(steps), cutOf(steps, "sectors", 7)), once);
 });
 
-test("images are made earliest cut first, each from the whole recording before it", () => {
+test("imagesAfter makes the earliest cut first, each from all that precedes the cut", () => {
   const steps = [write(0, 1), "flush", write(1, 2), "flush"] as const;
   const cuts = [35, 15, 5].map((atNs): Cut => ({ atNs, keep: "none", seed: 1 }));
   const seen: unknown[] = [];

@@ -1,10 +1,10 @@
 /**
  * The possible contents of a disk after a power cut, from a recording of its writes and flushes.
  *
- * Invariant: everything that a completed flush covers is there. Of the later writes any subset of
- * the 512-byte sectors may be there, in any order: a write cache guarantees no order, and a write
- * in progress may tear between sectors, not inside one. A seed decides. Only a block that the file
- * system itself assumes to be written whole or not at all stays whole.
+ * Invariant: every write that a completed flush covers is on the disk. Of the other writes any
+ * subset of the 512-byte sectors may be, in any order: a write cache guarantees no order, and a
+ * write in progress may tear between sectors, not inside a sector. A seed chooses the subset. Only
+ * a block that the file system assumes to be written whole or not at all is never torn.
  */
 import { SeededRandom } from "../seeded-random.ts";
 import { SparseBytes } from "./sparse-bytes.ts";
@@ -13,7 +13,7 @@ const sectorBytes = 512;
 const blockBytes = 4096;
 
 export interface Write {
-  /** Its arrival, on the machine's monotonic clock in nanoseconds. */
+  /** Arrival of the write, in nanoseconds of the machine's monotonic clock. */
   readonly atNs: number;
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -22,7 +22,7 @@ export interface Write {
 export interface Flush {
   readonly startedNs: number;
   readonly completedNs: number;
-  /** It made the writes from number `first` up to but not including `end` durable. */
+  /** The flush made the writes from index `first` up to but not including `end` durable. */
   readonly first: number;
   readonly end: number;
 }
@@ -35,8 +35,8 @@ export interface Recording {
 }
 
 /**
- * The part of the writes without a flush that survives: nothing, all, all up to some write that
- * tears, some whole writes out of order, or some sectors.
+ * The part of the unflushed writes that survives: none, all, all up to a write that tears, some
+ * whole writes out of order, or some sectors.
  */
 export const keeps = ["none", "all", "prefix", "writes", "sectors"] as const;
 export type Keep = (typeof keeps)[number];
@@ -56,8 +56,8 @@ export interface Extent {
 export type IsUntorn = (offset: number, bytes: Uint8Array) => boolean;
 
 /**
- * Makes the disk after each cut, earliest first: extents in the order in which they apply. They
- * must be read before the next cut is requested.
+ * Makes the disk after each cut, earliest cut first: extents in the order in which they apply. The
+ * caller reads the extents of a cut before it requests the next cut.
  */
 export function* imagesAfter(
   recording: Recording,
@@ -79,9 +79,9 @@ export function* imagesAfter(
 interface State {
   /** Writes received before the instant. */
   readonly received: number;
-  /** Number of them that a flush completed before the instant covers. */
+  /** Number of the received writes that a flush completed by the instant covers. */
   readonly flushed: number;
-  /** Later writes that were forced through singly. */
+  /** Indexes of later writes that were durable alone (forced unit access). */
   readonly forced: ReadonlySet<number>;
 }
 
@@ -134,7 +134,7 @@ function* inTurn<T>(...parts: readonly Iterable<T>[]): Iterable<T> {
   for (const part of parts) yield* part;
 }
 
-/** The recording of a disk that, from an instant on, acknowledges flushes without doing them. */
+/** The recording of a disk that acknowledges flushes from `fromNs` on without doing them. */
 export function ignoringFlushes(recording: Recording, fromNs: number): Recording {
   return {
     ...recording,

@@ -1,4 +1,4 @@
-/** The options and requests of the process of a disk. */
+/** The options and requests that index.ts sends to process.ts, the process of a disk. */
 import type { FileSystemName } from "./host.ts";
 import type { DiskSettings } from "./server.ts";
 
@@ -11,9 +11,9 @@ export interface DiskProcessOptions {
   /** The settings of the disk once the file system is mounted. */
   readonly settings: DiskSettings;
   readonly record: boolean;
-  /** A disk image instead of a new file system. */
+  /** Path of a disk image to load; without it a new file system is made. */
   readonly image?: string | undefined;
-  /** Whether the end of standard input takes the disk down. */
+  /** Whether the disk is taken down at the end of standard input, which its owner holds open. */
   readonly owned: boolean;
 }
 

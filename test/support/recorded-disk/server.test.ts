@@ -1,4 +1,4 @@
-/** The disk over its socket, without root and without the kernel. */
+/** The disk's server over its socket, without root and without a mounted file system. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
@@ -70,7 +70,7 @@ function reader(socket: Socket): (count: number) => Promise<Buffer> {
 
 const filled = (value: number, sectors = 1) => Buffer.alloc(sectors * sector, value);
 
-test("written bytes are read back, the rest is zeros", async (t) => {
+test("written bytes are read back, and other bytes are zeros", async (t) => {
   const { ask, next } = await diskFor(t);
   assert.equal(await ask(command.write, sector, filled(7)), error.none);
   assert.equal(await ask(command.read, 0, 3 * sector), error.none);
@@ -80,7 +80,7 @@ test("written bytes are read back, the rest is zeros", async (t) => {
   assert.deepEqual(await next(sector), filled(0));
 });
 
-test("a flush covers the writes before it, a forced write itself alone", async (t) => {
+test("a flush covers the writes before it, a forced write covers only itself", async (t) => {
   const { ask, server } = await diskFor(t);
   await ask(command.write, 0, filled(1));
   await ask(command.write, sector, filled(2));
@@ -103,7 +103,7 @@ test("a flush covers the writes before it, a forced write itself alone", async (
   });
 });
 
-test("a failed flush is EIO and covers nothing, a failed write changes nothing", async (t) => {
+test("a failed flush gets EIO and covers no write; a failed write changes nothing", async (t) => {
   const { ask, server, next } = await diskFor(t);
   await ask(command.write, 0, filled(1));
   server.configure({ flushes: "fail", writes: "fail" });
@@ -114,7 +114,7 @@ test("a failed flush is EIO and covers nothing, a failed write changes nothing",
   assert.deepEqual(await next(sector), filled(1));
 });
 
-test("a stalled flush is answered when flushes work again", async (t) => {
+test("a stalled flush is answered when configure lets flushes work again", async (t) => {
   const { ask, server } = await diskFor(t);
   server.configure({ flushes: "stall" });
   const flushed = ask(command.flush);
@@ -123,7 +123,7 @@ test("a stalled flush is answered when flushes work again", async (t) => {
   assert.equal(await flushed, error.none);
 });
 
-test("requests beyond the disk, in part of a sector or unknown are refused", async (t) => {
+test("requests beyond the disk, for part of a sector or unknown get EINVAL", async (t) => {
   const { ask } = await diskFor(t);
   assert.equal(await ask(command.read, sizeBytes, sector), error.invalid);
   assert.equal(await ask(command.write, 100, filled(1)), error.invalid);
@@ -131,7 +131,7 @@ test("requests beyond the disk, in part of a sector or unknown are refused", asy
   assert.equal(await ask(99), error.invalid);
 });
 
-test("a disk starts with its image, and no cut loses any of it", async (t) => {
+test("a disk starts with its image, and a cut loses no byte of the image", async (t) => {
   const { server, ask, next } = await diskFor(t);
   const directory = temporaryDirectory(t, "image");
   const image = Buffer.alloc(sizeBytes);

@@ -2,12 +2,12 @@
  * A disk with a volatile write cache, served by NBD on a UNIX socket.
  *
  * It holds the disk in memory, records every write and flush in the order of their arrival, can
- * make each flush take a set time, and can fail or stall either on request. A flush covers the
- * writes received before it *arrived*, never those that arrive while it runs.
+ * make each flush take a set time, and can fail or stall writes and flushes on request. A flush
+ * covers the writes that arrived before the flush *arrived*, never those that arrive while it runs.
  *
  * A completion is stamped before its reply is sent, so every action after the reply is later. The
- * clock is `process.hrtime`, one for the whole machine: a logged acknowledgement always finds the
- * flush on which it relied completed before it.
+ * clock is `process.hrtime`, one for the whole machine: the stamp of an acknowledgement in a log is
+ * later than the completion of the flush on which the acknowledgement relied.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -29,7 +29,7 @@ export interface DiskCounters {
   readonly flushes: number;
   readonly writes: number;
   readonly bytesWritten: number;
-  /** Requests that wait for {@link DiskServer.configure}. */
+  /** Requests that wait until {@link DiskServer.configure} runs them. */
   readonly stalled: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The bytes of a disk. Only pages with bytes other than zero take memory; the rest reads as zeros.
- * So a file system that writes zeros over a whole new disk costs nothing.
+ * The bytes of a disk. Only pages with bytes other than zero take memory; the others read as zeros.
+ * A file system that writes zeros over a whole new disk therefore takes no memory.
  */
 const pageBytes = 64 * 1024;
 
