@@ -7,7 +7,7 @@
  *
  * DIR must not exist yet; the file system is mounted at DIR/mnt. A process holds the disk in memory
  * and shares the machine's cores with the measured program: figures of one machine can be compared,
- * not quoted. Code uses `RecordedDisk.up({ fileSystem, flushMs })`; that disk ends with the process.
+ * not quoted. Code uses `RecordedDisk.up({ fileSystem, flushMs })`, which ends with the process.
  */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
