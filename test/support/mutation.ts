@@ -138,7 +138,7 @@ async function firstFailure(
   const limit = setTimeout(() => end("late"), 90_000);
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
-    // Other tests than these may have started programs, which only the tests themselves can end.
+    // Test files in processes of their own may have started programs that only they can end.
     if (inOneProcess && failureIn(output) !== undefined) end("killed");
   });
   const [code] = (await once(child, "close")) as [number | null];

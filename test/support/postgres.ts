@@ -75,7 +75,7 @@ function packaged(): string | undefined {
   }
 }
 
-/** The newest version first. */
+/** The folders where Debian installs PostgreSQL, the newest version first. */
 function installed(): string[] {
   return globSync("/usr/lib/postgresql/*/bin").sort().reverse();
 }
@@ -155,7 +155,7 @@ export class Postgres {
     try {
       renameSync(copy, template);
     } catch {
-      rmSync(copy, { recursive: true }); // Another test file was quicker.
+      rmSync(copy, { recursive: true }); // Another test file has made the template meanwhile.
     }
   }
 

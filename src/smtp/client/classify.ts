@@ -25,7 +25,7 @@ export interface ReplyRule {
   readonly phases?: readonly ReplyPhase[] | undefined;
   /** Codes, each as a number or as the beginning of one: `421`, `"45"`. @defaultValue all */
   readonly codes?: readonly (number | string)[] | undefined;
-  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. @defaultValue also replies without one */
+  /** Beginnings of enhanced codes: `"5.7."`, `"4.2.2"`. @defaultValue any code, or none */
   readonly enhanced?: readonly string[] | undefined;
   /** The text must match this. @defaultValue any text */
   readonly text?: RegExp | undefined;

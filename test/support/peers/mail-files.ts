@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 export interface MailFile {
-  /** The name without its flags. */
+  /** The file name without the flags. */
   readonly id: string;
   readonly name: string;
   readonly folder: "new" | "cur" | "tmp";

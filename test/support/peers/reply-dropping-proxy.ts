@@ -1,6 +1,6 @@
 /**
- * A proxy between two mail programs. It passes everything on, except that on request it drops the
- * server's reply to the next message, as a crash between commit and reply does.
+ * A proxy between two mail programs. It passes all bytes on, except that after `dropNextReply` it
+ * drops the server's reply to the next message, as a crash between commit and reply does.
  */
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -61,8 +61,8 @@ export class ReplyDroppingProxy {
     ] as const) {
       this.#sockets.add(one);
       one.on("error", () => {});
-      // After a dropped reply the end of one side is not passed on: the test disconnects the
-      // client.
+      // After a dropped reply the close of one side does not close the other: the test calls
+      // `disconnect`.
       one.on("close", () => {
         this.#sockets.delete(one);
         if (onReply === undefined) other.destroy();

@@ -84,7 +84,7 @@ export class Transaction {
     }
   }
 
-  /** The client disconnected: ends the wait for admission, or the reception. */
+  /** Called when the client has disconnected: aborts the signal of `deliver`, or the reception. */
   clientDisconnected(): void {
     this.#hasClientDisconnected = true;
     if (this.#isComplete) {

@@ -59,7 +59,7 @@ export class Connection {
   readonly #emit: Settings["onEvent"];
   readonly #deadline: Deadline;
   #state: State = "greeting";
-  /** From the reply 354 to the replies to the message. */
+  /** The message in transfer, from the reply 354 to the replies to the message. */
   #message: MessageTransfer | undefined;
   /** The last reply, sent as soon as the message in transfer is answered. */
   #closingReply: Reply | undefined;
