@@ -1,15 +1,15 @@
 /**
  * How many messages a second the delivery executor makes durable, in both commit modes.
  *
- *   node bench/executor.ts               the headline, against the sequences others use
- *   node bench/executor.ts --sweep       maxConcurrentFlushes × maxWaitMs × callers, mode by --commit
- *   node bench/executor.ts --primitives  ways to flush one batch: the choice behind the disk thread
- *   … --flush-ms 5                       the same on a disk whose flush takes 5 ms (root only)
+ *   node bench/executor.ts               the headline, beside "one by one" and unsafe batches
+ *   node bench/executor.ts --sweep       maxConcurrentFlushes × maxWaitMs × callers, by --commit
+ *   node bench/executor.ts --primitives  ways to flush one batch: why there is a disk thread
+ *   … --flush-ms 5                       on a disk whose flush takes 5 ms (root only)
  *   … --runs 3 --seconds 3 --warmup 1 --repeats 4 --only journal
  *
- * Closed loop: so many callers, each delivering its next message when the last one is answered, 4 KB
- * each, every run on a fresh file system (a fresh directory without root), the rows taking turns.
- * Medians over the runs; a run during which the machine was not quiet is made again.
+ * Closed loop: each caller delivers its next message of 4 KB when its last one is durable. Every
+ * run has a fresh file system (without root a fresh directory); the rows take turns. Figures are
+ * medians over the runs. A run on a disturbed machine (support/machine.ts) is repeated.
  */
 import { referenceTuning } from "../src/delivery/index.ts";
 import { type BenchDisk, freshDisk, skipUnlessPossible } from "./support/disk.ts";
@@ -47,7 +47,7 @@ const warmupMs = options.warmup * 1_000;
 const bodyBytes = 4096;
 skipUnlessPossible({ flushMs });
 
-/** One row: what it is called, and how one run of it is made on a fresh disk. */
+/** A row of the table: its first cells, and the function that makes one run on a fresh disk. */
 interface Row {
   readonly name: readonly string[];
   readonly run: (disk: BenchDisk) => Promise<Measured>;

@@ -1,14 +1,15 @@
 /**
- * Whether a long queue costs anything: its drain must be steady and its worker's memory flat, and mail
- * that is scheduled for later must not slow down what is due.
+ * Whether a long queue slows the outbox down: a drain must have the same rate and memory from the
+ * first mail to the last, and mail that is scheduled for later must not slow down due mail.
  *
- *   node bench/outbox-backlog.ts                        200,000 due mails, SQLite
- *   node bench/outbox-backlog.ts --backlog 1000000      the long run
- *   node bench/outbox-backlog.ts --scheduled 100000     due mails beside none and beside so many scheduled ones
+ *   node bench/outbox-backlog.ts                     200,000 due mails, SQLite
+ *   node bench/outbox-backlog.ts --backlog 1000000   the long run
+ *   node bench/outbox-backlog.ts --scheduled 100000  due mails beside 0 and 100,000 scheduled ones
  *   … --store sqlite|postgres --bytes 1024 --due 10000 --runs 3 --repeats 4
  *
- * A sender that takes everything at once; Postbag with its intents, 256 deliveries under way. Mails are
- * put in by a process of their own, so that the memory shown is the worker's.
+ * The sender accepts every mail at once. Each delivery writes its intent (a commit before the
+ * send), as by default; 256 deliveries are in flight. Another process fills the outbox, so that the
+ * memory in the table is that of the worker alone.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -40,7 +41,7 @@ const options = benchOptions({
   runs: 3,
   repeats: 4,
   directory: ".",
-  /** Puts mails into this database and ends; for the program itself. */
+  /** The database that a child process of this program fills; empty in the program itself. */
   fill: "",
 });
 const { bytes } = options;
@@ -80,7 +81,7 @@ function filled(target: string, due: number, scheduled: number): void {
   execFileSync(process.execPath, [import.meta.filename, ...words], { stdio: "inherit" });
 }
 
-/** Gives `work` an empty database, which is gone afterwards. */
+/** Calls `work` with an empty database, and removes the database afterwards. */
 async function withDatabase<T>(work: (target: string) => Promise<T>): Promise<T> {
   if (options.store === "postgres") {
     await using postgres = await BenchPostgres.start();
@@ -94,7 +95,10 @@ async function withDatabase<T>(work: (target: string) => Promise<T>): Promise<T>
   }
 }
 
-/** Sends all that is due; `onSent` is told how many are done, durably. */
+/**
+ * Sends all due mail; returns mails a second. `onSent` gets the number of mails that are durably
+ * done, after each of them.
+ */
 async function sendAll(
   target: string,
   due: number,

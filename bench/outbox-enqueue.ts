@@ -1,14 +1,14 @@
 /**
- * How many mails a second the outbox on SQLite takes durably, and what that does to the event loop of
- * the application.
+ * How many mails a second the outbox on SQLite makes durable, and how long that blocks the event
+ * loop of the application.
  *
  *   node bench/outbox-enqueue.ts
  *   … --callers 64 --bytes 1024 --runs 3 --seconds 2 --repeats 4
  *
- * Closed loop: so many callers, each enqueueing its next mail when the last one is durable. Beside it,
- * what an application does that inserts for itself: one transaction per mail, durable in the same way
- * (WAL, synchronous FULL), on the thread of the event loop; with the outbox's own rows, and with one row
- * of a plain table. Every run has a fresh file; medians over the runs.
+ * Closed loop: each caller enqueues its next mail when its last one is durable. Compared with an
+ * application that inserts by itself, with one transaction for each mail on the thread of the event
+ * loop, also with WAL and synchronous FULL: once the outbox's rows, once a row of a plain table.
+ * Every run has a fresh file; figures are medians over the runs.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -39,7 +39,7 @@ const options = benchOptions({
 const { callers, bytes, runs, seconds, directory } = options;
 const maxMs = seconds * 1_000;
 
-/** A way to take mail: resolves when it is durable. */
+/** A way to store mail; `take` resolves when the mail is durable. */
 interface Way extends AsyncDisposable {
   readonly take: (mail: BenchMail) => Promise<unknown>;
 }
@@ -132,7 +132,7 @@ async function measure(open: (file: string) => Promise<Way>): Promise<Measured> 
   }
 }
 
-/** Every caller takes its turns until the time is over; returns how long each mail took. */
+/** Every caller stores one mail after the other for `forMs`; returns the milliseconds of each. */
 async function load({ take }: Way, forMs: number): Promise<number[]> {
   const latencies: number[] = [];
   const endMs = performance.now() + forMs;
@@ -148,7 +148,7 @@ async function load({ take }: Way, forMs: number): Promise<number[]> {
   return latencies;
 }
 
-// Ready-made: making them is not what is measured.
+// The mails are made before the runs, so that making them is not measured.
 const mails = Array.from({ length: 120_000 }, () => benchMail(bytes));
 let next = 0;
 

@@ -1,14 +1,15 @@
 /**
- * How many mails a second an outbox sends, from queued to durably done by way of a real SMTP server, and
- * how long a single mail takes from `enqueue` to its 250.
+ * How many queued mails a second an outbox sends by SMTP until they are durably done, and how long
+ * one mail takes from `enqueue` to its 250. outbox-store.ts measures without SMTP.
  *
  *   node bench/outbox-send.ts             a backlog is drained
- *   node bench/outbox-send.ts --latency   one mail at a time, at a low rate, in the application's process
+ *   node bench/outbox-send.ts --latency   a mail every 20 ms, in the application's process
  *   … --count 10000 --connections 16 --runs 3 --seconds 5 --repeats 4 --only Postbag
  *
- * Ready-made mails of 4 KB to a minimal sink in a process of its own. Every system sends with the same
- * client of the project (nodemailer's SMTPConnection, sessions reused for 100 mails). Postbag with its
- * intents, as it is by default; the others have none. Medians over the runs.
+ * Mails of 4 KB, made before the runs, go to a minimal SMTP sink in another process. Every system
+ * sends by Postbag's relay client (nodemailer's SMTPConnection, 100 mails in a session). Postbag
+ * writes intents (a commit before each send) by default; the other systems have none. Figures are
+ * medians over the runs.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -99,7 +100,7 @@ async function sendAll(system: OutboxSystem, target: string): Promise<Drained> {
   return await drain(system, { target, count, deliver: client.deliver, maxMs, ...meter });
 }
 
-/** Gives a run its own backlog: a copy of one filled before, or a fresh file. */
+/** Calls `work` on a backlog of its own: a copy of a filled PostgreSQL database, or a new file. */
 async function onBacklog<T>(
   system: OutboxSystem,
   backlogs: Map<string, string>,
@@ -131,7 +132,7 @@ async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   }
 }
 
-/** Application and worker in one process; a mail every 20 ms, so that none waits for another. */
+/** Application and worker in one process; a mail every 20 ms, so that no mail waits for another. */
 async function tableOfLatency(): Promise<void> {
   const everyMs = 20;
   console.log(`One mail every ${everyMs} ms, for ${seconds} s; medians of ${runs} runs.\n`);
@@ -154,7 +155,7 @@ async function tableOfLatency(): Promise<void> {
   ]);
 }
 
-/** Milliseconds from before `enqueue` to the 250, of each mail. */
+/** The milliseconds of each mail from the call of `enqueue` to its 250. */
 async function latencies(store: OutboxStore, everyMs: number): Promise<number[]> {
   await using client = relayClient({ relay, maxConnections });
   const begun = new Map<string, number>();

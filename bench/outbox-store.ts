@@ -1,3 +1,13 @@
+/**
+ * How many queued mails a second an outbox on PostgreSQL sends until they are durably done, when
+ * the sender accepts every mail at once or after `--send-ms`. outbox-send.ts measures with SMTP.
+ *
+ *   node bench/outbox-store.ts
+ *   node bench/outbox-store.ts --send-ms 50
+ *   … --count 20000 --runs 3 --seconds 5 --repeats 4 --only Postbag
+ *
+ * Every run has a copy of the filled database; the systems take turns; figures are medians.
+ */
 import { drain, pretend } from "./support/outbox-drain.ts";
 import { benchMail } from "./support/outbox-mail.ts";
 import { BenchPostgres } from "./support/outbox-postgres.ts";
@@ -24,7 +34,7 @@ const { count, "send-ms": sendMs, runs, seconds, only } = options;
 const maxMs = seconds * 1_000;
 const mailBytes = 4096;
 
-/** Who waits for a sender needs as many mails under way as it can have; the same number for all. */
+/** With a slow sender the mails in flight limit the rate, so each has as many as it can: 1,000. */
 const slowly: readonly OutboxSystem[] = [
   postbagOnPostgres({ intents: false, concurrency: 1_000, batchSize: 500 }),
   referenceProtocol(16),

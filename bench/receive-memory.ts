@@ -1,14 +1,14 @@
 /**
- * How much memory the server takes: 50 messages of 25 MB at once, into mailboxes here and on their way to
- * another server, and a flood while the disk stands still.
+ * How much memory the server takes: with 50 messages of 25 MB at once, into its mailboxes and
+ * through its outbox to another server, and with many clients while the disk hangs.
  *
- *   node bench/receive-memory.ts              all, by SMTP
- *   node bench/receive-memory.ts --lmtp       by LMTP, which has nothing to pass on
+ *   node bench/receive-memory.ts              all cases, by SMTP
+ *   node bench/receive-memory.ts --lmtp       by LMTP, which accepts no mail for other servers
  *   node bench/receive-memory.ts --only large
  *
- * Resident set of the server process from /proc (proc(5)), at its highest. The flood needs root: its
- * disk stops flushing, a crowd of clients goes on sending, and afterwards the disk works again. No
- * message may be accepted meanwhile, every client must get an answer, and service must resume.
+ * The figure is the highest resident set of the server process, from /proc (proc(5)). The hanging
+ * disk needs root: for 15 s no flush ends while 500 clients send, then the disk works again. While
+ * it hangs no message may be accepted and every client must get a reply; then mail is accepted.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -52,7 +52,7 @@ async function largeMessages(): Promise<string[]> {
   ];
 }
 
-/** Taken into the outbox and sent to a sink, until nothing is queued. */
+/** The server takes the messages into its outbox and sends them to a sink until none is queued. */
 async function largeMessagesToOthers(): Promise<string[]> {
   await using sink = await startSink();
   await using disk = await freshDisk({});

@@ -1,17 +1,18 @@
 /**
- * How fast mail is received, from connect to the reply to QUIT, in both commit modes and beside Postfix
- * and Dovecot.
+ * How many messages a second a server receives, and how long each takes from connect to the reply
+ * to QUIT: Postbag in both commit modes, Postfix and Dovecot.
  *
- *   node bench/receive.ts                  the usual shapes, every server installed here
- *   node bench/receive.ts --quick          one run of one second each, to see that it works
+ *   node bench/receive.ts                  the usual shapes (clients, mailboxes), installed servers
+ *   node bench/receive.ts --quick          one run of one second each, to see that the bench works
  *   … --flush-ms 5                         on a disk whose flush takes 5 ms (root only)
- *   … --only postbag --shape "32 clients"  servers and shapes whose names contain the text; "all" shapes
+ *   … --only postbag --shape "32 clients"  servers and shapes whose names contain the text
+ *   … --shape all                          every shape
  *   … --runs 3 --seconds 3 --warmup 2 --repeats 4 --keep
  *
- * Closed loop: so many clients, each sending its next message, of 1,163 octets to one recipient, when
- * the last one is answered; a new TCP connection for each (with `--keep` one per client). Every figure
- * is the median of the runs, each on a fresh file system, the servers taking turns. A run during which
- * the machine was not quiet is made again.
+ * Closed loop: each client sends its next message, 1,163 bytes to one recipient, when its last one
+ * is answered, on a new TCP connection for each message (with `--keep` one for each client). Every
+ * figure is the median of the runs, each on a fresh file system; the servers take turns. A run on a
+ * disturbed machine (support/machine.ts) is repeated.
  */
 import { freshDisk, skipUnlessPossible } from "./support/disk.ts";
 import { flushCounter } from "./support/flushes.ts";
@@ -42,14 +43,14 @@ const options = benchOptions({
 });
 const { runs, seconds, warmup: warmupSeconds, "flush-ms": flushMs } = options;
 skipUnlessPossible({ flushMs });
-/** One message in so many is followed until it is visible. */
+/** One message in this many is followed until it is visible in its mailbox. */
 const followedShare = 32;
 
 interface Shape {
   readonly name: string;
   readonly connections: number;
   readonly mailboxes: number;
-  /** Measured only when asked for. */
+  /** Whether the shape is measured only when `--shape` selects it. @defaultValue false */
   readonly isExtra?: boolean;
 }
 

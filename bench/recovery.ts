@@ -1,12 +1,13 @@
 /**
- * How long recovery takes: from opening an executor on the journal of a killed process until everything
- * the journal owed is in its mailboxes, durably.
+ * How long recovery takes: from opening an executor on the journal of a killed process until all
+ * mail of that journal is durable in its mailboxes.
  *
  *   node bench/recovery.ts
  *   … --runs 3 --only default
  *
- * A process of its own takes mail and publishes none of it; it is killed when it has enough, or when the
- * executor takes no more, and another process recovers. Every run on a fresh file system.
+ * A child process fills the journal and publishes nothing; it is killed when it has the messages of
+ * the case, or when the executor accepts no more. Then this process recovers. Every run has a fresh
+ * file system.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, fork } from "node:child_process";
@@ -26,7 +27,7 @@ const never = 2 ** 31 - 1;
 interface Case {
   readonly name: string;
   readonly bodyBytes: number;
-  /** Stop at so many messages; without it, when the executor takes no more. */
+  /** Messages to fill the journal with. @defaultValue as many as the executor accepts */
   readonly messages?: number;
   readonly maxBacklogBytes?: number;
   readonly maxSegments?: number;
@@ -65,7 +66,7 @@ function openIn(directory: string, one: Case, onEvent: (event: DeliveryEvent) =>
   });
 }
 
-/** The process that is killed: takes mail until it has enough, and says so. */
+/** The child process: fills the journal, reports "full", and waits until it is killed. */
 async function fill(directory: string, one: Case): Promise<void> {
   const executor = await openIn(directory, one, () => {});
   const body = new Uint8Array(one.bodyBytes).fill(0x78);
@@ -84,7 +85,7 @@ async function fill(directory: string, one: Case): Promise<void> {
   };
   await Promise.all(Array.from({ length: 256 }, caller));
   process.send?.("full");
-  await once(process, "message"); // None comes; until it is killed it does not close the executor.
+  await once(process, "message"); // No message comes: the executor stays open until the kill.
 }
 
 async function recover(one: Case): Promise<Recovered> {
@@ -118,7 +119,7 @@ async function told(child: ChildProcess): Promise<void> {
   ended.catch(() => {});
 }
 
-/** Messages that readers can see. */
+/** The number of messages in the `new/` of all mailboxes. */
 function files(directory: string): number {
   const boxes = readdirSync(join(directory, "mail")).filter((name) => !name.startsWith("."));
   return boxes.reduce(

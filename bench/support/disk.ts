@@ -1,9 +1,9 @@
 /**
  * A fresh disk for one run of a bench.
  *
- * ext4 is several times slower for half a minute after thousands of files were deleted, so every run
- * gets a file system of its own: as root an ext4 image mounted on a loop device, else a new directory.
- * With `flushMs` it is a disk whose every flush takes so long, wherever such a disk can be made.
+ * For half a minute after thousands of files were deleted ext4 is several times slower than before,
+ * so every run has its own file system: as root an ext4 image mounted on a loop device, else a new
+ * directory. With `flushMs` it is a device-mapper disk in memory whose every flush takes that long.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
@@ -12,20 +12,20 @@ import { join } from "node:path";
 import { missing, RecordedDisk } from "../../test/support/recorded-disk/index.ts";
 
 export interface BenchDisk extends AsyncDisposable {
-  /** An empty directory on it. */
+  /** An empty directory on the disk. */
   readonly path: string;
-  /** One line for above the figures. */
+  /** What the disk is, for the line above the figures. */
   readonly description: string;
 }
 
 export interface BenchDiskOptions {
-  /** How long a flush takes, in milliseconds; 0 for the ordinary disk. @defaultValue 0 */
+  /** How long a flush takes, in milliseconds. @defaultValue 0: as long as on the machine's disk */
   readonly flushMs?: number;
-  /** @defaultValue 4096 on the ordinary disk, 1024 in memory with `flushMs` */
+  /** Size of the file system, in MiB. @defaultValue 4096, or 1024 in memory with `flushMs` */
   readonly sizeMb?: number;
 }
 
-/** Ends the program, saying why, where the disk it asks for cannot be made. */
+/** Ends the program with status 0 and the reason where a disk with this `flushMs` is impossible. */
 export function skipUnlessPossible({ flushMs = 0 }: BenchDiskOptions): void {
   const lack = flushMs > 0 ? missing("ext4") : undefined;
   if (lack === undefined) return;
@@ -33,7 +33,11 @@ export function skipUnlessPossible({ flushMs = 0 }: BenchDiskOptions): void {
   process.exit(0);
 }
 
-/** @throws when a disk with a slow flush cannot be made here; the message names what is missing. */
+/**
+ * Makes a disk; disposing of it removes it.
+ *
+ * @throws when a disk with `flushMs` cannot be made here; the message names the missing program.
+ */
 export async function freshDisk({ flushMs = 0, sizeMb }: BenchDiskOptions): Promise<BenchDisk> {
   if (flushMs > 0) {
     const lack = missing("ext4");
@@ -61,7 +65,7 @@ export async function freshDisk({ flushMs = 0, sizeMb }: BenchDiskOptions): Prom
   execFileSync("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
   execFileSync("mount", ["-o", "loop", image, path]);
   const onSignal = () => {
-    // What still writes there is about to end with this process.
+    // `--lazy`, because child processes may still write there until they end with this process.
     execFileSync("umount", ["--lazy", path]);
     rmSync(directory, { recursive: true, force: true });
     process.exit(1);

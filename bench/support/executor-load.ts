@@ -1,4 +1,4 @@
-/** One run of the executor's closed loop, with the flushes of the disk counted. */
+/** One run of the executor's closed loop (app/commands/bench/load.ts) that counts disk flushes. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -13,9 +13,9 @@ import { flushCounter } from "./flushes.ts";
 export type { BenchCommit, BenchCommitment, BenchLoad } from "../../src/app/commands/bench/load.ts";
 
 export interface Measured extends Omit<BenchMeasured, "visible" | "messages"> {
-  /** Flushes of the disk for one message; undefined where they are not counted. */
+  /** Flushes of the disk for one message; undefined where the kernel does not count them. */
   readonly flushesEach: number | undefined;
-  /** Undefined where it was not watched. */
+  /** Time from durable until visible; undefined where it was not measured. */
   readonly visible: BenchMeasured["visible"] | undefined;
 }
 

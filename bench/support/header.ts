@@ -1,6 +1,6 @@
 /**
- * What stands above every table of figures: without the machine, the kernel, the file system and the
- * commit a number says nothing.
+ * The paragraph above every table of figures: machine, kernel, file system and commit, without
+ * which figures cannot be compared.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync, realpathSync } from "node:fs";
@@ -8,9 +8,9 @@ import { availableParallelism, cpus, release, totalmem } from "node:os";
 import { relative } from "node:path";
 
 /**
- * Prints command, commit, date, Node, kernel, machine and file system, as one paragraph of Markdown.
+ * Prints command, commit, date, Node, kernel, machine and file system as a paragraph of Markdown.
  *
- * @param directory - where the bench writes; its file system is the one named.
+ * @param directory The directory in which the bench writes; its file system is printed.
  */
 export function printHeader(directory = process.cwd()): void {
   const [, program = "", ...words] = process.argv;
@@ -39,7 +39,7 @@ export function fileSystemOf(directory: string): string {
     .map((line) => line.split(" "))
     .map(([, mountPoint = "", type = ""]) => ({ mountPoint: unescapeMount(mountPoint), type }))
     .filter(({ mountPoint }) => mountPoint && path.startsWith(`${mountPoint.replace(/\/$/, "")}/`));
-  // The deepest mount point holds the directory; of several in one place the last one covers the others.
+  // The longest mount point holds the directory; of several mounts there the last one counts.
   const deepest = Math.max(...mounts.map(({ mountPoint }) => mountPoint.length));
   return mounts.findLast(({ mountPoint }) => mountPoint.length === deepest)?.type ?? "unknown";
 }
@@ -49,7 +49,7 @@ function unescapeMount(text: string): string {
   return text.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
-/** The commit, with a `+` when files differ from it. */
+/** The short hash of HEAD, with a `+` when tracked files differ from HEAD. */
 function commit(): string {
   try {
     const git = (...words: string[]) => execFileSync("git", words, { encoding: "utf8" }).trim();

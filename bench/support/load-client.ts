@@ -1,16 +1,16 @@
 /**
- * One client of the load generator: it sends one message after another over SMTP or LMTP and waits for
- * every reply before it goes on.
+ * One client of the load generator (load-worker.ts): sends one message after another over SMTP or
+ * LMTP, and waits for the reply to each command.
  *
- * It does as little per message as it can, because on two cores what it takes the server does not get:
- * one reused read buffer, commands encoded once, replies told from their last line only (RFC 5321 §4.2:
- * a space, not a hyphen, behind the code of the last line) and read as octets.
+ * The client uses little processor time for a message, because the server runs on the same cores:
+ * it reuses one read buffer, encodes each command once, and reads of a reply only the bytes of the
+ * last line (RFC 5321 §4.2: the code of the last line is followed by a space, not a hyphen).
  */
 import { connect, type Socket } from "node:net";
 
 type Step = "greeting" | "hello" | "mail" | "rcpt" | "data" | "message" | "quit";
 
-/** The first digit of the reply that lets the dialogue go on. */
+/** The first byte of the reply to each step that lets the session continue: `2` or `3`. */
 const wanted: Readonly<Record<Step, number>> = {
   greeting: 0x32,
   hello: 0x32,
@@ -30,19 +30,24 @@ const quit = Buffer.from("QUIT\r\n");
 export interface ClientOptions {
   readonly port: number;
   readonly hello: Buffer;
-  /** The RCPT command of the next message. */
+  /** Returns the RCPT command of the next message. */
   readonly nextRcpt: () => Buffer;
-  /** The message as it goes on the wire, with its final dot. */
+  /** The bytes after DATA: the message and its final dot. */
   readonly message: Buffer;
-  /** Sends all messages on one connection instead of a new one for each. */
+  /** Whether to send all messages on one connection; if not, each has a new connection. */
   readonly keep: boolean;
-  /** Says whether to send another message. */
+  /** Called before each message; false ends the client. */
   readonly mayStart: () => boolean;
-  /** Called at the 250 that takes responsibility for a message, with its RCPT command. */
+  /** Called at the 250 to a message, with the RCPT command of that message. */
   readonly onAccepted: (rcpt: Buffer) => void;
-  /** Called with the time from connect (kept: MAIL) to the reply to QUIT (kept: to the message). */
+  /**
+   * Called for each accepted message with its time: from connect to the reply to QUIT; with `keep`
+   * from MAIL to the reply to the message.
+   */
   readonly onSent: (latencyMs: number) => void;
+  /** Called with the reason when a reply was not the wanted one or the connection was lost. */
   readonly onError: (why: string) => void;
+  /** Called once, when `mayStart` returned false and the session has ended. */
   readonly onEnd: () => void;
 }
 
@@ -51,7 +56,7 @@ export class LoadClient {
   readonly #buffer = Buffer.allocUnsafe(4096);
   #socket: Socket | undefined;
   #step: Step = "greeting";
-  /** What arrived of a reply whose end did not. */
+  /** The received part of a reply that is not complete yet. */
   #rest = "";
   #startedAt = 0;
   #rcpt: Buffer = mail;
@@ -101,7 +106,7 @@ export class LoadClient {
     return true;
   }
 
-  /** A reply that comes in pieces. */
+  /** Reads a reply that arrives in several pieces. */
   #readSlowly(piece: string): void {
     this.#rest += piece;
     if (!this.#rest.endsWith("\n")) return;
@@ -153,7 +158,7 @@ export class LoadClient {
   #fail(why: string): void {
     this.#drop();
     this.#options.onError(why);
-    // A server that refuses at once must not be called again within the same turn for ever.
+    // The pause lets the event loop turn when a server refuses every connection at once.
     setTimeout(() => this.next(), 10);
   }
 

@@ -1,13 +1,14 @@
 /**
- * A closed-loop load generator for SMTP and LMTP, in a process of its own so that its work is not the
- * server's: N clients, each with one message under way. Prints one line of JSON.
+ * The load generator for SMTP and LMTP: a closed loop of clients (load-client.ts), each with one
+ * message in progress. load.ts runs it in a process of its own, so that its processor time is not
+ * counted as the bench's; it prints its {@link LoadResult} as one line of JSON.
  */
 import type { LoadOptions, LoadResult } from "./load.ts";
 import { LoadClient } from "./load-client.ts";
 import { watchNew } from "./visibility.ts";
 
 const startUp = process.cpuUsage();
-/** How long to wait for the last messages to be visible. */
+/** How long to wait after the load until the last followed messages are visible. */
 const patienceMs = 10_000;
 
 const options = JSON.parse(process.argv[2] ?? "") as LoadOptions;
@@ -70,7 +71,7 @@ async function generate(options: LoadOptions): Promise<LoadResult> {
   return { ...resultOf(latencies, tookMs, accepted, errors), ...(visible && { visible }) };
 }
 
-/** A linear congruential generator (Numerical Recipes): the same mailboxes in every run. */
+/** Draws by a linear congruential generator (Numerical Recipes), alike in every run. */
 function drawFrom<T>(all: readonly T[]): () => T {
   let random = 1;
   return () => {
@@ -85,7 +86,7 @@ function after(seconds: number): Promise<void> {
   });
 }
 
-/** A message of 137 octets of header and a body in lines of 76, with its final dot. */
+/** A message with 137 bytes of header, a body in lines of 76 characters, and the final dot. */
 function messageOf(bodyBytes: number): Buffer {
   const head = [
     "From: sender@bench.local",

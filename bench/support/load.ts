@@ -1,4 +1,4 @@
-/** Runs the load generator in its own process, and says what it measured. */
+/** Runs the load generator (load-worker.ts) in a child process, and returns its figures. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -6,35 +6,35 @@ import { promisify } from "node:util";
 export interface LoadOptions {
   readonly port: number;
   readonly protocol: "smtp" | "lmtp";
-  /** Clients at work at once; each sends its next message when the last one is answered. */
+  /** The number of clients; each sends its next message when its last one is answered. */
   readonly connections: number;
-  /** Recipients are `u0` to `u<n-1>` at `domain`, drawn at random. */
+  /** The number n of recipients, `u0` to `u<n-1>` at `domain`, drawn at random. */
   readonly mailboxes: number;
   readonly domain: string;
-  /** Octets of the body, in lines of 76; the header has 137 with its blank line. */
+  /** Bytes of the body, in lines of 76 characters; the header has 137 bytes with its blank line. */
   readonly bodyBytes: number;
-  /** Sends on one connection per client instead of a new one for each message. */
+  /** Whether each client has one connection; if not, each message has a new one. */
   readonly keep: boolean;
   readonly warmupSeconds: number;
   readonly seconds: number;
-  /** Sends this many messages, without warm-up, instead of for `seconds`. */
+  /** Messages to send in all, without warm-up. @defaultValue the load ends after `seconds` */
   readonly total?: number;
-  /** Follows some of the messages into the mailbox. */
+  /** Measures when some messages become visible. @defaultValue no message is followed */
   readonly follow?: Followed;
 }
 
-/** One message in `every` goes to a mailbox of its own, in which nothing else happens. */
+/** One message in `every` goes to the mailbox of `localPart`, which gets no other mail. */
 export interface Followed {
   readonly localPart: string;
-  /** The `new/` of that mailbox, which exists. */
+  /** The `new/` of the mailbox of `localPart`, which exists. */
   readonly directory: string;
   readonly every: number;
 }
 
 export interface LoadResult {
-  /** Messages measured; each was accepted with a 250. */
+  /** Messages that were accepted with a 250 while measuring. */
   readonly messages: number;
-  /** All that were accepted, before and after measuring too. */
+  /** Messages that were accepted before, while and after measuring. */
   readonly accepted: number;
   readonly perSecond: number;
   readonly p50Ms: number;
@@ -42,11 +42,11 @@ export interface LoadResult {
   readonly p999Ms: number;
   readonly maxMs: number;
   readonly errors: number;
-  /** What went wrong, such as `message: 452 4.3.1 …`, and how often. */
+  /** The count of each error, by its text, such as `message: 452 4.3.1 …`. */
   readonly errorTexts: Readonly<Record<string, number>>;
-  /** What the generator itself took of the machine. */
+  /** Processor time of the load generator. */
   readonly cpuSeconds: number;
-  /** From the 250 to the file in `new/`; only of messages that were followed. */
+  /** From the 250 to the file in `new/`, of the followed messages; undefined without `follow`. */
   readonly visible?: VisibleResult;
 }
 
@@ -55,11 +55,11 @@ export interface VisibleResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
-  /** Not in `new/` when the patience of the generator was at its end. */
+  /** Followed messages that were not in `new/` ten seconds after the load. */
   readonly missing: number;
 }
 
-/** The shape of the headline: 32 clients, a new connection for each message, 1,163 octets, one mailbox. */
+/** The load of the headline: 32 clients, a new connection a message, 1,163 bytes, one mailbox. */
 export const headline: Omit<LoadOptions, "port"> = {
   protocol: "smtp",
   connections: 32,
@@ -71,7 +71,7 @@ export const headline: Omit<LoadOptions, "port"> = {
   seconds: 6,
 };
 
-/** Sends until the time or the messages are used up; rejects when the generator fails. */
+/** Sends for `seconds`, or `total` messages; rejects when the child process fails. */
 export async function load(options: LoadOptions): Promise<LoadResult> {
   const worker = join(import.meta.dirname, "load-worker.ts");
   const { stdout } = await promisify(execFile)(process.execPath, [worker, JSON.stringify(options)]);

@@ -12,23 +12,23 @@ import {
   watchMachine,
 } from "./machine.ts";
 
-test("steal time is the eighth figure; guest time is not counted twice", () => {
+test("steal is the eighth figure of the cpu line, and guest time is not counted twice", () => {
   const stat =
     "cpu  100 20 30 400 5 6 7 80 50 9\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 12 0\nctxt 1990473\n";
   assert.deepEqual(parseCpuTimes(stat), { total: 648, stolen: 80 });
 });
 
-test("without steal time it is 0; a file without the cpu line is refused", () => {
+test("a cpu line without steal gives 0, and a file without a cpu line is an error", () => {
   assert.equal(parseCpuTimes("cpu  1 2 3 4\n").stolen, 0);
   assert.throws(() => parseCpuTimes("intr 12 0\n"), /no line for all processors/);
 });
 
-test("the times of a process are found behind any process name", () => {
+test("the times of a process are read after a name with blanks and parentheses", () => {
   const stat = "812 (a) b (c)) S 7 812 812 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 1 1 1";
   assert.deepEqual(parseProcessTimes(stat), { pid: 812, parent: 7, ticks: 127 });
 });
 
-test("others exclude kernel threads, this process and its descendants", () => {
+test("ticks of others exclude kernel threads, this process and its descendants", () => {
   const processes = [
     { pid: 1, parent: 0, ticks: 1 },
     { pid: 2, parent: 0, ticks: 10 },
@@ -48,7 +48,7 @@ test("a share lies between 0 and 100 percent, whatever ticks were read", () => {
   assert.equal(percentOf(1, 0), 0);
 });
 
-test("the processor times of this machine are read", () => {
+test("the processor times of this machine are read from /proc", () => {
   assert.deepEqual(Object.keys(watchMachine()()), ["stolen", "others"]);
   assert.ok(parseCpuTimes(readFileSync("/proc/stat", "utf8")).total > 0);
   const own = parseProcessTimes(readFileSync("/proc/self/stat", "utf8"));
@@ -59,7 +59,7 @@ function machineThatIs(...disturbances: Disturbance[]) {
   return () => () => disturbances.shift() ?? { stolen: 0, others: 0 };
 }
 
-test("a disturbed run is repeated until one is quiet", async () => {
+test("a disturbed run is repeated until a try is quiet", async () => {
   const runs = quietRuns(5, machineThatIs({ stolen: 30, others: 0 }, { stolen: 0, others: 11 }));
   let count = 0;
   const { result, disturbance } = await runs(async () => ++count);
@@ -67,7 +67,7 @@ test("a disturbed run is repeated until one is quiet", async () => {
   assert.ok(isQuiet(disturbance));
 });
 
-test("all runs share the repeats; without a quiet one the quietest counts", async () => {
+test("all runs share the repeats, and without a quiet try the quietest one counts", async () => {
   const busy = [40, 20, 30, 25, 50].map((stolen) => ({ stolen, others: 0 }));
   const runs = quietRuns(3, machineThatIs(...busy));
   let count = 0;

@@ -1,16 +1,17 @@
 /**
- * What else the machine was doing while something was measured, so that a figure can be believed.
+ * How much a run was disturbed by other users of the machine's processors: the host of a virtual
+ * machine, which takes them away (steal), and other programs. Both are shown in percent of all
+ * processors.
  *
- * The host of a virtual machine takes its processors away at will (steal), and other programs use them
- * too. Both are told for every run, in percent of all processors. A disturbed run is repeated, a bounded
- * number of times; what never got quiet is kept and marked.
+ * A run in which either is above 10% is disturbed and repeated. The repeats are limited: a run that
+ * stays disturbed counts with its quietest try, and its row has a star.
  *
  * Source: proc_stat(5) and proc_pid_stat(5).
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { medianOf } from "./table.ts";
 
-/** Since boot, in clock ticks of all processors together. */
+/** Times since boot, in clock ticks of all processors together. */
 export interface CpuTimes {
   readonly total: number;
   readonly stolen: number;
@@ -19,19 +20,19 @@ export interface CpuTimes {
 export interface ProcessTimes {
   readonly pid: number;
   readonly parent: number;
-  /** Clock ticks, those of the children it has waited for among them. */
+  /** Clock ticks of the process and of the ended children that it has waited for. */
   readonly ticks: number;
 }
 
-/** In percent of all processors, over some time. */
+/** The disturbance of a run, in percent of the time of all processors during the run. */
 export interface Disturbance {
-  /** Taken away by the host. */
+  /** Processor time that the host of the virtual machine took away. */
   readonly stolen: number;
-  /** Used by programs that this process did not start; the kernel's own threads do not count. */
+  /** Processor time of programs that this process did not start, without kernel threads. */
   readonly others: number;
 }
 
-/** Up to here a run is called quiet. */
+/** The bounds up to which a run counts as quiet. */
 export const quiet: Disturbance = { stolen: 10, others: 10 };
 
 const kernelThreads = 2;
@@ -40,12 +41,12 @@ const kernelThreads = 2;
 export function parseCpuTimes(stat: string): CpuTimes {
   const line = /^cpu +(.*)$/m.exec(stat)?.[1];
   if (line === undefined) throw new Error("/proc/stat has no line for all processors");
-  // What comes behind steal is guest time, which user and nice contain already.
+  // The fields after steal are guest times, which user and nice contain already.
   const ticks = line.split(" ").slice(0, 8).map(Number);
   return { total: ticks.reduce((sum, one) => sum + one, 0), stolen: ticks[7] ?? 0 };
 }
 
-/** Reads one /proc/PID/stat; the name may hold blanks and parentheses. */
+/** Reads one /proc/PID/stat, in which the process name may contain blanks and parentheses. */
 export function parseProcessTimes(stat: string): ProcessTimes {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const used = fields.slice(11, 15).map(Number);
@@ -56,7 +57,7 @@ export function parseProcessTimes(stat: string): ProcessTimes {
   };
 }
 
-/** The ticks of all processes but the kernel's and `self` with its descendants. */
+/** The ticks of all processes except kernel threads, `self`, and the descendants of `self`. */
 export function ticksOfOthers(processes: readonly ProcessTimes[], self: number): number {
   const parents = new Map(processes.map(({ pid, parent }) => [pid, parent]));
   const isOurs = (pid: number): boolean => {
@@ -69,7 +70,7 @@ export function ticksOfOthers(processes: readonly ProcessTimes[], self: number):
   return others.reduce((sum, { ticks }) => sum + ticks, 0);
 }
 
-/** Begins to watch; the function returned says how disturbed the time since then was. */
+/** Begins to watch; the returned function returns the disturbance from the call until then. */
 export function watchMachine(): () => Disturbance {
   const before = machineTimes();
   return () => {
@@ -83,8 +84,8 @@ export function watchMachine(): () => Disturbance {
 }
 
 /**
- * A share in percent, from 0 to 100. The kernel's counters are read one after the other and count whole
- * ticks, so over a short time a part can seem larger than the whole, or to have shrunk.
+ * A share in percent, bounded to 0 and 100. The kernel's counters are read one after the other and
+ * count whole ticks, so over a short time a part can be larger than the whole, or negative.
  */
 export function percentOf(ticks: number, total: number): number {
   if (total <= 0) return 0;
@@ -98,7 +99,7 @@ function machineTimes(): CpuTimes & { readonly others: number } {
         ? [parseProcessTimes(readFileSync(`/proc/${name}/stat`, "utf8"))]
         : [];
     } catch {
-      return []; // It ended meanwhile; its parent has its ticks.
+      return []; // The process has ended; its parent's ticks contain its ticks.
     }
   });
   const cpu = parseCpuTimes(readFileSync("/proc/stat", "utf8"));
@@ -115,11 +116,11 @@ export function isQuiet({ stolen, others }: Disturbance): boolean {
 }
 
 /**
- * Makes a function that carries out a run, again while the machine was not quiet, and returns the
- * quietest one.
+ * Makes a function that carries out a run, repeats it while it was disturbed, and returns the
+ * quietest try.
  *
- * @param repeats How many runs may be repeated, by all calls together: so a table ends in bounded time
- *   on a machine that is never quiet.
+ * @param repeats How many repeats all calls of that function may make together, so that a table
+ *   ends on a machine that is never quiet.
  */
 export function quietRuns(repeats: number, watch = watchMachine) {
   let left = repeats;
@@ -140,10 +141,10 @@ export function quietRuns(repeats: number, watch = watchMachine) {
   }
 }
 
-/** Heads of the columns of {@link disturbanceCells}. */
+/** The column heads of {@link disturbanceCells}. */
 export const disturbanceHead = ["stolen %", "others %"] as const;
 
-/** The medians over the runs of a row, with a star when one of its runs never got quiet. */
+/** The medians over the runs of a row, with a star when one of its runs stayed disturbed. */
 export function disturbanceCells(runs: readonly Disturbance[]): string[] {
   const star = runs.every(isQuiet) ? "" : "*";
   const medians = [medianOf(runs, ({ stolen }) => stolen), medianOf(runs, ({ others }) => others)];

@@ -1,9 +1,9 @@
 /**
- * Drains a backlog and says how fast, by what the database holds in the end: callbacks that were called
- * count for nothing.
+ * Drains a backlog and measures its rate by the mails that are done in the database; sends that are
+ * not recorded there do not count.
  *
- * The clock starts with the first mail that is handed to the sender and stops when the database says
- * that all are done, or, after `maxMs`, says how many are.
+ * The time begins with the first mail that the sender gets. It ends when the database has all mails
+ * as done, or after `maxMs`: then the rate is that of the mails done by then.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Deliver, RecipientOutcome } from "../../src/mail/index.ts";
@@ -11,15 +11,15 @@ import type { OutboxSystem } from "./outbox-systems.ts";
 
 export interface DrainOptions {
   readonly target: string;
-  /** Mails that were put in. */
+  /** The mails in the backlog. */
   readonly count: number;
   readonly deliver: Deliver;
   readonly maxMs: number;
-  /** Reads counters of the server, at the start and at the end. */
+  /** Reads the counters of the database server; called at the start and at the end. */
   readonly meter?: () => Promise<Meters>;
 }
 
-/** Counters that only go up. */
+/** Counters of the database server that only grow. */
 export interface Meters {
   readonly walBytes: number;
   readonly serverCpuMs: number;
@@ -28,9 +28,9 @@ export interface Meters {
 export interface Drained {
   readonly perSecond: number;
   readonly completed: number;
-  /** Of this process, for one mail. */
+  /** Processor time of this process for one mail, in microseconds. */
   readonly cpuUs: number;
-  /** Of the database server, for one mail. */
+  /** Processor time of the database server for one mail, in microseconds; undefined for SQLite. */
   readonly serverCpuUs: number | undefined;
   readonly walBytes: number | undefined;
 }
@@ -83,7 +83,7 @@ const taken: RecipientOutcome = {
   reply: { code: 250, enhanced: "2.0.0", text: "Taken", phase: "message" },
 };
 
-/** A sender that takes everything, after so long. */
+/** A sender that accepts every mail `sendMs` after it got the mail. */
 export function pretend(sendMs: number): Deliver {
   return async ({ recipients }) => {
     if (sendMs > 0) await sleep(sendMs);

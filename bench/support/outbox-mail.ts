@@ -1,23 +1,23 @@
-/** The mail that the outbox benches carry: ready-made, all ASCII, no two alike. */
+/** Makes the mails of the outbox benches: whole messages in ASCII, each with another content. */
 import { createHash } from "node:crypto";
 import { type Message, messageFromBytes } from "../../src/mail/index.ts";
 import { type NewMessage, uuidv7 } from "../../src/outbox/index.ts";
 
-/** As a job queue keeps it: plain data. */
+/** A mail as plain data, the form in which a job queue stores it. */
 export interface BenchMail {
-  /** Unique; an idempotency key, job key or id, whatever a system calls it. */
+  /** Unique; a system uses it as idempotency key, job key or id. */
   readonly key: string;
   readonly from: string;
   readonly to: string;
   readonly raw: string;
 }
 
-/** All of it goes one way, to one relay. */
+/** The route of all mail of a bench: one relay. */
 export const benchRoute = "relay";
 
 const line = `${"Letters that arrive together travel in one bag. ".padEnd(76, "x")}\r\n`;
 
-/** Makes a mail of exactly so many octets. */
+/** Makes a mail whose message has exactly `bytes` bytes. */
 export function benchMail(bytes: number): BenchMail {
   const key = uuidv7(Date.now());
   const header = [
@@ -29,12 +29,12 @@ export function benchMail(bytes: number): BenchMail {
     "\r\n",
   ].join("\r\n");
   const body = line.repeat(Math.ceil(bytes / line.length)).slice(0, bytes - header.length - 2);
-  // Through a buffer, so that nobody's first use of it pays for joining the pieces.
+  // By way of a buffer, so that the string is flat and no bench measures the join of its pieces.
   const raw = Buffer.from(`${header}${body}\r\n`, "latin1").toString("latin1");
   return { key, from: "post@sender.example", to: "somebody@receiver.example", raw };
 }
 
-/** The same as the outbox's store takes it; with an idempotency key where asked for. */
+/** The mail as the argument of the outbox store's `enqueue`, with or without idempotency key. */
 export function newMessage({ key, from, to, raw }: BenchMail, withKey: boolean): NewMessage {
   const day = 24 * 60 * 60 * 1000;
   return {
@@ -58,7 +58,7 @@ export function newMessage({ key, from, to, raw }: BenchMail, withKey: boolean):
   };
 }
 
-/** The same as a sender takes it. */
+/** The raw message as the argument of a sender. */
 export function messageOf(raw: string): Message {
   const bytes = Buffer.from(raw, "latin1");
   return messageFromBytes(bytes);

@@ -1,6 +1,6 @@
 /**
- * PostgreSQL for a bench: stock settings with fsync on, one filled database for each system, and a copy
- * of it for each run, so that every run finds the same fresh tables.
+ * PostgreSQL for a bench: default settings with fsync on. Each system has a filled database, and
+ * each run a copy of that database, so that every run begins with the same tables.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { Postgres, postgresBinaries } from "../../test/support/postgres.ts";
 import { parseProcessTimes } from "./machine.ts";
 import type { Meters } from "./outbox-drain.ts";
 
-/** Clock ticks a second, on every Linux that Node runs on. */
+/** Clock ticks a second in /proc, the same on every Linux that Node runs on. */
 const ticksPerSecond = 100;
 
 export class BenchPostgres implements AsyncDisposable {
@@ -19,7 +19,7 @@ export class BenchPostgres implements AsyncDisposable {
     this.#server = server;
   }
 
-  /** Starts a server, or ends the program with the reason why there is none. */
+  /** Starts a server; without PostgreSQL here prints the reason and ends the program. */
   static async start(): Promise<BenchPostgres> {
     const found = postgresBinaries();
     if ("missing" in found) {
@@ -39,7 +39,7 @@ export class BenchPostgres implements AsyncDisposable {
     return String(row?.server_version);
   }
 
-  /** Makes a database, has it filled, and leaves it vacuumed; returns its name. */
+  /** Makes a database, calls `fill` with it, and vacuums it; returns its name. */
   async filled(fill: (connectionString: string) => Promise<void>): Promise<string> {
     const connectionString = await this.#server.database();
     await fill(connectionString);
@@ -47,7 +47,7 @@ export class BenchPostgres implements AsyncDisposable {
     return nameOf(connectionString);
   }
 
-  /** Runs `work` on a copy of a database, which is removed afterwards. */
+  /** Calls `work` with a copy of a database, and removes the copy afterwards. */
   async onCopy<T>(template: string, work: (connectionString: string) => Promise<T>): Promise<T> {
     const connectionString = await this.#server.database(template);
     await this.#server.sql("checkpoint");
@@ -58,7 +58,10 @@ export class BenchPostgres implements AsyncDisposable {
     }
   }
 
-  /** Connections that were closed a moment ago are not cut off: a pool would take it for an error. */
+  /**
+   * Removes a database when its connections have ended. Connections are not cut off, because a pool
+   * would report an error for one that it is just closing.
+   */
   async #drop(name: string): Promise<void> {
     const sql = `select from pg_stat_activity where datname = '${name}'`;
     for (let tries = 0; tries < 100 && (await this.#server.sql(sql)).length > 0; tries += 1) {
@@ -77,7 +80,7 @@ export class BenchPostgres implements AsyncDisposable {
     await this.#server.stop();
   }
 
-  /** Of the server's first process with the children it has waited for, and of those that live. */
+  /** Processor time of the server's first process, of its ended children and of its living ones. */
   #cpuMs(): number {
     const first = Number.parseInt(
       readFileSync(join(this.folder, "data/postmaster.pid"), "utf8"),

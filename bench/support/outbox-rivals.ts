@@ -1,6 +1,7 @@
 /**
- * What else sends mail from PostgreSQL: the reference protocol, graphile-worker and pg-boss, each used
- * as its documentation says, with the same sender in its handler.
+ * Other systems that send mail from PostgreSQL: the reference protocol (a transaction around each
+ * send), graphile-worker and pg-boss, used as their documentation says, all with the same sender.
+ * Postbag is in outbox-systems.ts.
  */
 import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import pg from "pg";
@@ -11,7 +12,7 @@ import { type OutboxSystem, rowCounter } from "./outbox-systems.ts";
 
 const forever = new AbortController().signal;
 
-/** Hands a mail to the sender; throws unless it was taken. */
+/** Gives a mail to the sender; throws unless the sender delivered it. */
 async function send(deliver: Deliver, { from, to, raw }: Omit<BenchMail, "key">): Promise<void> {
   const envelope = { reversePath: from, recipients: [to] };
   const [outcome] = await deliver(envelope, messageOf(raw), { signal: forever });
@@ -24,9 +25,9 @@ function chunks<T>(list: readonly T[], size: number): T[][] {
 }
 
 /**
- * One transaction for each mail, open while it is sent, so that the lock of its row is the lease; as
- * many mails at a time as connections. Without the pause between its ticks, and with prepared
- * statements, so that only the protocol is left.
+ * One transaction for each mail, which is open during the send, so that the lock on its row is the
+ * lease; as many mails at a time as connections. It has no pause between ticks and uses prepared
+ * statements, so that only the protocol is measured.
  */
 export function referenceProtocol(connections: number): OutboxSystem {
   return {
@@ -134,7 +135,10 @@ async function referenceWorker(
 
 export interface GraphileSettings {
   readonly concurrency: number;
-  /** Jobs taken at a time, which also has completions gathered; without, each job is taken by itself. */
+  /**
+   * Jobs that are fetched together and completed together. @defaultValue each job is fetched and
+   * completed alone
+   */
   readonly localQueue?: number;
 }
 

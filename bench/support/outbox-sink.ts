@@ -1,6 +1,6 @@
 /**
- * A minimal SMTP sink in a process of its own: Postfix's smtp-sink where it is installed, else the one
- * below. It takes every mail and keeps none.
+ * A minimal SMTP sink in a child process: Postfix's smtp-sink where that is installed, else the
+ * server below. It accepts every mail and stores none.
  */
 import { type ChildProcess, fork, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -12,10 +12,10 @@ export interface BenchSink extends AsyncDisposable {
   readonly port: number;
 }
 
-/** Stops the sink when standard input ends, however this process came to its end. */
+/** Stops the sink when its standard input ends, as it does at every end of this process. */
 const GUARD = 'smtp-sink "$@" & read _; kill $!; wait';
 const toGuard: ["pipe", "ignore", "ignore"] = ["pipe", "ignore", "ignore"];
-/** It refuses to run as root. */
+/** The user for smtp-sink, which refuses to run as root. */
 const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
 
 export async function startSink(): Promise<BenchSink> {
@@ -61,7 +61,7 @@ async function answering(port: number, child: ChildProcess): Promise<void> {
   }
 }
 
-/** Reads commands, or a message up to its final dot; answers everything. */
+/** Reads commands, and messages up to their final dot; answers all of them positively. */
 function serve(socket: Socket): void {
   let pending = "";
   let inData = false;

@@ -1,6 +1,7 @@
 /**
- * Everything that is measured as an outbox: how it is filled, how it works, and what its database says
- * is done. Postbag on both stores is here, the others in outbox-rivals.ts.
+ * The systems that the outbox benches compare: how each is filled, how it sends, and how many mails
+ * its database has as done. Postbag on SQLite and PostgreSQL is here, the others are in
+ * outbox-rivals.ts.
  */
 import { DatabaseSync } from "node:sqlite";
 import pg from "pg";
@@ -16,25 +17,25 @@ import { type BenchMail, newMessage } from "./outbox-mail.ts";
 
 export interface OutboxSystem {
   readonly name: string;
-  /** Where its data lives. */
+  /** The database of the system. */
   readonly store: "postgres" | "sqlite";
-  /** How it is set, for the table: what differs from the defaults, and what bounds it. */
+  /** Text for the table: the settings that differ from the defaults, and the limits. */
   readonly settings: string;
-  /** What can be asked of it about a mail that was sent. */
+  /** Text for the table: what the system records about a mail that was sent. */
   readonly keeps: string;
-  /** Makes the tables and puts mails in, all due. `target`: a connection string, or a file. */
+  /** Makes the tables and stores the mails, all due. `target` is a connection string or a file. */
   readonly fill: (target: string, mails: readonly BenchMail[]) => Promise<void>;
-  /** Begins to send. */
+  /** Begins to send the mail of `target` by `deliver`. */
   readonly work: (target: string, deliver: Deliver) => Promise<Working>;
 }
 
 export interface Working {
-  /** Mails that the database says are done. */
+  /** Returns the number of mails that are done in the database. */
   readonly completed: () => Promise<number>;
   readonly stop: () => Promise<void>;
 }
 
-/** What a worker is given beyond who sends. */
+/** The options of Postbag's worker that a row of the table sets. */
 export type PostbagSettings = Partial<WorkerOptions>;
 
 const keeps = "message, recipients, attempts, event, reply";
@@ -112,7 +113,7 @@ function described({
   return [...words, ...(intents ? [] : ["no intents"])].join(", ");
 }
 
-/** Asks a database for a number, on a connection of its own. */
+/** Opens a connection for a query whose result is one number. */
 export async function rowCounter(connectionString: string, sql: string) {
   const client = new pg.Client({ connectionString });
   await client.connect();

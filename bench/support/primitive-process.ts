@@ -1,4 +1,4 @@
-/** Carries out one way of flushing, batch after batch, and prints what it measured as JSON. */
+/** The child process of primitives.ts: flushes batches in one way and prints figures as JSON. */
 import {
   closeSync,
   fdatasyncSync,
@@ -51,7 +51,7 @@ const result: PrimitiveResult = {
 };
 process.stdout.write(JSON.stringify(result), () => process.exit());
 
-/** Mailboxes in random order, as mail comes. */
+/** A batch whose messages go to random mailboxes. */
 function nextBatch(): Delivery[] {
   return Array.from({ length: load.batch }, () => ({
     maildir: boxes[Math.floor(Math.random() * boxes.length)]!,
@@ -105,7 +105,7 @@ function deliverAlone({ maildir }: Delivery): void {
   syncDirectory(join(maildir, "new"));
 }
 
-/** The known-bad sequence: names are flushed, data is not. */
+/** The sequence that loses mail in a power cut: it flushes the names, not the data. */
 function unsafeBatch(batch: readonly Delivery[]): void {
   for (const [maildir, messages] of Map.groupBy(batch, (delivery) => delivery.maildir)) {
     const names = messages.map(() => write(maildir, false));

@@ -1,12 +1,12 @@
 /**
- * Ways to make one batch durable, each run in a process of its own so that Node's thread pool can have
- * the size that the way asks for.
+ * Ways to make one batch durable. Each run is a child process (primitive-process.ts), because each
+ * way has its own size of Node's thread pool, which is set at the start of a process.
  */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-/** What to flush with, and with how many threads of Node's pool. */
+/** For each way: its flush function in primitive-process.ts, and the threads of Node's pool. */
 const ways = {
   "one by one": { flush: "one by one", threads: 4 },
   "unsafe batch": { flush: "names only", threads: 4 },
@@ -26,12 +26,12 @@ export interface PrimitiveLoad {
   readonly mailboxes: number;
   readonly bodyBytes: number;
   readonly batch: number;
-  /** Batches under way at once. */
+  /** Batches in progress at a time. */
   readonly flushes: number;
   readonly seconds: number;
 }
 
-/** What one way did: messages a second, and how long a batch took. */
+/** The figures of a run: messages a second, and how long a batch took. */
 export interface PrimitiveResult {
   readonly perSecond: number;
   readonly p50Ms: number;

@@ -1,6 +1,6 @@
 /**
- * The mail servers whose receiving is compared: each is started with its mail, queue and state on one
- * directory, answers on a port of 127.0.0.1, and says what its 250 means.
+ * The mail servers that receive.ts compares. Each is started with its mail, queue and state in one
+ * directory and listens on a port of 127.0.0.1; `promise` describes what its 250 means.
  */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
@@ -13,9 +13,9 @@ import { missingPostfix, Postfix } from "../../test/support/peers/postfix.ts";
 export interface Receiver {
   readonly name: string;
   readonly protocol: "smtp" | "lmtp";
-  /** What has happened to a message when its 250 is sent. */
+  /** Text for the output: what has happened to a message when its 250 is sent. */
   readonly promise: string;
-  /** Why it cannot run here. */
+  /** Why the server cannot run on this machine; undefined when it can. */
   readonly lack?: string;
   start(directory: string): Promise<RunningReceiver>;
 }
@@ -24,7 +24,7 @@ export interface RunningReceiver {
   readonly port: number;
   /** The `new/` of the mailbox {@link followedName}. */
   readonly followed: string;
-  /** What went into batches so far, where the server tells. */
+  /** Reads the number of batches since the start and of their messages; only for Postbag. */
   readonly batches?: () => Promise<Batches>;
   stop(): Promise<void>;
 }
@@ -34,10 +34,10 @@ export interface Batches {
   readonly messages: number;
 }
 
-/** Recipients are `u0`, `u1` … at this domain. */
+/** The domain of the recipients `u0`, `u1` … */
 export const domain = "bench.local";
 
-/** A mailbox beside those, for the messages that are followed until they are visible. */
+/** The local part of the mailbox for messages that are followed until they are visible. */
 export const followedName = "followed";
 
 const nobody = 65_534;
@@ -69,7 +69,7 @@ function postbag(protocol: "smtp" | "lmtp", commit: "synced" | "journal"): Recei
   };
 }
 
-/** Reads the histogram of batch sizes. */
+/** Reads the count and the sum of the histogram of batch sizes from /metrics. */
 async function batchesOf(httpPort: number): Promise<Batches> {
   const metrics = await new Promise<string>((resolve, reject) => {
     get({ port: httpPort, host: "127.0.0.1", path: "/metrics", agent: false }, (response) =>
@@ -84,7 +84,7 @@ async function batchesOf(httpPort: number): Promise<Batches> {
   };
 }
 
-/** Such as `--cpu-prof --cpu-prof-dir=DIR`, to see where the server's time goes. */
+/** Arguments for Node, such as `--cpu-prof --cpu-prof-dir=DIR` for a profile of the server. */
 function nodeArguments(): string[] {
   return (process.env.POSTBAG_BENCH_NODE_ARGUMENTS ?? "").split(" ").filter((word) => word !== "");
 }
@@ -135,13 +135,13 @@ function dovecot(): Receiver {
   };
 }
 
-/** Daemons with users of their own have to get to their files through directories of root. */
+/** Opens the directories of root to Postfix and Dovecot, which run as other users. */
 function mailDirectory(directory: string): string {
   for (const path of [directory, dirname(directory)]) chmodSync(path, 0o755);
   return makeOwned(join(directory, "mail"), nobody);
 }
 
-/** Makes an empty Maildir and returns its `new/`. */
+/** Makes an empty Maildir and returns the path of its `new/`. */
 function makeMaildir(path: string, owner?: number): string {
   makeOwned(path, owner);
   for (const folder of ["cur", "tmp", "new"]) makeOwned(join(path, folder), owner);

@@ -1,21 +1,22 @@
 /**
- * The frame of every bench: options that are checked, the header above the figures, runs in which the
- * subjects take turns while the machine is quiet, medians over the runs, and the note that explains them.
+ * The frame of most benches: checks the options, prints the header above the figures, makes the
+ * runs, and prints the medians and the note about disturbed runs.
  *
- * Subjects take turns because the machine's speed drifts: each round measures all of them once.
+ * Subjects (the rows of a table) take turns, because the speed of a machine changes over minutes:
+ * each round measures every subject once.
  */
 import { parseArgs } from "node:util";
 import { printHeader } from "./header.ts";
 import { disturbanceCells, disturbanceHead, quietRuns, type WatchedRun } from "./machine.ts";
 import { medianOf, printTable } from "./table.ts";
 
-/** Option name → default: a number, a text or a flag. Numbers are refused unless finite and ≥ 0. */
+/** The default of each option: a number, a text or a flag. A number must be finite and ≥ 0. */
 type Defaults = Readonly<Record<string, number | string | boolean>>;
 type Chosen<D extends Defaults> = {
   readonly [K in keyof D]: D[K] extends number ? number : D[K] extends boolean ? boolean : string;
 };
 
-/** Parses the command line by a table of defaults. Ends the program with status 2 on a wrong option. */
+/** Parses the command line by a table of defaults; a wrong option ends the program, status 2. */
 export function benchOptions<const D extends Defaults>(defaults: D): Chosen<D> {
   const options = Object.fromEntries(
     Object.entries(defaults).map(([name, value]) => [
@@ -45,7 +46,7 @@ function numberFrom(name: string, text: string): number {
   throw new Error(`--${name} must be a number from 0 up; got ${text}.`);
 }
 
-/** Prints the machine's paragraph for `directory` and one paragraph about what is measured. */
+/** Prints the header (header.ts) for `directory`, and `text` about the measurement. */
 export function printTitle(directory: string, text: string): void {
   printHeader(directory);
   console.log(`${text}\n`);
@@ -53,11 +54,11 @@ export function printTitle(directory: string, text: string): void {
 
 export interface Turns {
   readonly runs: number;
-  /** Disturbed runs to repeat, over all subjects. */
+  /** How many disturbed runs are repeated at most, all subjects together. */
   readonly repeats: number;
 }
 
-/** Runs each subject `runs` times, one after the other in every round. */
+/** Makes `runs` rounds; each round runs every subject once, in order. */
 export async function takeTurns<Subject, Result>(
   subjects: readonly Subject[],
   { runs, repeats }: Turns,
@@ -71,7 +72,7 @@ export async function takeTurns<Subject, Result>(
   return results;
 }
 
-/** Gives the median of a figure over the runs; NaN when a run has no such figure. */
+/** Returns a function: the median of a figure over the runs; NaN when a run lacks the figure. */
 export function mediansOf<Result>(measured: readonly WatchedRun<Result>[]) {
   return (figure: (result: Result) => number | undefined): number =>
     medianOf(measured, ({ result }) => figure(result) ?? Number.NaN);
@@ -79,7 +80,7 @@ export function mediansOf<Result>(measured: readonly WatchedRun<Result>[]) {
 
 type MedianOf<Result> = ReturnType<typeof mediansOf<Result>>;
 
-/** Prints one row a subject: its cells from the medians, then how disturbed its runs were. */
+/** Prints a row for each subject: its cells of medians, then the disturbance of its runs. */
 export function printResults<Subject, Result>(
   head: readonly string[],
   results: ReadonlyMap<Subject, readonly WatchedRun<Result>[]>,
@@ -98,14 +99,14 @@ export function printResults<Subject, Result>(
   );
 }
 
-/** What the last two columns mean. */
+/** The note below a table about its last two columns. */
 export const disturbanceNote = `* stolen, others: percent of the processors that the host took, and that other programs used, during the
   runs; a star: a run stayed disturbed after all repeats.`;
 
-/** A whole number with thousands marked; a dash for a figure that does not exist. */
+/** A whole number with thousands separators; a dash for NaN. */
 export const whole = (figure: number): string =>
   Number.isNaN(figure) ? "–" : Math.round(figure).toLocaleString("en");
 
-/** Milliseconds with three significant digits; a dash for a figure that does not exist. */
+/** Milliseconds with two decimals below 10 and one above; a dash for NaN. */
 export const ms = (figure: number): string =>
   Number.isNaN(figure) ? "–" : figure.toFixed(figure < 10 ? 2 : 1);

@@ -1,4 +1,4 @@
-/** Figures as people read them: quantiles, medians, and one aligned table. */
+/** Quantiles and medians of figures, and a Markdown table of them. */
 
 /** The value below which a share `q` of the figures lies (nearest rank); 0 without figures. */
 export function quantile(figures: readonly number[], q: number): number {
@@ -6,7 +6,7 @@ export function quantile(figures: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
 }
 
-/** The middle one of some figures, or the mean of the two in the middle. */
+/** The middle figure in ascending order, or the mean of the two middle ones. */
 export function median(figures: readonly number[]): number {
   const sorted = figures.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -14,12 +14,12 @@ export function median(figures: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
-/** The middle one of a figure over several runs. */
+/** The median of one figure of several runs. */
 export function medianOf<T>(runs: readonly T[], figure: (run: T) => number): number {
   return median(runs.map(figure));
 }
 
-/** Prints a Markdown table, text to the left and figures to the right. */
+/** Prints a Markdown table with aligned columns: texts to the left, figures to the right. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
   const columns = head.map((title, at) => [title, ...rows.map((row) => row[at] ?? "")]);
   const widths = columns.map((cells) => Math.max(3, ...cells.map((cell) => cell.length)));

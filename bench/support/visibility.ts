@@ -1,9 +1,9 @@
 /**
- * How long messages take from their 250 to the file in `new/`, seen by inotify(7).
+ * How long messages take from their 250 to their file in `new/`, which inotify(7) reports.
  *
- * Replies do not say which file is whose, so the first acknowledged is taken for the first that came;
- * where a server changes their order, the distribution stays the same but for its edges. A file that
- * came before its 250 counts as 0.
+ * A reply does not name the file of its message, so the nth 250 is paired with the nth file. Where
+ * a server changes the order, single times are wrong, and the distribution changes at its edges
+ * only. A file that appeared before its 250 counts as 0 ms.
  */
 import { watch } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
@@ -11,9 +11,9 @@ import type { VisibleResult } from "./load.ts";
 import { quantile } from "./table.ts";
 
 export interface Arrivals {
-  /** A message for this mailbox was acknowledged; `counts` says whether it is measured. */
+  /** To be called at the 250 to a message for this mailbox; `counts`: whether it is measured. */
   accepted(counts: boolean): void;
-  /** Waits until all are there, at most so long. */
+  /** Waits until all acknowledged messages have a file, at most `patienceMs`. */
   result(patienceMs: number): Promise<VisibleResult>;
 }
 

@@ -74,7 +74,7 @@ for (const [where, journalIsElsewhere] of [
     return { data, filler: join(disk.path, "filler") };
   };
 
-  test(`staged mail on a full disk is published when there is room, ${where}`, async (t) => {
+  test(`a full disk delays publishing until the disk has room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
@@ -105,7 +105,7 @@ for (const [where, journalIsElsewhere] of [
     assert.deepEqual(subjectsIn(data), [...sent, "after"].sort());
   });
 
-  test(`a restart on a full mail disk recovers when there is room, ${where}`, async (t) => {
+  test(`a restart on a full disk recovers when the disk has room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
