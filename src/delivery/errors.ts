@@ -1,5 +1,5 @@
 /**
- * The one error class of this room: `code` tells what happened, `errno` the reason of the system.
+ * The one error class of this room: `code` tells what happened, `errno` why a system call failed.
  */
 import { BatcherError } from "../batcher/index.ts";
 import type { JournalErrorCode } from "../journal/index.ts";
@@ -7,19 +7,22 @@ import { MaildirError } from "../maildir/index.ts";
 import { errnoOf } from "../system/index.ts";
 
 export type DeliveryErrorCode =
-  /** The message was not stored; `errno` and `cause` tell why. Nothing of it is visible. */
+  /** The message was not stored and is not visible; `errno` and `cause` tell why. */
   | "ERR_DELIVERY_FAILED"
-  /** The disk thread ended or failed with the message, which may or may not be stored. */
+  /** The disk thread ended, or failed, while it held the message: it may or may not be stored. */
   | "ERR_DELIVERY_IN_DOUBT"
-  /** The executor was closed, or its disk thread has ended; the message was not taken. */
+  /**
+   * The executor was closed, or its disk thread has ended: `deliver` did not take the message; of
+   * `published`: the message is durable, and recovery will publish it.
+   */
   | "ERR_DELIVERY_CLOSED"
-  /** One body alone exceeds `maxPendingBytes`; it must be spooled to a file. */
+  /** One body in memory exceeds `maxPendingBytes`; the caller must spool it to a file. */
   | "ERR_DELIVERY_TOO_LARGE"
-  /** The journal could not be opened or read; `cause` tells why. */
+  /** The journal could not be opened or read, so the executor did not open; `cause` tells why. */
   | "ERR_DELIVERY_JOURNAL"
-  /** The message could not be published; it is in `orphans/` in the staging directory, durably. */
+  /** The message could not be published; it is durable in `orphans/` of the staging directory. */
   | "ERR_DELIVERY_ORPHANED"
-  /** An option or an argument has a value it cannot have. */
+  /** An option or an argument has an impossible value; the error's text has the value. */
   | "ERR_DELIVERY_OPTION";
 
 export class DeliveryError extends Error {
@@ -29,7 +32,7 @@ export class DeliveryError extends Error {
   readonly path: string | undefined;
   /** Such as `"ENOSPC"`, when a system call failed. */
   readonly errno: string | undefined;
-  /** With `ERR_DELIVERY_JOURNAL`: the journal's own code, if the journal refused. */
+  /** With `ERR_DELIVERY_JOURNAL`: the code of the `JournalError`, if the cause is one. */
   readonly journalCode: JournalErrorCode | undefined;
 
   constructor(
@@ -51,7 +54,8 @@ export class DeliveryError extends Error {
 }
 
 /**
- * Maps an error of batcher or committer to a DeliveryError; the reason of an aborted signal stays.
+ * Maps an error of batcher or committer to a DeliveryError. Any other error, such as the reason of
+ * an aborted signal, is returned unchanged.
  */
 export function toDeliveryError(error: unknown, path: string, maxPendingBytes: number): unknown {
   if (error instanceof DeliveryError) return error;

@@ -1,8 +1,9 @@
 /**
  * The delivery executor: messages of all sessions gather into batches, a batch is committed with
- * few flushes, and each caller gets the result of its own message.
+ * few flushes, and each caller gets the result of its own message. The committer is by default a
+ * disk thread (thread/start-disk-thread.ts).
  *
- * It is one batcher with one key, so a batch may span any number of mailboxes. Messages that arrive
+ * The executor is one batcher with one key, so a batch may span any mailboxes. Messages that arrive
  * during a flush form the next batch: a message never waits while the disk is idle, and batches
  * grow with the load. Once `deliver` resolves, a power cut does not lose the message
  * (docs/explanation/durability.md).
@@ -26,26 +27,30 @@ import { type DiskThreadListener, startDiskThread } from "./thread/start-disk-th
 export interface DeliveryExecutorOptions extends DeliveryTuning {
   /**
    * How a batch is made durable. `"synced"`: the file is in `new/` and durable when `deliver`
-   * resolves; the executor keeps no state of its own. `{ journal }`: one flush for a whole batch,
-   * in a log in that directory; durable when `deliver` resolves, visible within `publishWithinMs`,
-   * and recovered when the executor is opened again. @defaultValue "synced"
+   * resolves; the executor has no files of its own. `{ journal }`: one flush for a whole batch, in
+   * a log in that directory. A message is durable when `deliver` resolves, and visible within
+   * `publishWithinMs`; after a crash the next `open` publishes it. @defaultValue "synced"
    */
   readonly commit?: "synced" | JournalCommit | undefined;
   /**
    * Directory that holds all mailboxes. Directories created on the way to a mailbox are synced up
-   * to it, and no symbolic link below it is followed. @defaultValue none: each path stands for
-   * itself
+   * to this one, and no symbolic link below this one is followed. @defaultValue none: mailboxes may
+   * lie anywhere, and symbolic links are followed
    */
   readonly mailRoot?: string | undefined;
-  /** Called for every finished batch, and when the disk thread dies. Must not throw. */
+  /**
+   * Called for each {@link DeliveryEvent}: once for every finished batch, before its callers get
+   * their results; else when the event happens. Must not throw.
+   */
   readonly onEvent?: ((event: DeliveryEvent) => void) | undefined;
-  /** Time for waits and durations. @defaultValue the machine's clock */
+  /** Clock of the executor's waits and durations. @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
   /** Commits the batches instead of a disk thread; for tests. @defaultValue a disk thread */
   readonly committer?: Committer | undefined;
 }
 
 export type DeliveryEvent =
+  /** A batch is committed: `messages` counts all of its messages, `failed` those not stored. */
   | {
       readonly kind: "flushed";
       readonly messages: number;
@@ -54,20 +59,21 @@ export type DeliveryEvent =
       readonly bytes: number;
       readonly durationMs: number;
     }
-  /** What recovery did: when the executor was opened, and when a missing volume came back. */
+  /** What recovery has done so far: once at `open`, and each time a missing volume came back. */
   | { readonly kind: "recovered"; readonly report: RecoveryReport }
-  /** These could not be published; they are in the Maildir `orphans`, durably. */
+  /** These messages could not be published; they are in the Maildir `orphans`, durably. */
   | Extract<CommitterEvent, { readonly kind: "orphaned" }>
-  /** A volume takes no mail for now; without a `reason` it takes mail again. */
+  /** A volume takes no new mail; without a `reason` it takes mail again. */
   | Extract<CommitterEvent, { readonly kind: "publishing" }>
-  /** The journal takes no mail because its disk refused two writes; or it takes mail again. */
+  /** The journal takes no new mail after its disk refused a write twice; or it takes mail again. */
   | Extract<CommitterEvent, { readonly kind: "accepting" }>
-  /** Messages in flight are in doubt: a server must end without answering for them. */
+  /** Messages in a batch may or may not be stored: a server must end without answering for them. */
   | { readonly kind: "disk-thread-died"; readonly cause: unknown };
 
 export interface DeliverRequest {
   /**
-   * Ends the wait for admission. Once the message is in a batch, the batch's outcome is returned.
+   * Ends the wait for a batch: the call rejects, and nothing is stored. Once the message is in a
+   * batch, an abort has no effect, and the call returns the batch's outcome.
    */
   readonly signal?: AbortSignal | undefined;
   /** IMAP flags as Maildir letters, such as `"S"`; with flags the file goes to `cur/`. */
@@ -80,7 +86,7 @@ export interface DeliverRequest {
 export interface Receipt {
   /** The file name in `new/` (or, up to `:2,`, in `cur/`). */
   readonly id: MessageId;
-  /** Messages in the batch of this one. */
+  /** How many messages were in the batch, this message included. */
   readonly batchSize: number;
   /** Milliseconds from the call until the message was durable. */
   readonly durableMs: number;
@@ -90,7 +96,7 @@ export interface DeliveryStats {
   /** Requests accepted and not yet answered. */
   readonly pending: number;
   readonly pendingBytes: number;
-  /** Callers waiting to be accepted because a limit is reached. */
+  /** Callers waiting to be accepted because `maxPending` or `maxPendingBytes` is reached. */
   readonly waiting: number;
   readonly flushesInProgress: number;
   readonly delivered: number;
@@ -100,11 +106,12 @@ export interface DeliveryStats {
   readonly accepting: boolean;
   /** Messages that are durable and not yet visible. */
   readonly unpublished: number;
-  /** How long the oldest of them has been durable, in milliseconds; 0 without one. */
+  /** How long the oldest unpublished message has been durable, in milliseconds; 0 without one. */
   readonly oldestUnpublishedMs: number;
 }
 
 interface Request extends Delivery {
+  /** When `deliver` was called, by the executor's clock (monotonic). */
   readonly acceptedAtMs: number;
 }
 
@@ -123,7 +130,7 @@ export class DeliveryExecutor {
 
   /**
    * Opens an executor; one per process is enough for all sessions. With a journal it first recovers
-   * the mail of an earlier process, and reports that in a `recovered` event.
+   * the mail of an earlier process, and reports the recovery in a `recovered` event.
    *
    * @throws {DeliveryError} ERR_DELIVERY_OPTION when an option has an impossible value;
    *   ERR_DELIVERY_JOURNAL when the journal cannot be opened, or another process has it open.
@@ -166,8 +173,8 @@ export class DeliveryExecutor {
       lingerMs: tuning.maxWaitMs,
       keyConcurrency: tuning.maxConcurrentFlushes,
       concurrency: tuning.maxConcurrentFlushes,
-      // The log writes one frame at a time: a second batch would only wait, so it gathers until
-      // full.
+      // The log writes one frame at a time, so a second batch would only wait: it is started
+      // meanwhile only when it is full.
       minBatchItems: committer.journal ? tuning.maxBatch : 1,
       onFull: "wait",
       clock,
@@ -178,18 +185,19 @@ export class DeliveryExecutor {
    * Delivers one message into one Maildir; resolves once the message is durable.
    *
    * @param path The Maildir's root, which is created if it does not exist.
-   * @param body The message as it is stored. It is not changed, and must not be changed meanwhile.
-   * @returns The exact file name in `new/`.
+   * @param body The message as it is stored. The caller must not change it before the call ends.
+   * @returns The exact file name in `new/`; with flags, the name in `cur/` up to `:2,`.
    * @throws {DeliveryError} ERR_DELIVERY_OPTION for a path or body of another type;
    *   ERR_DELIVERY_FAILED with `errno` and the original error as `cause`; ERR_DELIVERY_CLOSED;
-   *   ERR_DELIVERY_TOO_LARGE; ERR_DELIVERY_IN_DOUBT. The signal's own reason when it aborted first.
+   *   ERR_DELIVERY_TOO_LARGE; ERR_DELIVERY_IN_DOUBT. The reason of the signal, if it aborts before
+   *   the message is in a batch.
    */
   async deliver(path: string, body: Body, request: DeliverRequest = {}): Promise<MessageId> {
     return (await this.submit(path, body, request)).id;
   }
 
   /**
-   * Delivers like {@link deliver}; the result also has the size of the batch and the time taken.
+   * Delivers like {@link deliver}; the result also has the batch's size and the time until durable.
    */
   async submit(path: string, body: Body, request: DeliverRequest = {}): Promise<Receipt> {
     const { signal, flags, receivedAt } = request;
@@ -213,13 +221,14 @@ export class DeliveryExecutor {
    * once for any id that is not waiting to be published.
    *
    * @throws {DeliveryError} ERR_DELIVERY_ORPHANED when the message went to `orphans/` instead;
-   *   ERR_DELIVERY_CLOSED when the executor ends first: the message is safe, recovery will publish
-   *   it.
+   *   ERR_DELIVERY_CLOSED when the executor ends first: the message is durable, and recovery will
+   *   publish it.
    */
   async published(id: MessageId): Promise<void> {
     await this.#committer.journal?.published(id);
   }
 
+  /** Counts since `open` and the present state; costs no system call. */
   stats(): DeliveryStats {
     const { queued, inFlight, bytes, waiting, batchesInFlight } = this.#batcher.stats();
     const { journal } = this.#committer;
@@ -238,11 +247,12 @@ export class DeliveryExecutor {
   }
 
   /**
-   * Refuses new work, commits accepted messages, publishes what it can, and ends the disk thread.
-   * Idempotent.
+   * Refuses new messages, commits accepted ones, publishes durable messages unless a round fails,
+   * and ends the disk thread. Mail still unpublished is published by the next `open`. Idempotent.
    *
-   * @param options.timeoutMs After so many milliseconds queued messages are refused, and this
-   *   rejects. A batch that the disk thread holds goes on, and its callers get its outcome.
+   * @param options.timeoutMs After so many milliseconds messages not yet in a batch are refused,
+   *   and this promise rejects. A batch in the disk thread goes on, and its callers get its
+   *   outcome. Without it `close` waits for all batches.
    */
   close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
     this.#closed ??= this.#drain(options);

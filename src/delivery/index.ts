@@ -1,4 +1,7 @@
-/** The door of `delivery`: group commit into Maildirs, local delivery, inspection of a journal. */
+/**
+ * The door of `delivery`: group commit into Maildirs, local delivery, inspection of a journal. It
+ * uses the rooms batcher, journal, maildir, mail and system.
+ */
 export type { CommitResult, Committer, JournalView, RecoveryReport } from "./committer.ts";
 export { DeliveryError, type DeliveryErrorCode } from "./errors.ts";
 export {

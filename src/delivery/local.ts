@@ -1,5 +1,6 @@
 /**
- * Local delivery as a {@link Deliver}: each recipient's copy goes into that recipient's Maildir.
+ * Local delivery as a {@link Deliver}, the function that an SMTP or LMTP server calls with each
+ * message: each recipient's copy goes through the executor into that recipient's Maildir.
  *
  * Recipients are delivered side by side and each gets its own outcome. A local failure (full disk,
  * read-only file system, too many files) is temporary for the sender, never permanent: a message
@@ -27,7 +28,10 @@ import type { DeliveryExecutor } from "./executor.ts";
 export interface LocalDeliveryOptions {
   /** The line endings of stored messages. @defaultValue "lf" */
   readonly lineEndings?: LineEndings | undefined;
-  /** Called for each recipient, when the copy is durable or has failed. Must not throw. */
+  /**
+   * Called once for each copy, when it is durable or has failed; two recipients of one mailbox
+   * share a copy. Must not throw. Without it no event is reported.
+   */
   readonly onEvent?: ((event: LocalDeliveryEvent) => void) | undefined;
 }
 
@@ -36,7 +40,7 @@ export type LocalDeliveryEvent =
       readonly kind: "delivered";
       readonly recipient: Address;
       readonly copy: StoredCopy;
-      /** Bytes on disk. */
+      /** Bytes of the stored file. */
       readonly size: number;
     }
   | {
@@ -49,7 +53,10 @@ export type LocalDeliveryEvent =
 /** Finds a recipient's mailbox: the path of a Maildir, or the reply that refuses the recipient. */
 export type MailboxOf = (recipient: Address) => string | Reply;
 
-/** Makes a {@link Deliver} that stores through an executor. */
+/**
+ * Makes a {@link Deliver} that stores through an executor. It resolves when every copy is durable
+ * or refused, and rejects, with no copy stored, when `beforeCommit` or reading the message fails.
+ */
 export function localDelivery(
   executor: DeliveryExecutor,
   mailboxOf: MailboxOf,
@@ -94,6 +101,7 @@ export function localDelivery(
   }
 }
 
+/** A message in a spool file; `size` in bytes. */
 interface SpooledContent {
   readonly file: string;
   readonly size: number;
@@ -121,7 +129,7 @@ const overQuota = reply(452, "4.2.2", "Mailbox is full, try again later");
 const unusable = reply(451, "4.2.0", "Mailbox cannot be used now, try again later");
 const failed = reply(451, "4.3.0", "Message could not be stored, try again later");
 
-/** Storage failures by errno; every one of them is temporary for the sender. */
+/** Replies by the errno of the failure, all temporary (4xx); any other errno gets `failed`. */
 const replyByErrno: Readonly<Record<string, Reply>> = {
   ENOSPC: full,
   EDQUOT: overQuota,

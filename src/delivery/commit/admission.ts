@@ -1,10 +1,10 @@
 /**
- * Admission of a batch: every refusal happens here, before the log has the message. From then on it
- * is acknowledged and must be published.
+ * Admission of a batch, called by journal-committer.ts before it writes the batch to the log: a
+ * message in the log must be published, so every refusal but that of the log itself happens here.
  *
- * Admitted means: the mailbox exists and is durable, its volume is the right one and takes mail,
- * the volume has room for the message's file and its inode behind all admitted mail, and the
- * backlog is not full.
+ * In this order: the mailbox is resolved (it exists durably, on a volume that is the right one and
+ * takes mail); the volume has room for the file and its inode behind all admitted mail; the whole
+ * batch waits for room in the backlog (backlog.ts); large bodies are written to staging.
  */
 import {
   ensureMailboxes,
@@ -31,11 +31,11 @@ export interface AdmissionTools {
   readonly publishers: VolumePublishers;
   readonly backlog: Backlog;
   readonly cache: MailboxCache;
-  /** Largest message, in bytes, that travels in a frame. */
+  /** Largest message, in bytes, whose body is in the frame (the log's unit of write). */
   readonly maxInlineBytes: number;
 }
 
-/** A message with the record that goes into the log. */
+/** A message with its record: what a frame of the log has for one message and one mailbox. */
 export interface Admitted {
   readonly message: PendingDelivery;
   readonly volumePublisher: VolumePublisher;
@@ -43,16 +43,17 @@ export interface Admitted {
 }
 
 export interface Admission {
+  /** To be written to the log. */
   readonly logged: readonly Admitted[];
-  /** For mailboxes that no staging can serve: committed in the mailbox. */
+  /** For mailboxes that no staging directory can serve: to be committed there, without the log. */
   readonly synced: readonly PendingDelivery[];
 }
 
-/** Left free on a volume, for other programs. */
+/** Bytes and inodes left free on each volume, for other programs. */
 const sparedBytes = 4 * 1024 * 1024;
 const sparedFiles = 64;
 
-/** Parts a batch by its way. A refused message has a `failure` and is in neither part. */
+/** Parts a batch into `logged` and `synced`. A refused message has a `failure` and is left out. */
 export async function admit(
   messages: readonly PendingDelivery[],
   tools: AdmissionTools,
@@ -84,7 +85,7 @@ interface Placed {
 const messageOf = ({ message }: Placed) => message;
 const volumePublisherOf = ({ mailbox }: Placed) => mailbox.volumePublisher;
 
-/** Makes the records of the messages not refused, large bodies being durable in staging first. */
+/** Makes the records of the messages not refused; first makes large bodies durable in staging. */
 async function withRecords(
   placed: readonly Placed[],
   { fileSystem, maxInlineBytes }: AdmissionTools,
@@ -118,8 +119,8 @@ function recordOf(message: PendingDelivery, { stored, volumePublisher }: CachedM
 }
 
 /**
- * The mailboxes that staging can serve, by path. The messages of other paths are refused, or go to
- * a mailbox that no staging can serve.
+ * The mailboxes that a staging directory can serve, by path. A message whose path is not in the
+ * result either has a `failure` now, or no staging directory can serve its mailbox.
  */
 async function resolveMailboxes(
   messages: readonly PendingDelivery[],
@@ -158,6 +159,7 @@ function usable(mailbox: Mailbox | MaildirError): Mailbox {
   return mailbox;
 }
 
+/** Refuses the messages that find no room on a volume, or all if its last round failed. */
 function refuseWithoutRoom(
   messages: readonly PendingDelivery[],
   { volume, publisher }: VolumePublisher,
@@ -184,12 +186,12 @@ function spaceOf({ body }: PendingDelivery): number {
   return fileSpace(body instanceof Uint8Array ? body.length : body.size);
 }
 
-/** Refuses a message as a system call would have. */
+/** Refuses a message with an errno error like that of a system call. */
 function refuse(message: PendingDelivery, code: string, text: string): void {
   refuseFor(Object.assign(new Error(`${code}: ${text}`), { code }), message, text);
 }
 
-/** Refuses a message because of an error. The first refusal stands. */
+/** Sets a message's `failure` from an error, unless it has one: the first refusal stands. */
 export function refuseFor(cause: unknown, message: PendingDelivery, text: string): void {
   if (cause instanceof MaildirError) {
     message.failure ??= cause;

@@ -1,6 +1,6 @@
 /**
- * Bounds the mail that is acknowledged and not yet published: new mail waits for room, up to a
- * limit.
+ * Bounds the mail that is acknowledged and not yet published: admission.ts lets a batch wait here
+ * for room, at most `maxWaitMs`, and then refuses the batch's messages.
  */
 import { type Clock, invariant } from "../../system/index.ts";
 
@@ -23,8 +23,8 @@ export class Backlog {
   }
 
   /**
-   * Waits until `bytes` fit, at most `maxWaitMs`; resolves with whether they do. A batch larger
-   * than the bound fits into an empty backlog. One caller at a time.
+   * Waits until `bytes` fit, at most `maxWaitMs`; resolves with whether they fit. A batch larger
+   * than the bound fits into an empty backlog. One call at a time: admissions run in turn.
    */
   async hasRoomFor(bytes: number): Promise<boolean> {
     const fits = () => this.#bytesNow() === 0 || this.#bytesNow() + bytes <= this.#maxBytes;
@@ -34,7 +34,7 @@ export class Backlog {
     return fits();
   }
 
-  /** To be called when messages were published. */
+  /** To be called when messages were published: a waiting batch checks again. */
   shrunk(): void {
     this.#wake?.();
   }

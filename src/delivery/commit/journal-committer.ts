@@ -1,10 +1,11 @@
 /**
  * Commits batches through the journal: one write and one flush for any number of mailboxes.
  *
- * A batch is checked (admission.ts), written as one frame, and acknowledged. Then the publisher of
- * each volume moves the messages into their mailboxes (publishing/publisher.ts); after a crash
- * recovery does (recovery/replay.ts). Messages for a mailbox that no staging can serve are
- * committed there before they are acknowledged.
+ * Runs in the disk thread (thread/disk-thread.ts). A batch is checked (admission.ts), written as
+ * one frame of the log, and acknowledged. Then the publisher of each volume (mail file system)
+ * moves the messages into their mailboxes (publishing/publisher.ts); after a crash recovery does
+ * (recovery/replay.ts). A message for a mailbox that no staging directory can serve is committed
+ * in the mailbox itself, without the log, before it is acknowledged.
  */
 import { Journal, JournalError } from "../../journal/index.ts";
 import {
@@ -36,14 +37,18 @@ import { MailboxCache } from "./mailbox-cache.ts";
 
 export interface JournalCommitterTools extends DeliverTools {
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
-  /** Commits messages that cannot go through the journal. @defaultValue file by file */
+  /**
+   * Commits messages in mailboxes that no staging directory can serve, without the log.
+   * @defaultValue `deliverAll`, which flushes file by file
+   */
   readonly commitSynced?: Committer["commit"] | undefined;
   /** Writes files in staging and renames them into mailboxes. @defaultValue in this thread */
   readonly fileWorker?: FileWorker | undefined;
+  /** Called for each event when it happens, in this thread. */
   readonly onEvent: (event: CommitterEvent) => void;
 }
 
-/** A larger body goes to a file in staging instead of the frame. */
+/** A body of more bytes goes to a file in staging instead of the frame. */
 const maxInlineBytes = 1024 * 1024;
 
 export class JournalCommitter implements Committer {
@@ -52,7 +57,8 @@ export class JournalCommitter implements Committer {
   #closing: Promise<void> | undefined;
 
   /**
-   * Opens the journal and recovers the mail in it.
+   * Opens the journal and recovers its mail, except on volumes that are not available: there
+   * recovery is tried again, and reported by a `recovered` event.
    *
    * @throws {JournalError}; {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame.
    */
@@ -80,7 +86,7 @@ export class JournalCommitter implements Committer {
     return this.#opened.recoverer.report;
   }
 
-  /** Whether the journal takes new mail; false after its disk refused two writes. */
+  /** Whether the journal takes new mail; false after its disk refused a write twice. */
   get accepting(): boolean {
     return this.#opened.journal.accepting;
   }
@@ -97,7 +103,7 @@ export class JournalCommitter implements Committer {
       message: pendingDelivery(delivery, tools),
     }));
     const messages = pairs.map(({ message }) => message);
-    // One batch after the other, so that the log has them in the order of the calls.
+    // Batches are admitted one after the other, so that the log has them in the order of the calls.
     const admitted = this.#turn.then(() => admit(messages, admission));
     this.#turn = admitted.catch(() => undefined);
     const { logged, synced } = await admitted;
@@ -113,13 +119,16 @@ export class JournalCommitter implements Committer {
     );
   }
 
-  /** Publishes what it can; recovery publishes the rest. Idempotent. */
+  /** Publishes the mail in the log unless a round fails; the next `open` recovers the rest. */
   close(): Promise<void> {
     this.#closing ??= closeJournal(this.#opened);
     return this.#closing;
   }
 
-  /** Writes one frame for all messages; more than one only if it would not fit into a segment. */
+  /**
+   * Writes one frame for all messages, or several if one would not fit into a segment. On return
+   * each message is durable in the log, or has a `failure`.
+   */
   async #log(admitted: readonly Admitted[]): Promise<Publication[]> {
     if (admitted.length === 0) return [];
     const publishers = [...new Set(admitted.map(({ volumePublisher }) => volumePublisher))];
@@ -146,14 +155,14 @@ export class JournalCommitter implements Committer {
       }
       for (const { message, volumePublisher, record } of admitted) {
         refuseFor(asErrno(error), message, "the journal did not take the message");
-        // After a failed write a crash may bring the frame back: then its large body must be there.
+        // After a failed write a crash may bring the frame back: recovery then needs its body.
         if (record.large && !isInDoubt(error)) volumePublisher.staging.remove(record.large.name);
       }
     }
     return publications;
   }
 
-  /** Commits messages in their mailboxes, under the names they have. */
+  /** Commits messages in their mailboxes, under the ids that `commit` drew for them. */
   async #commitSynced(pairs: readonly Pair[]): Promise<void> {
     if (pairs.length === 0) return;
     const { tools } = this.#opened;
@@ -169,7 +178,7 @@ export class JournalCommitter implements Committer {
   }
 }
 
-/** A delivery, and the message on its way. */
+/** A delivery as the caller gave it, and the message (with id and `failure`) made of it. */
 interface Pair {
   readonly delivery: Delivery;
   readonly message: PendingDelivery;
@@ -178,6 +187,7 @@ interface Pair {
 /** An open journal, its volumes and their publishers. */
 interface Opened {
   readonly journal: Journal;
+  /** Whether the log was read without damage. */
   readonly isSound: boolean;
   readonly tools: JournalCommitterTools;
   readonly volumes: Volumes;

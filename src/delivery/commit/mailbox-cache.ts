@@ -1,24 +1,27 @@
 /**
- * Mailboxes that were checked a moment ago. A full check takes half a dozen system calls, more than
- * the message itself; within that moment one call that recognises `new/` is enough. Any other
- * change in that moment is found when the message is published, as it would be if it came a moment
- * later.
+ * Mailboxes that admission.ts checked in the last quarter of a second. A full check takes half a
+ * dozen system calls, more than the message itself; in that time one call, which finds `new/` to be
+ * the same directory, is enough. Any other change of the mailbox is found when the message is
+ * published, like a change made after its admission.
  */
 import type { Clock, FileSystem } from "../../system/index.ts";
 import type { VolumePublisher } from "../publishing/volume-publishers.ts";
 
 export interface CachedMailbox {
   readonly volumePublisher: VolumePublisher;
-  /** The mailbox's path in records. */
+  /** The mailbox's path in records of the log: relative to the mail root if below it. */
   readonly stored: string;
 }
 
 interface Checked extends CachedMailbox {
+  /** Of `new/`: device, inode and birth time. */
   readonly fingerprint: string | undefined;
+  /** Monotonic. */
   readonly untilMs: number;
 }
 
 const trustedForMs = 250;
+/** When so many are cached, all are dropped. */
 const maxMailboxes = 100_000;
 
 export class MailboxCache {
@@ -31,7 +34,7 @@ export class MailboxCache {
     this.#clock = clock;
   }
 
-  /** The mailbox at a path, if it was checked recently and its `new/` is the same directory. */
+  /** The mailbox at a path, if checked in the last 250 ms and its `new/` is the same directory. */
   find(path: string): CachedMailbox | undefined {
     const found = this.#byPath.get(path);
     if (found === undefined || this.#clock.now() >= found.untilMs) return undefined;

@@ -1,4 +1,7 @@
-/** The file worker's thread: writes or renames one list of files after the other. */
+/**
+ * The file worker's thread: takes requests from remote-file-worker.ts, in the disk thread, and
+ * answers each with the failures. It writes or renames one list of files after the other.
+ */
 import { factsOf, nodeFileSystem, type ThreadCall, threadServer } from "../../system/index.ts";
 import { tryRename, writeFile } from "./file-worker.ts";
 import type { Failure, FileProtocol, RenameRequest, WriteRequest } from "./remote-file-worker.ts";

@@ -1,10 +1,11 @@
 /**
- * The file worker: the many small calls that write messages into staging and rename them into
- * mailboxes. They only touch the page cache; staging.ts and publish-round.ts flush.
+ * The file worker: the many small calls that write messages into staging (for staging.ts) and
+ * rename them into mailboxes (for publish-round.ts). They touch the page cache only; the callers
+ * flush.
  *
  * These calls take most of the time that a message costs, and a thread that makes them cannot write
- * the log meanwhile. So in a server a thread of its own makes them (file-worker-thread.ts); this
- * file has the work itself.
+ * the log meanwhile. So in a server file-worker-thread.ts makes them, with the functions of this
+ * file; tests use `localFileWorker`.
  */
 import { type Clock, type Descriptor, errnoOf, type FileSystem } from "../../system/index.ts";
 
@@ -17,20 +18,20 @@ export interface NewFile {
 
 export interface Move {
   readonly from: string;
-  /** Open until the move is done. */
+  /** The target directory; the caller closes it after the move. */
   readonly directory: Descriptor;
   readonly name: string;
 }
 
 export interface FileWorker {
-  /** Writes all files. @throws the first error; then some of them are not written */
+  /** Writes all files, not durably. @throws the first error; then some files are not written */
   write(files: readonly NewFile[]): Promise<void>;
-  /** Renames files, in order; resolves with the error of each, `undefined` for success. */
+  /** Renames files in order, not durably; resolves with each error, `undefined` for success. */
   rename(moves: readonly Move[]): Promise<readonly unknown[]>;
   close(): Promise<void>;
 }
 
-/** Works in this thread, in slices. */
+/** A file worker in the caller's thread; between slices of files the event loop gets a turn. */
 export function localFileWorker(fileSystem: FileSystem, clock: Clock): FileWorker {
   return {
     write: (files) =>
@@ -48,6 +49,7 @@ export function localFileWorker(fileSystem: FileSystem, clock: Clock): FileWorke
   };
 }
 
+/** Creates a file with its bytes and time, not durably; a failure leaves no file. */
 export function writeFile({ path, bytes, modifiedMs }: NewFile, fileSystem: FileSystem): void {
   const file = createNew(path, fileSystem);
   try {
@@ -62,8 +64,8 @@ export function writeFile({ path, bytes, modifiedMs }: NewFile, fileSystem: File
 }
 
 /**
- * Creates a file, replacing one that an unfinished write left: only for a new file do later flushes
- * report every failure.
+ * Creates a file; one that an unfinished write left is removed first, because only on a new file
+ * do later flushes report every failed write.
  */
 export function createNew(path: string, fileSystem: FileSystem): Descriptor {
   try {
@@ -75,7 +77,7 @@ export function createNew(path: string, fileSystem: FileSystem): Descriptor {
   }
 }
 
-/** Renames; returns the error instead of throwing it. */
+/** Makes one move; returns its error, `undefined` for success. */
 export function tryRename({ from, directory, name }: Move, fileSystem: FileSystem): unknown {
   try {
     fileSystem.renameInto(from, directory, name);
@@ -89,8 +91,8 @@ export function tryRename({ from, directory, name }: Move, fileSystem: FileSyste
 const sliceFiles = 32;
 
 /**
- * Calls `action` for one slice of the items after the other, with a turn of the event loop between:
- * the disk thread also writes the log, whose callers wait for an answer.
+ * Calls `action` for one slice of the items after the other, with a turn of the event loop between
+ * slices: the disk thread also writes the log, and clients wait for that.
  */
 export async function inSlices<Item>(
   items: readonly Item[],

@@ -1,6 +1,7 @@
 /**
- * Writes batches into the journal, one frame after the other. The callback of a frame has run
- * before the next frame is written, so publishers take over frames in the log's order.
+ * Writes batches into the journal's log for journal-committer.ts and publishers, one frame (the
+ * records of one batch) after the other. `onLogged` of a frame has run before the next frame is
+ * written, so publishers take over frames in the log's order.
  */
 import { type Journal, JournalError, type Lsn } from "../../journal/index.ts";
 import { encodeBatch, type StoredRecord } from "../volumes/records.ts";
@@ -17,10 +18,11 @@ export class FrameLog {
   }
 
   /**
-   * Writes one frame. On return it is durable, and `onLogged` has been called with its lsn.
+   * Writes one frame. On return the frame is durable, and `onLogged` has been called once with its
+   * lsn (log sequence number).
    *
    * @param isReserved Whether the frame may use the space the journal reserves for logging again.
-   * @throws {JournalError} as `Journal.append` does; the frame does not count then.
+   * @throws {JournalError} as `Journal.append` does; then the frame is void, `onLogged` not called.
    */
   write(
     records: readonly StoredRecord[],
@@ -39,12 +41,12 @@ export class FrameLog {
   }
 
   /**
-   * Writes records of the log once more, in as many frames as they need. On return they are
-   * durable.
+   * Writes records that are in the log once more, in as many frames as they need: a later copy
+   * counts instead of the earlier one. On return the copies are durable.
    *
    * @returns The lsn of each record's frame, in order.
    * @throws {JournalError} as `Journal.append` does; records written by then are in the log twice,
-   *   which recovery counts as once.
+   *   and recovery publishes each once.
    */
   async writeAgain(
     records: readonly StoredRecord[],
@@ -63,6 +65,7 @@ export class FrameLog {
   }
 }
 
+/** Whether a frame does not fit into a segment of the log. */
 export function isTooLarge(error: unknown): boolean {
   return error instanceof JournalError && error.code === "ERR_JOURNAL_FRAME_TOO_LARGE";
 }

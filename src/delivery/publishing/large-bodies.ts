@@ -1,7 +1,8 @@
 /**
- * Bodies too large for the log: the body goes to a file in staging, durable with its name before a
- * frame refers to it by name, size and checksum. Each recipient's file is made from it. It is
- * removed when all of them are published.
+ * Bodies too large for the log: admission.ts stores such a body in a file in staging, durable with
+ * its name before a frame refers to the file by name, size and checksum. staging.ts makes each
+ * recipient's file from the head (trace fields for that recipient) and this file; publisher.ts
+ * removes this file when all recipients' files are published.
  */
 import { crc32 } from "node:zlib";
 import type { Body } from "../../maildir/index.ts";
@@ -12,28 +13,32 @@ import type { Staging } from "./staging.ts";
 
 const pieceBytes = 256 * 1024;
 
-/** A body in the form of a record. */
+/** A body in the form of a record of the log. */
 interface StoredBody {
+  /** The whole message; or, before a large body, the recipient's trace fields or nothing. */
   readonly head: Uint8Array;
   readonly large: LargeBody | undefined;
 }
 
-/** Makes large bodies durable in staging, once for all recipients of the same spool file. */
+/** Makes the large bodies of one batch durable in staging, once for each spool file and volume. */
 export class LargeBodies {
   readonly #fileSystem: FileSystem;
   readonly #maxInlineBytes: number;
   /** By staging directory and spool file. */
   readonly #stored = new Map<string, LargeBody>();
 
-  /** @param maxInlineBytes Largest message that travels in a frame. */
+  /** @param maxInlineBytes Largest message, in bytes, whose body is in a frame. */
   constructor(fileSystem: FileSystem, maxInlineBytes: number) {
     this.#fileSystem = fileSystem;
     this.#maxInlineBytes = maxInlineBytes;
   }
 
   /**
-   * @throws the error of the disk; {DeliveryError} when the spool file has not the size it was
-   *   given.
+   * Returns what the record has of a body; a large body is durable in staging then. A spooled body
+   * is always large.
+   *
+   * @throws the error of the disk; {DeliveryError} ERR_DELIVERY_FAILED when head and spool file do
+   *   not have `body.size` bytes.
    */
   async store(body: Body, id: string, staging: Staging): Promise<StoredBody> {
     if (body instanceof Uint8Array) {
@@ -82,7 +87,11 @@ export class LargeBodies {
   }
 }
 
-/** @throws {DeliveryError} ERR_DELIVERY_JOURNAL when size or checksum differ from the record's. */
+/**
+ * Checks a large body before recovery uses it.
+ *
+ * @throws {DeliveryError} ERR_DELIVERY_JOURNAL when its size or checksum is not the record's.
+ */
 export function assertIntact(large: LargeBody, staging: Staging, fileSystem: FileSystem): void {
   let size = 0;
   let checksum = 0;

@@ -1,6 +1,8 @@
 /**
- * The messages of one volume that are not published yet, by lsn, and the large bodies in staging
- * that may go once PUBLISHED has passed the last message made from them.
+ * The queue of one publisher: the unpublished messages of its volume, in the order of their lsn
+ * (log sequence number), and the large bodies of published ones. A large body may be removed from
+ * staging once PUBLISHED (the mark up to which all is published) has reached the last message made
+ * from it.
  */
 import type { Lsn } from "../../journal/index.ts";
 import { type Publication, spaceOf } from "./publication.ts";
@@ -8,19 +10,19 @@ import { type Publication, spaceOf } from "./publication.ts";
 export class PublicationQueue {
   #publications: Publication[] = [];
   #bytes = 0;
-  /** Large bodies of messages that have left the queue. */
+  /** Large bodies in staging, each with the lsn of a message that has left the queue. */
   #bodies: { readonly name: string; readonly lsn: Lsn }[] = [];
 
   get all(): readonly Publication[] {
     return this.#publications;
   }
 
-  /** Bytes the messages take on their volume. */
+  /** Bytes the queued messages take on their volume, in whole blocks. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Names of the files in staging that are still needed. */
+  /** Names of the files in staging that queued messages need. */
   get fileNames(): ReadonlySet<string> {
     const names = this.#publications.flatMap(({ record: { id, large } }) =>
       large ? [id, large.name] : [id],
@@ -28,6 +30,7 @@ export class PublicationQueue {
     return new Set(names);
   }
 
+  /** Adds messages at the end; {@link sort} restores the order if they have lower lsns. */
   push(publications: readonly Publication[]): void {
     for (const one of publications) {
       this.#publications.push(one);
@@ -35,7 +38,7 @@ export class PublicationQueue {
     }
   }
 
-  /** Restores the order after messages were given another lsn. */
+  /** Restores the order by lsn, after messages were logged again under another lsn. */
   sort(): void {
     this.#publications.sort((a, b) => (a.lsn < b.lsn ? -1 : a.lsn > b.lsn ? 1 : 0));
   }
@@ -55,7 +58,8 @@ export class PublicationQueue {
   }
 
   /**
-   * Takes the names of the large bodies that no message up to `published` or in the queue needs.
+   * Removes and returns the names of large bodies that no queued message needs and whose messages
+   * are all up to `published`.
    */
   takeDoneBodies(published: Lsn): string[] {
     const inUse = new Set(this.#publications.map(({ record }) => record.large?.name));

@@ -1,25 +1,26 @@
 /**
- * One acknowledged message on its way from the log into its mailbox.
+ * A publication: one acknowledged message on its way from the log into its mailbox.
  *
- * Its state tells where a crash would leave it: logged → staged → renamed → published.
+ * Its state (logged → staged → renamed → published) tells where a crash would leave the message.
  */
 import type { Lsn } from "../../journal/index.ts";
 import type { StoredRecord } from "../volumes/records.ts";
 
 export interface Publication {
-  /** The frame that holds the message; a later one once the message was logged again. */
+  /** The number of the frame with the message; of the later frame once it was logged again. */
   lsn: Lsn;
+  /** What the frame has for this message. */
   record: StoredRecord;
-  /** The mailbox's path. */
+  /** The mailbox's path, absolute or as the caller gave it. */
   readonly mailbox: string;
   /**
    * `"logged"`: in the log only. `"staged"`: durable in staging, data and name. `"renamed"`: in its
    * mailbox, the name not yet durable. `"published"`: visible and durable.
    */
   state: "logged" | "staged" | "renamed" | "published";
-  /** Earliest next attempt, in milliseconds of the clock; 0 before the first failure. */
+  /** Earliest next attempt, in milliseconds of the monotonic clock; 0 before the first failure. */
   notBeforeMs: number;
-  /** Why the last attempt failed. */
+  /** Why the last attempt failed; `undefined` before the first failure. */
   failure: unknown;
 }
 
@@ -37,7 +38,7 @@ export function sizeOf({ head, large }: StoredRecord): number {
   return head.length + (large?.size ?? 0);
 }
 
-/** Bytes the message takes on its volume. */
+/** Bytes the message takes on its volume, in whole blocks. */
 export function spaceOf(record: StoredRecord): number {
   return fileSpace(sizeOf(record));
 }

@@ -1,11 +1,12 @@
 /**
- * Moves messages from staging into mailboxes: renames, then the flushes that make the new names
- * durable.
+ * The second half of a publisher's round (publisher.ts): moves messages from staging into mailboxes
+ * by renames, then makes the new names durable by flushes.
  *
  * A mailbox's directory is opened once, checked, and then used by its descriptor only: by path, a
  * mailbox replaced by a symbolic link would deliver into another user's mailbox. The names are
- * flushed on the same descriptor, which is older than the names. Staging is flushed last, when
- * every new name is durable, so that a message is never in neither place.
+ * flushed on the same descriptor, which is older than the names, so that it reports every failure.
+ * Staging is flushed last, when every new name is durable: after a cut each message has its old
+ * name, its new name, or both.
  */
 import { join, relative, resolve } from "node:path";
 import { syncPlan } from "../../maildir/index.ts";
@@ -37,10 +38,11 @@ interface TargetDirectory {
 }
 
 /**
- * Publishes the `"staged"` messages, in order, and makes the `"renamed"` ones durable.
+ * Publishes the `"staged"` messages, in order, and makes the names of `"renamed"` ones durable.
  *
- * On return each is `"published"` or has a `failure`. With a failure it is still `"staged"`; or it
- * is `"logged"`, when its new name could not be flushed and it must be staged again.
+ * On return each message is `"published"` or has a `failure`. A message with a failure is
+ * `"staged"` when it could not be renamed, and `"logged"`, to be staged again, when its new name
+ * could not be flushed.
  *
  * @throws the errno error when staging cannot be flushed; the messages stay `"renamed"`.
  */
@@ -103,7 +105,7 @@ function open(
   }
 }
 
-/** The mail root with links resolved: it may be a link itself. */
+/** The path of the mail root with links resolved (the root may be a link); `undefined` without. */
 function kernelPath({ fileSystem, root }: PublishTools): string | undefined {
   if (root === undefined) return undefined;
   const directory = fileSystem.openDirectory(`${resolve(root)}/.`);
@@ -114,7 +116,10 @@ function kernelPath({ fileSystem, root }: PublishTools): string | undefined {
   }
 }
 
-/** A message renamed earlier needs no flush when its mailbox is gone together with it. */
+/**
+ * Notes why a mailbox could not be opened. A message renamed by an earlier round or process counts
+ * as published when the mailbox is gone: it went with the mailbox.
+ */
 function noteFailure(one: Publication, cause: unknown): void {
   if (one.state === "renamed" && isGone(cause)) one.state = "published";
   else one.failure = cause;
@@ -146,7 +151,8 @@ async function syncNames(
   sync: FileSystemSync | undefined,
 ): Promise<void> {
   if (sync?.usable && syncPlan("names", targets.length) === "bulk") {
-    // A failure does not tell which names were lost; flushing each directory does.
+    // A failed flush of the file system does not tell which names were lost; one for each
+    // directory does.
     const isDurable = await sync.sync().then(
       () => true,
       () => false,

@@ -1,12 +1,14 @@
 /**
- * The publisher of one volume: moves acknowledged messages from the log into their mailboxes. It
- * works in rounds, one after the other, each for all mailboxes of the volume:
+ * The publisher of one volume (mail file system): moves acknowledged messages from the log into
+ * their mailboxes, in rounds, one after the other, each for all mailboxes of the volume:
  *
  * stage → DURABLE in the log → rename → flush the names → PUBLISHED in the log.
  *
- * No message is renamed before the DURABLE that covers it is in the log: until then the log alone
- * decides about a missing file, from then on the file system does (recovery/next-step.ts). A round
- * that fails raises no mark and is repeated after a pause, without the steps that are done already.
+ * DURABLE and PUBLISHED are the volume's marks: log sequence numbers up to which all its messages
+ * are staged or published. No message is renamed before a DURABLE that covers it is in the log:
+ * below DURABLE staging decides about a missing file, above it the log (recovery/next-step.ts). A
+ * round that fails raises no further mark and is repeated after a pause, without the steps done
+ * already.
  */
 import { generationOf, type Lsn, type Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
@@ -27,31 +29,32 @@ interface PublisherTools {
   readonly known: KnownMailboxes;
   readonly root: string | undefined;
   readonly staging: Staging;
-  /** The marks in the log. */
+  /** The marks in the log when it was opened. */
   readonly marks: Marks;
   /**
-   * Raises this volume's marks in the log: with the next frame or, if none comes within `withinMs`,
-   * by a write of their own. Durable on return.
+   * Raises this volume's marks in the log: with the next frame or, if no frame comes within
+   * `withinMs`, by a write of their own. The marks are durable on return.
    */
   readonly mark: (marks: Partial<Marks>, withinMs: number) => Promise<void>;
-  /** Writes records to the log once more and returns their new lsns. */
+  /** Writes records to the log once more, durably, and returns their new lsns in order. */
   readonly logAgain: (records: readonly StoredRecord[]) => Promise<readonly Lsn[]>;
   /** Longest time from the log to the mailbox under load, in milliseconds. */
   readonly publishWithinMs: number;
+  /** Called for each event in turn, during rounds. */
   readonly onEvent: (event: PublisherEvent) => void;
 }
 
 export type PublisherEvent =
-  /** These are in their mailboxes, durably; the memory they took is free. */
+  /** These messages (perhaps none) are in their mailboxes, durably, and no longer in the queue. */
   | { readonly kind: "published"; readonly publications: readonly Publication[] }
-  /** These are in `orphans/`, durably. */
+  /** These messages are in `orphans/`, durably, and no longer in the queue. */
   | { readonly kind: "orphaned"; readonly publications: readonly Publication[] }
-  /** A round failed after one that succeeded, or the other way round (`undefined`). */
+  /** A round failed after one that succeeded; or, without a `cause`, succeeded after a failure. */
   | { readonly kind: "failure"; readonly cause: unknown };
 
 /**
  * `idle`: no round is planned, because nothing is left to do or recovery is not finished.
- * `waiting`: a timer starts the next round. `backing off`: the same, after a round that failed.
+ * `waiting`: a timer starts the next round. `backing off`: a timer does so after a failed round.
  * `round`: a round runs. `closed`: no round starts by itself; `close` runs the last ones.
  *
  * idle → waiting | round; waiting | backing off → round; round → idle | waiting | backing off |
@@ -68,13 +71,13 @@ export class Publisher {
   #lastStartMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #failure: unknown;
-  /** False during recovery, which hands over frames of the past and asks for each round itself. */
+  /** False until recovery has handed over the frames of earlier processes and run their rounds. */
   #isLive = false;
   readonly #queue = new PublicationQueue();
   #marks: Marks;
-  /** The highest lsn handed over: marks may go so far. */
+  /** The highest lsn handed over: no mark goes further. */
   #reach: Lsn = 0n;
-  /** The highest lsn the current round covers. */
+  /** `#reach` at the start of the current round: the round handles messages up to it. */
   #roundReach: Lsn = 0n;
   /** Bytes published since held messages were last logged again. */
   #publishedBytes = 0;
@@ -99,20 +102,20 @@ export class Publisher {
     return this.#queue.fileNames;
   }
 
-  /** Takes over the messages of one frame, in the log's order. */
+  /** Takes over the messages of one new frame, in the log's order, and starts or plans a round. */
   add(publications: readonly Publication[], lsn: Lsn): void {
     invariant(lsn >= this.#reach, "frames are handed over in the log's order");
     this.take(publications, lsn);
     this.#schedule();
   }
 
-  /** Takes over messages without starting a round: recovery calls {@link finish}. */
+  /** Takes over messages up to `lsn` without a round: recovery then calls {@link finish}. */
   take(publications: readonly Publication[], lsn: Lsn): void {
     this.#queue.push(publications);
     this.#reach = lsn;
   }
 
-  /** Runs one round for the messages taken. @throws the error that made it fail */
+  /** Runs one round for the messages taken. @throws the error that made the round fail */
   async finish(): Promise<void> {
     this.#queue.sort();
     await this.#run();
@@ -215,7 +218,7 @@ export class Publisher {
     await this.#logHeldAgain();
   }
 
-  /** Moves failed messages on in the log, or to `orphans/`, so that the marks can pass. */
+  /** Logs failed messages again, or moves them to `orphans/`, so that PUBLISHED can pass them. */
   async #handleFailures(failed: readonly Publication[]): Promise<void> {
     const { staging, clock, onEvent } = this.#tools;
     const orphans = failed.filter(
@@ -234,8 +237,9 @@ export class Publisher {
   }
 
   /**
-   * Logs held messages again once more bytes than theirs were published behind them: mail for a
-   * mailbox that refuses it must not occupy the segments that other mail needs.
+   * Logs held messages (staged, waiting for their next attempt) again, once at least their own
+   * bytes of other mail were published since the last time: mail that its mailbox refuses must not
+   * occupy the segments that other mail needs.
    */
   async #logHeldAgain(): Promise<void> {
     const generation = generationOf(this.#reach);
@@ -248,6 +252,7 @@ export class Publisher {
     this.#publishedBytes = 0;
   }
 
+  /** @param failures How far to raise `tries` in each record. */
   async #logAgain(messages: readonly Publication[], failures: 0 | 1): Promise<void> {
     const records = messages.map(({ record }) => ({ ...record, tries: record.tries + failures }));
     const lsns = await this.#tools.logAgain(records);
@@ -261,7 +266,7 @@ export class Publisher {
     if (this.#isLive && last > this.#reach) this.#reach = last;
   }
 
-  /** Raises marks in the log; they are durable on return. */
+  /** Raises marks in the log; the raised marks are durable on return. */
   async #mark(raised: Partial<Marks>): Promise<void> {
     const { durable, published } = { ...this.#marks, ...raised };
     const isRaised = durable >= this.#marks.durable && published >= this.#marks.published;

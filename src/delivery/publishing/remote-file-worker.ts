@@ -1,6 +1,7 @@
 /**
- * A file worker in a thread of its own. Descriptors belong to the process, so both threads may use
- * them. Bodies travel in one buffer that changes hands, and comes back to be used again.
+ * The caller's end of a file worker in a thread of its own: the disk thread uses it, and
+ * file-worker-thread.ts is the other end. Descriptors belong to the process, so both threads may
+ * use them. Bodies travel in one buffer, which is moved to the thread and back.
  */
 import {
   type ErrorFacts,
@@ -17,13 +18,14 @@ export interface FileProtocol extends ThreadProtocol {
   readonly answer: {
     /** The buffer of a write, to be used again. */
     readonly buffer: ArrayBuffer | undefined;
+    /** Of a write: at most the first, after which no file is written. Of renames: all. */
     readonly failures: readonly Failure[];
   };
 }
 
 export interface WriteRequest {
   readonly kind: "write";
-  /** The contents end to end. */
+  /** The contents of the files, end to end. */
   readonly buffer: ArrayBuffer;
   readonly files: readonly {
     readonly path: string;
@@ -37,13 +39,14 @@ export interface RenameRequest {
   readonly moves: readonly Move[];
 }
 
+/** The position of a file in its request, and the error. */
 export type Failure = readonly [position: number, facts: ErrorFacts];
 
 /** Maximum of files in one request, and of bytes in a request with more than one file. */
 const maxFiles = 256;
 const maxBytes = 1024 * 1024;
 
-/** Starts the thread; if it ends by itself, this one ends with an uncaught error. */
+/** Starts the file worker's thread; if that ends by itself, the caller's thread throws uncaught. */
 export function remoteFileWorker(): FileWorker {
   let spare = new ArrayBuffer(maxBytes);
   const thread = new ThreadClient<FileProtocol>({
@@ -51,7 +54,8 @@ export function remoteFileWorker(): FileWorker {
     entry: threadEntry("./file-worker-thread.ts", import.meta.url),
     options: undefined,
     errorFor: (_, cause) => new Error("the file worker thread has ended", { cause }),
-    // How far it came is not known: the disk thread ends too, and recovery decides.
+    // How far its request was carried out is unknown: the disk thread ends too, and recovery
+    // decides.
     onDeath: (cause) => {
       throw cause;
     },

@@ -1,20 +1,23 @@
 /**
- * When a publisher runs its next round, and how far its marks may go: pure decisions.
+ * When a publisher runs its next round, and how far its marks may go: pure decisions, called by
+ * publisher.ts.
  *
- * PUBLISHED never passes a message that is not published, and never passes DURABLE.
+ * The marks are lsns (log sequence numbers) of one volume: up to DURABLE all messages are staged,
+ * up to PUBLISHED all are published. PUBLISHED stays below every unpublished message, and at or
+ * below DURABLE.
  */
 import type { Lsn, Marks } from "../../journal/index.ts";
 import type { Publication } from "./publication.ts";
 
 const maxPauseAfterFailureMs = 30_000;
-/** How long marks wait for a frame to share its write, while mail is coming in: a few commits. */
+/** Longest wait of a mark for a frame whose write it can share: the time of a few commits. */
 const shareWriteMs = 20;
 
 /** How far a publisher has come. */
 export interface Progress {
   /** Messages that are not published, by lsn. */
   readonly queue: readonly Publication[];
-  /** The highest lsn handed over: marks may go so far. */
+  /** The highest lsn handed over to the publisher: no mark goes further. */
   readonly reach: Lsn;
   /** The marks in the log. */
   readonly marks: Marks;
@@ -27,7 +30,7 @@ export function publishableUpTo({ queue, reach, marks }: Progress): Lsn {
   return done < marks.durable ? done : marks.durable;
 }
 
-/** Time until there is work for a round, in milliseconds; `undefined` when nothing is left. */
+/** Milliseconds until there is work for a round; at most 0 for now, `undefined` for none left. */
 export function dueInMs(progress: Progress, nowMs: number): number | undefined {
   const { queue, reach, marks } = progress;
   if (publishableUpTo(progress) > marks.published) return 0;
@@ -42,6 +45,7 @@ export function dueInMs(progress: Progress, nowMs: number): number | undefined {
 
 /** The rounds so far. */
 interface Rounds {
+  /** Start of the last round, by the clock of `nowMs` (monotonic). */
   readonly lastStartMs: number;
   /** Failed rounds in a row. */
   readonly failures: number;
@@ -50,8 +54,9 @@ interface Rounds {
 }
 
 /**
- * Time to wait before the next round, in milliseconds; none when it is negative. Rounds start half
- * of `publishWithinMs` apart: the other half is for the round itself. Failures double the pause.
+ * Milliseconds to wait before the next round; 0 or less: no wait. Rounds start at least half of
+ * `publishWithinMs` apart: the other half is for the round itself. After a failed round the pause
+ * is 200 ms, doubled by each further failure in a row, at most 30 s.
  */
 export function pauseMs({ lastStartMs, failures, publishWithinMs }: Rounds, nowMs: number): number {
   const backoffMs = Math.min(maxPauseAfterFailureMs, 100 * 2 ** failures);
@@ -59,14 +64,14 @@ export function pauseMs({ lastStartMs, failures, publishWithinMs }: Rounds, nowM
 }
 
 /**
- * How long a mark may wait for a frame to share its write, in milliseconds. A frame that came
- * during the round makes it likely that another one follows.
+ * How long a mark may wait for a frame to share the frame's write, in milliseconds. A frame that
+ * came during the round makes it likely that another frame follows.
  */
 export function mayWaitMs(reach: Lsn, roundReach: Lsn): number {
   return reach > roundReach ? shareWriteMs : 0;
 }
 
-/** Whether a message only waits for its next attempt: it is staged already. */
+/** Whether a message is held: staged, and waiting for its next attempt after a failed one. */
 export function isHeld({ state, notBeforeMs }: Publication): boolean {
   return state === "staged" && notBeforeMs > 0;
 }

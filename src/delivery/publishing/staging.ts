@@ -1,11 +1,11 @@
 /**
- * The staging directory of one volume: files are written there and made durable before any reader
- * can see them.
+ * The staging directory of one volume (mail file system): publisher.ts has messages written into it
+ * and made durable before any reader can see them.
  *
- * Nothing is flushed twice: after a failed flush the kernel shows bytes the disk lacks, and the
- * next flush succeeds. So after a failure every message is written once more, to a new file that is
- * flushed on a descriptor held since the file was made. A flush of the whole file system counts
- * only when its descriptor is older than the files (system/sync/file-system-sync.ts).
+ * No file is flushed twice: after a failed flush the kernel shows bytes that the disk lacks, and
+ * the next flush of the file succeeds. So after a failure every message is written once more, to a
+ * new file that is flushed on a descriptor held since the file was made. A flush of the whole file
+ * system counts only when its descriptor is older than the files (system/sync/file-system-sync.ts).
  */
 import { syncPlan, writeBody } from "../../maildir/index.ts";
 import {
@@ -25,11 +25,11 @@ export interface StagingTools {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly fileWorker: FileWorker;
-  /** Opens a flush of the file system that holds a directory; `undefined` where there is none. */
+  /** Opens a flush of the whole file system of a directory; `undefined` where it has none. */
   readonly openFileSystemSync: (directory: string) => Promise<FileSystemSync | undefined>;
 }
 
-/** Files here that belong to no message. */
+/** Files in a staging directory that belong to no message; `sweep` leaves them. */
 const ownNames: readonly string[] = [stagingNames.identity, stagingNames.lock];
 
 export class Staging {
@@ -44,7 +44,8 @@ export class Staging {
   }
 
   /**
-   * Writes these messages and makes data and names durable; then they are `"staged"`.
+   * Writes messages into staging and makes data and names durable; on return each is `"staged"`. A
+   * failure leads to a second try, with new files.
    *
    * @throws the errno error of the second try, when both failed. A later call may still succeed.
    */
@@ -56,19 +57,18 @@ export class Staging {
         await this.#stageInBulk(publications, sync);
       } else await this.#stageEach(publications);
     } catch {
-      // Which data was lost is not known, or cannot be repaired: write all of it again, to new
-      // files.
+      // It is unknown which data the disk lacks, and no flush can repair it: write all files anew.
       await this.#stageEach(publications);
     }
     for (const publication of publications) publication.state = "staged";
   }
 
-  /** Takes the flush of this file system; it covers only files made from now on. */
+  /** Takes a flush of the whole file system, if it has one; it covers files made from now on. */
   takeSync(): Promise<FileSystemSync | undefined> {
     return this.#sync.take();
   }
 
-  /** Makes renames out of this directory durable: otherwise btrfs may keep both names. */
+  /** Makes renames out of this directory durable: else a cut on btrfs may leave both names. */
   async syncNames(): Promise<void> {
     const directory = this.#tools.fileSystem.openDirectory(this.path);
     try {
@@ -92,10 +92,10 @@ export class Staging {
   }
 
   /**
-   * Removes files that a crash left here and the log does not mention. A damaged log may have
-   * mentioned them: then they are moved to `aside/` instead.
+   * Removes files that a crash left in staging and that the log does not mention. A damaged log may
+   * have mentioned such files: then they are moved to `aside/` in the staging directory.
    *
-   * @param referenced Names that are still needed.
+   * @param referenced Names of files that messages of the log need.
    * @param isSound Whether the log was read without damage.
    * @returns How many files were removed or moved.
    */
@@ -113,6 +113,7 @@ export class Staging {
     return strays.length;
   }
 
+  /** Closes the flush of the file system; messages stay where they are. */
   close(): Promise<void> {
     return this.#sync.close();
   }

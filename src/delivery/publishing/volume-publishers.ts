@@ -1,6 +1,7 @@
 /**
- * The publishers of one journal: for each volume its staging directory and the publisher that
- * empties it. A volume that fails holds up no other.
+ * The publishers of one journal, by volume (mail file system): its staging directory, and the
+ * publisher that moves messages from there into mailboxes. admission.ts asks for them, recovery.ts
+ * opens those of volumes with mail in the log. A volume that fails delays no other.
  */
 import type { Journal, Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
@@ -25,6 +26,7 @@ interface VolumePublisherTools extends StagingTools {
   readonly marks: ReadonlyMap<string, Marks>;
   /** Whether the log was read without damage. */
   readonly isSound: boolean;
+  /** Called for each event of each publisher, when it happens. */
   readonly onEvent: (volumePublisher: VolumePublisher, event: PublisherEvent) => void;
 }
 
@@ -36,7 +38,7 @@ export class VolumePublishers {
     this.#tools = tools;
   }
 
-  /** The publisher of a volume; opened and live at once if the log holds nothing for the volume. */
+  /** The publisher of a volume; if none is open, the log has no mail for the volume: goes live. */
   of(volume: Volume): VolumePublisher {
     const known = this.#byVolume.get(volume.id);
     if (known) return known;
@@ -59,11 +61,12 @@ export class VolumePublishers {
     };
   }
 
+  /** Closes all publishers: each runs its last rounds first. */
   async close(): Promise<void> {
     await Promise.all(this.all.map(({ publisher }) => publisher.close()));
   }
 
-  /** Opens the publisher of a volume that has mail in the log; recovery makes it live. */
+  /** Opens the publisher of a volume that the log mentions; recovery then calls its `goLive`. */
   open(volume: Volume): VolumePublisher {
     const { journal, log, marks, onEvent, ...tools } = this.#tools;
     const staging = new Staging(volume.staging, tools);
