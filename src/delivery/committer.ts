@@ -79,6 +79,9 @@ export interface RecoveryReport {
   readonly swept: number;
   /** What is wrong with the journal, in plain words. */
   readonly damage: readonly string[];
-  /** Volumes (mail file systems) not recovered yet: their mail waits, new mail for them fails. */
+  /**
+   * Volumes (file systems of mailboxes) not recovered yet: their mail waits, new mail for them
+   * fails.
+   */
   readonly unavailable: readonly { readonly directory: string; readonly reason: string }[];
 }

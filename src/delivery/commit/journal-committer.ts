@@ -2,10 +2,10 @@
  * Commits batches through the journal: one write and one flush for any number of mailboxes.
  *
  * Runs in the disk thread (thread/disk-thread.ts). A batch is checked (admission.ts), written as
- * one frame of the log, and acknowledged. Then the publisher of each volume (mail file system)
- * moves the messages into their mailboxes (publishing/publisher.ts); after a crash recovery does
- * (recovery/replay.ts). A message for a mailbox that no staging directory can serve is committed
- * in the mailbox itself, without the log, before it is acknowledged.
+ * one frame of the log, and acknowledged. Then the publisher of each volume (file system of
+ * mailboxes) moves the messages into their mailboxes (publishing/publisher.ts); after a crash
+ * recovery does (recovery/replay.ts). A message for a mailbox that no staging directory can serve
+ * is committed in the mailbox itself, without the log, before it is acknowledged.
  */
 import { Journal, JournalError } from "../../journal/index.ts";
 import {

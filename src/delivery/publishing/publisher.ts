@@ -1,6 +1,6 @@
 /**
- * The publisher of one volume (mail file system): moves acknowledged messages from the log into
- * their mailboxes, in rounds, one after the other, each for all mailboxes of the volume:
+ * The publisher of one volume (file system of mailboxes): moves acknowledged messages from the log
+ * into their mailboxes, in rounds, one after the other, each for all mailboxes of the volume:
  *
  * stage → DURABLE in the log → rename → flush the names → PUBLISHED in the log.
  *
@@ -252,7 +252,6 @@ export class Publisher {
     this.#publishedBytes = 0;
   }
 
-  /** @param failures How far to raise `tries` in each record. */
   async #logAgain(messages: readonly Publication[], failures: 0 | 1): Promise<void> {
     const records = messages.map(({ record }) => ({ ...record, tries: record.tries + failures }));
     const lsns = await this.#tools.logAgain(records);

@@ -1,6 +1,6 @@
 /**
- * The staging directory of one volume (mail file system): publisher.ts has messages written into it
- * and made durable before any reader can see them.
+ * The staging directory of one volume (file system of mailboxes): publisher.ts has messages written
+ * into it and made durable before any reader can see them.
  *
  * No file is flushed twice: after a failed flush the kernel shows bytes that the disk lacks, and
  * the next flush of the file succeeds. So after a failure every message is written once more, to a

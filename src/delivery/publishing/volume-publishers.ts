@@ -1,7 +1,7 @@
 /**
- * The publishers of one journal, by volume (mail file system): its staging directory, and the
- * publisher that moves messages from there into mailboxes. admission.ts asks for them, recovery.ts
- * opens those of volumes with mail in the log. A volume that fails delays no other.
+ * The publishers of one journal, by volume (file system of mailboxes): its staging directory, and
+ * the publisher that moves messages from there into mailboxes. admission.ts asks for them,
+ * recovery.ts opens those of volumes with mail in the log. A volume that fails delays no other.
  */
 import type { Journal, Marks } from "../../journal/index.ts";
 import type { KnownMailboxes } from "../../maildir/index.ts";
