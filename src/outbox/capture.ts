@@ -1,10 +1,12 @@
 /**
  * A sender that sends nothing: it stores each delivery in a folder, for people and tests to read.
- * It is the default of the server, so that a first run cannot send mail to strangers.
+ * The server uses this sender unless a relay or direct delivery is configured, so that a first run
+ * cannot send mail to strangers.
  *
  * A delivery is two files: `<name>.eml` has the bytes that would have been sent, `<name>.json` the
  * envelope. The envelope is durable before the message gets its name, so that every `.eml` has its
- * recipients beside it. Names begin with the instant, so that a listing is in order.
+ * recipients beside it. Names begin with the instant of the capture in UTC, so that a listing is in
+ * order.
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rm } from "node:fs/promises";
@@ -19,7 +21,7 @@ import type {
 import { type Clock, errnoOf, systemClock, writeFileDurably } from "../system/index.ts";
 
 export interface CaptureOptions {
-  /** The folder of the files; the first mail makes it, with mode 0700. Its parent must exist. */
+  /** The files' folder; the first delivery makes it, with mode 0700. Its parent must exist. */
   readonly folder: string;
   /** @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
@@ -27,15 +29,16 @@ export interface CaptureOptions {
 
 /** The content of the `.json` file beside a message. */
 export interface CapturedEnvelope extends Envelope {
-  /** ISO 8601, in UTC. */
+  /** The instant of the capture: ISO 8601, in UTC. */
   readonly capturedAt: string;
   /** Bytes of the message. */
   readonly size: number;
 }
 
 /**
- * Makes a {@link Deliver} that stores everything and sends nothing. A delivery is durable when it
- * resolves. A disk error defers it as a failure of the route, which spends no attempt.
+ * Makes a {@link Deliver} that stores everything and sends nothing. When its promise resolves with
+ * `delivered`, both files are durable. A disk error defers the delivery as a failure of the route,
+ * which spends no attempt.
  */
 export function captureMail({ folder, clock = systemClock }: CaptureOptions): Deliver {
   let made: Promise<void> | undefined;

@@ -1,6 +1,6 @@
 /**
- * The door of the outbox: mail is stored beside the application's own data, and sent with retries
- * until it is delivered or given up.
+ * The public names of the outbox, which stores mail beside the application's own data and sends it
+ * with retries until it is delivered or given up. Uses the rooms `mail` and `system` only.
  */
 export { type CapturedEnvelope, type CaptureOptions, captureMail } from "./capture.ts";
 export {

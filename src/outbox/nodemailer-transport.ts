@@ -38,7 +38,10 @@ const settings = [
   "lane",
 ] as const;
 
-/** The fields by which a repeat is recognised; those that nodemailer adds itself are left out. */
+/**
+ * The fields of a mail by which a repeat of its idempotency key is recognised; fields that
+ * nodemailer adds are left out.
+ */
 const request = [
   ...["from", "sender", "to", "cc", "bcc", "replyTo", "inReplyTo", "references", "subject", "text"],
   ...["html", "amp", "icalEvent", "alternatives", "attachments", "headers", "list", "priority"],

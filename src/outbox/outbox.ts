@@ -1,6 +1,7 @@
 /**
  * The outbox as an application sees it: `enqueue` stores mail durably, alone or in the
- * application's own transaction; other calls show, cancel and redrive it. The worker sends it.
+ * application's own transaction; other calls show, cancel and redrive mail. Each call checks its
+ * arguments and passes them to the store; the worker (`worker/worker.ts`) sends the mail.
  */
 import type { Address } from "../mail/index.ts";
 import { type Clock, invariant, systemClock } from "../system/index.ts";
@@ -32,19 +33,31 @@ export interface OutboxOptions {
    * same route share a delivery. @defaultValue the recipient's domain
    */
   readonly routeOf?: ((recipient: Address) => string) | undefined;
-  /** How long mail is tried, in milliseconds after it is due. @defaultValue 5 days */
+  /**
+   * How long attempts go on, in milliseconds after a mail is due; a mail's own `expiresAt` replaces
+   * this. @defaultValue 5 days
+   */
   readonly expireAfterMs?: number | undefined;
-  /** What to do when it is unknown whether a mail was sent. @defaultValue "resend" */
+  /**
+   * What the worker does when it is unknown whether a mail was sent: send it again, or hold it for
+   * an operator. A mail's own `doubt` replaces this. @defaultValue "resend"
+   */
   readonly doubt?: DoubtPolicy | undefined;
-  /** How long idempotency keys are remembered, in milliseconds. @defaultValue 7 days */
+  /** How long an idempotency key is remembered, in milliseconds. @defaultValue 7 days */
   readonly idempotencyKeepMs?: number | undefined;
-  /** Largest message, in bytes. @defaultValue 50 MiB */
+  /** Largest composed message, in bytes. @defaultValue 50 MiB */
   readonly maxMessageBytes?: number | undefined;
   /** Most recipients of one mail, at most 1000. @defaultValue 1000 */
   readonly maxRecipients?: number | undefined;
-  /** Whether hooks receive events of calls to this outbox, such as a cancel. @defaultValue false */
+  /**
+   * Whether hooks receive the events of calls to this outbox, such as a cancel. Without it these
+   * events are history only. @defaultValue false
+   */
   readonly notify?: boolean | undefined;
-  /** @defaultValue the machine's clock */
+  /**
+   * For ids and the header field Date only: due times are by the clock of the store.
+   * @defaultValue the machine's clock
+   */
   readonly clock?: Clock | undefined;
 }
 
@@ -53,28 +66,33 @@ export type Mail = MailContent & MailOptions;
 
 export interface EnqueueOptions {
   /**
-   * A transaction of the application on the same database: the mail is sent if and when it commits.
-   * An open `pg` client, a `DatabaseSync`, a better-sqlite3 database, or `{ query(text, values) }`.
+   * A transaction of the application on the same database: the mail is sent if and when the
+   * transaction commits. An open `pg` client, a `DatabaseSync`, a better-sqlite3 database, or
+   * `{ query(text, values) }`. @defaultValue none: the mail has a transaction of its own
    */
   readonly tx?: TransactionHandle | undefined;
-  /** The request that an idempotency key stands for, one for each mail. @defaultValue the mail */
+  /**
+   * For each mail the content by which a repeat of its idempotency key is recognised.
+   * @defaultValue the mail itself
+   */
   readonly requests?: readonly unknown[] | undefined;
 }
 
 export interface Enqueued {
   /** Public id of the message. */
   readonly id: string;
-  /** The idempotency key was known: `id` is the earlier message, and nothing was stored. */
+  /** The idempotency key was known: `id` is the message of its first use, nothing was stored. */
   readonly duplicate: boolean;
   /**
-   * With angle brackets. For a duplicate that of the first mail, but with `tx` that of the repeat.
+   * The Message-ID, with angle brackets: for a duplicate that of the first mail, or with `tx` that
+   * of the repeat, which no mail has.
    */
   readonly messageId: string;
   readonly recipients: readonly Address[];
 }
 
 const day = 24 * 60 * 60 * 1000;
-/** The most deliveries that the key of a message has room for. */
+/** Most recipients of a mail: each may need a delivery, and row keys have room for 1,023. */
 const recipientLimit = 1000;
 
 interface OutboxSettings extends MessageSettings {
@@ -111,7 +129,8 @@ export class Outbox {
 
   /**
    * Enqueues several mails in one commit. All of them are checked and composed before any is
-   * stored. If one conflicts, this rejects although the others are stored; with `tx`, roll back.
+   * stored. If the idempotency key of one belongs to another mail, the call rejects although the
+   * other mails are stored; with `tx`, roll back.
    */
   async enqueueMany(
     mails: readonly Mail[],
@@ -140,14 +159,15 @@ export class Outbox {
     return this.store.list({ ...filter, limit });
   }
 
-  /** Lists the attempts of a delivery, in order. */
+  /** Lists the attempts of a delivery, the first one first. */
   attempts(deliveryId: string): Promise<readonly AttemptRow[]> {
     return this.store.attempts(deliveryId);
   }
 
   /**
-   * Cancels a delivery, or all of a message. Of several answers it returns the least certain one:
-   * `unknown`, else `too_late`. `cancelled` means that none of it will be sent from now on.
+   * Cancels a delivery, or all deliveries of a message, by public id. Of several answers it returns
+   * the least certain one: `unknown`, else `too_late`. `cancelled` means that none of the
+   * deliveries will be sent from now on.
    *
    * @throws {OutboxError} ERR_OUTBOX_NOT_FOUND
    */
@@ -160,8 +180,9 @@ export class Outbox {
   }
 
   /**
-   * Sends ended deliveries again, to the recipients without the mail or to all. The attempt numbers
-   * continue, the budget of attempts starts anew. With `newMessageId` receivers see another mail.
+   * Makes ended deliveries due again, to the recipients without the mail (default) or to all. The
+   * attempt numbers continue, the budget of attempts starts anew. With `newMessageId` the mail gets
+   * a new Message-ID, so that receivers do not take it for a repeat.
    *
    * @throws {OutboxError} ERR_OUTBOX_NOT_FOUND
    */
@@ -185,7 +206,11 @@ export class Outbox {
     return answers;
   }
 
-  /** Ends the doubt about a held delivery. @throws {OutboxError} ERR_OUTBOX_NOT_FOUND */
+  /**
+   * Ends the doubt about a held delivery: it was `sent`, or the worker is to `resend` it.
+   *
+   * @throws {OutboxError} ERR_OUTBOX_NOT_FOUND
+   */
   async resolveDoubt(id: string, truth: "sent" | "resend"): Promise<"resolved" | "not_in_doubt"> {
     const { notify } = this.#settings;
     const answer = await this.store.resolveDoubt(id, truth, { notify });
@@ -193,7 +218,7 @@ export class Outbox {
     return answer;
   }
 
-  /** Removes old rows, batch by batch, until none is left to remove. */
+  /** Removes rows older than the ages of the request, batch by batch; returns their numbers. */
   async purge(request: Partial<PurgeRequest> = {}): Promise<PurgeResult> {
     const given = { ...retention, ...request };
     const total = { bytes: 0, messages: 0, events: 0, idempotencyKeys: 0 };
@@ -205,7 +230,7 @@ export class Outbox {
   }
 
   /**
-   * Counts what the store holds.
+   * Counts the deliveries by lane and state, the blocked routes and the waiting events.
    *
    * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION when a newer program has changed the tables.
    */
@@ -247,8 +272,8 @@ export class Outbox {
       throw new OutboxError("ERR_OUTBOX_IDEMPOTENCY_CONFLICT", text, { id });
     }
     const duplicate = kind === "duplicate";
-    // The first mail is sent, not this one. While a transaction is open the store gets no other
-    // call: it may be waiting for that transaction.
+    // For a duplicate only the first mail is sent. While a transaction is open the store gets no
+    // other call: that call might wait for the transaction.
     const first = duplicate && !tx ? await this.store.get(id) : undefined;
     return {
       id,
@@ -261,7 +286,7 @@ export class Outbox {
   }
 }
 
-/** Default ages of a purge. */
+/** Default ages of a purge, and the rows of each kind that one batch removes. */
 const retention: PurgeRequest = {
   bytesAfterMs: 7 * day,
   rowsAfterMs: 30 * day,

@@ -1,6 +1,7 @@
 /**
- * Composes a mail into envelope and bytes, once: every attempt sends the same bytes, with one
- * Message-ID, one Date and one set of boundaries, so that a receiver can recognise a repeat.
+ * Composes a mail into envelope and bytes, once, when `outbox.ts` enqueues it: every attempt sends
+ * these bytes, with one Message-ID, one Date and one set of boundaries, so that a receiver can
+ * recognise a repeat.
  *
  * Bcc recipients are in the envelope and nowhere in the bytes. Files and URLs are not read unless
  * the mail allows it: text from an application's users must not reach the disk of the server.
@@ -23,11 +24,11 @@ export type MailFields = Omit<SendMailOptions, "raw" | "dkim" | "envelope">;
 
 /** A ready-made message. A missing Message-ID or Date is added on top of its header. */
 export interface RawMail {
-  /** The message; line endings become CRLF, `Bcc` fields are removed. */
+  /** The message. Its line endings become CRLF, and its `Bcc` fields are removed. */
   readonly raw: Uint8Array | string;
 }
 
-/** An explicit envelope, in place of the one that the header gives. */
+/** An explicit envelope, in place of the addresses in the header. */
 export interface MailEnvelope {
   /** Reverse-path; `""` for the null path. */
   readonly from: Address;
@@ -38,10 +39,10 @@ export type MailContent = (MailFields | RawMail) & { readonly envelope?: MailEnv
 
 export interface ComposedMail {
   readonly reversePath: Address;
-  /** Each address once. */
+  /** Each address once, with the first field that has it. */
   readonly recipients: readonly { readonly address: Address; readonly kind: RecipientKind }[];
   readonly bytes: Uint8Array;
-  /** With angle brackets. */
+  /** The Message-ID in `bytes`, with angle brackets. */
   readonly messageIdHeader: string;
   readonly subject?: string | undefined;
 }
@@ -139,7 +140,7 @@ const onePlainAddress = /^(?:([\w.+-]+@[\w.-]+)|[\w ]+<([\w.+-]+@[\w.-]+)>)$/;
 
 /**
  * Reads the addresses of a field whose bytes stand as characters. Most fields have one plain
- * address, which this pattern reads in a tenth of the time of nodemailer's full parser.
+ * address, which `onePlainAddress` reads in a tenth of the time of nodemailer's full parser.
  */
 export function readAddresses(value: string): readonly ParsedAddress[] {
   const plain = onePlainAddress.exec(value);

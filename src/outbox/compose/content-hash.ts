@@ -1,6 +1,7 @@
 /**
- * A hash of an application's request, before Message-ID, Date and boundaries are added: the same
- * request has the same hash, and two requests that differ anywhere have different ones.
+ * A hash of an application's request, before Message-ID, Date and boundaries are added: equal
+ * requests have equal hashes, and requests that differ anywhere have different ones. `outbox.ts`
+ * stores it with an idempotency key, to tell a repeat from another mail.
  */
 import { createHash, type Hash } from "node:crypto";
 import { OutboxError } from "../model/errors.ts";

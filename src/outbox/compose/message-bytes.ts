@@ -1,6 +1,6 @@
 /**
- * Header fields of a message that is not stored yet: finds the fields, removes some and adds
- * others. No other byte of the message changes.
+ * Edits the header of a message for `compose.ts`: finds the fields, removes some and adds others.
+ * No other byte of the message changes.
  *
  * @see RFC 5322 §2.1 (lines), §3.6 (fields); RFC 5321 §2.3.8 (CRLF only).
  */
@@ -9,7 +9,7 @@
 export interface HeaderField {
   /** Lower-case. */
   readonly name: string;
-  /** Unfolded and trimmed; each byte one character. */
+  /** Unfolded and trimmed; each byte is one character (latin1). */
   readonly value: string;
   readonly start: number;
   readonly end: number;
@@ -31,7 +31,7 @@ export function headerFields(bytes: Uint8Array): HeaderField[] {
   return fields;
 }
 
-/** Removes the fields `without`, given in their order, and adds lines on top. */
+/** Removes the fields `without`, listed in the order of the header, and adds lines on top. */
 export function editHeader(
   bytes: Uint8Array,
   edit: {

@@ -1,12 +1,13 @@
 /**
- * Announces mail that is part of a transaction of the application. The store does not learn when
- * that commits, so it announces the mail a moment later and then again. Most transactions have
- * ended by then, and waiters poll anyway.
+ * Announces to workers the lanes of mail in a transaction of the application; a lane is a queue of
+ * its own for one kind of delivery. Both stores call it. A store does not learn when the
+ * transaction commits, so it announces after 5, 55 and 305 ms. Most transactions have ended by
+ * then, and waiting workers poll anyway.
  */
 import type { Clock, TimerHandle } from "../../system/index.ts";
 import type { Lane, NewMessage } from "./rows.ts";
 
-/** Pauses before each announcement, in milliseconds. */
+/** The pause before each of the announcements, in milliseconds. */
 const pausesMs = [5, 50, 250];
 
 export class AfterCommit {
@@ -22,11 +23,11 @@ export class AfterCommit {
     this.#announce = announce;
   }
 
-  /** Starts the announcements anew, for these messages and those announced at present. */
+  /** Starts the announcements anew, for the lanes of these messages and of those before. */
   expect(messages: readonly NewMessage[]): void {
     for (const { lane } of messages) this.#lanes.add(lane);
     const isFirstAhead = this.#timer !== undefined && this.#announced === 0;
-    if (isFirstAhead) return; // Postponed by each transaction, it would never come.
+    if (isFirstAhead) return; // If each transaction postponed the first one, it might never come.
     this.close();
     this.#schedule();
   }

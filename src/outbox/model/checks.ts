@@ -1,5 +1,6 @@
 /**
- * Checks of options and mails. No value is clamped, and each refusal names the value received.
+ * Checks of options and mails. A bad value throws an error that names the value received; no value
+ * is clamped.
  */
 import { optionChecks } from "../../system/index.ts";
 import { OutboxError } from "./errors.ts";

@@ -2,9 +2,10 @@
  * The states of a delivery as pure functions: what to do with a leased delivery, and what follows
  * from an attempt for the delivery and its recipients. No clock, no randomness, no database.
  *
- * Invariants: a delivered or refused recipient is never sent to again. A failure of the route
- * spends no attempt. A delivery ends exactly when no recipient is `pending` or `deferred`; it is
- * `done` only if no recipient has failed.
+ * Invariants: within a cycle, a delivered or refused recipient is never sent to again. A failure of
+ * the route spends no attempt. A delivery ends when no recipient is `pending` or `deferred`, or
+ * when it has no retry left; it is `done` only if no recipient has failed. In doubt: its final dot
+ * may have been sent, and no reply is stored.
  */
 import type { RecipientOutcome, Reply } from "../../mail/index.ts";
 import { type Random, type RetryPolicy, retryDelayMs } from "./retry.ts";
@@ -24,9 +25,9 @@ import type {
   Release,
 } from "./rows.ts";
 
-/** After this many crashed workers in a row a delivery is leased alone. */
+/** After this many crashed workers in a row a delivery moves to the lane where each is alone. */
 export const QUARANTINE_CRASHES = 3;
-/** After this many crashed workers in a row it is dead. */
+/** After this many crashed workers in a row a delivery is dead. */
 export const POISON_CRASHES = 5;
 
 /** Prefix of the reason of a delivery that was refused for good. */
@@ -46,7 +47,10 @@ export type Plan =
   | { readonly kind: "release"; readonly release: Release }
   | { readonly kind: "complete"; readonly completion: Completion; readonly reason: string };
 
-/** Decides before any attempt, from the lease alone: doubt, poison, expiry, quarantine. */
+/**
+ * Decides before any attempt whether a leased delivery is held in doubt, ended (expired, or poison:
+ * too many crashed workers), moved to quarantine, or sent.
+ */
 export function planOf(claimed: ClaimedDelivery, notify: Notify): Plan {
   const recipients = claimed.recipients.filter(isUndecided);
   if (claimed.inDoubt && claimed.doubtPolicy === "hold") {
@@ -97,7 +101,7 @@ function closeAs(
   return { kind: "complete", completion, reason };
 }
 
-/** What the judgement of an attempt depends on, beside the delivery and the outcomes. */
+/** The inputs of a judgement beside the delivery and the outcomes; all come from the worker. */
 export interface Judgement {
   readonly policy: RetryPolicy;
   /** Most attempts of a cycle; without it only the expiry ends the retries. */
@@ -105,7 +109,7 @@ export interface Judgement {
   readonly random: Random;
   readonly notify: Notify;
   readonly worker: string;
-  /** Time from the claim to the end of the attempt, by which the expiry is checked. */
+  /** Time from the claim to the end of the attempt; with the delay it must end before expiry. */
   readonly sinceClaimMs: number;
   /** Duration of the attempt. */
   readonly elapsedMs: number;
@@ -139,15 +143,15 @@ export type Verdict =
       readonly permanent: boolean;
       /** The last reply as text. */
       readonly error: string;
-      /** The same with its prefix, as the dead letter shows it. */
+      /** `error` with its prefix, as the dead letter shows it. */
       readonly reason: string;
     };
 
 /**
  * Judges an attempt by its outcomes, one for each recipient of the plan, in order.
  *
- * A recipient is refused for good by a `failed` outcome that is not the route's. A delivery is
- * exhausted when its attempts are spent, or when its next attempt would start after its expiry.
+ * A recipient is refused for good by a `failed` outcome whose scope is not the route. A delivery
+ * has no retry left when its attempts are spent, or when its next one would start after its expiry.
  */
 export function judge(
   claimed: ClaimedDelivery,
@@ -187,18 +191,18 @@ export function judge(
   );
 }
 
-/** What the parts of a judgement share. */
+/** The values that the parts of a judgement share. */
 interface Judged {
   readonly claimed: ClaimedDelivery;
   /** All recipients, as they are after the attempt. */
   readonly after: readonly RecipientRow[];
-  /** Those of them that are undecided. */
+  /** The undecided recipients of `after`. */
   readonly open: readonly RecipientRow[];
   readonly spends: boolean;
   readonly cycleAttempt: number;
   /** The completion without its end. */
   readonly base: Omit<Completion, "next" | "events">;
-  /** What each event of the attempt says about the delivery. */
+  /** The data about the delivery in each event of the attempt. */
   readonly subject: NewEvent["data"];
 }
 
@@ -258,8 +262,8 @@ export function isUndecided({ status }: Pick<RecipientRow, "status">): boolean {
 }
 
 /**
- * The state of a delivery after a late success was recorded, and the event of that change;
- * `undefined` if it neither ends nor changes the delivery.
+ * The state of a delivery after a late success (one under a lease that was lost), and the event of
+ * that change; `undefined` if the success neither ends nor changes the delivery.
  */
 export function endByFacts(
   statuses: ReadonlySet<RecipientStatus>,
@@ -293,7 +297,7 @@ function errorOf(reply: KeptReply | undefined): string {
   return reply ? replyLine(reply) : "the route failed";
 }
 
-/** A reply that may have been lost counts for the message, even if its route broke. */
+/** Whether the route failed before the dot; a failure after it is a doubt about the message. */
 function isRouteFault(outcome: RecipientOutcome): outcome is RecipientOutcome & { scope: "route" } {
   return outcome.kind !== "delivered" && outcome.scope === "route" && !outcome.inDoubt;
 }

@@ -1,4 +1,4 @@
-/** The one error class of this room. A reply of a remote server is an outcome, never an error. */
+/** The one error class of the outbox. A remote server's reply is an outcome, never an error. */
 export type OutboxErrorCode =
   /** An option or an argument has an invalid value. */
   | "ERR_OUTBOX_OPTION"
@@ -10,7 +10,7 @@ export type OutboxErrorCode =
   | "ERR_OUTBOX_TRANSACTION"
   /** The database refused the call or was not reached; `cause` says why. Nothing was changed. */
   | "ERR_OUTBOX_STORE"
-  /** The database was lost during a write: it may or may not be durable. */
+  /** The database was lost during a write: the write may or may not be durable. */
   | "ERR_OUTBOX_IN_DOUBT"
   /** The schema in the database is older or newer than this program understands. */
   | "ERR_OUTBOX_SCHEMA_VERSION"
@@ -22,7 +22,7 @@ export type OutboxErrorCode =
 export class OutboxError extends Error {
   override readonly name = "OutboxError";
   readonly code: OutboxErrorCode;
-  /** The message of an idempotency key, or the id that was asked for. */
+  /** The message that has the idempotency key, or the id of the call that was not found. */
   readonly id: string | undefined;
 
   constructor(

@@ -1,9 +1,10 @@
 /**
- * Public ids and row keys, the same in both stores. The row key of a delivery is computed from that
- * of its message, so that no index is needed to get from one to the other.
+ * Public ids and row keys of both stores (`../sqlite/ids.ts` has the bytes of an id). The row key
+ * of a delivery is computed from that of its message, so that no index is needed to find a message
+ * from its delivery or its deliveries from a message.
  */
 
-/** The key of a delivery is message × this + ordinal; the ordinal starts at 1. */
+/** A delivery's key is its message's key × 1024 + its ordinal; ordinals start at 1. */
 export const deliveriesPerMessage = 1024;
 
 /** A parsed public id: of a message, or with an ordinal of one of its deliveries. */

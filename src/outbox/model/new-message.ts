@@ -1,29 +1,33 @@
 /**
- * Makes the message that a store accepts, from composed content, the options of the mail and the
- * settings of the outbox. Everything that an application passed is checked here; the store decides
- * nothing any more.
+ * Makes the message that `outbox.ts` passes to a store, from composed content, the options of the
+ * mail and the settings of the outbox. Of the settings a mail can replace two: `doubt`, and by
+ * `expiresAt` the expiry. The options of the mail are checked here; the store decides nothing.
  */
 import type { Address } from "../../mail/index.ts";
 import { invariant } from "../../system/index.ts";
 import { atMost, checkDoubt, checkedKey, checkedTags, checkedTemplate, instant } from "./checks.ts";
 import type { DoubtPolicy, IdempotencyKey, Lane, NewDelivery, NewMessage } from "./rows.ts";
 
-/** What a mail may ask for beside its content. */
+/** The options of a mail beside its content. */
 export interface MailOptions {
-  /** The mail is not sent before this instant. */
+  /** The mail is not sent before this instant. @defaultValue none: it is due at once */
   readonly sendAt?: Date | undefined;
-  /** No attempt starts after this instant. */
+  /** No attempt starts after it. @defaultValue the outbox's `expireAfterMs` after the mail is due */
   readonly expiresAt?: Date | undefined;
   /**
-   * Makes repeats harmless: the same key with the same mail returns the id of the first one, with
-   * another mail it is refused. At most 256 characters.
+   * Makes repeats harmless: an enqueue with a known key and the same mail returns the id of the
+   * first mail; with another mail it rejects. At most 256 characters.
    */
   readonly idempotencyKey?: string | undefined;
   /** A label of the application, for logs and hooks. */
   readonly template?: string | undefined;
   readonly tags?: Readonly<Record<string, string>> | undefined;
+  /** What happens when it is unknown whether it was sent. @defaultValue `doubt` of the outbox */
   readonly doubt?: DoubtPolicy | undefined;
-  /** @defaultValue "normal" */
+  /**
+   * The queue of the mail: workers claim from `critical` first and from `bulk` last.
+   * @defaultValue "normal"
+   */
   readonly lane?: Exclude<Lane, "quarantine" | "local"> | undefined;
 }
 

@@ -1,8 +1,9 @@
 /**
  * Delays before retries: policies as data, and hints in the text of a reply.
  *
- * A delay is drawn from a range, never from a point: mail that failed together must not be retried
- * together. The random source is a parameter, so that tests can reach both ends of every range.
+ * When the worker judges an attempt (`judge` in delivery-state.ts), `retryDelayMs` draws the delay
+ * from a range: mail that failed together must not be retried together. The random source is the
+ * worker's option `random`, so that tests can reach both ends of every range.
  *
  * @see RFC 5321 §4.5.4.1 (retry strategy), RFC 6647 §4 (greylisting).
  */
@@ -34,7 +35,7 @@ const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** For relays and short-lived mail: seconds at first, about an hour at most. */
+/** For relays and short-lived mail: 5 s at first, about an hour at most. */
 export const referenceRetry: RetryPolicy = {
   kind: "exponential",
   baseMs: 5 * second,
@@ -51,20 +52,24 @@ export const mtaRetry: RetryPolicy = {
   maxMs: 3.6 * hour,
 };
 
-/** A greylisting server refuses a retry that comes sooner. */
+/** The shortest delay after a greylisting reply: such a server refuses a retry before that. */
 export const GREYLIST_MIN_MS = 5 * minute;
 
-/** A longer hint is cut to this. */
+/** The longest hint; a longer one counts as this. */
 const maxHintMs = 24 * hour;
 
-/** A shorter hint is raised to this, or to the policy's minimum: no server may keep us busy. */
+/**
+ * The shortest hint: a shorter one is raised to this or, if that is less, to the policy's minimum.
+ * No server may make a worker retry without pause.
+ */
 const minHintDelayMs = minute;
 
 /**
  * Draws the delay after the `attempt`-th attempt of a cycle, in milliseconds.
  *
- * @param reply - A delay named in its text replaces the policy's and is never undercut; a hint of
- *   seconds is raised to a minute or the policy's minimum. Greylisting waits at least five minutes.
+ * @param reply - A delay named in its text replaces the policy's delay, and the result is never
+ *   shorter than that hint; a hint of seconds is raised to a minute or the policy's minimum, the
+ *   smaller of the two. After a greylisting reply the delay is at least five minutes.
  */
 export function retryDelayMs(
   policy: RetryPolicy,

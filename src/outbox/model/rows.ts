@@ -8,7 +8,8 @@
  * id>.<ordinal>`.
  *
  * Every instant is milliseconds since 1970 UTC on the clock of the store, the only clock that
- * counts: delays go in as durations, and workers measure the rest of a lease on a monotonic clock.
+ * counts: callers give delays as durations, and workers measure the rest of a lease on a monotonic
+ * clock.
  */
 import type { Address, ReplyPhase } from "../../mail/index.ts";
 
@@ -21,8 +22,9 @@ export type RecipientStatus = "pending" | "delivered" | "deferred" | "failed" | 
 export type DeliveryState = "pending" | "done" | "dead" | "cancelled" | "in_doubt";
 
 /**
- * `quarantine`: deliveries whose workers crashed several times in a row; each is leased alone.
- * `local`: deliveries for workers that have the mailboxes. Callers cannot choose either of the two.
+ * A queue of its own for one kind of delivery. `quarantine`: deliveries whose workers crashed
+ * several times in a row; a worker leases one at a time. `local`: deliveries for workers that have
+ * the mailboxes. A mail may choose only among the other three.
  */
 export type Lane = "critical" | "normal" | "bulk" | "quarantine" | "local";
 
@@ -32,7 +34,10 @@ export const laneNumbers = { critical: 0, normal: 1, bulk: 2, quarantine: 3, loc
 /** The header field of an address; the envelope does not distinguish them. */
 export type RecipientKind = "to" | "cc" | "bcc";
 
-/** What to do when a lease expired between the final dot and the record of the reply. */
+/**
+ * What to do with a delivery in doubt: its final dot may have been sent, and no reply was stored
+ * before its lease ended. `hold`: it waits until an operator resolves it.
+ */
 export type DoubtPolicy = "resend" | "hold";
 
 /** A delivery that an operator resends expires no sooner than this from now: one day. */
@@ -54,7 +59,7 @@ export interface NewMessage {
   readonly id: string;
   /** Reverse-path of the envelope; `""` is the null path. */
   readonly reversePath: Address;
-  /** The bytes of every attempt, with CRLF as the only line ending. */
+  /** The bytes that every attempt sends, with CRLF as the only line ending. */
   readonly bytes: Uint8Array;
   /** The Message-ID in those bytes, with its angle brackets. */
   readonly messageIdHeader: string;
@@ -109,7 +114,7 @@ export interface ClaimRequest {
   readonly lane: Lane;
   /** Most deliveries to lease. */
   readonly limit: number;
-  /** Most due rows to read, leased or put off. @defaultValue limit */
+  /** Most due rows to read, whether they are then leased or put off. @defaultValue limit */
   readonly maxRows?: number | undefined;
   readonly leaseMs: number;
   /** Name of the worker, for the attempts it makes. */
@@ -117,8 +122,8 @@ export interface ClaimRequest {
   /** Bodies up to this size come with the claim; `body` reads larger ones. */
   readonly inlineBytes: number;
   /**
-   * Whether the worker writes an intent before each final dot. Without intents a leased delivery
-   * cannot be cancelled, and every expired lease is in doubt.
+   * Whether the worker writes an intent (an attempt without an outcome) before each final dot.
+   * Without intents a leased delivery cannot be cancelled, and every expired lease is in doubt.
    */
   readonly intents: boolean;
   /** Most deliveries to lease of one route. */
@@ -136,7 +141,7 @@ export interface ClaimRequest {
 export interface Claim {
   /** In the order of their due times. */
   readonly deliveries: readonly ClaimedDelivery[];
-  /** Due rows that were not leased: moved to `local`, beyond the room, or of a blocked route. */
+  /** Number of due rows not leased: moved to `local`, beyond the room, or of a blocked route. */
   readonly putOff: number;
 }
 
@@ -150,7 +155,7 @@ export interface ClaimedDelivery extends Lease {
   readonly route: string;
   readonly lane: Lane;
   readonly reversePath: Address;
-  /** All of them, in order; those that are `pending` or `deferred` are to be sent to. */
+  /** All recipients, in order; the worker sends to those that are `pending` or `deferred`. */
   readonly recipients: readonly RecipientRow[];
   readonly size: number;
   /** Absent above `inlineBytes`. */
@@ -165,13 +170,13 @@ export interface ClaimedDelivery extends Lease {
   readonly cycleAttempts: number;
   /** Leases in a row that expired without an outcome or a release, up to this one. */
   readonly crashes: number;
-  /** A former holder may have sent the final dot, and its reply is unknown. */
+  /** A former holder of the lease may have sent the final dot, and the reply is unknown. */
   readonly inDoubt: boolean;
   /** The last reply in any cycle, also of a route that failed. */
   readonly lastReply?: KeptReply | undefined;
-  /** Time from the claim to the expiry; zero or less if it has expired. */
+  /** Time from the claim to the delivery's expiry; zero or less if the delivery has expired. */
   readonly expiresInMs: number;
-  /** How long it had been due at the claim. */
+  /** How long the delivery had been due at the claim. */
   readonly lateMs: number;
   /** The route was blocked, and this is the one delivery that probes it. */
   readonly isProbe: boolean;
@@ -190,7 +195,7 @@ export interface RecipientRow {
 export interface Completion extends Lease {
   /** Absent without an attempt: the delivery had expired, was poison or is held. */
   readonly attempt?: NewAttempt | undefined;
-  /** Only those that changed. */
+  /** Only the recipients that changed. */
   readonly recipients: readonly RecipientChange[];
   readonly next: Next;
   /** Closes open attempts of former holders as `in_doubt`. */
@@ -200,18 +205,18 @@ export interface Completion extends Lease {
 
 export interface NewAttempt {
   readonly worker: string;
-  /** From the start of the attempt to now. */
+  /** Time from the start of the attempt to the call of the store. */
   readonly elapsedMs: number;
   readonly outcome: AttemptOutcome;
-  /** Whether it counts against the budget of the cycle. */
+  /** Whether the attempt counts against the budget of the cycle. */
   readonly spends: boolean;
-  /** The reply that decided it. */
+  /** The reply that decided the outcome. */
   readonly reply?: KeptReply | undefined;
   /** The host that answered; where recipients differ, that of the first with an answer. */
   readonly via?: string | undefined;
 }
 
-/** `partial`: only some recipients were delivered. `in_doubt`: the reply was not recorded. */
+/** `partial`: some recipients were delivered, others not. `in_doubt`: the reply is not known. */
 export type AttemptOutcome = "delivered" | "partial" | "deferred" | "failed" | "in_doubt";
 
 export interface RecipientChange {
@@ -230,10 +235,11 @@ export type Next =
 /**
  * - `settled`: the lease was valid and everything was written, by this call or an earlier one with
  *   the same completion; `attemptNo` if there was an attempt.
- * - `lost`: the lease was not valid any more. Delivered recipients are recorded with their attempt
- *   (`attemptNo`), and nothing else changes. `finished`: this decided the last recipient. The event
- *   of the end is then written too, with `{ late: true }` as data, or `delivery.late` if an end was
- *   written before. Hooks receive it if they were to receive any event of the completion.
+ * - `lost`: the lease was not valid any more. Delivered recipients are stored as delivered, with
+ *   their attempt (`attemptNo`), and nothing else changes. `finished`: this call decided the last
+ *   recipient. The event of the end is then written too, with `{ late: true }` as data, or
+ *   `delivery.late` if an end was written before. Hooks receive that event if they were to receive
+ *   any event of the completion.
  */
 export type CompletionResult =
   | { readonly kind: "settled"; readonly attemptNo?: number | undefined }
@@ -241,7 +247,7 @@ export type CompletionResult =
 
 export interface Release extends Lease {
   readonly delayMs: number;
-  /** Moves it to another lane, until the next completion moves it back. */
+  /** Moves the delivery to another lane, until the next completion moves it back. */
   readonly lane?: Lane | undefined;
   /** The new last reply, when a route failed. */
   readonly reply?: KeptReply | undefined;
@@ -251,9 +257,9 @@ export interface Release extends Lease {
 
 export interface RouteRow {
   readonly route: string;
-  /** Failures in a row; 0 while it works. */
+  /** Failures in a row; 0 while the route works. */
   readonly failures: number;
-  /** Its deliveries are put off until this instant; after it one probes the route. */
+  /** The route's deliveries are put off until this instant; after it one probes the route. */
   readonly blockedUntilMs?: number | undefined;
   readonly reason?: string | undefined;
 }
@@ -263,7 +269,7 @@ export type EventType =
   | "delivery.done"
   | "delivery.dead"
   | "delivery.cancelled"
-  /** A worker without a lease delivered it, after another end had been written. */
+  /** A worker whose lease was lost delivered, after another end had been written. */
   | "delivery.late"
   | "delivery.deferred"
   | "delivery.in_doubt"
@@ -287,6 +293,6 @@ export interface EventRow {
   readonly cycle?: number | undefined;
   readonly atMs: number;
   readonly data: Readonly<Record<string, unknown>>;
-  /** How often it was leased before. */
+  /** How often the event was leased before. */
   readonly tries: number;
 }

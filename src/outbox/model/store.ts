@@ -1,6 +1,7 @@
 /**
- * The one interface of both stores, with everything that a worker or an application may rely on;
- * test/outbox/contract/contract.ts holds each store to it. Rules for every call:
+ * The interface of both stores (`../postgres`, `../sqlite`), with everything that a worker or an
+ * application may rely on; test/outbox/contract/contract.ts tests each store against it. A lane is
+ * a queue of its own for one kind of delivery. Rules for every call:
  *
  * - A write is durable when its call resolves. A call that rejects with ERR_OUTBOX_STORE changed
  *   nothing. After ERR_OUTBOX_IN_DOUBT the result is unknown; every call may then be repeated.
@@ -59,9 +60,9 @@ export interface OutboxStore {
   enqueue(messages: readonly NewMessage[]): Promise<readonly EnqueueResult[]>;
 
   /**
-   * Does the same inside a transaction of the caller: durable and visible to workers when the
-   * caller commits, gone when it rolls back. Listeners of `onDue` are called a moment later,
-   * several times.
+   * Enqueues as `enqueue` does, but inside a transaction of the caller: the messages are durable
+   * and visible to workers when the caller commits, gone when it rolls back. Listeners of `onDue`
+   * are called three times within 305 ms, because the store does not learn of the commit.
    *
    * @throws {OutboxError} ERR_OUTBOX_TRANSACTION for a handle of a kind that this store cannot use.
    */
@@ -73,16 +74,17 @@ export interface OutboxStore {
   /**
    * Leases due deliveries, oldest due first: each is invisible to other claims for `leaseMs`, and a
    * row whose lease expired is due again. Reads at most `maxRows` due rows. Until `limit`
-   * deliveries are leased,
+   * deliveries are leased, the rows read fare as follows:
    *
    * - expired deliveries are leased, to be closed, also on a blocked route, and never as a probe;
-   * - deliveries of `exceptRoutes` move to lane `local`; due time unchanged;
-   * - deliveries of a blocked route are put off until `blockedUntilMs`. After it one is leased with
-   *   `isProbe`, the route is blocked for `leaseMs` more, and the others are put off until then;
+   * - deliveries of `exceptRoutes` move to the lane `local`, and their due times stay;
+   * - deliveries of a blocked route are put off until `blockedUntilMs`. After that instant one is
+   *   leased with `isProbe`, the route is blocked for `leaseMs` more, and its others are put off
+   *   until the new end of the block;
    * - deliveries beyond the room of their route are put off for `putOffMs`;
-   * - all others are leased. If a former lease was still set, `crashes` goes up by one, and
-   *   `inDoubt` shows whether an attempt is open: an intent without a completion, or a lease
-   *   without intents.
+   * - all others are leased. If a former lease had expired without completion or release, `crashes`
+   *   goes up by one, and `inDoubt` shows whether an attempt is open: an intent without a
+   *   completion, or a lease without intents.
    *
    * The caller decides the policy: a delivery that has expired, crashed too often or is in doubt is
    * leased like any other, and ends through `complete` or `release`.
@@ -97,8 +99,8 @@ export interface OutboxStore {
 
   /**
    * Writes an intent before the final dot: an attempt without an outcome. False for each invalid
-   * lease: nothing was written, and the dot must not be sent. A repetition for the same lease
-   * changes nothing and gets the same answer.
+   * lease: nothing was written, and the dot must not be sent. A repetition for one lease changes
+   * nothing and gets the first answer again.
    */
   intend(
     intents: readonly (Lease & { readonly worker: string; readonly elapsedMs: number })[],
@@ -108,40 +110,42 @@ export interface OutboxStore {
    * Writes outcomes and ends their leases: recipients, attempt, state, queue and events together.
    *
    * `done`, `dead` and `in_doubt` remove the delivery from the queue; `retry` makes it due after
-   * `delayMs` in its own lane. All reset `crashes`. An attempt gets the number of its intent, or
+   * `delayMs` in its message's lane. All reset `crashes`. An attempt gets its intent's number, or
    * the next one; if it `spends`, `cycleAttempts` goes up by one. Only recipients that are
    * `pending` or `deferred` change; `dead` changes the remaining ones to `failed`.
    *
-   * Under an invalid lease only success is recorded, see {@link CompletionResult}. This holds in
-   * every state: a delivery that is `in_doubt`, `dead` or `cancelled` changes if its last
+   * Under an invalid lease only delivered recipients are stored, see {@link CompletionResult}. This
+   * holds in every state: a delivery that is `in_doubt`, `dead` or `cancelled` changes if its last
    * undelivered recipient turns out delivered. A repeated completion adds nothing; if it has an
    * attempt, it gets the first answer again, so a caller that lost the answer may repeat the call.
    */
   complete(completions: readonly Completion[]): Promise<readonly CompletionResult[]>;
 
   /**
-   * Releases leases without spending an attempt, due after `delayMs`; `crashes` and a doubt stay.
-   * A written intent is closed as `deferred`: its dot was not sent. False for each invalid lease.
+   * Releases leases without spending an attempt; the deliveries are due after `delayMs`, and their
+   * `crashes` and doubts stay. An intent of the released lease is closed as `deferred`: its dot was
+   * not sent. False for each invalid lease.
    */
   release(releases: readonly Release[]): Promise<readonly boolean[]>;
 
   /**
-   * Milliseconds until a delivery of the lane is due, zero if one is; `undefined` if none exists.
+   * Milliseconds until the next delivery of the lane is due, zero if one is due; `undefined` if the
+   * lane is empty.
    */
   nextDue(lane: Lane): Promise<number | undefined>;
 
   /**
    * Calls `listener` when a delivery may be due earlier than `nextDue` answered: one that this
    * process enqueued, or of which another process notified it. The argument is the lane; without
-   * one it may be any lane. The call may come too often, and for another process late or never:
-   * waiters must also poll. Returns a function that removes the listener.
+   * one it may be any lane. The listener may be called too often, and for mail of another process
+   * late or never: waiters must also poll. Returns a function that removes the listener.
    */
   onDue(listener: DueListener): () => void;
 
   /**
    * Blocks a failed route for the k-th of `delaysMs` after its k-th failure in a row, for the last
-   * of them after all further ones, and writes `route.blocked`. Many deliveries fail together, so a
-   * failure during the block does not count, unless it is that of the probe.
+   * of `delaysMs` after all further failures, and writes the event `route.blocked`. Many deliveries
+   * fail together, so only the failure of the probe counts during the block.
    */
   blockRoute(request: {
     readonly route: string;
@@ -152,9 +156,9 @@ export interface OutboxStore {
   }): Promise<RouteRow>;
 
   /**
-   * Opens a route that works again and makes its blocked deliveries due, at most `limit` a call;
-   * writes `route.restored` if it was blocked. Returns the number made due: repeat while it is
-   * `limit`.
+   * Opens a route that works again and makes the deliveries that its block put off due, at most
+   * `limit` a call; writes the event `route.restored` if the route was blocked. Returns the number
+   * of deliveries made due: repeat the call while that is `limit`.
    */
   restoreRoute(request: {
     readonly route: string;
@@ -163,10 +167,10 @@ export interface OutboxStore {
   }): Promise<number>;
 
   /**
-   * Cancels one delivery, or all of a message, by public id. A leased delivery is cancelled too as
-   * long as it has no intent: its worker is then refused the intent. Writes `delivery.cancelled`.
-   * Empty if the id is unknown. An attempt that is open, or that another holder closed, makes the
-   * answer `unknown` in every state.
+   * Cancels one delivery, or all of a message, by public id, and writes the event
+   * `delivery.cancelled`. A leased delivery is cancelled too as long as it has no intent: `intend`
+   * then answers its worker false. Empty if the id is unknown. An attempt that is open, or that
+   * another holder closed, makes the answer `unknown` in every state.
    */
   cancel(
     id: string,
@@ -174,8 +178,8 @@ export interface OutboxStore {
   ): Promise<readonly { readonly id: string; readonly answer: CancelAnswer }[]>;
 
   /**
-   * Starts a new cycle for one ended delivery, or all of a message: due now, with a full budget of
-   * attempts; the attempt numbers and the history continue. Empty if the id is unknown.
+   * Starts a new cycle for one ended delivery, or all of a message: it is due now and has a full
+   * budget of attempts; attempt numbers and history continue. Empty if the id is unknown.
    */
   redrive(
     id: string,
@@ -184,8 +188,8 @@ export interface OutboxStore {
 
   /**
    * Ends the doubt about a held delivery. `sent` changes its undecided recipients to `delivered`
-   * and writes the event of its end; `resend` makes it due now, in the same cycle, with an expiry
-   * no sooner than `resendGraceMs` from now.
+   * and writes the event of its end; `resend` makes the delivery due now, in its present cycle,
+   * with an expiry no sooner than `resendGraceMs` from now.
    */
   resolveDoubt(
     id: string,
@@ -201,10 +205,10 @@ export interface OutboxStore {
    */
   list(filter: ListFilter): Promise<Page>;
 
-  /** Lists the attempts of a delivery, in order; empty without any, or if the id is unknown. */
+  /** Lists the attempts of a delivery, in order; empty if it has none or the id is unknown. */
   attempts(deliveryId: string): Promise<readonly AttemptRow[]>;
 
-  /** Leases the oldest events that wait for hooks, for `leaseMs`. */
+  /** Leases the oldest events that wait for hooks: no other call gets them for `leaseMs`. */
   claimEvents(request: {
     readonly limit: number;
     readonly leaseMs: number;
@@ -218,12 +222,12 @@ export interface OutboxStore {
   /** Makes leased events due again after `delayMs`, because a hook failed. */
   deferEvents(seqs: readonly number[], delayMs: number): Promise<void>;
 
-  /** Removes old rows; never of undecided deliveries, and no idempotency key before its time. */
+  /** Removes old rows; none of pending or in-doubt deliveries, no key before its `keepMs`. */
   purge(request: PurgeRequest): Promise<PurgeResult>;
 
   stats(): Promise<StoreStats>;
 
-  /** Waits for the pending calls and closes. Idempotent. */
+  /** Waits for the pending calls and closes; later calls reject. Idempotent. */
   close(): Promise<void>;
 }
 

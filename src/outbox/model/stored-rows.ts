@@ -1,4 +1,4 @@
-/** Reads the columns that both stores have in common. */
+/** Reads columns and cursors that both stores have; their `read.ts`, `claim.ts`… call it. */
 import { invariant } from "../../system/index.ts";
 import { refusal } from "./checks.ts";
 import { OutboxError } from "./errors.ts";
@@ -69,8 +69,8 @@ export function readCursor(cursor: string): number {
 }
 
 /**
- * Checks that a program that understands the versions from `oldest` to `newest` understands this
- * one.
+ * Checks that the `version` in the database is one of those from `oldest` to `newest`, which this
+ * program understands.
  *
  * @throws {OutboxError} ERR_OUTBOX_SCHEMA_VERSION with both versions and what to do.
  */

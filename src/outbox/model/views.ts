@@ -1,6 +1,7 @@
 /**
- * What the outbox shows to operators: messages, deliveries, attempts, lists and figures, and the
- * answers to cancel, redrive and purge. Instants are as in rows.ts.
+ * The types that the outbox shows to operators: messages, deliveries, attempts, lists and figures,
+ * and the answers to cancel, redrive and purge. Instants are milliseconds since 1970 UTC on the
+ * clock of the store.
  */
 import type { Address } from "../../mail/index.ts";
 import type {
@@ -39,15 +40,15 @@ export interface DeliveryRow {
   readonly attempts: number;
   readonly template?: string | undefined;
   readonly subject?: string | undefined;
-  /** Why it is dead. */
+  /** Why the delivery is dead. */
   readonly reason?: string | undefined;
   readonly lastReply?: KeptReply | undefined;
   /** The host that answered the last attempt; see {@link AttemptRow.via}. */
   readonly lastVia?: string | undefined;
   readonly createdAtMs: number;
-  /** While `pending`. */
+  /** Only while `pending`; while leased the end of the lease. */
   readonly dueAtMs?: number | undefined;
-  /** While `pending`: whether a worker has a lease on it. */
+  /** Only while `pending`: whether a worker has a lease on the delivery. */
   readonly isLeased?: boolean | undefined;
   readonly expiresAtMs: number;
   readonly finishedAtMs?: number | undefined;
@@ -95,11 +96,11 @@ export interface Page {
 }
 
 /**
- * - `cancelled`: it will not be sent from now on.
- * - `too_late`: it had ended before.
- * - `unknown`: its final dot may be on its way. A delivery that is being sent goes on, and one that
+ * - `cancelled`: the delivery will not be sent from now on.
+ * - `too_late`: the delivery had ended before.
+ * - `unknown`: the final dot may be on its way. A delivery that is being sent goes on, and one that
  *   is held in doubt stays so. A delivery that waits for a resend after a doubt is cancelled, but a
- *   worker that crashed with it may be merely stopped, and may still send it.
+ *   worker that counts as crashed may be merely stopped, and may still send the delivery.
  */
 export type CancelAnswer = "cancelled" | "too_late" | "unknown";
 
@@ -112,8 +113,8 @@ export interface RedriveOptions {
 }
 
 /**
- * `redriven`, or why it was not: still `pending` or `in_doubt`, its bytes `purged`, or `delivered`
- * to every recipient.
+ * `redriven`, or why the delivery was not: it is still `pending` or `in_doubt`, its bytes are
+ * `purged`, or it was `delivered` to every recipient.
  */
 export type RedriveAnswer = "redriven" | "pending" | "in_doubt" | "purged" | "delivered";
 
@@ -121,10 +122,10 @@ export interface LaneStats {
   readonly lane: Lane;
   /** Pending deliveries. */
   readonly queued: number;
-  /** Those of them that are due and not leased. */
+  /** Pending deliveries that are due and not leased. */
   readonly due: number;
   readonly leased: number;
-  /** How long the oldest due delivery has been due. */
+  /** How long the oldest due delivery has been due; absent without one. */
   readonly oldestDueMs?: number | undefined;
 }
 
