@@ -1,6 +1,6 @@
 /**
  * A sender that sends nothing: it stores each delivery in a folder, for people and tests to read.
- * The server uses this sender unless a relay or direct delivery is configured, so that a first run
+ * The server uses this sender until its settings name a way to send mail, so that a first run
  * cannot send mail to strangers.
  *
  * A delivery is two files: `<name>.eml` has the bytes that would have been sent, `<name>.json` the

@@ -12,7 +12,7 @@ import type { DoubtPolicy, IdempotencyKey, Lane, NewDelivery, NewMessage } from 
 export interface MailOptions {
   /** The mail is not sent before this instant. @defaultValue none: it is due at once */
   readonly sendAt?: Date | undefined;
-  /** No attempt starts after it. @defaultValue the outbox's `expireAfterMs` after the mail is due */
+  /** No attempt starts after it. @defaultValue `expireAfterMs` of the outbox after it is due */
   readonly expiresAt?: Date | undefined;
   /**
    * Makes repeats harmless: an enqueue with a known key and the same mail returns the id of the

@@ -1,6 +1,6 @@
 /**
- * Lists of rows as parameters: one array per column, which the server turns into rows with
- * `unnest`. It parses arrays several times faster than JSON.
+ * Lists of rows as parameters of statements on leases: one array per column, which the server turns
+ * into rows with `unnest`. The server parses arrays several times faster than JSON.
  *
  * @see https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
  */
@@ -18,7 +18,7 @@ const literals = {
   bigint: String,
   boolean: String,
   text: (value: Value) => `"${String(value).replace(/["\\]/g, "\\$&")}"`,
-  // A string of JSON needs no other escapes in an array than in JSON, so JSON escapes it.
+  // A string needs the same escapes in an array as in JSON, so JSON escapes it.
   json: (value: Value) => JSON.stringify(JSON.stringify(value)),
 };
 
@@ -44,7 +44,7 @@ export function arraysOf<C extends Columns>(columns: C, rows: readonly RowOf<C>[
 
 /**
  * Makes `column = value` in a form that the server can only look up in the index of the column, row
- * by row: it can neither hash nor merge by it.
+ * by row: the server can neither hash nor merge by this form.
  */
 export function isOne(column: string, value: string): string {
   return `${column} = any (array[${value}])`;

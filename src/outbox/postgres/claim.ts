@@ -1,4 +1,7 @@
-/** Leases in PostgreSQL: claim, renew, release, the body of a message, and the next due time. */
+/**
+ * Leases in PostgreSQL: claim, renew, release, the body of a message, and the next due time of a
+ * lane (a queue of its own for one kind of delivery). `store.ts` calls each.
+ */
 import { deliveryId, messageOf } from "../model/ids.ts";
 import type {
   Claim,
@@ -177,7 +180,7 @@ export function recipientsOf(list: unknown): RecipientRow[] {
   }));
 }
 
-/** The columns that name a lease in a list; `n` is its index there. */
+/** The columns that name a lease in a list; `n` is the index of the lease in the list. */
 const leaseKey = { n: "integer", delivery: "bigint", token: "bigint" } as const;
 
 /** The columns of a list of leases, with further columns. */

@@ -1,5 +1,6 @@
 /**
- * Intents and outcomes in PostgreSQL: the writes before the final dot and after the reply to it.
+ * Intents and outcomes in PostgreSQL: the write before the final dot (an attempt without an
+ * outcome) and the write after the reply to the dot. `store.ts` calls them.
  */
 import { endByFacts } from "../model/delivery-state.ts";
 import type {
@@ -16,7 +17,7 @@ import { eachOnce, fromHeldLeases, leaseColumns, validOf } from "./claim.ts";
 import type { Query, Row } from "./database.ts";
 import { writeEvent } from "./events.ts";
 
-/** The number of the attempt that this lease has begun, if any, and the highest number. */
+/** `own`: the number of the attempt begun under the lease `h`, if any; `last`: the highest. */
 const NUMBERS = `cross join lateral (
     select max(a.attempt_no) filter (where a.token = h.token) as own,
       coalesce(max(a.attempt_no), 0) as last
@@ -35,8 +36,8 @@ begun as (
 select delivery, token from held`;
 
 /**
- * One line for each completion, and one more for each further recipient or event of it. Numbers
- * come first, because the server finds them without reading the texts before them.
+ * One line for each completion, and one more for each further recipient or event of the completion.
+ * Columns of numbers come first, because the server reads a row from its start.
  */
 const lineColumns = leaseColumns({
   line: "integer",
@@ -232,14 +233,14 @@ export async function answeredBefore(
     : { kind: "lost", attemptNo, finished: lateEnd === true };
 }
 
-/** Whether it delivers to a recipient; then it is recorded even without a valid lease. */
+/** Whether a completion delivers to a recipient; that is stored even without a valid lease. */
 export function isSuccess({ attempt, recipients }: Completion): boolean {
   return attempt !== undefined && recipients.some(({ status }) => status === "delivered");
 }
 
 /**
- * Records the success of a worker without a valid lease, in a transaction. A 250 is a fact
- * without a lease too; failures are left to the holder of the lease.
+ * Stores the success of a worker whose lease was lost; the caller runs it in a transaction. A 250
+ * is a fact even without a lease; failures are left to the holder of the valid lease.
  */
 export async function recordLost(query: Query, completion: Completion): Promise<CompletionResult> {
   const { delivery, attempt, recipients, events } = completion;
@@ -267,8 +268,8 @@ export async function recordLost(query: Query, completion: Completion): Promise<
 }
 
 /**
- * Finishes the attempt of a lease, which its intent may have begun, and returns its number. A
- * second call changes nothing.
+ * Finishes the attempt of a lease, which an intent may have begun, and returns its number. A second
+ * call changes nothing.
  */
 async function writeAttempt(
   query: Query,

@@ -1,5 +1,5 @@
 /**
- * Statements on a pool of connections, and what their failures mean.
+ * Runs the store's statements on a pool of connections and turns their failures into OutboxErrors.
  *
  * A statement that writes is a transaction of its own, durable when it is answered. A statement
  * that the server refused has changed nothing. If the connection breaks or the server ends during a
@@ -17,7 +17,7 @@ export type { Row };
 /** Runs one statement with `$1`, `$2`, … and resolves with its rows. */
 export type Query = (sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>;
 
-/** The methods used of a `Pool` of pg. */
+/** The methods of a `Pool` of pg that the store calls. */
 export interface PostgresPool {
   connect(): Promise<PostgresClient>;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -25,7 +25,7 @@ export interface PostgresPool {
   end(): Promise<void>;
 }
 
-/** The methods used of a `PoolClient` of pg. */
+/** The methods of a `PoolClient` of pg that the store calls. */
 export interface PostgresClient {
   query(query: PostgresQuery): Promise<{ readonly rows: unknown[] }>;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -85,7 +85,7 @@ export class Database {
     return this.#options.schema;
   }
 
-  /** Reads whether the connections have {@link KEEP_PLANS}; to be called before all else. */
+  /** Reads whether the connections have {@link KEEP_PLANS}; the first call of a store. */
   async open(): Promise<void> {
     const [answer] = await this.read(HAS_SETTINGS);
     this.#cachesPlans = answer?.yes === true;
@@ -100,8 +100,8 @@ export class Database {
     again(() => this.#run(sql, values, "prepared")).catch((error) => throwFailure(error, "write"));
 
   /**
-   * Does the same for a statement with joins: planned once on connections with {@link KEEP_PLANS},
-   * elsewhere each time, by the sizes of the tables at that time.
+   * Runs a statement with joins as a transaction of its own. The server plans it once on
+   * connections with {@link KEEP_PLANS}, elsewhere at each run, by the present sizes of the tables.
    */
   writeJoined: Query = (sql, values = []) =>
     again(() => this.#run(sql, values, this.#cachesPlans ? "prepared" : "planned")).catch((error) =>
@@ -113,7 +113,7 @@ export class Database {
     return again(() => this.#transaction(work));
   }
 
-  /** Takes a connection for as long as the caller needs it; it must be released before `close`. */
+  /** Takes a connection from the pool, which the caller must release before `close`. */
   connect(): Promise<PostgresClient> {
     return this.#options.pool.connect();
   }
@@ -247,7 +247,7 @@ function isServerAlive(error: unknown): boolean {
 /** Whether a write may have been committed: the connection broke, or the server does not know. */
 function isInDoubt(error: unknown): boolean {
   if (isServerAlive(error)) return refusal(error)?.code === "40003";
-  // The client refused before it sent anything.
+  // The client failed before it sent anything.
   return !/not queryable/.test(error instanceof Error ? error.message : "");
 }
 

@@ -1,7 +1,8 @@
 /**
- * Signals that deliveries of a lane may be due: at once to listeners of this process, and
- * optionally to other processes by NOTIFY. NOTIFY runs after the commit and at most every 100 ms:
- * inside the transaction of an enqueue it would queue all commits behind one lock of the server.
+ * Signals that deliveries of a lane (a queue of its own for one kind of delivery) may be due: at
+ * once to listeners of this process, and optionally to other processes by NOTIFY. NOTIFY runs after
+ * the commit of an enqueue and at most every 100 ms: inside the transaction it would queue all
+ * commits behind one lock of the server.
  *
  * A signal may be lost, for example with its connection; listeners must also poll.
  *
@@ -113,7 +114,7 @@ export class DueSignal {
       } catch {
         await this.#pause();
       }
-      this.#callListeners(); // A notification may have been missed meanwhile.
+      this.#callListeners(); // A notification may have been missed while no connection listened.
     }
   }
 

@@ -27,7 +27,7 @@ const LOCK_DELIVERIES = `select id, state, cycle, lane, route from postbag.outbo
   where id between $1 and $2 order by id for update`;
 const OWN_INTENT = `select 1 from postbag.outbox_attempt
   where delivery_id = $1 and token = $2 and outcome is null limit 1`;
-// Attempts without an outcome of their own worker: it may be merely stopped, and send its dot
+// Attempts whose own worker gave no outcome: that worker may be merely stopped, and send its dot
 // later.
 const UNREPORTED = `select 1 from postbag.outbox_attempt
   where delivery_id = $1 and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;
@@ -183,7 +183,7 @@ export async function resolveDoubt(
   return "resolved";
 }
 
-/** `$1` and `$2`: least ages of the last end of a delivery, and of the end of a dead one. */
+/** `$1`: least age of a message's last end; `$2`: the same age if one of its deliveries is dead. */
 const ENDED_BEFORE = `not exists (select 1 from postbag.outbox_delivery d
   where d.id between m.id * 1024 and m.id * 1024 + 1023 and (d.finished_at is null
     or d.finished_at > (select postbag.outbox_now()) - $1::bigint
@@ -196,7 +196,7 @@ const HAS_NO_EVENT = `not exists (select 1 from postbag.outbox_event e
   where e.due_at is not null and e.delivery_id / 1024 = m.id)`;
 const LOCK_OLD_MESSAGES = LOCK_OLD.replace("where ", `where ${HAS_NO_EVENT} and `);
 const LOCK_OLD_BYTES = LOCK_OLD.replace("where ", "where m.bytes is not null and ");
-// Checked again: it may have been redriven before it was locked.
+// Checked again: a message may have been redriven before it was locked.
 const STILL_OLD = `select m.id from postbag.outbox_message m where m.id = any ($3::bigint[]) and ${OLD}`;
 const REMOVE_BYTES = `update postbag.outbox_message set bytes = null
   where id in (${STILL_OLD}) returning 1`;

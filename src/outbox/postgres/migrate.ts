@@ -1,9 +1,9 @@
-/** Migrates the schema, one process at a time, and checks that this program understands it. */
+/** Migrates the schema, one process at a time; checks that this program understands its version. */
 import { checkSchemaVersion } from "../model/stored-rows.ts";
 import type { Database, Query } from "./database.ts";
 import { MIGRATION_TABLE, newestSchemaVersion, oldestSchemaVersion, stepFrom } from "./schema.ts";
 
-/** Any number that all versions of this program share. */
+/** Number of the advisory lock; all versions of this program must use this one. */
 const LOCK = "select pg_advisory_xact_lock(7305808869)";
 
 /** Runs all missing migrations, each in a transaction that locks out every other one. */

@@ -9,9 +9,9 @@ export interface PostgresStoreOptions {
   /** The server, as `postgres://user:password@host/database`; the store makes its own pool. */
   readonly connectionString?: string | undefined;
   /**
-   * A `Pool` of pg instead, of at least two connections; it stays open when the store closes. If
-   * only the store uses its connections, give it {@link KEEP_PLANS} as `options`: small batches
-   * cost half.
+   * A `Pool` of pg in place of `connectionString`, of at least two connections; it stays open when
+   * the store closes. If only the store uses the pool, make it with {@link KEEP_PLANS} as
+   * `options`: small batches then take half the time.
    */
   readonly pool?:
     | (PostgresPool & { readonly options?: { readonly max?: number | undefined } | undefined })

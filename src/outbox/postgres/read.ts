@@ -1,4 +1,4 @@
-/** Views in PostgreSQL: messages, deliveries, attempts, lists, stats. */
+/** Reads in PostgreSQL for the types of views.ts: messages, deliveries, attempts, lists, stats. */
 import { deliveryId, readId } from "../model/ids.ts";
 import type { DeliveryState } from "../model/rows.ts";
 import {

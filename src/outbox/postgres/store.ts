@@ -1,5 +1,5 @@
 /**
- * The store in PostgreSQL, for several workers and hosts.
+ * The store in PostgreSQL, for several workers and hosts; `open-store.ts` makes it.
  *
  * Concurrent calls of one process share a statement, and so a commit. No transaction outlives its
  * call, and a few connections are enough for any number of mails under way. Instants are those of
@@ -22,7 +22,7 @@ import { defaultBatch, defaultBatchBytes, type PostgresStoreOptions } from "./op
 import { attempts, get, list, stats } from "./read.ts";
 import { inSchema } from "./schema.ts";
 
-/** Bytes that a call without messages counts towards the size of a batch. */
+/** The bytes that each call adds to the size of a batch, beside those of its messages. */
 const minCallBytes = 256;
 /** Statements of one kind at a time: one is prepared while the other commits. */
 const maxConcurrentFlushes = 2;
@@ -58,7 +58,8 @@ export class PostgresStore implements OutboxStore {
       maxItems: 100_000,
       onFull: "wait",
     });
-    // A key may wait for a transaction of the application: alone, and not on all connections.
+    // An enqueue with a key may wait for the application's transaction that uses this key: so it
+    // shares no statement with others, and such calls get only some of the connections.
     this.#keyed = new Batcher({
       name: "postgres outbox, keys",
       process: async ({ items: [messages] }) => [await this.#enqueueKeyed(messages ?? [])],
@@ -214,7 +215,7 @@ export class PostgresStore implements OutboxStore {
     }
   }
 
-  /** Completes the answers for invalid leases, and records success under them. */
+  /** Answers the completions under invalid leases, and stores their successes. */
   async #recordLost(
     completions: readonly Completion[],
     settled: readonly (CompletionResult | undefined)[],

@@ -1,4 +1,7 @@
-/** Leases in SQLite: claim, renew, release, the body of a message, and the next due time. */
+/**
+ * Leases in SQLite: claim, renew, release, the body of a message, and the next due time of a lane
+ * (a queue of its own for one kind of delivery). Runs on the database thread.
+ */
 import { invariant } from "../../system/index.ts";
 import { deliveryId, messageOf } from "../model/ids.ts";
 import type {
@@ -22,7 +25,7 @@ const DUE = `select id, route, due_at, expires_at, token, blind, doubt, cycle, c
 const FAILED_ROUTES = "select route, blocked_until from outbox_route where failures > 0";
 const NEXT_TOKEN =
   "update outbox_counter set value = value + 1 where name = 'token' returning value";
-// The token stays, so that the next claim counts the crash of its holder.
+// The token of an expired lease stays, so that the next claim counts the crash of its holder.
 const PUT_OFF = "update outbox_delivery set due_at = ?, parked = ? where id = ?";
 const MOVE_TO_LANE = "update outbox_delivery set queue_lane = ? where id = ?";
 const PROBE = "update outbox_route set blocked_until = ? where route = ?";
@@ -110,7 +113,7 @@ export function claim(db: Statements, now: number, request: ClaimRequest): Claim
   return { deliveries, putOff };
 }
 
-/** What all leases of one claim share. */
+/** The values that all leases of one claim share. */
 interface Claiming {
   readonly now: number;
   readonly request: ClaimRequest;
@@ -139,7 +142,7 @@ function lease(
   ] = due;
   const crashed = lastToken !== null;
   const crashes = lastCrashes + (crashed ? 1 : 0);
-  // A doubt that its last holder released undecided is still a doubt.
+  // A doubt that the last holder left undecided at its release is still a doubt.
   const inDoubt =
     doubt === 1 || (crashed && (blind === 1 || db.get(OPEN_ATTEMPT, delivery) !== undefined));
   const flags = [request.intents ? 0 : 1, inDoubt ? 1 : 0] as const;

@@ -1,4 +1,7 @@
-/** Intents and outcomes in SQLite: the writes before the final dot and after the reply to it. */
+/**
+ * Intents and outcomes in SQLite: the write before the final dot (an attempt without an outcome)
+ * and the write after the reply to the dot. Runs on the database thread.
+ */
 import { endByFacts } from "../model/delivery-state.ts";
 import type {
   Completion,
@@ -39,14 +42,14 @@ const END = `update outbox_delivery set state = ?, queue_lane = null, due_at = n
 
 type Intent = Lease & { readonly worker: string; readonly elapsedMs: number };
 
-/** A delivery, with the attempt that a lease of it has begun. */
+/** A delivery, and the attempt begun under the lease that the caller names, valid or lost. */
 interface LeaseRow {
   readonly state: DeliveryState;
-  /** The token of the valid lease. */
+  /** The token of the valid lease; the caller's token may be another. */
   readonly token: number | null;
   readonly cycle: number;
   readonly cycleAttempts: number;
-  /** The attempt under the lease in question. */
+  /** The attempt begun under the caller's token. */
   readonly begun: BegunAttempt | undefined;
   /** The number of the next attempt. */
   readonly nextNo: number;
@@ -112,7 +115,7 @@ export function complete(
   return results;
 }
 
-/** What the completions of one call share. */
+/** The values that the completions of one call share. */
 interface CompletionBatch {
   readonly db: Statements;
   readonly now: number;
@@ -158,7 +161,7 @@ function settle(batch: CompletionBatch, completion: Completion, row: LeaseRow): 
   return { kind: "settled", attemptNo };
 }
 
-/** Records a success under an invalid lease: a 250 is a fact. Failures are left to the holder. */
+/** Stores a success under a lost lease: a 250 is a fact. Failures are left to the valid lease. */
 function recordLost(
   batch: CompletionBatch,
   completion: Completion,
@@ -191,8 +194,8 @@ function statusesOf(db: Statements, delivery: number): Set<RecipientStatus> {
 }
 
 /**
- * Finishes the attempt of a lease, which its intent may have begun, and returns its number. A
- * second call changes nothing.
+ * Finishes the attempt of a lease, which an intent may have begun, and returns its number. A second
+ * call changes nothing.
  */
 function writeAttempt(
   { db, now }: CompletionBatch,

@@ -1,9 +1,9 @@
 /**
- * The database thread: receives requests, each a batch of calls, and answers with a result per
- * call.
+ * The file of the database thread, which `start-thread.ts` starts: receives requests, each a batch
+ * of calls, and answers with a result per call.
  *
  * Everything is synchronous here and blocks no other thread. Requests that arrive during a commit
- * share the next one, as long as commits are costly.
+ * share the next commit, while a commit takes longer than the work in it.
  */
 import { invariant, type ThreadCall, threadServer } from "../../system/index.ts";
 import { buffersOf, type CallsRequest, type DatabaseProtocol, unpackBatch } from "./protocol.ts";
@@ -68,7 +68,7 @@ function answerCalls(runner: CallRunner, asked: readonly Asked[]): void {
   for (const [index, calls] of callsOf.entries()) {
     const own = results.splice(0, calls.length);
     asked[index]?.answer(own, buffersOf(calls, own));
-    // The database has its own copy. Large messages would fill memory before the next collection.
+    // The database has a copy of these bytes, and large messages would fill memory until collected.
     requests[index]?.bytes.transfer(0);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Enqueue as a series of statements that the owner of a connection runs in turn: the database
- * thread synchronously, a handle of the application in its own transaction, synchronously or not.
+ * Enqueue as a series of statements, run one after the other by the owner of a connection: the
+ * database thread, or the application's handle in its transaction, synchronously or by promises.
  */
 import type { SQLInputValue } from "node:sqlite";
 import { deliveriesPerMessage } from "../model/ids.ts";

@@ -1,4 +1,4 @@
-/** Events and routes in SQLite: their leases, blocks and probes. */
+/** Events and routes in SQLite: leases of events, blocks and probes of routes. */
 import { deliveryId } from "../model/ids.ts";
 import type { EventRow, EventType, NewEvent, RouteRow } from "../model/rows.ts";
 import { routeRow } from "../model/stored-rows.ts";

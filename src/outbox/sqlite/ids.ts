@@ -1,4 +1,4 @@
-/** Public ids as SQLite stores them: 16 bytes. */
+/** Public ids as SQLite stores them: 16 bytes. Their texts are parsed in `../model/ids.ts`. */
 
 export function uuidBytes(uuid: string): Uint8Array {
   return Buffer.from(uuid.replaceAll("-", ""), "hex");

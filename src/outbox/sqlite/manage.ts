@@ -15,7 +15,7 @@ import type { Row, Statements } from "./statements.ts";
 
 const OWN_INTENT = `select 1 from outbox_attempt
   where delivery = ? and token = ? and outcome is null limit 1`;
-// Attempts without an outcome of their own worker: it may be merely stopped, and send its dot
+// Attempts whose own worker gave no outcome: that worker may be merely stopped, and send its dot
 // later.
 const UNREPORTED = `select 1 from outbox_attempt
   where delivery = ? and (outcome is null or (outcome = 'in_doubt' and reply is null)) limit 1`;

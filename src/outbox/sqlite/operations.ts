@@ -1,6 +1,6 @@
 /**
- * All calls of the store by name: functions of a connection, the time and one argument. Those that
- * write run inside a transaction that several of them share.
+ * All calls of the store by name, for `run-calls.ts`: functions of a connection, the store's time
+ * and one argument. Calls that write run inside a transaction that several calls share.
  */
 import { body, claim, nextDue, release, renew } from "./claim.ts";
 import { complete, intend } from "./complete.ts";

@@ -1,7 +1,8 @@
 /**
- * The protocol of the database thread: one request and one answer per batch of calls. The calls
- * cross as one text; the bytes of their messages are copied once, into one buffer that is
- * transferred. Errors cross as plain facts, because structured cloning drops their own fields.
+ * The protocol between `store.ts` and the database thread: one request and one answer per batch of
+ * calls. The calls cross as one text; the bytes of their messages are copied once, into one buffer
+ * that is transferred. Errors cross as plain facts, because structured cloning drops the fields of
+ * an OutboxError.
  */
 import { type ErrorFacts, errorOf, factsOf, type ThreadProtocol } from "../../system/index.ts";
 import { OutboxError, type OutboxErrorCode } from "../model/errors.ts";
@@ -18,7 +19,7 @@ export interface Call<Name extends OperationName = OperationName> {
   readonly argument: Argument<Name>;
 }
 
-/** Calls that write share one transaction, durable when it is answered. */
+/** Calls that write share one transaction, which is durable when the request is answered. */
 export type Access = "write" | "read";
 
 /** A batch of calls, as {@link packBatch} makes it. */

@@ -1,4 +1,4 @@
-/** Views in SQLite: messages, deliveries, attempts, lists, stats. */
+/** Reads in SQLite for the types of views.ts: messages, deliveries, attempts, lists, stats. */
 import { deliveryId, deliveryKeys, messageOf, readId } from "../model/ids.ts";
 import type { DeliveryState, RecipientKind, RecipientRow, RecipientStatus } from "../model/rows.ts";
 import {

@@ -1,8 +1,9 @@
 /**
- * Runs calls on one connection: those that write share a transaction, and each call has a result.
+ * Runs calls on the connection of the database thread: calls that write share a transaction, and
+ * each call has a result of its own.
  *
- * If a call fails, its transaction is rolled back and each call runs again in a transaction of its
- * own, so that one call cannot fail another.
+ * If a call fails, the shared transaction is rolled back and each call runs again in a transaction
+ * of its own, so that one call cannot fail another.
  */
 import { type OperationName, reads, writes } from "./operations.ts";
 import { type Call, type CallResult, packError } from "./protocol.ts";
@@ -16,7 +17,7 @@ const operations = { ...writes, ...reads } as Record<
 /** Operations on lists. All calls of a batch run as one, so that their rows share statements. */
 const listOperations = ["enqueue", "intend", "complete"] as const;
 
-/** Beginning or committing failed, not a call in between. */
+/** The begin or the commit of a transaction failed, not a call in it. */
 class TransactionFailed extends Error {}
 class CommitFailed extends TransactionFailed {}
 
@@ -30,7 +31,7 @@ export class CallRunner {
 
   /**
    * Whether the last commit took longer than the work in it. Then waiting requests share the next
-   * one. Otherwise callers are answered sooner, and make new work while the rest still waits.
+   * commit. Otherwise each has its own: callers are answered sooner, and make new work meanwhile.
    */
   get isCommitCostly(): boolean {
     return this.#isCommitCostly;
@@ -48,8 +49,8 @@ export class CallRunner {
       return values.map((value) => ({ ok: true, value }));
     } catch (error) {
       const failed: CallResult = { ok: false, error: packError(codeOf(error), error) };
-      // No call is at fault for a transaction that did not begin or commit. A failed commit may
-      // turn out durable after all, and a locked file was waited for long enough.
+      // If the begin or the commit failed, no call is at fault and none is repeated: a failed
+      // commit may be durable, and a begin has waited `busyTimeoutMs` for a locked file.
       if (calls.length === 1 || error instanceof TransactionFailed) return calls.map(() => failed);
       return calls.flatMap((call) => this.write(now, [call]));
     }

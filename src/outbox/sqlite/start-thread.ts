@@ -1,8 +1,9 @@
 /**
- * Starts the database thread and posts requests to it: one request per batch, one answer per
- * request.
+ * Starts the database thread for `store.ts` and posts requests to it: one request per batch of
+ * calls, one answer per request.
  *
- * If the thread ends by itself, its pending requests are in doubt and later ones are refused.
+ * If the thread ends by itself, pending requests reject with ERR_OUTBOX_IN_DOUBT, because their
+ * writes may be durable, and later requests with ERR_OUTBOX_STORE.
  */
 import { invariant, type NoAnswer, ThreadClient, threadEntry } from "../../system/index.ts";
 import { OutboxError } from "../model/errors.ts";

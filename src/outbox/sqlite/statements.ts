@@ -39,8 +39,8 @@ export class Statements {
   }
 
   /**
-   * Inserts rows of equal length, many with one statement: running a statement costs as much as a
-   * row.
+   * Inserts rows of equal length, up to 32 with one statement: running a statement takes as long as
+   * inserting a row.
    *
    * @param into - The statement up to its `values`.
    */

@@ -28,7 +28,7 @@ export interface SqliteStoreOptions {
   readonly maxBatchBytes?: number | undefined;
   /** Whether to migrate the schema when opening. @defaultValue true */
   readonly migrate?: boolean | undefined;
-  /** @defaultValue the machine's clock */
+  /** Its wall time is the time of the store. @defaultValue the machine's clock */
   readonly clock?: Clock | undefined;
 }
 
@@ -59,13 +59,13 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Outb
 }
 
 const MiB = 1024 * 1024;
-/** Bytes that a call without messages counts towards the size of a batch. */
+/** The bytes that each call adds to the size of a batch, beside those of its messages. */
 const minCallBytes = 256;
 const defaultBatch = 128;
 const defaultBatchBytes = 16 * MiB;
 /**
- * Requests at the thread at a time, so that it never waits for the event loop. It commits waiting
- * requests together, unless a commit is cheap.
+ * Requests at the thread at a time, so that the thread never waits for the event loop. The thread
+ * commits waiting requests together while commits take long.
  */
 const maxRequests = 4;
 /** Fewest calls of a request that is posted while another one is at the thread. */
@@ -161,7 +161,7 @@ class SqliteStore implements OutboxStore {
     return this.#closed;
   }
 
-  /** Calls the listeners with the lanes of new messages, or without one for any lane. */
+  /** Calls the listeners with each lane of new messages, or without a lane: any may be due. */
   #announce(messages?: readonly Pick<NewMessage, "lane">[]): void {
     if (this.#listeners.size === 0) return;
     const lanes = messages ? new Set(messages.map(({ lane }) => lane)) : [undefined];
