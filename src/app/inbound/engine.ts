@@ -1,7 +1,7 @@
 /**
- * The engine behind the listeners: builds the local mailboxes, the executor and what observes them,
- * and hands out one `deliver` for mail to this server's domains. `delivery/local.ts` stores the
- * copies; submission.ts calls `deliver` and adds the mail for other domains.
+ * The engine behind the listeners: builds the local mailboxes, the executor, the metrics and the
+ * health monitor, and hands out one `deliver` for mail to this server's domains. It stores the
+ * copies by `delivery/local.ts`. submission.ts calls `deliver` and adds mail for other domains.
  *
  * A journal that opens at the first try is recovered before `openEngine` returns. After a temporary
  * failure `openEngine` returns without it, and mail gets 451 until a later try opens the journal.

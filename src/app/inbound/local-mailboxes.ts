@@ -28,7 +28,7 @@ export interface LocalMailboxes {
 
 export interface LocalMailboxesOptions {
   readonly mailRoot: string;
-  /** Domains in A-label form, `localhost` among them if it is one. */
+  /** The domains of this server, as A-labels; `localhost` only if it is in the list. */
   readonly domains: readonly string[];
   /** Whether mail for a local address without a mailbox creates the mailbox, or gets 550. */
   readonly policy: "create" | "existing";

@@ -11,7 +11,7 @@ import { statfs } from "node:fs/promises";
 import type { Health } from "../../http/index.ts";
 import { type Clock, errnoOf, within } from "../../system/index.ts";
 
-/** The disk counts as stalled when no delivery has ended, or a probe has not, for so long. */
+/** The disk counts as stalled after five seconds in which no delivery, or not the probe, ended. */
 const stalledAfterMs = 5_000;
 
 export interface HealthOptions {
@@ -78,7 +78,10 @@ export function monitorHealth(options: HealthOptions): HealthMonitor {
     return reason === undefined ? { ready: true } : notReady(reason);
   }
 
-  /** Tells whether deliveries have been pending for five seconds of requests and none has ended. */
+  /**
+   * Tells whether five seconds ago a health request found deliveries pending and none has ended
+   * since. Without health requests nothing is measured.
+   */
   function isStalled(): boolean {
     if (pending() === 0) busySinceMs = undefined;
     else busySinceMs ??= clock.now();

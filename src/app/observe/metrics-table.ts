@@ -1,6 +1,6 @@
 /**
  * The table of metrics. metrics.ts and outbox-metrics.ts make the registry that Prometheus reads
- * from it, and scripts/reference.ts makes docs/reference/metrics.md, so that both have each metric.
+ * from it, and scripts/reference.ts makes docs/reference/metrics.md from it.
  */
 
 export interface MetricRow {

@@ -94,7 +94,7 @@ test("an accepted message has one log line with envelope, mailboxes and refusals
   assert.match(metrics, /^postbag_stored_bytes_total 9$/m);
 });
 
-test("an error of the disk reaches the health monitor; an error of one mailbox does not", () => {
+test("a disk error reaches the health monitor; an error of one mailbox does not", () => {
   const seen = observer();
   for (const errno of ["ENOSPC", "ENOTDIR"]) {
     const error = new Error("not stored", {

@@ -45,8 +45,8 @@ export function routeOf(settings: Settings): (recipient: Address) => string {
 
 export interface StoreOptions {
   /**
-   * Whether processes notify each other of new mail on PostgreSQL; SQLite ignores it. Without it a
-   * worker finds new mail of other processes when it next polls. @defaultValue false
+   * Whether processes on PostgreSQL notify each other of new mail; SQLite ignores this option. If
+   * false, a worker finds new mail of other processes when it next polls. @defaultValue false
    */
   readonly notify?: boolean | undefined;
 }

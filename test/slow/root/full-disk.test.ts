@@ -137,7 +137,7 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal((await server.stop()).code, 0);
   });
 
-  test(`${mode}: a disk that hangs gives 452 in bounded memory, and begun mail is finished`, async (t) => {
+  test(`${mode}: a hanging disk gives 452 in bounded memory; begun batches are finished`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const disk = mountSmallDisk(t, temporaryDirectory(t), { megabytes: 256 });

@@ -105,7 +105,7 @@ for (const [where, journalIsElsewhere] of [
     assert.deepEqual(subjectsIn(data), [...sent, "after"].sort());
   });
 
-  test(`a restart on a full disk recovers when the disk has room, ${where}`, async (t) => {
+  test(`a restart on a full disk recovers once there is room, ${where}`, async (t) => {
     const reason = whyNoDisk();
     if (reason) return t.skip(reason);
     const { data, filler } = place(t);
