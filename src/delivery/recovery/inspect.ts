@@ -1,6 +1,6 @@
 /**
- * Reports what a journal holds and which of its mail is not published, by the same decisions as
- * recovery. It changes nothing: for `doctor` and dry runs.
+ * Reports what a journal holds and which of its mail is not published, by recovery's own decisions
+ * (next-step.ts). It changes nothing: for `postbag doctor` and dry runs.
  */
 import { type InspectedSegment, Journal } from "../../journal/index.ts";
 import { type FileSystem, nodeFileSystem } from "../../system/index.ts";
@@ -14,14 +14,14 @@ import { indexOf, stagedAs } from "./replay.ts";
 export interface InspectJournalOptions {
   /** Directory of the journal. */
   readonly journal: string;
-  /** As given to the executor that wrote the journal. */
+  /** The `mailRoot` of the executor that wrote the journal. @defaultValue none, as there */
   readonly mailRoot?: string | undefined;
   /** @defaultValue the machine's own */
   readonly fileSystem?: FileSystem | undefined;
 }
 
 export interface JournalInspection {
-  /** Empty when there is no journal. */
+  /** The journal's id; empty when there is no journal. */
   readonly id: string;
   /** How often the journal has been opened. */
   readonly starts: bigint;
@@ -36,17 +36,20 @@ export interface JournalInspection {
 export interface InspectedVolume {
   /** The directory that holds the volume's staging directory. */
   readonly directory: string;
+  /** The path of the staging directory. */
   readonly staging: string;
   /**
-   * Whether the volume is present and is the one the journal means; otherwise all mail stays in the
-   * log.
+   * Whether the volume is present and is the one the journal means; otherwise all its mail stays in
+   * the log.
    */
   readonly isRecognised: boolean;
-  /** To be staged again from the journal and published. */
+  /** Not durable in staging: to be written there again from the journal, and published. */
   readonly toRestore: number;
-  /** Staged already: to be published, or a left-over name to be removed. */
+  /**
+   * Durable in staging: to be published; or in its mailbox too, then to be removed from staging.
+   */
   readonly toFinish: number;
-  /** Published already; readers may have moved or deleted them since. */
+  /** Published before; readers may have moved or deleted these messages since. */
   readonly toSkip: number;
   /** To stay in the journal, because the volume was not recognised. */
   readonly toKeep: number;
@@ -57,8 +60,8 @@ export interface InspectedVolume {
 }
 
 /**
- * Inspects a journal without its locks. While a process has it open, the result may be a moment
- * old.
+ * Inspects a journal without taking its locks. While a process has the journal open, the result may
+ * be a moment old.
  *
  * @throws {JournalError} `ERR_JOURNAL_VERSION`, `ERR_JOURNAL_OPEN_FAILED`, and
  *   `ERR_JOURNAL_DAMAGED` when a frame changed while it was read; {@link DeliveryError}

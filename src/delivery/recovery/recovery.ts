@@ -1,8 +1,9 @@
 /**
- * Recovers all volumes that the log mentions, each on its own.
+ * Recovers all volumes that the log mentions, each on its own, when journal-committer.ts opens the
+ * journal; replay.ts publishes the mail of one volume.
  *
- * A volume that is missing, not recognised, full or read-only holds up no other: its mail stays in
- * the log, new mail for it is refused, and recovery tries again every five seconds until it
+ * A volume that is missing, not recognised, full or read-only delays no other: its mail stays in
+ * the log, new mail for it is refused, and its recovery is tried again every five seconds until it
  * succeeds.
  */
 import type { Recovery } from "../../journal/index.ts";
@@ -31,7 +32,7 @@ export class Recoverer {
   #isClosed = false;
   readonly #counts = new Map<NextStep, number>();
   #swept = 0;
-  /** Ends the pauses before the next tries. */
+  /** Each ends one pause before a next try; called by `close`. */
   readonly #wake = new Set<() => void>();
 
   constructor(recovery: Recovery, tools: RecovererTools) {
@@ -40,9 +41,10 @@ export class Recoverer {
   }
 
   /**
-   * Recovers the volumes that can be recovered now, and goes on trying the others.
+   * Recovers the volumes whose first attempt succeeds, and goes on trying the others after the
+   * promise has resolved.
    *
-   * @param onRecovered Called each time one of the others has been recovered.
+   * @param onRecovered Called each time one of the other volumes has been recovered.
    * @throws {DeliveryError} ERR_DELIVERY_JOURNAL for an unreadable frame: nothing was changed.
    */
   async run(onRecovered: (report: RecoveryReport) => void): Promise<RecoveryReport> {
@@ -62,6 +64,7 @@ export class Recoverer {
     return this.report;
   }
 
+  /** What recovery has done so far. */
   get report(): RecoveryReport {
     const count = (step: NextStep) => this.#counts.get(step) ?? 0;
     return {
@@ -74,13 +77,13 @@ export class Recoverer {
     };
   }
 
-  /** Stops trying; unpublished mail stays in the log. */
+  /** Stops trying; mail not published yet stays in the log. */
   close(): void {
     this.#isClosed = true;
     for (const wake of this.#wake) wake();
   }
 
-  /** Recovers one volume. @param onStalled Called when an attempt fails and will be repeated. */
+  /** Recovers one volume. @param onStalled Called each time an attempt fails, before the next. */
   async #recover(id: string, index: LogIndex, onStalled: () => void): Promise<void> {
     const { volumes, publishers, fileSystem, root } = this.#tools;
     const { frames, marks, damage } = this.#recovery;

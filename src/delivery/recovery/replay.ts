@@ -1,10 +1,10 @@
 /**
- * Replays the log for one volume: every message that is not published yet is published, before the
- * volume takes new mail.
+ * Replays the log for one volume, for recovery.ts: every message that is not published yet is
+ * published, before the volume takes new mail.
  *
- * The log is read twice, frame by frame: once for the highest lsn of every message, once to act.
- * Each message's step is decided in next-step.ts and carried out by the publisher that serves new
- * mail, so recovery may be killed at any instant and started again.
+ * The log is read twice, frame by frame: once for the highest lsn (log sequence number) of every
+ * message, once to act. Each message's step is decided in next-step.ts and carried out by the
+ * publisher that serves new mail later, so recovery may be killed at any instant and repeated.
  */
 import { join } from "node:path";
 import type { Lsn, Marks, RecoveredFrame } from "../../journal/index.ts";
@@ -21,15 +21,15 @@ import {
 } from "../volumes/records.ts";
 import { type NextStep, nextStep, type Staged } from "./next-step.ts";
 
-/** The log without the bodies. */
+/** What the whole log says about messages and volumes, without the bodies. */
 export interface LogIndex {
   /** The highest lsn of each message, by its name. */
   readonly highest: ReadonlyMap<string, Lsn>;
-  /** Each volume, by id, and the highest start counter of a frame about it. */
+  /** Each volume, by id, and the highest start counter of the frames that mention it. */
   readonly volumes: ReadonlyMap<string, { readonly stored: StoredVolume; readonly starts: bigint }>;
 }
 
-/** How often each step was taken. */
+/** For how many messages each step was taken. */
 export type Counts = ReadonlyMap<NextStep, number>;
 
 /**
@@ -65,7 +65,7 @@ interface ReplayTools {
 /** Bytes of messages in memory at once. */
 const chunkBytes = 16 * 1024 * 1024;
 
-/** Publishes a recognised volume's messages; on return its marks have passed the last frame. */
+/** Publishes a recognised volume's messages; on return its marks have reached the last frame. */
 export async function replayVolume(
   volume: string,
   frames: readonly RecoveredFrame[],
@@ -102,7 +102,7 @@ export async function replayVolume(
   }
 }
 
-/** Takes the first part of a message's step, and returns the rest for the publisher, if any. */
+/** Begins a message's step; returns the publication that completes it, if the step needs one. */
 function begin(
   lsn: Lsn,
   highestLsn: Lsn,
@@ -132,7 +132,7 @@ function begin(
   }
 }
 
-/** Checks one name in staging, without listing the directory. */
+/** Looks for the file of one message in staging, without listing the directory. */
 export function stagedAs(id: string, staging: string, fileSystem: FileSystem): Staged {
   try {
     return fileSystem.status(join(staging, id)).links > 1 ? "one of several names" : "only name";

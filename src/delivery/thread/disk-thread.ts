@@ -1,9 +1,10 @@
 /**
- * The disk thread: takes whole batches, commits them in the mailboxes or through the journal, and
- * answers with one result for each message.
+ * The disk thread: takes whole batches from start-disk-thread.ts in the event loop's thread,
+ * commits them in the mailboxes or through the journal, and answers with one result for each
+ * message.
  *
- * Calls that touch only the page cache are synchronous here and block no other thread. Flushes are
- * awaited, so the files of the next batch are written while the last one syncs.
+ * Calls that touch only the page cache are synchronous in this thread and block no other. Flushes
+ * are awaited, so the files of the next batch are written while the batch before it syncs.
  */
 import {
   createKnownMailboxes,

@@ -1,10 +1,11 @@
 /**
- * The protocol between the event loop and the disk thread: one request and one answer per batch.
+ * The protocol between start-disk-thread.ts (the event loop) and disk-thread.ts (the disk thread):
+ * one request and one answer per batch.
  *
  * All bodies of a batch are copied once into one buffer, and that buffer is moved, not copied, to
- * the thread: the caller's own bytes stay untouched, and a small slice of a large pool does not
- * drag the pool along. Errors cross as plain facts, because structured cloning drops an error's own
- * fields.
+ * the thread: the caller's own bytes stay untouched, and of a large buffer pool only the slices
+ * with bodies are copied. Errors cross as plain facts, because structured cloning drops an error's
+ * own fields.
  */
 import {
   type Body,
@@ -23,13 +24,14 @@ import type {
 
 export interface ThreadOptions {
   readonly mailRoot?: string | undefined;
-  /** Commits through this journal instead of in each mailbox. */
+  /** Commits through this journal. @defaultValue none: each message is committed in its mailbox */
   readonly journal?: JournalSettings | undefined;
 }
 
 /** A request is one batch; its answer has one result for each delivery, in the same order. */
 export interface DiskProtocol extends ThreadProtocol {
   readonly options: ThreadOptions;
+  /** What recovery did; `undefined` without a journal. */
   readonly started: RecoveryReport | undefined;
   readonly request: PackedBatch;
   readonly answer: readonly PackedResult[];
@@ -37,6 +39,7 @@ export interface DiskProtocol extends ThreadProtocol {
 }
 
 interface PackedBatch {
+  /** The bodies, end to end. */
   readonly bytes: ArrayBuffer;
   readonly items: readonly PackedDelivery[];
 }
@@ -59,6 +62,7 @@ interface PackedError {
   readonly code: MaildirErrorCode;
   readonly message: string;
   readonly path: string | undefined;
+  /** Whether a file of the message may remain in the mailbox. */
   readonly mayRemain: boolean;
   readonly cause: ErrorFacts | undefined;
 }
@@ -72,6 +76,7 @@ function inMemory(body: Body): Uint8Array {
   return body instanceof Uint8Array ? body : body.head;
 }
 
+/** The request for a batch; its buffer is to be moved to the thread. */
 export function packBatch(deliveries: readonly Delivery[]): PackedBatch {
   let total = 0;
   for (const { body } of deliveries) total += sizeInMemory(body);
@@ -98,6 +103,7 @@ function spooledPart({ head: _, ...rest }: SpooledBody): Omit<SpooledBody, "head
   return rest;
 }
 
+/** The deliveries of a request; their bodies are views of its buffer. */
 export function unpackBatch({ bytes, items }: PackedBatch): Delivery[] {
   return items.map(({ maildir, offset, length, spooled, flags, receivedMs }) => {
     const part = new Uint8Array(bytes, offset, length);
@@ -130,7 +136,7 @@ export function unpackResults(results: readonly PackedResult[]): CommitResult[] 
   });
 }
 
-/** The messages of a batch that are durable and not yet visible. */
+/** The ids of a batch's messages that are durable and not yet visible. */
 export function unpublishedOf(results: readonly PackedResult[]): string[] {
   return results.flatMap((result) => (result.ok && result.unpublished ? [result.id] : []));
 }

@@ -1,5 +1,6 @@
 /**
- * The committer that works in a disk thread.
+ * The committer that works in a disk thread: this file is the executor's end of the thread, and
+ * disk-thread.ts is the other.
  *
  * The event loop that serves mail clients must not stand still while files are written, so file
  * work happens in a thread, with plain synchronous calls. Each batch is one request and one answer.
@@ -23,21 +24,23 @@ import {
 } from "./protocol.ts";
 import { Unpublished } from "./unpublished.ts";
 
-/** Callbacks for a disk thread's own messages. */
+/** Callbacks for what a disk thread reports besides answers; called in the event loop's thread. */
 export interface DiskThreadListener {
   /**
-   * Called once if the thread ends by itself, before the batches it held reject with
-   * ERR_DELIVERY_IN_DOUBT: whether they are stored is not known, so a server must end here rather
-   * than answer its clients.
+   * Called once if the thread ends by itself, before the batches in the thread reject with
+   * ERR_DELIVERY_IN_DOUBT: it is unknown whether these batches are stored, so a server must end in
+   * this call rather than answer its clients.
    */
   onDeath(cause: unknown): void;
+  /** Called for each event of the thread's committer. Without it events are dropped. */
   onEvent?(event: CommitterEvent): void;
 }
 
 const ownEntry = threadEntry("./disk-thread.ts", import.meta.url);
 
 /**
- * Starts a disk thread, which recovers its journal first if it has one.
+ * Starts a disk thread; resolves when the thread takes batches, and with a journal has recovered
+ * it.
  *
  * @throws {DeliveryError} ERR_DELIVERY_JOURNAL when the journal cannot be opened.
  */

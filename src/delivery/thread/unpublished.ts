@@ -1,6 +1,8 @@
 /**
- * The messages that are durable and not yet visible, with the time of their commit and the promise
- * of their waiters. It holds no others, so that it stays as small as the backlog.
+ * The messages of the journal that are durable and not yet visible, with the time of their commit
+ * and the promise of their waiters. start-disk-thread.ts fills this list in the event loop's
+ * thread, from the disk thread's answers and events. A message leaves it once visible or orphaned,
+ * so that the list stays as small as the backlog.
  */
 
 /** A message that at least one caller waits for. */
@@ -9,25 +11,25 @@ interface AwaitedMessage extends PromiseWithResolvers<void> {
 }
 
 export class Unpublished {
-  /** In the order of their commits; a time alone as long as no caller waits. */
+  /** By id, in the order of commits: the commit's time (monotonic); with waiters, their promise. */
   readonly #since = new Map<string, number | AwaitedMessage>();
 
   get count(): number {
     return this.#since.size;
   }
 
-  /** When the oldest of them was committed; `undefined` without one. */
+  /** When the oldest unpublished message was committed (monotonic); `undefined` without one. */
   get oldestSinceMs(): number | undefined {
     const oldest = this.#since.values().next().value;
     return typeof oldest === "object" ? oldest.sinceMs : oldest;
   }
 
-  /** Adds the messages of a commit; to be called before any event about them. */
+  /** Adds the messages of a commit; to be called before any event about these messages. */
   committed(ids: readonly string[], nowMs: number): void {
     for (const id of ids) this.#since.set(id, nowMs);
   }
 
-  /** Resolves when the message is in its mailbox; at once for any other id. */
+  /** Resolves when the message is visible; at once for an id that is not in the list. */
   wait(id: string): Promise<void> {
     const since = this.#since.get(id);
     if (since === undefined) return Promise.resolve();
@@ -37,11 +39,12 @@ export class Unpublished {
     return awaited.promise;
   }
 
+  /** Removes messages that are visible now, and resolves their waiters. */
   published(ids: readonly string[]): void {
     for (const id of ids) this.#take(id)?.resolve();
   }
 
-  /** Rejects the waiters of these ids (default: all). */
+  /** Removes the messages of `ids` (default: all), and rejects their waiters with `reason`. */
   failed(reason: Error, ids: Iterable<string> = [...this.#since.keys()]): void {
     for (const id of ids) this.#take(id)?.reject(reason);
   }

@@ -1,9 +1,10 @@
 /**
- * The identity file of a staging directory: which journal it belongs to, which volume it lies on,
- * and at which start of the journal it was last in use.
+ * The identity file of a staging directory: which journal the directory belongs to, which volume
+ * (file system of mailboxes) it lies on, and at which start of the journal it was last in use.
  *
- * A missing file in staging means "published" only on the volume that the log means. A volume that
- * is not mounted, or was restored from a backup, looks the same; the identity tells them apart.
+ * A missing file in staging means "published" only on the volume that the log means. On a volume
+ * that is not mounted, or was restored from a backup, the file is missing too; the identity tells
+ * these volumes from the right one.
  */
 import { join } from "node:path";
 import type { FileSystem } from "../../system/index.ts";
@@ -11,10 +12,14 @@ import { stagingNames } from "./staging-directories.ts";
 
 /** The content of the identity file in a staging directory. */
 interface VolumeIdentity {
+  /** The journal's id. */
   readonly journal: string;
   /** The volume's id; `fileSystem` in the file. */
   readonly volume: string;
-  /** The journal's start counter, raised in the file and flushed at each start. */
+  /**
+   * The journal's start counter, one higher at each opening of the journal. It is written to this
+   * file and flushed before the volume is used in that start.
+   */
   readonly starts: bigint;
 }
 
@@ -41,9 +46,10 @@ export function identityIn(staging: string, fileSystem: FileSystem): VolumeIdent
 }
 
 /**
- * Whether this is the volume that frames of the log mean, in the state they left it in or a later
- * one. An older copy has a lower start counter than the frames; a log older than the volume has a
- * lower counter than the file.
+ * Whether the identity `found` is that of the volume that frames of the log mean, in the state that
+ * these frames left or a later one. An older copy of the volume has a lower start counter than the
+ * frames (`expected.starts`); a log older than the volume has a lower counter (`journalStarts`)
+ * than the identity file.
  */
 export function recognises(
   found: VolumeIdentity | undefined,

@@ -1,19 +1,20 @@
 /**
- * Tries, before a mailbox's first message, whether the mailbox can be served from a staging
- * directory.
+ * Tries, for volumes.ts before a mailbox's first message, whether files can be renamed from a
+ * staging directory into the mailbox.
  *
  * Equal device numbers do not prove it: project quotas of XFS, bind mounts and btrfs subvolumes
  * refuse the rename all the same. And a file created in the mailbox may get another owner, group or
- * mode than one created in staging. So one file of each kind is created, and both are compared in
+ * mode than a file created in staging. So one file is created in each, and the two are compared in
  * the mailbox.
  */
 import { join } from "node:path";
 import type { Mailbox } from "../../maildir/index.ts";
 import { errnoOf, type FileSystem } from "../../system/index.ts";
 
+/** Makes the names of this process's probes unique. */
 let count = 0;
 
-/** Errors that mean "never"; a full disk, for one, does not. */
+/** Errors by which the mailbox can never be served from there; any other, as ENOSPC, may pass. */
 const refusals = ["EXDEV", "EPERM", "EACCES"];
 
 /**

@@ -1,10 +1,11 @@
 /**
- * The payload of a frame of the journal: the messages of one batch, and the mailbox of each.
+ * The payload of a frame, the unit of write of the journal's log: one batch, with a record (one
+ * message for one mailbox) for each delivery. frame-log.ts encodes it, recovery decodes it.
  *
- * A prefix (the format's version, the head's length), a head in JSON, then all bodies end to end. A
- * reader refuses any value it does not know instead of guessing, because it moves and removes mail
- * files by these records. Paths below the mail root are stored relative to it, so that the mail
- * root can be moved.
+ * A prefix (the format's version, the length of the JSON), the records without bodies in JSON, then
+ * all bodies end to end. `decodeBatch` refuses any value it does not know instead of guessing,
+ * because recovery moves and removes mail files by these records. Paths below the mail root are
+ * stored relative to it, so that the mail root can be moved.
  */
 import { join, relative, resolve, sep } from "node:path";
 import { DeliveryError } from "../errors.ts";
@@ -15,23 +16,27 @@ export interface StoredRecord {
   readonly mailbox: string;
   /** The id of the volume that holds the mailbox. */
   readonly volume: string;
-  /** The message's unique name: of its file in staging, and throughout the log. */
+  /** The message's unique name, in the log and as its file name in staging. */
   readonly id: string;
+  /** The directory of the mailbox that gets the file. */
   readonly folder: "new" | "cur";
-  /** The file name in `folder`: the id, in `cur/` with flags behind it. */
+  /** The file name in `folder`: the id, in `cur/` with flags behind the id. */
   readonly fileName: string;
-  /** Becomes the modification time, in milliseconds since 1970. */
+  /** Becomes the file's modification time, in milliseconds since 1970; `undefined`: now. */
   readonly receivedMs: number | undefined;
-  /** Failed attempts to publish the message. */
+  /** How many attempts to publish the message have failed. */
   readonly tries: number;
-  /** The whole message, or the part before a large body. */
+  /** The whole message; with a large body, the bytes before it: one recipient's trace fields. */
   readonly head: Uint8Array;
+  /** The large body behind `head`; `undefined` when `head` is the whole message. */
   readonly large: LargeBody | undefined;
 }
 
 /** A body too large for a frame: a file in staging, durable before any frame refers to it. */
 export interface LargeBody {
+  /** The file's name in staging. */
   readonly name: string;
+  /** In bytes. */
   readonly size: number;
   readonly crc32: number;
 }
@@ -39,13 +44,15 @@ export interface LargeBody {
 /** A volume as a frame names it. */
 export interface StoredVolume {
   readonly id: string;
-  /** The directory that holds its staging directory; relative to the mail root, or absolute. */
+  /** The directory with the volume's staging directory; relative to the mail root, or absolute. */
   readonly directory: string;
 }
 
+/** What one frame says. */
 export interface StoredBatch {
   /** The journal's start counter when the frame was written. */
   readonly starts: bigint;
+  /** Every volume that a record names. */
   readonly volumes: readonly StoredVolume[];
   readonly records: readonly StoredRecord[];
 }
@@ -94,7 +101,7 @@ export function decodeBatch(bytes: Uint8Array): StoredBatch {
   return { starts: startsOf(head.starts), volumes, records };
 }
 
-/** The form of a path in the log: relative to the mail root when it lies below. */
+/** The form of a path in the log: relative to the mail root when below it, else absolute. */
 export function storedPath(path: string, root: string | undefined): string {
   if (root === undefined) return resolve(path);
   const way = relative(resolve(root), resolve(path));
@@ -102,8 +109,8 @@ export function storedPath(path: string, root: string | undefined): string {
 }
 
 /**
- * The path behind {@link storedPath}.
- * @throws {DeliveryError} ERR_DELIVERY_JOURNAL without mail root
+ * The absolute path of a path in the log: the reverse of {@link storedPath}.
+ * @throws {DeliveryError} ERR_DELIVERY_JOURNAL for a relative path without a mail root
  */
 export function pathOfStored(path: string, root: string | undefined): string {
   if (path.startsWith(sep)) return path;
@@ -174,7 +181,7 @@ function startsOf(value: unknown): bigint {
 }
 
 /**
- * Refuses other fields: a field that this version does not know may change the meaning of the rest.
+ * Refuses fields not in `known`: an unknown field may change the meaning of the known ones.
  */
 function onlyFields(fields: Fields, known: readonly string[]): void {
   const unknown = Object.keys(fields).find((field) => !known.includes(field));
@@ -205,7 +212,7 @@ function fileName(value: unknown, what: string): string {
   return name;
 }
 
-/** A path without `..`; empty for the mail root itself. */
+/** Refuses a path with `..`; an empty path is the mail root itself. */
 function safePath(value: unknown, what: string): string {
   if (value === "") return value;
   const path = text(value, what);

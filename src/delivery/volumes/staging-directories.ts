@@ -1,9 +1,9 @@
 /**
  * The staging directories on disk: their names, and the names that have a meaning inside them.
  *
- * `.postbag-<journal id>/` lies in the mail root, or in a directory below it that is a volume of
- * its own. No mailbox has such a name: a leading dot of an address is written as `%2E`. These names
- * are spelt in this file only; other rooms call {@link listStaging}.
+ * `.postbag-<journal id>/` lies in the mail root, or in a directory below the root that is a volume
+ * of its own. No mailbox has such a name: a leading dot of an address is written as `%2E`. These
+ * names are spelt in this file only; other rooms call {@link listStaging}.
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,13 +13,13 @@ const prefix = ".postbag-";
 
 /** Names in a staging directory that belong to no message. */
 export const stagingNames = {
-  /** Says which journal and volume the directory belongs to (identity.ts). */
+  /** A file that names the journal and volume of the directory (identity.ts). */
   identity: "identity",
-  /** Locked by the process that uses the directory. */
+  /** A file locked by the process that uses the directory. */
   lock: "lock",
   /** A Maildir of messages that could not be published. */
   orphans: "orphans",
-  /** Unreferenced files, set aside because the log was damaged. */
+  /** A directory of files that the log does not mention, set aside because the log was damaged. */
   aside: "aside",
 } as const;
 
@@ -36,16 +36,16 @@ export function orphansIn(staging: string): string {
 /** A staging directory and the files in it that need an operator. */
 export interface StagingDirectory {
   readonly path: string;
-  /** The journal it belongs to. */
+  /** The id of the journal that the directory belongs to. */
   readonly journalId: string;
-  /** A Maildir of messages that could not be published. */
+  /** The Maildir of messages that could not be published, and how many it has. */
   readonly orphans: { readonly path: string; readonly messages: number };
-  /** Files that a damaged journal may have referenced. */
+  /** The directory of files that a damaged journal may have mentioned, and how many it has. */
   readonly setAside: { readonly path: string; readonly files: number };
 }
 
 /**
- * Lists the staging directories of all journals below a mail root, without locks.
+ * Lists the staging directories of all journals below a mail root, without taking their locks.
  *
  * @throws the errno error of a directory that exists and cannot be read.
  */
@@ -81,8 +81,8 @@ async function volumeDirectories(mailRoot: string): Promise<string[]> {
   const directories = [mailRoot];
   for (const name of names.filter((name) => !name.startsWith("."))) {
     const directory = join(mailRoot, name);
-    // On the mail root's own volume it has none; listing it may take long, it may hold many
-    // mailboxes.
+    // A directory on the mail root's own volume has no staging directory and is not listed: it may
+    // have many mailboxes.
     if ((await deviceOf(directory)) !== device) directories.push(directory);
   }
   return directories;

@@ -1,10 +1,11 @@
 /**
  * The volumes: file systems that hold mailboxes. Each has one staging directory, from which files
- * are renamed into its mailboxes.
+ * are renamed into its mailboxes. admission.ts asks for a mailbox's volume, recovery.ts opens the
+ * volumes that the log mentions.
  *
- * The staging directory lies in the mail root, or as high below it as the mailbox's own file system
- * reaches. A volume serves its mailboxes only while its identity is the one that the log means
- * (identity.ts).
+ * The staging directory lies in the mail root, or as high below the root as the mailbox's own file
+ * system reaches. A volume serves its mailboxes only while its identity is the one that the log
+ * means (identity.ts).
  */
 import { randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
@@ -21,6 +22,7 @@ export interface Volume {
   readonly id: string;
   /** The directory that holds the staging directory. */
   readonly directory: string;
+  /** The path of the staging directory. */
   readonly staging: string;
 }
 
@@ -34,7 +36,7 @@ interface VolumeTools {
 export class Volumes {
   readonly #tools: VolumeTools;
   readonly #byDirectory = new Map<string, Promise<Volume | undefined>>();
-  /** Directories of volumes that the log knows and that were not recognised yet. */
+  /** Directories of volumes that the log mentions and that are not recovered yet. */
   readonly #missing = new Set<string>();
   /** Whether a mailbox can be served from staging, by volume and mailbox identity. */
   readonly #probed = new Map<string, boolean>();
@@ -45,10 +47,10 @@ export class Volumes {
   }
 
   /**
-   * Opens a volume that the log mentions. Its mailboxes are not available before {@link admit}.
+   * Opens a volume that the log mentions. Its mailboxes take no mail before {@link admit}.
    *
-   * @param starts The highest start counter of a frame that concerns it.
-   * @throws {DeliveryError} ERR_DELIVERY_JOURNAL if it was not recognised.
+   * @param starts The highest start counter of the frames that mention the volume.
+   * @throws {DeliveryError} ERR_DELIVERY_JOURNAL if the volume found is not the one that is meant.
    */
   async openKnown(stored: StoredVolume, starts: bigint): Promise<Volume> {
     const { journal, fileSystem } = this.#tools;
@@ -64,17 +66,20 @@ export class Volumes {
     );
   }
 
+  /** The absolute path of a volume's directory. */
   directoryOf({ directory }: StoredVolume): string {
     return pathOfStored(directory, this.#tools.root);
   }
 
-  /** Makes the mailboxes of a recovered volume available. */
+  /** Lets the mailboxes of a recovered volume take mail. */
   admit(volume: Volume): void {
     this.#missing.delete(volume.directory);
     this.#byDirectory.set(volume.directory, Promise.resolve(volume));
   }
 
-  /** The directory of the missing volume that would hold a mailbox; `undefined` if none would. */
+  /**
+   * The directory of the volume, not recovered yet, that would hold a mailbox; else `undefined`.
+   */
   missingFor(mailbox: string): string | undefined {
     const path = resolve(mailbox);
     const above = [...this.#missing, ...this.#byDirectory.keys()].filter((directory) =>
@@ -84,7 +89,7 @@ export class Volumes {
     return nearest !== undefined && this.#missing.has(nearest) ? nearest : undefined;
   }
 
-  /** The volume whose staging serves a mailbox; `undefined` if no staging can. */
+  /** The volume whose staging directory serves a mailbox; `undefined` if no directory can. */
   async forMailbox(mailbox: Mailbox): Promise<Volume | undefined> {
     const directory = this.#directoryFor(mailbox);
     if (directory === undefined) return undefined;
@@ -102,6 +107,7 @@ export class Volumes {
     return { id, directory: storedPath(directory, this.#tools.root) };
   }
 
+  /** Unlocks the staging directories. */
   close(): void {
     for (const unlock of this.#unlocks.values()) unlock();
     this.#unlocks.clear();
@@ -116,7 +122,7 @@ export class Volumes {
       return await this.#take(directory, known ?? randomBytes(8).toString("hex"));
     } catch (error) {
       this.#byDirectory.delete(directory);
-      // Without the right to write there is no staging here; any other error is a failure.
+      // Without the right to write, the mailboxes have no staging; any other error is a failure.
       if (["EACCES", "EPERM"].includes(errnoOf(error) ?? "")) return undefined;
       throw error;
     }
