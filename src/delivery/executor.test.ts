@@ -1,6 +1,6 @@
 /**
- * The behaviours of the delivery executor on a real disk, each with the defaults and with the
- * reference tuning: no test may depend on how long a batch waits for more messages.
+ * The delivery executor without a journal, on a real disk. Each test runs with the default options
+ * and with the reference tuning: none may depend on how long a batch waits for more messages.
  */
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
@@ -123,7 +123,7 @@ for (const [label, tuning, open] of [
       await executor.close();
     });
 
-    test("a path that is a file fails with its errno; other messages of the batch do not", async (t) => {
+    test("a path that is a file fails with its errno; the batch's other messages do not", async (t) => {
       const root = temporaryDirectory(t, "delivery");
       await writeFile(join(root, "file"), "not a mailbox");
       await using executor = await open(t, tuning);
@@ -200,7 +200,7 @@ for (const [label, open] of modes) {
     );
   });
 
-  test(`${label}: the caller's buffer is neither changed nor detached`, async (t) => {
+  test(`${label}: the caller's buffer has its bytes after the call and is not detached`, async (t) => {
     const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t);
     const body = Buffer.from("unchanged\n");
@@ -225,7 +225,7 @@ for (const [label, open] of modes) {
     assert.equal(stored, `Delivered-To: a@b\n${content}`);
   });
 
-  test(`${label}: an abort removes a queued message; one in a batch is delivered`, async (t) => {
+  test(`${label}: an abort removes a queued message; a message in a batch is delivered`, async (t) => {
     const maildir = join(temporaryDirectory(t, "delivery"), "box");
     await using executor = await open(t, { maxBatch: 1, maxConcurrentFlushes: 1 });
     const abort = new AbortController();

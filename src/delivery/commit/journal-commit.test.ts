@@ -119,7 +119,7 @@ test("a second executor on the same journal is refused", async (t) => {
   await (await open(at)).executor.close();
 });
 
-test("a message too large for a frame reaches every recipient; staging is empty after", async (t) => {
+test("a message too large for a frame reaches every recipient; staging ends empty", async (t) => {
   const at = places(t);
   const { executor } = await open(at);
   const body = new Uint8Array(3 * 1024 * 1024).fill(120);

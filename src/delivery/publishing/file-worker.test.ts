@@ -1,4 +1,6 @@
-/** Both file workers do the same: the one in this thread and the one in its own. */
+/**
+ * Both file workers pass the same tests: `localFileWorker`, and `remoteFileWorker` with its thread.
+ */
 import assert from "node:assert/strict";
 import {
   closeSync,

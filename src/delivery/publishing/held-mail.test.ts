@@ -1,4 +1,6 @@
-/** Mail for a mailbox that refuses it holds up no other mail, however much it is. */
+/**
+ * Held mail (its mailbox refuses it, so it waits for a retry) delays no other, however much it is.
+ */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -58,7 +60,7 @@ async function sendFive(committer: JournalCommitter, maildir: string): Promise<n
   return results.filter(({ ok }) => ok).length;
 }
 
-test("more than one segment of refused mail at recovery delays no other mailbox", async (t) => {
+test("more than one segment of mail that a mailbox refuses delays no other's recovery", async (t) => {
   const root = newRoot(t);
   const [ann, blocked] = [join(root, "mail/ann"), join(root, "mail/blocked")];
   const first = await openCommitter(root, { publishWithinMs: 1_000_000, maxSegments: 12 });
@@ -73,7 +75,7 @@ test("more than one segment of refused mail at recovery delays no other mailbox"
   await second.close();
 });
 
-test("the log reuses its segments many times while refused mail waits for a retry", async (t) => {
+test("the log reuses its segments while mail that a mailbox refuses waits for a retry", async (t) => {
   const root = newRoot(t);
   const [ann, blocked] = [join(root, "mail/ann"), join(root, "mail/blocked")];
   // By this clock the time of the retry never comes.

@@ -68,7 +68,7 @@ test("a mailbox replaced by a link before it is opened, and its target, get no m
   assert.deepEqual(readdirSync(join(mail.eve, "new")), []);
 });
 
-test("a mailbox replaced by a link after it was opened gets its mail, the target none", async (t) => {
+test("a mailbox replaced by a link once open gets its mail, the link's target none", async (t) => {
   const mail = mailRootIn(t);
   const one = await publishForBob(mail, {
     ...nodeFileSystem,

@@ -1,4 +1,6 @@
-/** The order of one round, with a log that answers only when the test says so. */
+/**
+ * The order of steps in a publisher's round, with a log that answers only when the test lets it.
+ */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -63,7 +65,7 @@ test("no file is renamed before DURABLE is in the log; PUBLISHED follows the ren
 
   const durable = await nextMark();
   assert.deepEqual(durable.marks, { durable: 1n });
-  // A step that did not wait for the log would be done after these turns.
+  // After these turns a step that does not wait for the log would be done.
   for (let turn = 0; turn < 50; turn += 1) await new Promise((go) => setImmediate(go));
   assert.deepEqual(readdirSync(join(root, "bob", "new")), []);
   assert.deepEqual(asked, []);

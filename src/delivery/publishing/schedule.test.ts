@@ -1,3 +1,4 @@
+/** When rounds start and how far the marks may rise, as pure functions. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -22,7 +23,7 @@ function queued(lsn: bigint, notBeforeMs = 0): Publication {
   return Object.assign(publication(lsn, record, "/mail/bob", state), { notBeforeMs });
 }
 
-test("PUBLISHED passes no queued message, never passes DURABLE, and reaches one of the two", () => {
+test("PUBLISHED rises to just below the first queued message, and at most to DURABLE", () => {
   const lsn = fc.bigInt({ min: 1n, max: 20n });
   fc.assert(
     fc.property(fc.array(lsn), lsn, lsn, (lsns, reach, durable) => {
@@ -57,7 +58,7 @@ test("when all queued messages are held, a round is due at the earliest retry", 
   assert.equal(dueInMs({ queue: [...queue, queued(8n)], reach: 9n, marks }, 400), 0);
 });
 
-test("rounds start half of publishWithinMs apart; failures double the pause up to 30 seconds", () => {
+test("rounds start publishWithinMs / 2 apart; failures double the pause up to 30 s", () => {
   const rounds = { lastStartMs: 1000, failures: 0, publishWithinMs: 250 };
   assert.equal(pauseMs(rounds, 1000), 125);
   assert.equal(pauseMs(rounds, 1200), -75);
@@ -66,7 +67,7 @@ test("rounds start half of publishWithinMs apart; failures double the pause up t
   assert.deepEqual(pauses, [200, 400, 25_600, 30_000, 30_000]);
 });
 
-test("a mark waits for another frame only if one came during the round", () => {
+test("a mark waits to share a frame's write only if a frame came during the round", () => {
   assert.equal(mayWaitMs(5n, 5n), 0);
   assert.equal(mayWaitMs(6n, 5n), 20);
 });

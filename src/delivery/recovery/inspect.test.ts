@@ -1,4 +1,4 @@
-/** Inspecting a journal on a real disk, while an executor has unpublished mail in it. */
+/** `inspectJournal` on a real disk, while an executor has unpublished mail in the journal. */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -72,7 +72,7 @@ test("on a volume that is not recognised all messages are counted as toKeep", as
   renameSync(elsewhere, mailRoot);
 });
 
-test("a journal that cannot be opened rejects with its own code and errno", async (t) => {
+test("inspectJournal rejects with code and errno of a journal that cannot be opened", async (t) => {
   const { mailRoot, journal } = await withUnpublished(t);
   const second = DeliveryExecutor.open({ mailRoot, commit: { journal } });
   await assert.rejects(second, {

@@ -1,4 +1,4 @@
-/** The decision of recovery, for every position of a message between the marks. */
+/** What recovery does with a message, for every position of its lsn to PUBLISHED and DURABLE. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -47,7 +47,7 @@ test("a message is staged from the log if and only if its lsn is above DURABLE",
   );
 });
 
-test("staging is read only between the marks, and only on a recognised volume", () => {
+test("staging is read only between PUBLISHED and DURABLE, on a recognised volume", () => {
   fc.assert(
     fc.property(situations, (given) => {
       const { hasLooked, marks } = decide(given);
@@ -57,7 +57,7 @@ test("staging is read only between the marks, and only on a recognised volume", 
   );
 });
 
-test("published messages, and messages of an unknown volume, are left alone", () => {
+test("published messages get no step; on an unrecognised volume mail stays in the log", () => {
   fc.assert(
     fc.property(situations, (given) => {
       const { step, marks } = decide(given);
@@ -68,7 +68,7 @@ test("published messages, and messages of an unknown volume, are left alone", ()
   );
 });
 
-test("between the marks the message's file in staging decides", () => {
+test("between PUBLISHED and DURABLE the message's file in staging decides", () => {
   const between = { lsn: 5n, ahead: 0n, published: 4n, further: 3n, isRecognised: true };
   assert.equal(decide({ ...between, staged: "absent" }).step, "flush names");
   assert.equal(decide({ ...between, staged: "only name" }).step, "publish");

@@ -1,4 +1,4 @@
-/** The disk thread from outside: its death, its protocol, and the life of the process. */
+/** The disk thread as the executor sees it: its death, its protocol, and the end of the process. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

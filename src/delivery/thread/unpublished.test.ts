@@ -1,9 +1,9 @@
-/** The times and waiters of messages that are durable and not yet visible. */
+/** The commit times and the waiters of messages that are durable and not yet visible. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Unpublished } from "./unpublished.ts";
 
-test("oldestSinceMs is the time of the oldest unpublished message, awaited or not", async () => {
+test("oldestSinceMs is the commit time of the oldest unpublished message", async () => {
   const unpublished = new Unpublished();
   assert.equal(unpublished.oldestSinceMs, undefined);
   unpublished.committed(["a", "b"], 10);
@@ -17,7 +17,7 @@ test("oldestSinceMs is the time of the oldest unpublished message, awaited or no
   assert.equal(unpublished.count, 1);
 });
 
-test("a failed message rejects its own waiters only", async () => {
+test("failed() with an id rejects the waiters of that message only", async () => {
   const unpublished = new Unpublished();
   unpublished.committed(["a", "b"], 1);
   const waiting = assert.rejects(unpublished.wait("a"), /gone/);

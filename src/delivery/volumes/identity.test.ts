@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { recognises } from "./identity.ts";
 
-test("a volume is recognised by journal, id, and a start counter between log and frames", () => {
+test("a volume is recognised by its ids and by starts from the frames' to the log's", () => {
   const expected = { journal: "j", volume: "f", starts: 4n };
   assert.equal(recognises({ ...expected }, expected, 6n), true);
   assert.equal(recognises({ ...expected, starts: 6n }, expected, 6n), true);

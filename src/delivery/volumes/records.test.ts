@@ -1,6 +1,6 @@
 /**
- * The format of a frame's payload: round trips, and refusal of everything this version does not
- * write.
+ * The payload of a frame: what `encodeBatch` writes `decodeBatch` reads back; anything else is
+ * refused.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -84,7 +84,7 @@ test("a batch is decoded as it was encoded", () => {
   );
 });
 
-test("a payload cut short or with bytes appended is refused", () => {
+test("decodeBatch refuses a payload cut short or with bytes appended", () => {
   fc.assert(
     fc.property(batches, fc.nat(), (batch, cut) => {
       const bytes = encoded(batch);
@@ -96,7 +96,7 @@ test("a payload cut short or with bytes appended is refused", () => {
   );
 });
 
-test("random bytes are refused with ERR_DELIVERY_JOURNAL", () => {
+test("decodeBatch refuses random bytes with ERR_DELIVERY_JOURNAL", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       assert.throws(() => decodeBatch(bytes), { code: "ERR_DELIVERY_JOURNAL" });
@@ -132,7 +132,7 @@ function tampered(change: (head: Record<string, unknown>) => void): Buffer {
 const firstOf = (head: Record<string, unknown>) =>
   (head.records as Record<string, unknown>[])[0] as Record<string, unknown>;
 
-test("a record that leads out of its directory or has an unknown field is refused", () => {
+test("decodeBatch refuses a path that leads upwards and an unknown field", () => {
   decodeBatch(tampered(() => {}));
   const changes: ((head: Record<string, unknown>) => void)[] = [
     (head) => Object.assign(firstOf(head), { id: "../x", fileName: "../x" }),
@@ -150,7 +150,7 @@ test("a record that leads out of its directory or has an unknown field is refuse
   }
 });
 
-test("another format version is refused, and the error names both versions", () => {
+test("decodeBatch refuses another format version; the error names both versions", () => {
   const bytes = tampered(() => {});
   bytes.writeUInt32LE(2, 0);
   assert.throws(() => decodeBatch(bytes), /format 2, this program knows 1/);

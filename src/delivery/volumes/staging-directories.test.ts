@@ -1,4 +1,4 @@
-/** Listing staging directories on a real disk. */
+/** `listStaging` on a real disk. */
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

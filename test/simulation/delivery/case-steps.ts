@@ -1,11 +1,11 @@
-/** The steps of the single schedules of delivery through the journal. */
+/** Steps shared by the `*-cases` tests and wrong-volumes.test.ts, on the disk of harness.ts. */
 import assert from "node:assert/strict";
 import type { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
 import type { FileSystem } from "../../../src/system/index.ts";
 import type { Operation } from "../../support/sim-disk/disk.ts";
 import type { DeliveryHarness } from "./harness.ts";
 
-/** Runs one process: opens a committer, does `work`, and closes it or is killed. */
+/** Runs one process: it opens a committer, does `work`, and closes the committer or is killed. */
 export async function runProcess(
   harness: DeliveryHarness,
   work: (committer: JournalCommitter) => Promise<void>,
@@ -34,6 +34,7 @@ export async function send(
   });
 }
 
+/** Waits until a condition is true; fails after 20,000 turns of the event loop. */
 export async function until(isTrue: () => boolean): Promise<void> {
   for (let turn = 0; !isTrue(); turn += 1) {
     assert.ok(turn < 20_000, "the condition did not come true");
@@ -54,7 +55,7 @@ export function failStaging(harness: DeliveryHarness): void {
 
 export type Stall = (key: keyof FileSystem, path: string) => boolean;
 
-/** A file system whose flushes never return as long as `stalls.now` matches. */
+/** Changes a file system so that the flushes that `stalls.now` matches never resolve. */
 export function stalling(stalls: { now: Stall | undefined }) {
   const never = () => new Promise<void>(() => {});
   return (fileSystem: FileSystem) => {

@@ -1,7 +1,7 @@
 /**
- * Delivery through the journal on a simulated disk: two senders, a reader that moves, flags and
- * deletes, and somewhere the power is cut, the process killed, or a call fails. Every process
- * begins with recovery.
+ * Delivery through the journal on a simulated disk, for all tests of this folder: two senders, a
+ * reader that moves, flags and deletes messages, and at some instant the power is cut, the process
+ * killed, or a system call fails. Every process begins with recovery.
  */
 import {
   JournalCommitter,
@@ -34,13 +34,13 @@ export interface HarnessOptions extends MailDiskOptions {
   readonly seed: number;
   /** Whether whole file systems can be flushed. */
   readonly bulk?: boolean;
-  /** Makes some calls fail. */
+  /** Makes some system calls and write-backs fail, by the seed. */
   readonly faulty?: boolean;
   readonly maxSegments?: number;
   readonly maxBacklogBytes?: number;
-  /** Whether a failed flush of a directory loses its changes. */
+  /** Whether a failed flush of a directory loses the directory's changes. */
   readonly directoriesForget?: boolean;
-  /** Changes the file system, for one schedule or to remove a guard. */
+  /** Changes the file system of every process, for one schedule or to remove a guard. */
   readonly withoutGuard?: (fileSystem: FileSystem, disk: SimDisk) => FileSystem;
   readonly withoutSyncGuard?: (sync: FileSystemSync) => FileSystemSync;
 }
@@ -62,7 +62,7 @@ export class DeliveryHarness {
   }
 
   /**
-   * Runs one process: it recovers, delivers, and ends when done, when killed, or with the power.
+   * Runs one process: it recovers, delivers, and ends when done, when killed, or at a power cut.
    */
   async runRandomProcess(batches: number, manner: "close" | "drop" = "close"): Promise<void> {
     const process = this.disk.start();
@@ -107,13 +107,14 @@ export class DeliveryHarness {
     }
   }
 
-  /** Cuts the power, and goes on with one of the disks that the cut may have left. */
+  /** Cuts the power; `disk` is then one of the disks that the cut may have left, by the seed. */
   cutPower(): void {
     if (!this.disk.isOff) this.disk.cut();
     this.disk = this.disk.afterCut();
     this.expectations.afterCut(this.disk);
   }
 
+  /** Checks the disk against everything that was acknowledged; throws for a broken promise. */
   check(): void {
     this.expectations.check(this.disk);
   }

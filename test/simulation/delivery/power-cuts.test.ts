@@ -28,11 +28,11 @@ interface Sweep {
   readonly names: NameOrder;
   readonly faulty: boolean;
   readonly schedules: number;
-  /** Distance between the instants; each schedule starts with another one. */
+  /** Distance between the instants of a schedule; each schedule starts at another instant. */
   readonly step: number;
 }
 
-/** Healthy disks in a few schedules at close distance, failing ones in many. */
+/** Healthy disks in a few schedules with close instants, failing disks in many schedules. */
 const sweeps: readonly Sweep[] = [false, true].flatMap((bulk) =>
   (["any", "ordered"] as const).flatMap((names) => [
     { bulk, names, faulty: false, schedules: 3, step: 13 },

@@ -1,6 +1,6 @@
 /**
- * Single schedules of publishing. Without one particular guard each of them would lose, double or
- * revive mail, or leave publishing stopped after the disk works again.
+ * Single schedules of publishing on the simulated disk. Each would, without one particular guard,
+ * lose, double or revive mail, or leave publishing stopped after the disk works again.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const orphanEvents = (harness: DeliveryHarness) =>
   harness.events.filter(({ kind }) => kind === "orphaned");
-/** Whether the last event about publishing reports no failure. */
+/** Whether the last `publishing` event has no reason: the volume takes mail again. */
 const isPublishing = (harness: DeliveryHarness) =>
   harness.events.findLast((event) => event.kind === "publishing")?.reason === undefined;
 
@@ -23,7 +23,7 @@ for (const bulk of [false, true]) {
       const harness = new DeliveryHarness({ seed, bulk });
       const { disk } = harness;
       await runProcess(harness, async (committer) => {
-        // After so many files the kernel writes one back by itself, and fails.
+        // After so many files the kernel writes a file back by itself, and the write fails.
         let closed = 0;
         const failAfter = 1 + harness.random.below(12);
         const isStaged = ({ name, path }: Operation) => name === "close" && path.includes(",S=");
@@ -92,7 +92,7 @@ test("messages logged again survive a kill and a cut at any later instant", asyn
         harness.disk.faults = [{ errno: "EACCES", matches: intoMailbox(bob) }];
         await send(harness, committer, [ann, bob]);
         if (instant % 4 < 2) {
-          // Later mail is published meanwhile, and the marks rise.
+          // Meanwhile later mail is published, and the marks rise.
           await until(() => harness.expectations.settledCount === 1);
           await send(harness, committer, [ann]);
         }
@@ -134,7 +134,7 @@ test("a removed mailbox is not created again; its mail goes to orphans/ at once"
   });
 });
 
-test("names whose flush failed are published again from the log", async () => {
+test("names whose flush failed are made again, by publishing from the log", async () => {
   for (let seed = 1; seed <= 30; seed += 1) {
     const harness = new DeliveryHarness({ seed, directoriesForget: true });
     await runProcess(harness, async (committer) => {

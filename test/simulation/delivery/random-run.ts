@@ -1,6 +1,7 @@
 /**
- * One random run of delivery through the journal: a process that ends at some instant, and then
- * recovery, recovery that is killed or cut off, more deliveries, more cuts. The seed decides all.
+ * One random run of delivery through the journal, for power-cuts.test.ts: a process that ends at
+ * some instant, then recovery, recovery that is killed or cut off, more deliveries, more cuts. The
+ * seed decides all of it.
  */
 import assert from "node:assert/strict";
 import { DeliveryHarness, type HarnessOptions } from "./harness.ts";
@@ -9,6 +10,7 @@ import { DeliveryHarness, type HarnessOptions } from "./harness.ts";
 export const counted = { cuts: 0, kills: 0, acknowledged: 0, orphaned: 0, files: 0 };
 export const recovered = { restored: 0, finished: 0, skipped: 0 };
 
+/** How the first process ends: at an instant (a count of the disk's calls), or when done. */
 export interface Ending {
   readonly cutAt?: number;
   readonly killAt?: number;
@@ -40,7 +42,7 @@ export async function play(options: HarnessOptions, ending: Ending, batches = 4)
       harness.cutPower();
       counted.cuts += 1;
       if (random.below(2)) {
-        // Recovery itself is cut off or killed.
+        // The power is cut, or the process killed, often during recovery.
         const at = 1 + random.below(150);
         if (random.below(2)) harness.disk.cutAt = at;
         else harness.disk.killAt = at;

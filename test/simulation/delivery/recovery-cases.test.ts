@@ -1,6 +1,6 @@
 /**
- * Single schedules of recovery: killed, cut off, with a failed frame in the page cache, with a full
- * log.
+ * Single schedules of recovery on the simulated disk: killed, ended by a power cut, with a failed
+ * frame in the page cache, with a full log.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const nothing = () => {};
 
-/** A process killed with mail in every state: published, renamed, and in the log only. */
+/** Runs a process that is killed with mail published, renamed, and in the log only. */
 async function killedInEveryState(options: HarnessOptions): Promise<DeliveryHarness> {
   const stalls: { now: Stall | undefined } = { now: undefined };
   const harness = new DeliveryHarness({ ...options, withoutGuard: stalling(stalls) });
@@ -83,7 +83,8 @@ test("a failed frame left in the page cache breaks no promise after a kill and a
         await until(() => harness.expectations.settledCount === 1);
         let writes = 0;
         const matches = ({ name }: Operation) => {
-          // Killed when the second try has failed too, before the log marks the frame as void.
+          // The process is killed when the second write of the frame has failed too, before the log
+          // says that the frame is void.
           if (name === "pwrite" && ++writes === 2) harness.disk.killAt = harness.disk.instants + 2;
           return name === "pwrite";
         };

@@ -1,7 +1,7 @@
 /**
- * Recovery on unexpected volumes: another one, an older one, none, a staging directory that another
- * process has locked, a log with a hole. Then no missing file counts as published, no mail is lost,
- * and the other volumes are recovered.
+ * Recovery on unexpected volumes: another volume, an older copy, none, a staging directory that
+ * another process has locked; and with a log that has a hole. In all cases no missing file counts
+ * as published, no mail is lost, and the other volumes are recovered.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const [ann, bob, cid] = mailboxes as [string, string, string];
 
 const nothing = () => {};
 
-/** A harness whose log has three messages, not staged because flushes stalled; and its staging. */
+/** A harness with three messages in the log only (flushes stalled), and its staging directory. */
 async function withUnpublished(
   options: HarnessOptions,
 ): Promise<{ harness: DeliveryHarness; staging: string }> {
@@ -119,7 +119,7 @@ test("when one of two volumes is missing, the other is recovered and takes mail"
   harness.check();
 });
 
-test("a file in staging that the log does not mention is removed", async () => {
+test("recovery removes a file in staging that the log does not mention", async () => {
   const { harness, staging } = await withUnpublished({ seed: 34 });
   harness.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
   await runProcess(harness, async ({ recovered }) => {
@@ -130,7 +130,7 @@ test("a file in staging that the log does not mention is removed", async () => {
   harness.check();
 });
 
-test("with a damaged log the rest is recovered, strays are set aside, segments stay", async () => {
+test("with a damaged log readable mail is recovered, strays set aside, segments stay", async () => {
   const { harness, staging } = await withUnpublished({ seed: 35 });
   harness.disk.furnishFile(`${staging}/stray`, new Uint8Array(10));
   const segments = harness.disk.inodeAt("/var/journal")!.names;

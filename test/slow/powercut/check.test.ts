@@ -1,4 +1,4 @@
-/** The check itself: it must report every way in which a cut can break a promise. */
+/** `checkMail` itself: it must report every way in which a power cut can break a promise. */
 import assert from "node:assert/strict";
 import { linkSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

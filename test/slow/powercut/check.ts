@@ -1,5 +1,6 @@
 /**
- * Checks the mail that a power cut left against the acknowledgements and the actions of a reader.
+ * Checks the mail that a power cut left against the acknowledgements and the actions of a reader,
+ * as events.ts sums them up; called by power-cut.ts.
  *
  * Every acknowledged message is present exactly once, whole, in its mailbox and under its name,
  * unless a reader removed it; every visible file is whole; no file is present that was not sent;
@@ -21,7 +22,7 @@ export const mailDirectory = `${mailRoot}/localhost`;
 export interface Findings {
   /** Acknowledged messages that had to be present. */
   readonly expected: number;
-  /** Acknowledged and missing, or not under the acknowledged name. */
+  /** Acknowledged, and missing from its mailbox or under another name than acknowledged. */
   readonly lost: readonly string[];
   /** Acknowledged and present, with other bytes than were sent. */
   readonly damaged: readonly string[];
@@ -31,17 +32,17 @@ export interface Findings {
   readonly duplicated: readonly string[];
   /** One file in both `new/` and `cur/`: a reader's own move that survived as both names. */
   readonly halfMoved: readonly string[];
-  /** Durably deleted or moved away by a reader, and back. */
+  /** Durably deleted or moved away by a reader, and present again. */
   readonly revived: readonly string[];
-  /** Durably deleted by a reader before the delivery was settled, and back: btrfs allows it. */
+  /** Durably deleted before the delivery was settled, and present again: btrfs may do so. */
   readonly revivedEarly: readonly string[];
 }
 
 interface VisibleFile {
   readonly mailbox: string;
-  /** Below the mail root. */
+  /** The mailbox's path below the mail root. */
   readonly path: string;
-  /** Without flags. */
+  /** The file name without flags. */
   readonly name: string;
   readonly inode: number;
   /** The number of the message; undefined when the file is not one whole message. */
@@ -114,7 +115,7 @@ function filesIn(root: string, mailbox: string, seed: number): VisibleFile[] {
   });
 }
 
-/** Files that recovery left although it should have left none. */
+/** Files in staging directories that a complete recovery does not leave. */
 export interface Leftovers {
   /** Files in staging that are not needed any more. */
   readonly staged: readonly string[];

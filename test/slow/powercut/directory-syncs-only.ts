@@ -1,6 +1,7 @@
 /**
- * Group commit by directory syncs only, a common mistake: names are made durable, data is not. The
- * rig must catch it, or its verdict on the engine means nothing.
+ * A method of methods.ts that loses mail: group commit by directory syncs only, a common mistake;
+ * names are made durable, data is not. The rig must catch this loss, or its verdict on the engine
+ * means nothing.
  */
 import { randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeFileSync } from "node:fs";

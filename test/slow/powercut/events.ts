@@ -1,6 +1,6 @@
 /**
- * The events that the processes of a run print, and the state that a cut must leave because of
- * them.
+ * The events that load.ts and reader.ts print, and what must be on the disk because of these events
+ * after a cut at some instant (for check.ts).
  *
  * Every event has a time of the machine's monotonic clock that claims no more than was true then:
  * an acknowledgement or a finished action is stamped *after* it, the start of an action *before*
@@ -25,10 +25,10 @@ export interface Settlement {
   readonly atNs: number;
 }
 
-/** A process is ready to deliver, and has recovered the mail of earlier ones. */
+/** A process is ready to deliver, and has recovered the mail of earlier processes. */
 export interface Opening {
   readonly kind: "opened";
-  /** The number of the first message it will send; all lower ones are settled. */
+  /** The number of the first message it will send; all messages of lower numbers are settled. */
   readonly first: number;
   readonly atNs: number;
 }
@@ -63,17 +63,17 @@ export function parseEvents(output: string): LoadEvent[] {
 
 export interface Expectation {
   readonly acknowledged: readonly Acknowledgement[];
-  /** A reader may have deleted these. */
+  /** A reader may have deleted these messages. */
   readonly removing: ReadonlySet<number>;
-  /** A reader deleted these durably, and they must stay away. */
+  /** A reader deleted these messages durably: they must stay away. */
   readonly removed: ReadonlySet<number>;
-  /** A reader deleted these durably, but on btrfs before the delivery was settled. */
+  /** A reader deleted these messages durably, but on btrfs before the delivery was settled. */
   readonly removedEarly: ReadonlySet<number>;
-  /** By serial, where a reader moved it durably. */
+  /** By number, the place to which a reader moved a message durably. */
   readonly moved: ReadonlyMap<number, string>;
 }
 
-/** What must be on the disk after a cut at this instant. */
+/** What must be on the disk after a cut at an instant of the monotonic clock. */
 export function expectationAt(
   fileSystem: FileSystemName,
   events: readonly LoadEvent[],

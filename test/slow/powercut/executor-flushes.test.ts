@@ -1,7 +1,7 @@
 /**
  * Flushes of the device for one batch of the executor with a journal, counted by the disk itself:
  * one for 64 messages to 64 mailboxes on ext4 and XFS, two on btrfs. Publishing comes later and
- * flushes too; here its next round is half a minute away.
+ * flushes too; in this test the next round of publishing is half a minute away.
  */
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -51,14 +51,14 @@ for (const fileSystem of fileSystems) {
     assert.equal(executor.stats().batches - batches, rounds, "each round is one batch");
     assert.equal(executor.stats().unpublished, rounds * 64, "no message was published meanwhile");
     const [min, median] = [Math.min(...flushes), flushes.toSorted((a, b) => a - b)[rounds >> 1]];
-    // The file system may commit its own log once meanwhile.
+    // Meanwhile the file system may commit its own log, once.
     const total = flushes.reduce((sum, one) => sum + one, 0);
     assert.deepEqual([min, median], [each, each]);
     assert.ok(total <= rounds * each + 2, `${total} flushes for ${rounds} batches`);
   });
 }
 
-/** Waits until no more writes reach the disk: of spare segments, marks, the file system's log. */
+/** Waits until writes of spare segments, marks and the file system's log have reached the disk. */
 async function atRest(disk: RecordedDisk): Promise<void> {
   let unchanged = 0;
   let last = await disk.counters();

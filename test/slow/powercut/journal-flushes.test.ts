@@ -27,7 +27,7 @@ for (const fileSystem of fileSystems) {
     for (let n = 0; n < commits; n += 1) await journal.append(messages, ["mail"]);
     const flushes = (await disk.counters()).flushes - before;
     t.diagnostic(`${flushes} flushes for ${commits} commits of 64 messages on ${fileSystem}`);
-    // The file system may commit its own log once meanwhile.
+    // Meanwhile the file system may commit its own log, once.
     const min = each * commits;
     assert.ok(flushes >= min && flushes <= min + 2, `${flushes} flushes`);
   });

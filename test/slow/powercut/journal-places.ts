@@ -1,6 +1,7 @@
 /**
- * Directory and size of the journal under test. Its segments are small, so that a short load fills
- * and reuses them, and so that the largest messages do not fit into a frame.
+ * Directory and size of the journal under test. The journal's segments (files of the log) are
+ * small, so that a short load fills and reuses them, and so that the largest messages do not fit
+ * into a frame.
  */
 import { join } from "node:path";
 import type { JournalCommit } from "../../../src/delivery/index.ts";

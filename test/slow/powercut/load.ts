@@ -1,9 +1,10 @@
 /**
- * The process that delivers mail onto the disk under test, and prints each acknowledgement.
+ * The process that delivers mail onto the disk under test, and prints each acknowledgement; started
+ * by record-run.ts.
  *
  * Several callers deliver at once, half of the mail into four mailboxes and half into mailboxes
- * created by it, while a reader (reader.ts) moves and deletes messages. Each event is printed at
- * once as a JSON line on standard output (events.ts).
+ * that the delivery creates, while a reader (reader.ts) moves and deletes messages. Each event is
+ * printed at once as a JSON line on standard output (events.ts).
  *
  * Argument: {@link Load} as JSON.
  */
@@ -20,11 +21,12 @@ import { startReader } from "./reader.ts";
 export interface Load extends Places {
   readonly method: Method;
   readonly seed: number;
-  /** Number of the first message, and the count of messages. */
+  /** Number of the first message. */
   readonly first: number;
+  /** How many messages to deliver. */
   readonly messages: number;
   readonly callers: number;
-  /** Messages that a caller delivers in one call. */
+  /** How many messages a caller delivers in one call. */
   readonly together: number;
 }
 

@@ -1,4 +1,7 @@
-/** Journals without one of their flushes. The rig must catch each, or its verdict means nothing. */
+/**
+ * Methods of methods.ts that lose mail: a journal without one of its flushes. The rig must catch
+ * each fault, or its verdict on the engine means nothing.
+ */
 import { constants, openSync } from "node:fs";
 import { JournalCommitter } from "../../../src/delivery/commit/journal-committer.ts";
 import type { Committer, JournalCommit } from "../../../src/delivery/index.ts";
@@ -8,17 +11,21 @@ import { type FileSystem, nodeFileSystem, systemClock } from "../../../src/syste
 const { O_NOFOLLOW, O_WRONLY } = constants;
 
 const faults = {
-  /** A frame is acknowledged from the page cache. */
+  /** A frame is acknowledged when only the page cache has it. */
   "written without flushes": {
     openForLog: (path) => openSync(path, O_WRONLY | O_NOFOLLOW),
   },
-  /** DURABLE is written although the data of staged files was not flushed. */
+  /**
+   * DURABLE (the mark up to which messages are staged) is written without flushes of staged data.
+   */
   "marked before the checkpoint": {
     syncData: async (file) => {
       if (!isStaged(file)) await nodeFileSystem.syncData(file);
     },
   },
-  /** PUBLISHED is written although no new name was flushed. */
+  /**
+   * PUBLISHED (the mark up to which messages are published) is written without flushes of names.
+   */
   "settled before the names": {
     sync: async (file) => {
       const path = nodeFileSystem.pathOf(file);

@@ -4,7 +4,7 @@
  */
 import { SeededRandom } from "../../support/seeded-random.ts";
 
-/** Mostly about a kilobyte, some of one line, some of many blocks, a few large ones. */
+/** Length of the text in bytes: up to 1,500, for one message in 7 up to 14,000, in 61 150,000. */
 function textLength(serial: number): number {
   if (serial % 61 === 0) return 150_000;
   if (serial % 7 === 0) return 9_000 + (serial % 5_000);
@@ -13,7 +13,9 @@ function textLength(serial: number): number {
 
 const made = new Map<string, Buffer>();
 
-/** The same bytes every time; not to be changed. */
+/**
+ * A message: the same bytes for the same seed and number. The caller must not change the buffer.
+ */
 export function messageBody(seed: number, serial: number): Buffer {
   const key = `${seed} ${serial}`;
   const body = made.get(key) ?? makeBody(seed, serial);
@@ -32,8 +34,8 @@ function makeBody(seed: number, serial: number): Buffer {
 }
 
 /**
- * The number of the message in a file: the whole message up to the end of the file, with trace
- * fields before it or without. Undefined for any other content.
+ * The number of the message in a file that has the whole message, with or without trace fields
+ * before the message, and nothing after. Undefined for any other content.
  */
 export function serialOf(seed: number, file: Buffer): number | undefined {
   const head = file.toString("latin1", 0, 2_000);

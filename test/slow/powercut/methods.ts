@@ -1,5 +1,5 @@
 /**
- * The methods of delivery that a load can use, by name: the engine's own, and some that lose mail.
+ * The methods of delivery that load.ts can use, by name: the engine's own, and some that lose mail.
  */
 import { basename, join } from "node:path";
 import { loadSettings } from "../../../src/app/index.ts";
@@ -31,7 +31,7 @@ import { type JournalFault, openFaultyJournal } from "./losing-journal.ts";
 export interface OpenMethod extends AsyncDisposable {
   /** Delivers into a mailbox; resolves with the file names in `new/`, if the method knows them. */
   readonly deliver: (mailbox: string, bodies: readonly Buffer[]) => Promise<(string | undefined)[]>;
-  /** Resolves when a message is visible and no other name of it is left. */
+  /** Resolves when a message is visible and has no other name, in `tmp/` or in staging. */
   readonly settled: (id: string) => Promise<void>;
 }
 
@@ -41,7 +41,7 @@ interface MethodDefinition {
   readonly journal?: "same disk" | "another disk";
 }
 
-/** Shorter than the default, so that more cuts fall into a publishing round. */
+/** Shorter than the default of 250, so that more cuts fall into a publishing round. */
 const publishWithinMs = 20;
 
 const journalFlags = {
@@ -60,7 +60,7 @@ const methods = {
   "maildir, file system flushed": { open: maildirInBulk },
   journal: { open: (places) => journaled(places), journal: "same disk" },
   "journal on another disk": { open: (places) => journaled(places), journal: "another disk" },
-  // These lose mail; they prove the rig.
+  // The following lose mail; they prove the rig.
   "directory syncs only": { open: async () => bare(deliverWithDirectorySyncsOnly) },
   "maildir without data syncs": {
     open: (places) => maildir(places, { fileSystem: withoutDataSyncs }),

@@ -1,6 +1,7 @@
 /**
  * Real power cuts of the SQLite store: mail is enqueued and sent on a disk with a volatile write
- * cache, and its recording, with SQLite's own checkpoints, is cut at many instants.
+ * cache; the recording of the disk's writes, SQLite's checkpoints included, is cut at many
+ * instants.
  *
  * Environment: POSTBAG_FAULT_ROUNDS=20 makes twenty times as many cuts.
  */
@@ -73,7 +74,7 @@ async function recordRun(fileSystem: FileSystemName): Promise<Run> {
   let left = messages;
   const caller = async () => {
     while (left-- > 0) {
-      // In total more than the log holds, so that SQLite copies it into the database meanwhile.
+      // In total more than SQLite's log holds, so that SQLite copies the log into the database.
       const message = newMessage({ bytes: Buffer.alloc(90_000, "line of text\r\n") });
       ids.set(message.deliveries[0]?.recipients[0]?.address ?? "", message.id);
       await store.enqueue([message]);
@@ -88,7 +89,7 @@ async function recordRun(fileSystem: FileSystemName): Promise<Run> {
 }
 
 /**
- * Cuts the power `count` times, each just after a report; resolves with the facts that are lost.
+ * Cuts the power `count` times, each just after a report; resolves with the reported facts lost.
  */
 async function lostAfter(
   fileSystem: FileSystemName,

@@ -1,6 +1,6 @@
 /**
- * Cuts the power of a recorded run at many instants and checks what each cut left: after the file
- * system's own recovery and, with a journal, after the executor's.
+ * Cuts the power of a recorded run (record-run.ts) at many instants and checks (check.ts) the mail
+ * after the file system's own recovery and, with a journal, after the executor's recovery too.
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -58,7 +58,7 @@ export function chooseCuts(run: Run, count: number, seed: number): Cut[] {
   return cutsAt(instants, count, seed);
 }
 
-/** Picks instants just after an acknowledgement: most leave mail to recover. */
+/** Picks instants just after an acknowledgement: most such cuts leave mail to recover. */
 export function chooseBusyCuts(run: Run, count: number, seed: number): Cut[] {
   const random = new SeededRandom(seed);
   const acknowledged = run.events.filter(({ kind }) => kind === "acknowledged");
@@ -84,7 +84,7 @@ export interface CutResult {
   readonly unmountable?: string;
   /** The error of the executor, if it could not recover. */
   readonly unrecoverable?: string;
-  /** With a journal: the findings before recovery, which count no mail as lost. */
+  /** With a journal: the findings before the executor's recovery; they count no mail as lost. */
   readonly before?: Findings;
   readonly findings: Findings;
   readonly recovered?: Recovered & Leftovers;
@@ -130,7 +130,7 @@ async function overImages<T>(
   try {
     const isUntorn = untornBlocks[run.fileSystem];
     const disks = run.recordings.map((recording, disk) => {
-      // Each disk loses its own part of the cache.
+      // Each disk loses another part of its cache.
       const own = cuts.map((cut) => ({ ...cut, seed: cut.seed + disk * 1_000_003 }));
       return imagesAfter(recording, own, isUntorn)[Symbol.iterator]();
     });

@@ -1,6 +1,7 @@
 /**
  * Real power cuts on real file systems: many callers deliver mail onto a disk with a volatile write
- * cache, and its recording is cut. Needs root and loop devices. The long run is `npm run powercut`.
+ * cache, and the recording of its writes is cut. Needs root and loop devices. The long run is `npm
+ * run powercut`.
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";

@@ -2,9 +2,8 @@
  * A reader of all mailboxes, like an IMAP server: it polls every `new/`, reads each new message at
  * once, and moves, flags or deletes some of them.
  *
- * Like most readers it usually flushes nothing; after some actions it does, and then they must
- * last. It knows nothing of the deliveries, so it also meets messages whose names are not durable
- * yet.
+ * Like most readers it usually flushes nothing; it flushes after some actions, and these must last.
+ * It knows nothing of the deliveries, so it also meets messages whose names are not durable yet.
  */
 import {
   closeSync,

@@ -23,23 +23,23 @@ export interface Run {
   readonly fileSystem: FileSystemName;
   readonly method: Method;
   readonly seed: number;
-  /** The disk with the mail, and behind it the one with the journal if that is another. */
+  /** The disk with the mail; then the disk with the journal, if that is another disk. */
   readonly recordings: readonly Recording[];
   readonly events: readonly LoadEvent[];
   readonly startedNs: number;
   readonly endedNs: number;
-  /** When the process was killed, and when the next one had recovered. */
+  /** When the process was killed, and when the next process had recovered (monotonic). */
   readonly killed?: { readonly atNs: number; readonly openedNs: number } | undefined;
 }
 
 export interface LoadPlan extends Omit<Load, keyof Places | "first"> {
-  /** Kills the process with SIGKILL after about half of the mail; another one continues. */
+  /** Kills the process with SIGKILL after about half of the mail; another process continues. */
   readonly isKilled?: boolean | undefined;
 }
 
 const flushMs = 2;
 
-/** Runs a load on new disks to its end. */
+/** Runs a load on new disks to the end of the load. */
 export async function recordRun(fileSystem: FileSystemName, plan: LoadPlan): Promise<Run> {
   const { isKilled = false, ...load } = plan;
   const { method, seed, messages } = load;
@@ -81,7 +81,7 @@ interface LoadEnd {
   readonly endedNs: number;
 }
 
-/** Runs one process, and kills it once so many messages were acknowledged. */
+/** Runs one process; kills it if and when so many messages are acknowledged. */
 async function runLoad(load: Load, killAfter = Number.POSITIVE_INFINITY): Promise<LoadEnd> {
   const child = spawn(
     process.execPath,
@@ -101,7 +101,7 @@ async function runLoad(load: Load, killAfter = Number.POSITIVE_INFINITY): Promis
   return { events: parseEvents(output), endedNs: nowNs() };
 }
 
-/** Recovers in a process of its own. @throws when that process does not end well */
+/** Recovers in a new process (recover.ts). @throws when that process fails or hangs */
 export async function recover(options: RecoverOptions): Promise<Recovered> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
@@ -116,7 +116,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
  */
 export const afterwards = { first: 1_000_000, last: 1_000_001 };
 
-/** A recovery that hangs is a failure of its own; this one takes a second at most. */
+/** A recovery that takes longer counts as hung, a failure; it normally takes a second at most. */
 const recoveryLimitMs = 60_000;
 
 /**

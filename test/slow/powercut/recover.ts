@@ -15,13 +15,13 @@ import { messageBody } from "./messages.ts";
 
 export interface RecoverOptions extends Places {
   readonly seed: number;
-  /** Number of the message that is delivered afterwards. */
+  /** Number of the message that is delivered after recovery. */
   readonly serial: number;
 }
 
 export interface Recovered {
   readonly report: RecoveryReport;
-  /** The message delivered afterwards. */
+  /** The message delivered after recovery. */
   readonly delivered: Acknowledgement;
 }
 

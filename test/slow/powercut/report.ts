@@ -1,4 +1,4 @@
-/** The results of cuts, as figures and as sentences. */
+/** The results of the cuts of power-cut.ts, as figures and as sentences. */
 import type { Findings } from "./check.ts";
 import type { CutResult } from "./power-cut.ts";
 import type { Run } from "./record-run.ts";

@@ -89,7 +89,7 @@ for (const fileSystem of fileSystems) {
     assert.ok(await shows(fileSystem, "journal, marked before the checkpoint", isAnyFault));
   });
 
-  // On btrfs a write to the log often commits the names as well, so that most runs do not show it.
+  // On btrfs a write to the log often commits the names as well: most runs do not show the fault.
   if (fileSystem === "btrfs") continue;
   test(`${fileSystem}: PUBLISHED before the name flushes loses acknowledged mail`, async (t) => {
     const lack = missing(fileSystem);
