@@ -52,7 +52,7 @@ test("the intent is requested after the envelope is written, before the message"
   assert.equal(seen.filter((name) => name.endsWith(".eml")).length, 0);
 });
 
-test("a refused intent leaves no file and is passed on", async () => {
+test("a refused intent leaves no file, and the sender rejects with the refusal", async () => {
   const folder = join(data, "captured");
   const beforeCommit = () => Promise.reject(new Error("the lease was lost"));
   await assert.rejects(captureMail({ folder })(envelope, message, { signal, beforeCommit }), {

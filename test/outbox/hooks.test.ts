@@ -88,7 +88,7 @@ test("events that slow hooks leave no time for are released, none runs twice", a
   assert.equal(new Set(received).size, 3);
 });
 
-test("a crash between a hook and its record makes the hook run again", async (t) => {
+test("a crash between a hook and its acknowledgement makes the hook run again", async (t) => {
   const { store, clock } = await freshOutbox(t);
   await store.complete([refusedForGood(await leased(store), { events: [dead] })]);
   let calls = 0;
@@ -103,7 +103,7 @@ test("a crash between a hook and its record makes the hook run again", async (t)
   assert.equal(calls, 2);
 });
 
-test("hooks receive only the event types they ask for", () => {
+test("wantedBy is true only for the event types that the hooks handle", () => {
   const types = ["delivery.dead", "delivery.done", "route.blocked"] as const;
   const wanted = (hooks: object) => types.map(wantedBy(hooks));
   assert.deepEqual(wanted({}), [false, false, false]);

@@ -68,7 +68,7 @@ test("every attempt sends the same bytes", async (t) => {
   assert.deepEqual(second.bytes, first.bytes);
 });
 
-test("a repeated key returns the first mail, or conflicts if the mail differs", async (t) => {
+test("a repeated idempotency key returns the first mail, or conflicts for other mail", async (t) => {
   const { outbox, store, clock } = await freshOutbox(t);
   const keyed = {
     ...mail,

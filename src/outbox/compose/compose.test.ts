@@ -103,7 +103,7 @@ test("files are not read unless the mail allows it", async () => {
   assert.match(textOf(allowed), /compose\.test\.ts/);
 });
 
-test("plain addresses are parsed as nodemailer's parser does", () => {
+test("readAddresses finds the addresses that nodemailer's parser finds", () => {
   const piece = fc.constantFrom(
     "ann",
     "x.example",

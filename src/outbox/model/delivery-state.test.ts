@@ -118,7 +118,7 @@ describe("the plan of a leased delivery", () => {
     assert.match(poison.reason, /^poison: 5 workers/);
   });
 
-  test("a doubt is held or resent by the policy of the message", () => {
+  test("a delivery in doubt is held or sent again by the doubt policy of its message", () => {
     const held = planOf(claimed({ inDoubt: true, doubtPolicy: "hold", crashes: 9 }), quiet);
     assert.ok(held.kind === "complete" && held.completion.next.kind === "in_doubt");
     const resent = planOf(claimed({ inDoubt: true, crashes: 1 }), quiet);
@@ -221,7 +221,7 @@ describe("the judgement of an attempt", () => {
     assert.equal(judged(claimed(), [refusedLogin]).kind, "route");
   });
 
-  test("recipients delivered before a route failure stay so, no attempt is spent", () => {
+  test("recipients delivered before a route failure stay delivered; no attempt is spent", () => {
     const two = claimed({ recipients: [recipient(0), recipient(1)], cycleAttempts: 7 });
     const verdict = judged(two, [delivered, routeDown], { maxAttempts: 8 });
     assert.ok(verdict.kind === "retry");

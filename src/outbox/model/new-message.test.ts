@@ -28,7 +28,7 @@ const settings = {
 const made = (options: MailOptions = {}, changes: Partial<MessageContent> = {}) =>
   newMessage({ ...content, ...changes }, options, settings);
 
-test("a message has one delivery per route, and the settings of its outbox", () => {
+test("a message has one delivery per route, and the outbox's doubt and expiry", () => {
   const { deliveries, subject, doubt, lane, expireAfterMs, idempotency } = made();
   assert.deepEqual(
     deliveries.map(({ route, recipients }) => [route, recipients.map(({ address }) => address)]),
@@ -42,7 +42,7 @@ test("a message has one delivery per route, and the settings of its outbox", () 
   assert.equal(idempotency, undefined);
 });
 
-test("the options of a mail replace the settings, and dates become milliseconds", () => {
+test("a mail's own doubt replaces the outbox's; its dates become milliseconds", () => {
   const message = made({
     sendAt: new Date(5000),
     expiresAt: new Date(6000),

@@ -44,7 +44,7 @@ test("the reference back-off equals its formula for every attempt and draw", () 
   );
 });
 
-test("the mta policy draws within a fifth of each step and repeats the last", () => {
+test("the mta policy draws within a fifth of each step and repeats the last step", () => {
   const minutes = [5, 10, 20, 40, 90, 180, 180, 180];
   minutes.forEach((step, index) => {
     const n = index + 1;

@@ -88,7 +88,7 @@ test("a sender that never settles after its dot leaves a doubt", async (t) => {
   assert.equal((await harness.settled(harness.worker.tick())).held, 1);
 });
 
-test("malformed outcomes are a doubt after the dot and a failed attempt before it", async (t) => {
+test("malformed outcomes leave a doubt after the dot and spend an attempt before it", async (t) => {
   const harness = await workerHarness(t, async ({ recipients }, _, { beforeCommit }) => {
     if (recipients[0]?.startsWith("late")) await beforeCommit?.();
     return [{ kind: "delivered" }] as unknown as ReturnType<Deliver>;

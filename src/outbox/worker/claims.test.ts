@@ -115,7 +115,7 @@ test("mail enqueued between an empty claim and its answer is sent without a poll
   await harness.settled(worker.stop());
 });
 
-test("room that slow servers leave free is used for other mail", async (t) => {
+test("a worker uses the room that slow servers leave free for other mail", async (t) => {
   const harness = await workerHarness(
     t,
     ({ recipients }) => (recipients[0]?.startsWith("slow") ? never : Promise.resolve([ok])),
@@ -131,7 +131,7 @@ test("room that slow servers leave free is used for other mail", async (t) => {
 });
 
 // W6
-test("a worker sends many at a time and holds at most `concurrency`", async (t) => {
+test("a worker sends many deliveries at a time, at most `concurrency`", async (t) => {
   let underWay = 0;
   let max = 0;
   const leases: number[] = [];

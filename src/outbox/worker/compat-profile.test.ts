@@ -109,7 +109,7 @@ test("a tick ends although the deliveries it releases are due again at once", as
   assert.deepEqual({ claimed, retry }, { claimed: 2, retry: 2 });
 });
 
-test("the eighth failed attempt is the last; the dead letter has the bare error", async (t) => {
+test("the eighth failed attempt is the last; the dead letter's reason has no prefix", async (t) => {
   const harness = await workerHarness(t, async () => [refusal(451, "busy")], reference);
   const message = mail(["b@x.example"]);
   await harness.store.enqueue([message]);
@@ -123,7 +123,7 @@ test("the eighth failed attempt is the last; the dead letter has the bare error"
   assert.equal((await harness.stateOf(message.id))?.reason, "451 busy");
 });
 
-test("a permanent refusal is a dead letter at once; its reason has the prefix", async (t) => {
+test("a permanent refusal is a dead letter at once; its reason begins with permanent:", async (t) => {
   const harness = await workerHarness(t, async () => [refusal(550, "no such user")], reference);
   const message = mail(["b@x.example"]);
   await harness.store.enqueue([message]);
@@ -134,7 +134,7 @@ test("a permanent refusal is a dead letter at once; its reason has the prefix", 
   assert.deepEqual([dead.permanent, dead.maxAttempts], [true, 8]);
 });
 
-test("a redrive begins a new cycle; attempt numbers go on", async (t) => {
+test("a redrive begins a new cycle; attempt numbers continue", async (t) => {
   let open = false;
   const harness = await workerHarness(t, async () => [open ? ok : refusal(550, "no")], reference);
   const message = mail(["b@x.example"], { template: "login" });
@@ -153,7 +153,7 @@ test("a redrive begins a new cycle; attempt numbers go on", async (t) => {
   );
 });
 
-test("onDeadLetter runs once the dead letter is durable, with the error as replied", async (t) => {
+test("onDeadLetter runs after the dead letter is durable, with the error as replied", async (t) => {
   const harness = await workerHarness(t, async () => [refusal(550, "no")], reference);
   const message = mail(["b@x.example"], { template: "login" });
   await harness.store.enqueue([message]);

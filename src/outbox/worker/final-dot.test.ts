@@ -29,7 +29,7 @@ test("a due delivery is sent once, and its intent is durable before the final do
   );
 });
 
-test("a delivery cancelled during its send is refused the dot and spends nothing", async (t) => {
+test("a delivery cancelled during its send is refused the dot and spends no attempt", async (t) => {
   let dots = 0;
   const message = mail(["b@x.example"]);
   const { store, worker, stateOf } = await workerHarness(t, async (_, __, { beforeCommit }) => {
@@ -90,7 +90,7 @@ test("a sender that reports its refused dot as an outcome spends no attempt", as
   assert.equal((await harness.stateOf(message.id))?.cycleAttempts, 0);
 });
 
-test("a sender refused its second dot leaves the delivery in doubt by the first", async (t) => {
+test("a sender whose second dot is refused leaves the delivery in doubt by the first", async (t) => {
   const harness = await workerHarness(t, async (_, __, { beforeCommit }) => {
     await beforeCommit?.();
     harness.watched.fail("intend");

@@ -12,18 +12,18 @@ import {
   workerHarness,
 } from "../../../test/support/worker-harness.ts";
 
-test("a lease counts from before its claim was sent", async (t) => {
+test("a lease is measured from the instant before its claim was sent", async (t) => {
   const slow = { call: "claim", byMs: 19_000 } as const;
   assert.deepEqual(await askForDot(t, { afterMs: 1, slow, options: { leaseMs } }), refused);
 });
 
-test("a renewed lease counts from before its renewal was sent", async (t) => {
+test("a renewed lease is measured from the instant before its renewal was sent", async (t) => {
   const slow = { call: "renew", byMs: 35_000 } as const;
   assert.equal((await askForDot(t, { afterMs: 58_000, slow })).answer, "granted");
   assert.deepEqual(await askForDot(t, { afterMs: 70_000, slow }), refused);
 });
 
-test("a heartbeat keeps the lease during a long send of an otherwise idle worker", async (t) => {
+test("a heartbeat renews the lease of a long send while the worker has no other mail", async (t) => {
   let stolen = 0;
   const harness: WorkerHarness = await workerHarness(t, async () => {
     for (let times = 0; times < 60; times += 1) {
@@ -66,7 +66,7 @@ test("a heartbeat without an answer does not stop the heartbeats", async (t) => 
   assert.ok(renewals >= 4, `${renewals} renewals in 100 s`);
 });
 
-test("a send longer than many leases is claimed by no other worker", async (t) => {
+test("a delivery whose send outlasts many leases is claimed by no other worker", async (t) => {
   let ended = false;
   const harness = await workerHarness(t, async () => {
     await new Promise<void>((resolve) => harness.clock.setTimeout(resolve, 10 * 60_000));
@@ -86,7 +86,7 @@ test("a send longer than many leases is claimed by no other worker", async (t) =
   assert.equal(harness.worker.stats().carried.sent, 1);
 });
 
-test("a lease that runs out before the dot aborts the send and spends nothing", async (t) => {
+test("a lease that runs out before the dot aborts the send and spends no attempt", async (t) => {
   let reason: unknown;
   const harness = await workerHarness(t, async (_, __, { signal }) => {
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
@@ -144,7 +144,7 @@ test("after an outage longer than the lease a worker does not claim its own send
   );
 });
 
-test("a store clock that jumps over the lease starts no second send in one worker", async (t) => {
+test("a store clock that jumps past a lease's end starts no second send in one worker", async (t) => {
   let sends = 0;
   const harness = await workerHarness(t, async (envelope, message, given) => {
     sends += 1;

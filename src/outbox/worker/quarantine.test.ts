@@ -25,7 +25,7 @@ test("a delivery that no worker survives is quarantined, then dead as poison", a
 });
 
 // W3
-test("quarantine is processed one at a time, also under a full load of other mail", async (t) => {
+test("quarantined deliveries are sent one at a time, also beside a full load of mail", async (t) => {
   let alone = 0;
   const harness = await workerHarness(
     t,

@@ -42,7 +42,7 @@ for (const call of ["claim", "renew", "intend", "complete", "body"] as const) {
   }
 }
 
-test("a release that the store fails to take is repeated and counts as no crash", async (t) => {
+test("a release that fails is repeated until it succeeds and counts as no crash", async (t) => {
   let isOpen = false;
   const harness = await workerHarness(t, async () => [isOpen ? ok : refusal(421, "busy", "route")]);
   const message = mail(["b@x.example"]);
@@ -58,7 +58,7 @@ test("a release that the store fails to take is repeated and counts as no crash"
 });
 
 // W3
-test("an outcome that the store never takes delays no other mail and is not resent", async (t) => {
+test("mail whose outcome is never stored delays no other mail and is not resent", async (t) => {
   const sent: string[] = [];
   const harness = await workerHarness(t, async (envelope, message, given) => {
     sent.push(...envelope.recipients);
@@ -79,7 +79,7 @@ test("an outcome that the store never takes delays no other mail and is not rese
 });
 
 // W2
-test("a reply with characters that no database takes is recorded all the same", async (t) => {
+test("a reply with characters that no database accepts is stored without them", async (t) => {
   const harness = await workerHarness(t, async () => [refusal(550, "no\0 \ud800 \r\n such user")]);
   const message = mail(["b@x.example"]);
   await harness.store.enqueue([message]);
@@ -90,7 +90,7 @@ test("a reply with characters that no database takes is recorded all the same", 
   );
 });
 
-test("mail sent under a lease lost meanwhile is recorded as delivered", async (t) => {
+test("mail sent under a lease that is lost during the send is recorded as delivered", async (t) => {
   const harness = await workerHarness(t, async (_, __, { beforeCommit }) => {
     await beforeCommit?.();
     await steal(harness);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { hourMs, mail, ok, refusal, workerHarness } from "../../../test/support/worker-harness.ts";
 
 // W8
-test("a retry goes only to undecided recipients; attempt numbers go on", async (t) => {
+test("a retry goes only to undecided recipients; attempt numbers continue", async (t) => {
   const tries: (readonly string[])[] = [];
   const message = mail(["b@x.example", "c@x.example", "d@x.example"]);
   const { store, worker, clock, stateOf } = await workerHarness(t, async ({ recipients }) => {

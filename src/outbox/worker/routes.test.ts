@@ -14,7 +14,7 @@ import {
   workerHarness,
 } from "../../../test/support/worker-harness.ts";
 
-test("a failed route is blocked and spends no attempt; a probe opens it for all", async (t) => {
+test("a failed route is blocked and spends no attempt; a successful probe opens it", async (t) => {
   let isOpen = false;
   const message = mail(["b@x.example"]);
   const { store, worker, events, clock, stateOf } = await workerHarness(t, async () =>
@@ -120,7 +120,7 @@ test("a blocked route whose oldest mail has expired is probed by the next delive
 });
 
 // W12
-test("a probe whose worker vanished is followed by another when its lease ran out", async (t) => {
+test("a probe whose worker vanished is followed by another once its lease has run out", async (t) => {
   const harness = await workerHarness(t, async () => [refusal(421, "down", "route")]);
   await harness.store.enqueue([mail(["b@x.example"]), mail(["c@x.example"])]);
   await harness.worker.tick();
@@ -159,7 +159,7 @@ test("a slow domain gets at most `routeConcurrency` of the sends under way", asy
   await harness.settled(harness.worker.stop({ drainMs: 0 }));
 });
 
-test("a worker leaves `exceptRoutes` alone; the worker with the mailboxes sends them", async (t) => {
+test("mail over `exceptRoutes` is left to the worker that has the mailboxes", async (t) => {
   const harness = await workerHarness(t, properSender, { exceptRoutes: ["here"] });
   const message = mail([], {
     deliveries: [byRoute("here", "a@here.example"), byRoute("there", "b@there.example")],

@@ -11,7 +11,7 @@ import {
 } from "../../../test/support/worker-harness.ts";
 
 // W5
-test("stop ends without a stuck sender: before the dot released, after it in doubt", async (t) => {
+test("stop abandons a stuck sender: released before its dot, in doubt after it", async (t) => {
   const harness = await workerHarness(t, async ({ recipients }, _, { beforeCommit }) => {
     if (recipients[0]?.startsWith("dot")) await beforeCommit?.();
     return never;
@@ -50,7 +50,7 @@ test("stop waits for the reply to a dot and records the delivery as sent", async
   );
 });
 
-test("a worker stopped during a claim releases the deliveries it got", async (t) => {
+test("a worker stopped during a claim releases the deliveries of that claim", async (t) => {
   let sends = 0;
   const harness = await workerHarness(t, async () => {
     sends += 1;

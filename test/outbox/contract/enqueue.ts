@@ -204,7 +204,7 @@ export function enqueueSuite(open: OpenStore): void {
       assert.equal((await claim(store)).deliveries.length, 1);
     });
 
-    test("one call may contain the same key twice", async (t) => {
+    test("one call with the same key twice stores one message", async (t) => {
       const { store } = await open(t);
       const [a, b, c] = [1, 1, 2].map((byte) => message({ idempotency: key(byte) }));
       assert.ok(a && b && c);

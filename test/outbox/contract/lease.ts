@@ -297,7 +297,7 @@ export function leaseSuite(open: OpenStore): void {
       assert.equal((await claim(store, { lane: "local" })).deliveries.length, 50);
     });
 
-    test("rows without room do not block later rows", async (t) => {
+    test("rows of routes without room do not hide later rows from a claim", async (t) => {
       const { store } = await open(t);
       const slow = () => message({ deliveries: [to("slow", "a@slow.example")] });
       await store.enqueue(Array.from({ length: 50 }, slow));

@@ -247,7 +247,7 @@ export function outcomeSuite(open: OpenStore): void {
       });
     }
 
-    test("a late partial success leaves the other recipients to the holder", async (t) => {
+    test("a partial success under a lost lease leaves other recipients to the holder", async (t) => {
       const recipients = { deliveries: [to("relay", "a@x.example", "b@x.example")] };
       const { store, stale, current } = await stolen(t, recipients);
       const partial: Completion = {

@@ -112,7 +112,7 @@ export function routeSuite(open: OpenStore): void {
       assert.equal(events[0]?.deliveryId, undefined);
     });
 
-    test("restoring a route leaves its retries at their own time", async (t) => {
+    test("restoring a route leaves the due times of its retries unchanged", async (t) => {
       const { store } = await open(t);
       const now = await store.now();
       await store.enqueue([{ ...down(), sendAtMs: now + 30 * minute }]);

@@ -53,7 +53,7 @@ export function showSuite(open: OpenStore): void {
       assert.deepEqual(await idsOf({ recipient: "x@b.example" }), [done.id]);
     });
 
-    test("each attempt shows the host that answered, the delivery shows the last", async (t) => {
+    test("each attempt shows the host that answered, the delivery shows the last host", async (t) => {
       const { store } = await open(t);
       const by = (via: string) => ({ worker: "w1", elapsedMs: 1, spends: true, via });
       const first = await leased(store);
@@ -104,7 +104,7 @@ export function showSuite(open: OpenStore): void {
   });
 
   describe("signals", () => {
-    test("an enqueue calls listeners with its lanes until they stop", async (t) => {
+    test("an enqueue calls listeners with its lanes until they are removed", async (t) => {
       const { store } = await open(t);
       const calls: (string | undefined)[] = [];
       const stop = store.onDue((lane) => calls.push(lane));

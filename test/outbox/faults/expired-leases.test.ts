@@ -79,7 +79,7 @@ onBothStores(({ newLocation, clockOf }) => {
     });
   }
 
-  test("two processes on one store send each message once", async (t) => {
+  test("two worker processes on one store send each message once", async (t) => {
     const names = new Set<string>();
     const bothSend = Promise.withResolvers<void>();
     const harness = await faultHarness(t, {

@@ -93,7 +93,7 @@ onPostgres(({ newLocation }, server) => {
     assert.equal([...found.attempts.values()].flat().length, 20);
   });
 
-  test("a worker cut off before its dot sends none; another sends the mail, once", async (t) => {
+  test("a worker cut off before its dot sends no dot; another sends the mail once", async (t) => {
     const location = await newLocation(t);
     const network = await networkTo(t, location);
     const harness = await faultHarness(t, {

@@ -97,7 +97,7 @@ onBothStores(({ newLocation }) => {
     await assert.rejects(createOutbox({ store }).stats(), { code: "ERR_OUTBOX_SCHEMA_VERSION" });
   });
 
-  test("a tick claims nothing and rejects", async (t) => {
+  test("a tick under a newer schema claims nothing and rejects", async (t) => {
     const { location, store, clock, sender, worker } = await schemaHarness(t);
     sender.goOn();
     assert.equal((await worker.tick()).claimed, 0);
@@ -110,7 +110,7 @@ onBothStores(({ newLocation }) => {
     assert.deepEqual(await queued(store), [["normal", 0, 1]]);
   });
 
-  test("a worker that runs by ticks ends", async (t) => {
+  test("a worker that runs by ticks ends under a newer schema", async (t) => {
     const { location, worker, outdated } = await schemaHarness(t);
     await migrateByNewer(location);
     const ticking = new Worker({ ...worker.settings, maxAttempts: 8, intervalMs: 5 });

@@ -61,7 +61,7 @@ test("commits are flushed: journal mode WAL, synchronous FULL", async (t) => {
   assert.deepEqual({ ...statements.get("pragma synchronous") }, { synchronous: 2 });
 });
 
-test("messages acknowledged to a killed process are found by another", async (t) => {
+test("messages acknowledged before a kill are found by another process", async (t) => {
   const file = temporaryFile(t);
   const program = `
     import { openSqliteStore } from ${JSON.stringify(join(import.meta.dirname, "../../../src/outbox/index.ts"))};
@@ -115,7 +115,7 @@ test("a locked file refuses a write after the timeout; the store then goes on", 
   assert.equal((await store.enqueue([message()]))[0]?.kind, "stored");
 });
 
-test("an argument that JSON cannot express is refused alone", async (t) => {
+test("an argument that JSON cannot express rejects its own call only", async (t) => {
   const store = await openSqliteStore({ file: temporaryFile(t) });
   t.after(() => store.close());
   const circle: Record<string, unknown> = {};
@@ -135,7 +135,7 @@ test("an argument that JSON cannot express is refused alone", async (t) => {
   assert.equal((await claim(store)).deliveries.length, 2);
 });
 
-test("calls beyond one request each get their own result", async (t) => {
+test("calls that need more than one request each get their own result", async (t) => {
   for (const maxBatch of [1, 3, 128]) {
     const store = await openSqliteStore({ file: temporaryFile(t), maxBatch });
     t.after(() => store.close());

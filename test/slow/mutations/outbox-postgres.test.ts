@@ -152,7 +152,7 @@ const guards: readonly Case[] = [
   ],
   [
     "restoring a route leaves retries at their own time",
-    "restoring a route leaves its retries at their own time",
+    "restoring a route leaves the due times of its retries unchanged",
     [events, "outbox_queue where parked and route = $1", "outbox_queue where route = $1"],
   ],
   [

@@ -91,7 +91,7 @@ const outcomes: readonly Case[] = [
   ],
   [
     "of a late outcome only success counts",
-    "a late partial success leaves the other recipients to the holder",
+    "a partial success under a lost lease leaves other recipients to the holder",
     [complete, 'recipients.filter(({ status }) => status === "delivered")', "[...recipients]"],
   ],
   [
@@ -290,7 +290,7 @@ const routes: readonly Case[] = [
   ],
   [
     "restoring a route leaves retries at their own time",
-    "restoring a route leaves its retries at their own time",
+    "restoring a route leaves the due times of its retries unchanged",
     [events, "where parked = 1 and route = ?", "where route = ?"],
   ],
   [

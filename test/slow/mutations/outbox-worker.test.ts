@@ -86,7 +86,7 @@ const dot: readonly Case[] = [
   [
     "a lease counts from before its claim",
     leaseTests,
-    "^a lease counts from before its claim was sent",
+    "^a lease is measured from the instant before its claim was sent",
     [
       worker,
       "this.#leases.hold(claimed, claimedAtMs)",
@@ -96,7 +96,7 @@ const dot: readonly Case[] = [
   [
     "a renewed lease counts from before its renewal",
     leaseTests,
-    "^a renewed lease counts from before its renewal was sent",
+    "^a renewed lease is measured from the instant before its renewal was sent",
     [leases, "askedAtMs + leaseMs);\n      } else", "clock.now() + leaseMs);\n      } else"],
   ],
   [
@@ -118,7 +118,7 @@ const dot: readonly Case[] = [
   [
     "a granted dot stays granted when a second one is refused",
     dotTests,
-    "^a sender refused its second dot leaves the delivery in doubt by the first",
+    "^a sender whose second dot is refused leaves the delivery in doubt by the first",
     [dotGate, 'if (this.state === "ahead") this.state', "this.state"],
   ],
   [
@@ -130,7 +130,7 @@ const dot: readonly Case[] = [
   [
     "malformed outcomes are refused",
     attemptTests,
-    "^malformed outcomes are a doubt after the dot",
+    "^malformed outcomes leave a doubt after the dot",
     [attempt, "    checkOutcomes(outcomes, recipients.length);\n", ""],
   ],
 ];
@@ -139,7 +139,7 @@ const holding: readonly Case[] = [
   [
     "leases are renewed",
     leaseTests,
-    "^a heartbeat keeps the lease during a long send of an otherwise idle worker",
+    "^a heartbeat renews the lease of a long send while the worker has no other mail",
     [leases, "      void this.#beat();\n", ""],
   ],
   [
@@ -161,7 +161,7 @@ const holding: readonly Case[] = [
   [
     "a delivery in flight is not begun again",
     leaseTests,
-    "^a store clock that jumps over the lease starts no second send in one worker",
+    "^a store clock that jumps past a lease's end starts no second send in one worker",
     [worker, "if (this.#leases.has(claimed.delivery)) return this.#decline(claimed);", ""],
   ],
   [
@@ -177,7 +177,7 @@ const holding: readonly Case[] = [
   [
     "a release is repeated until the store takes it",
     recordTests,
-    "^a release that the store fails to take is repeated",
+    "^a release that fails is repeated",
     [
       recording,
       "await retryUntilDone(write, { clock, signal: givingUp, onFailure }).catch",
@@ -193,19 +193,19 @@ const holding: readonly Case[] = [
   [
     "stop waits for the deliveries in flight",
     stopTests,
-    "^stop ends without a stuck sender",
+    "^stop abandons a stuck sender",
     [worker, "    while (this.#inFlight > 0) await this.#wake.wait(maxPauseMs);\n", ""],
   ],
   [
     "stop aborts sends that take too long",
     stopTests,
-    "^stop ends without a stuck sender",
+    "^stop abandons a stuck sender",
     [worker, 'this.#leases.abortAll(new Error("the worker stops"));', ""],
   ],
   [
     "deliveries claimed during a stop are released",
     stopTests,
-    "^a worker stopped during a claim releases the deliveries it got",
+    "^a worker stopped during a claim releases the deliveries of that claim",
     [worker, "const ended = signal.aborted\n", "const ended = signal.aborted && !signal\n"],
   ],
   [
@@ -223,7 +223,7 @@ const holding: readonly Case[] = [
   [
     "quarantine is processed one at a time",
     quarantineTests,
-    "^quarantine is processed one at a time",
+    "^quarantined deliveries are sent one at a time",
     [claims, 'if (lane === "quarantine" && !withQuarantine) continue;', ""],
     [claims, 'lane === "quarantine" ? 1 : room - found', "room - found"],
   ],
@@ -243,7 +243,7 @@ const judged: readonly Case[] = [
   [
     "a delivery found in doubt is held with the policy `hold`",
     states,
-    "^a doubt is held or resent",
+    "^a delivery in doubt is held or sent again",
     [
       deliveryState,
       'claimed.inDoubt && claimed.doubtPolicy === "hold"',
@@ -345,13 +345,13 @@ const judged: readonly Case[] = [
   [
     "a worker with `exceptRoutes` does not claim from the lane `local`",
     routeTests,
-    "^a worker leaves .exceptRoutes. alone",
+    "^mail over .exceptRoutes. is left",
     [claims, 'if (lane === "local" && this.#settings.exceptRoutes.length > 0) continue;', ""],
   ],
   [
     "a worker checks the version of the tables",
     "faults/schema.test.ts",
-    "^a tick claims nothing",
+    "^a tick under a newer schema claims nothing",
     [worker, "    await this.#schema.check();\n", ""],
   ],
 ];
