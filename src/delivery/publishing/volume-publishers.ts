@@ -38,7 +38,7 @@ export class VolumePublishers {
     this.#tools = tools;
   }
 
-  /** The publisher of a volume; if none is open, the log has no mail for the volume: goes live. */
+  /** The publisher of a volume; one opened here is live at once: the log has no mail for it. */
   of(volume: Volume): VolumePublisher {
     const known = this.#byVolume.get(volume.id);
     if (known) return known;

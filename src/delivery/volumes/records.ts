@@ -26,7 +26,7 @@ export interface StoredRecord {
   readonly receivedMs: number | undefined;
   /** How many attempts to publish the message have failed. */
   readonly tries: number;
-  /** The whole message; with a large body, the bytes before it: one recipient's trace fields. */
+  /** The whole message; with a large body, the recipient's trace fields or nothing. */
   readonly head: Uint8Array;
   /** The large body behind `head`; `undefined` when `head` is the whole message. */
   readonly large: LargeBody | undefined;
