@@ -1,4 +1,4 @@
-/** The nodemailer transport: an application that changes one line. */
+/** The nodemailer transport, through which `sendMail` of an application enqueues in the outbox. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTransport } from "nodemailer";

@@ -1,6 +1,6 @@
 /**
- * What calls cost: many of them share a commit, much mail shares a notification, and a waiting
- * database does not block the event loop.
+ * The cost of calls of a store: concurrent calls share commits, much mail shares a notification,
+ * and a locked database does not block the event loop.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
- * Clocks that jump. Where the clock of the store jumps, leases become shorter or longer, and the
- * record still agrees with the mail server. Where only the clock of a worker jumps, nothing
- * changes.
+ * Clocks that jump. When the clock of the store jumps, leases become shorter or longer, and the
+ * attempts in the store still agree with the mail that the server got. A jump of a worker's clock
+ * alone changes nothing.
  *
  * `POSTBAG_FAULT_ROUNDS=20` sends twenty times as many.
  */

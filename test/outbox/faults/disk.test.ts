@@ -1,7 +1,7 @@
 /**
- * A disk under the outbox that is full or read-only: mail that cannot be stored is refused with the
- * reason and leaves nothing behind. Mail that was sent stays on record, and work goes on as soon as
- * it can.
+ * A disk under the outbox that is full or read-only: `enqueue` rejects with the reason for mail
+ * that cannot be stored, and stores nothing of it. The outcomes of sent mail stay in the store, and
+ * work goes on once the disk can be written.
  */
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync } from "node:fs";

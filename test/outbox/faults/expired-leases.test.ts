@@ -1,6 +1,6 @@
 /**
- * Workers that were stopped for longer than their leases and go on as if nothing had happened,
- * several processes on one store, and processes that are killed again and again.
+ * Worker processes that are stopped for longer than their leases and then continued, several
+ * processes on one store, and processes that are killed again and again.
  *
  * `POSTBAG_FAULT_ROUNDS=20` kills twenty times as often.
  */
@@ -104,7 +104,7 @@ onBothStores(({ newLocation, clockOf }) => {
     assert.equal(new Set(attempts.map(({ worker }) => worker)).size, 2, "both took part");
   });
 
-  test("processes killed again and again lose nothing and leave every copy on record", async (t) => {
+  test("killed processes lose no mail, and every sent copy has an attempt in the store", async (t) => {
     const random = new SeededRandom(7);
     let child: ChildProcess | undefined;
     let steps = 0;

@@ -1,6 +1,6 @@
 /**
- * `kill -9` between the commit of an end and the record that its hook returned: the hook of the
- * next process runs.
+ * `kill -9` between the commit of a dead letter and the acknowledgement that its hook returned: the
+ * hook of the next process runs for this dead letter.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

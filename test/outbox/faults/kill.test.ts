@@ -1,9 +1,9 @@
 /**
  * `kill -9` at the points of a delivery: a real worker process, a real store, a real server. The
- * next worker finds every message, and sends again only what the server may have taken already.
+ * next worker finds every message, and sends a second copy only of mail that is in doubt.
  *
- * On PostgreSQL the points that leave the store in a state of its own; the others are in
- * `test/slow/outbox/kill-postgres.test.ts`.
+ * On PostgreSQL this file tests only the points that leave the store in different states;
+ * `test/slow/outbox/kill-postgres.test.ts` tests the others.
  */
 import { furtherPoints, statePoints, testKillPoints } from "./support/kill-points.ts";
 import { onBothStores } from "./support/stores.ts";

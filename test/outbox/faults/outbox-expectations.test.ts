@@ -1,4 +1,4 @@
-/** The expectations themselves: they detect every contradiction between mail and record. */
+/** The expectations themselves: they detect each contradiction between sent mail and the store. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { AttemptRow, OutboxStore } from "../../../src/outbox/index.ts";
@@ -123,7 +123,7 @@ const contradictions: Readonly<Record<string, [make: (run: Run) => unknown, foun
   ],
 };
 
-test("the check passes when nothing is wrong", async (t) => {
+test("the check of the expectations passes after a run without faults", async (t) => {
   const { expectations } = await soundRun(t);
   const found = await expectations.check();
   assert.deepEqual(

@@ -1,7 +1,7 @@
 /**
- * A power cut of the SQLite store at any instant: the database and its log as they are then. The
- * log only grows here, so a copy of both is the disk of some instant between the start and the end
- * of the copy.
+ * A power cut of the SQLite store at any instant: a copy of the database and its log. The log only
+ * grows here, so a copy of both is the disk at some instant between the start and the end of the
+ * copy.
  *
  * Cuts of a real disk, without what it had not flushed, are in test/slow/powercut/outbox.test.ts.
  */

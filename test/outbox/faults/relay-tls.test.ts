@@ -1,6 +1,6 @@
 /**
  * A relay whose encryption is faulty, where encryption is required: nothing is sent in the clear,
- * no mail spends an attempt, the reason is on record, and the mail is sent as soon as the relay is
+ * no mail spends an attempt, the route shows the reason, and the mail is sent once the relay is
  * mended.
  */
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** A network to the mail server that cuts, delays, closes one way or swallows what it carries. */
+/** A network to the mail server that cuts, delays, drops data or closes connections one way. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { DoubtPolicy } from "../../../src/outbox/index.ts";

@@ -1,6 +1,6 @@
 /**
- * A mail server with every fault there is: no mail is lost, and none is taken twice without a
- * doubt.
+ * A mail server that refuses, breaks off, hangs or answers nonsense at each phase: no mail is lost,
+ * and the server gets a second copy only of mail that was in doubt.
  */
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
@@ -168,7 +168,7 @@ function testServerFault(fault: ServerFault): void {
   });
 }
 
-test("a server that takes longer for its 250 than two leases", async (t) => {
+test("a server that answers the dot after more than two leases gets the mail once", async (t) => {
   const clock = new SimClock();
   const renewals = new EventEmitter();
   /** Lets the worker's time pass by so many heartbeats; there are three in a lease. */

@@ -1,7 +1,7 @@
 /**
- * A transaction of the application that stays open for long while everything else goes on. On
- * PostgreSQL only enqueues with the same key wait for it; on SQLite no other connection writes, and
- * each survives that. Its mail is sent if and when it commits.
+ * A transaction of the application that stays open for long while enqueues and sends go on. On
+ * PostgreSQL only enqueues with an idempotency key of the transaction wait for it; on SQLite no
+ * other connection can write until it ends. Its mail is sent if and when it commits.
  */
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";

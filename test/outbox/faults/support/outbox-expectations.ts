@@ -1,11 +1,11 @@
 /**
- * Compares the messages that were acknowledged at `enqueue`, the record of the store, and the
+ * Compares the messages that were acknowledged at `enqueue`, the attempts in the store, and the
  * messages that the mail server got.
  *
  * No loss: every acknowledged message is in the store and has ended. No invention: every copy at
- * the server is one of ours, byte for byte, and has an attempt of its own on record. A second copy
- * exists only where the record says that a reply was lost, and never of a message whose policy is
- * `hold`. Without such a doubt a recipient that was served is not even named to a server again.
+ * the server is one of ours, byte for byte, and has an attempt of its own in the store. A second
+ * copy exists only where an attempt says that a reply was lost, and never of a message whose doubt
+ * policy is `hold`. Without such a doubt a delivered recipient is not named to a server again.
  */
 import assert from "node:assert/strict";
 import {

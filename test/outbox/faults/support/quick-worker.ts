@@ -1,4 +1,4 @@
-/** Options that make a worker come back to mail soon: the same logic with short times. */
+/** Options of a worker with short pauses and delays, so that it retries mail within 100 ms. */
 import type { WorkerOptions } from "../../../../src/outbox/index.ts";
 
 export const quickWorker = {

@@ -1,6 +1,6 @@
 /**
- * Where an outbox is stored, as plain data, so that another process can open it too. Only the store in
- * question is loaded: the processes of these tests start often.
+ * Where an outbox is stored, as plain data, so that another process can open it too. Only the code
+ * of the store at that location is loaded: the processes of these tests start often.
  */
 import type { OutboxStore } from "../../../../src/outbox/index.ts";
 import type { Clock } from "../../../../src/system/index.ts";

@@ -3,7 +3,7 @@
  * work. The points are in the store and the sender that it is given; the worker itself is
  * unchanged.
  *
- * Prints `ready` when it works; stops in good order when its standard input ends.
+ * Prints `ready` when the worker runs; stops the worker and ends when its standard input ends.
  */
 import type { Deliver, Message } from "../../../../src/mail/index.ts";
 import type { OutboxStore } from "../../../../src/outbox/index.ts";
