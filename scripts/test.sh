@@ -24,7 +24,7 @@ if [ "${1:-}" = all ]; then
   shift
   failed=0
   run 1200000 "$(nproc)" "test/slow/mutations/**/*.test.ts" "test/slow/package/**/*.test.ts" \
-    "test/slow/outbox/**/*.test.ts" || failed=1
+    "test/slow/outbox/**/*.test.ts" "test/slow/process/**/*.test.ts" || failed=1
   # Suites that mount disks or run other mail programs have the machine to themselves.
   run 1200000 1 "test/slow/root/**/*.test.ts" "test/slow/powercut/**/*.test.ts" \
     "test/slow/crash/**/*.test.ts" "test/slow/peers/**/*.test.ts" "$@" || failed=1

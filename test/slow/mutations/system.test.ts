@@ -3,7 +3,7 @@ import { testMutations } from "../../support/mutation.ts";
 
 const server = "thread-server.ts";
 const facts = "error-facts.ts";
-const thread = "thread/thread.test.ts";
+const thread = "thread.test.ts";
 
 testMutations([
   {

@@ -23,8 +23,13 @@ const sqlite: StoreKind = {
  * Registers the tests of both, two at a time. Those of PostgreSQL are skipped where it cannot run.
  */
 export function onBothStores(register: (store: StoreKind) => void): void {
-  describe("SQLite", { concurrency: 2 }, () => register(sqlite));
+  onSqlite(register);
   onPostgres(register);
+}
+
+/** The same for SQLite alone. */
+export function onSqlite(register: (store: StoreKind) => void): void {
+  describe("SQLite", { concurrency: 2 }, () => register(sqlite));
 }
 
 /** The same for PostgreSQL alone: one server for the tests of a file. */

@@ -7,16 +7,20 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { openPostgresStore } from "../../../src/outbox/index.ts";
 import {
+  eventually,
+  faultHarness,
+  shortLeaseMs,
+} from "../../outbox/faults/support/fault-harness.ts";
+import { newMessage, newMessages } from "../../outbox/faults/support/outbox-expectations.ts";
+import type { StoreLocation } from "../../outbox/faults/support/store-location.ts";
+import { onPostgres } from "../../outbox/faults/support/stores.ts";
+import {
   type ProxyAction,
   type ProxyChunk,
   type ProxyDirection,
   startTcpProxy,
 } from "../../support/tcp-proxy.ts";
 import { atEnd } from "../../support/temporary.ts";
-import { eventually, faultHarness, shortLeaseMs } from "./support/fault-harness.ts";
-import { newMessage, newMessages } from "./support/outbox-expectations.ts";
-import type { StoreLocation } from "./support/store-location.ts";
-import { onPostgres } from "./support/stores.ts";
 
 /** Time limit of an answer, where some answers never come. */
 const shortTimeoutMs = 700;

@@ -5,9 +5,9 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { BenchReport } from "../../src/app/commands/bench/bench.ts";
-import { temporaryDirectory } from "../support/temporary.ts";
-import { entry, run } from "./support/postbag.ts";
+import type { BenchReport } from "../../../src/app/commands/bench/bench.ts";
+import { entry, run } from "../../process/support/postbag.ts";
+import { temporaryDirectory } from "../../support/temporary.ts";
 
 test("bench measures both commits, advises one and leaves the directory unchanged", async (t) => {
   const data = temporaryDirectory(t);

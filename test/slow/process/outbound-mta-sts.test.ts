@@ -9,13 +9,6 @@ import { createServer } from "node:https";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import {
-  type Certificate,
-  certificateAuthority,
-  whyNoCertificates,
-} from "../support/certificates.ts";
-import type { DnsZone } from "../support/dns-server.ts";
-import { atEnd, temporaryDirectory } from "../support/temporary.ts";
-import {
   deliveries,
   endLogged,
   pausedRoutes,
@@ -24,7 +17,14 @@ import {
   serveDirect,
   sinksOn,
   submit,
-} from "./support/direct.ts";
+} from "../../process/support/direct.ts";
+import {
+  type Certificate,
+  certificateAuthority,
+  whyNoCertificates,
+} from "../../support/certificates.ts";
+import type { DnsZone } from "../../support/dns-server.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 
 /**
  * Serves the policy of each domain at its path of RFC 8461 §3.3 on port 443 of `address`. Returns

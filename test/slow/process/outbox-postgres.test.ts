@@ -7,10 +7,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { withPostgres } from "../support/postgres.ts";
-import { type SmtpSink, startSmtpSink } from "../support/smtp-sink.ts";
-import { atEnd, temporaryDirectory } from "../support/temporary.ts";
-import { entry, filesIn, run, serve } from "./support/postbag.ts";
+import { entry, filesIn, run, serve } from "../../process/support/postbag.ts";
+import { withPostgres } from "../../support/postgres.ts";
+import { type SmtpSink, startSmtpSink } from "../../support/smtp-sink.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 
 const pgTest = withPostgres();
 const from = ["--from", "me@example.org", "--subject", "Hello"];

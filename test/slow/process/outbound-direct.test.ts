@@ -4,8 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DnsZone } from "../support/dns-server.ts";
-import { sendMessage } from "./support/client.ts";
+import { sendMessage } from "../../process/support/client.ts";
 import {
   deliveries,
   endLogged,
@@ -15,7 +14,8 @@ import {
   serveDirect,
   sinksOn,
   submit,
-} from "./support/direct.ts";
+} from "../../process/support/direct.ts";
+import type { DnsZone } from "../../support/dns-server.ts";
 
 test("mail goes to the mail hosts in the DNS, or the outbox shows why it does not", async (t) => {
   const { port, at } = await sinksOn(t, {

@@ -4,9 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { eventually, faultHarness, shortLeaseMs } from "./support/fault-harness.ts";
-import { newMessages } from "./support/outbox-expectations.ts";
-import { onPostgres } from "./support/stores.ts";
+import {
+  eventually,
+  faultHarness,
+  shortLeaseMs,
+} from "../../outbox/faults/support/fault-harness.ts";
+import { newMessages } from "../../outbox/faults/support/outbox-expectations.ts";
+import { onPostgres } from "../../outbox/faults/support/stores.ts";
 
 onPostgres(({ newLocation }, server) => {
   /**
