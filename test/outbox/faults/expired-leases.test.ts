@@ -1,6 +1,6 @@
 /**
- * Workers that were stopped for longer than their leases and go on as if nothing had happened,
- * several processes on one store, and processes that are killed again and again.
+ * Worker processes that are stopped for longer than their leases and then continued, several
+ * processes on one store, and processes that are killed again and again.
  *
  * `POSTBAG_FAULT_ROUNDS=20` kills twenty times as often.
  *

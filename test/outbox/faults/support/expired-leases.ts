@@ -1,7 +1,5 @@
 /**
- * Workers that were stopped for longer than their leases and go on as if nothing had happened,
- * several processes on one store, and processes that are killed again and again.
- *
+ * Tests of leases that run out while their owner is stopped or killed, registered on one store.
  * `POSTBAG_FAULT_ROUNDS=20` kills twenty times as often.
  */
 import assert from "node:assert/strict";
@@ -105,7 +103,7 @@ export function testExpiredLeases({ newLocation, clockOf }: StoreKind): void {
     assert.equal(new Set(attempts.map(({ worker }) => worker)).size, 2, "both took part");
   });
 
-  test("processes killed again and again lose nothing and leave every copy on record", async (t) => {
+  test("killed processes lose no mail, and every sent copy has an attempt in the store", async (t) => {
     const random = new SeededRandom(7);
     let child: ChildProcess | undefined;
     let steps = 0;
