@@ -145,6 +145,11 @@ async function firstFailure(
   clearTimeout(limit);
   if (ended === "late") return "a run that did not end";
   const failed = failureIn(output);
+  const ran = [...output.matchAll(/^ *(?:not )?ok \d+ - (.*)$/gm)].map(([, name]) => name!);
+  assert.ok(
+    ran.some((name) => !name.endsWith(".test.ts")),
+    `a test of ${files.join(", ")} is called ${only}`,
+  );
   assert.ok(code === 0 || failed !== undefined, "a test failed, and did not merely fail to start");
   return failed;
 }

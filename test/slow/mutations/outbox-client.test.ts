@@ -47,13 +47,13 @@ const mistakes: readonly Case[] = [
   [
     "a missing reply to the dot is a doubt",
     relay,
-    "^a connection that ends after the final dot",
+    "^a connection lost after the dot",
     [end, 'end.kind === "broken" && stage === "dot"', 'end.kind === "broken" && stage === "idle"'],
   ],
   [
     "a text that is no reply to the dot is a doubt",
     relay,
-    "^a text that is no reply",
+    "^after the final dot a text that is no reply",
     [end, "return isReply(response)\n", "return response !== undefined\n"],
   ],
   [
@@ -81,7 +81,7 @@ const mistakes: readonly Case[] = [
   [
     "a failure of the route leads to the next host",
     direct,
-    "^a host that greets with a refusal",
+    "^a host that greets with 554",
     [search, "if (!(error instanceof RouteFailure)) throw error;", "throw error;"],
   ],
   [
@@ -93,7 +93,7 @@ const mistakes: readonly Case[] = [
   [
     "the wait for a connection ends",
     limits,
-    "^a server that does not accept",
+    "^a server that accepts no connection",
     ["open-socket.ts", 'fail("no answer in time")', 'void "no answer in time"'],
   ],
   [
@@ -111,7 +111,7 @@ const mistakes: readonly Case[] = [
   [
     "the certificate of a policy host has its whole name",
     "fetch-policy.test.ts",
-    "^a policy host whose certificate",
+    "^the fetch rejects if the policy host's certificate",
     [fetch, "    checkServerIdentity,\n", ""],
   ],
   [
@@ -123,13 +123,13 @@ const mistakes: readonly Case[] = [
   [
     "an address of a policy host has time to connect",
     "fetch-policy.test.ts",
-    "^an address that",
+    "^fetchPolicyFile waits for an address",
     [fetch, "autoSelectFamilyAttemptTimeout: maxAddressMs", "autoSelectFamilyAttemptTimeout: 250"],
   ],
   [
     "all addresses of a policy host are tried, whatever the program's default",
     "fetch-policy.test.ts",
-    "^the policy file comes also",
+    "^the policy file is fetched also where",
     [fetch, "    ...everyAddress,\n", ""],
   ],
   [
@@ -159,43 +159,43 @@ const mistakes: readonly Case[] = [
   [
     "only status 200 brings a policy",
     "fetch-policy.test.ts",
-    "^a policy host that answers",
+    "^the fetch rejects if the policy host answers",
     [fetch, "if (statusCode !== 200)", "if (statusCode === undefined)"],
   ],
   [
     "a policy file is text/plain",
     "fetch-policy.test.ts",
-    "^a policy host that answers",
+    "^the fetch rejects if the policy host answers",
     [fetch, 'if (mediaType !== "text/plain")', 'if (mediaType === "image/png")'],
   ],
   [
     "a policy file has a maximum size",
     "fetch-policy.test.ts",
-    "^a policy host that answers",
+    "^the fetch rejects if the policy host answers",
     [fetch, "if (size > maxPolicyBytes)", "if (size < 0)"],
   ],
   [
     "a policy fetch has a timeout",
     "fetch-policy.test.ts",
-    "^a policy host that gives",
+    "^the fetch rejects after a minute if the policy host sends",
     [fetch, '() => end(new Error("The fetch took too long"))', "() => {}"],
   ],
   [
     "a valid policy outlives its record",
     "transport-policy.test.ts",
-    "^a valid policy outlives",
+    "^a policy holds without its record",
     [policy, "if (id === undefined) return valid;", "if (id === undefined) return undefined;"],
   ],
   [
     "a policy expires",
     "transport-policy.test.ts",
-    "^a valid policy outlives",
+    "^a policy holds without its record",
     [policy, "nowMs - known.fetchedAtMs < known.policy.maxAgeMs", "known.policy.maxAgeMs >= 0"],
   ],
   [
     "a new id fetches the policy",
     "transport-policy.test.ts",
-    "^a new id",
+    "^after the record's id changes",
     [policy, "valid?.id === id && ", "valid && "],
   ],
   [
