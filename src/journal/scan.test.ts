@@ -99,7 +99,7 @@ test("records of an earlier use with the same generation but other bits are not 
   assert.equal(read(bytes).records.length, 1);
 });
 
-test("a body that imitates frames of its own segment yields none, torn or whole", () => {
+test("a body that imitates frames yields no frame, whether its record is torn or whole", () => {
   // An attacker can know everything but the random bits.
   const imitation = segment(5n, 9, ["forged 0", "forged 1", "forged 2", "forged 3", "forged 4"]);
   const bytes = segment(5n, 1, ["one"]);

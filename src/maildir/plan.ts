@@ -14,7 +14,7 @@ const minBulk = { data: 8, names: 8 };
 export const syncPlan: SyncPlan = (phase, count) => (count >= minBulk[phase] ? "bulk" : "each");
 
 /**
- * The batches of one file system, and the path of a mailbox on it; a bulk flush reaches only one.
+ * The mailbox batches on one file system, and the path of a mailbox there: the flush goes by it.
  */
 interface DeviceBatches {
   readonly batches: readonly MailboxBatch[];

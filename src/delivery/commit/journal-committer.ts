@@ -1,5 +1,5 @@
 /**
- * Commits batches through the journal: one write and one flush for any number of mailboxes.
+ * Commits batches through the journal: one synchronous write (O_DSYNC) for any number of mailboxes.
  *
  * Runs in the disk thread (thread/disk-thread.ts). A batch is checked (admission.ts), written as
  * one frame of the log, and acknowledged. Then the publisher of each volume (file system of
