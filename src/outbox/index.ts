@@ -1,6 +1,7 @@
 /**
  * The public names of the outbox, which stores mail beside the application's own data and sends it
- * with retries until it is delivered or given up. Uses the rooms `mail` and `system` only.
+ * with retries until it is delivered or given up. Uses the rooms `batcher`, `mail` and
+ * `system`.
  */
 export { type CapturedEnvelope, type CaptureOptions, captureMail } from "./capture.ts";
 export {

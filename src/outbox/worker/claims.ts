@@ -130,7 +130,8 @@ export class Claims {
       putOffMs,
     } = this.#settings;
     this.#emptyUntilMs.set(lane, clock.now() + pollMs[1]);
-    // With more rows put off, each stays so for longer: else claims would examine no other rows.
+    // Every 1,000 rows put off in a row of claims add one `putOffMs` to the time until a row is due
+    // again: else the first rows are due again before claims have come past the last.
     const longerMs = putOffMs * (1 + Math.floor(this.#passed / 1_000));
     return store.claim({
       lane,

@@ -250,7 +250,7 @@ describe("hosts", () => {
     assert.equal(good.mails.length, 3);
   });
 
-  test("if all hosts disconnect at MAIL each is tried once, and the last reply counts", async (t) => {
+  test("if all hosts answer MAIL with 421 each is tried once; the last reply counts", async (t) => {
     const leaving = { reply: "421 4.3.2 Leaving", drop: true } as const;
     const { sink, client } = await harness(
       t,
