@@ -359,6 +359,38 @@ test("onAccepting reports the second failed write and the repair, once each", as
   assert.deepEqual(reported, [false, true], "close is no change");
 });
 
+test("a repair during a failed opening is not reported to onAccepting", async (t) => {
+  const { disk, journal } = await onBadDisk(t);
+  await journal.append(frame("one"), ["v"]);
+  await journal.close();
+  let failures = 2;
+  disk.faults = [{ errno: "EIO", matches: ({ name }) => name === "pwrite" && failures-- > 0 }];
+  const reported: boolean[] = [];
+  const opening = Journal.open({
+    directory: "/journal",
+    fileSystem: disk.start(),
+    ...small,
+    onAccepting: (isAccepting) => reported.push(isAccepting),
+  });
+  await rejects(opening, "ERR_JOURNAL_OPEN_FAILED");
+  await reactions();
+  assert.ok(failures < 0, "the repair was written");
+  assert.deepEqual(reported, []);
+});
+
+test("a repair during close is not reported to onAccepting", async (t) => {
+  const reported: boolean[] = [];
+  const { journal, fail } = await onBadDisk(t, {
+    onAccepting: (isAccepting) => reported.push(isAccepting),
+  });
+  await journal.append(frame("before"), ["v"]);
+  fail(2);
+  await rejects(journal.append(frame("refused"), ["v"]), "ERR_JOURNAL_WRITE_FAILED");
+  await journal.close();
+  await reactions();
+  assert.deepEqual(reported, [false]);
+});
+
 test("frames read from the page cache are durable before open returns", async (t) => {
   const { disk, journal, fail, reopened } = await onBadDisk(t);
   await journal.append(frame("before"), ["v"]);

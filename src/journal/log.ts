@@ -58,12 +58,14 @@ export class Log {
   #running: Promise<void> | undefined;
   #mode: LogMode = "opening";
   #isClosed = false;
+  readonly #report: AcceptingReport;
   #failure: unknown;
   #retryTimer: unknown;
 
   constructor(files: SegmentFiles, fileSystem: FileSystem, clock: Clock, options: LogOptions) {
     this.#clock = clock;
     this.#options = options;
+    this.#report = new AcceptingReport(options.onAccepting);
     this.#state = new LogState(options);
     this.#pool = new SegmentPool(files, this.#state, options.maxSegments, () => this.#wake());
     this.#waiters = new MarkWaiters(clock, () => this.#wake());
@@ -140,6 +142,7 @@ export class Log {
   /** Ends the opening: from now on failed writes are retried, and marks wait for that. */
   opened(): void {
     this.#setMode("accepting");
+    this.#report.begin();
   }
 
   /** Makes older segments releasable as soon as the marks have passed their frames. */
@@ -259,12 +262,32 @@ export class Log {
   }
 
   #setMode(mode: LogMode): void {
-    const before = this.#mode;
     this.#mode = mode;
-    const { onAccepting } = this.#options;
-    if (!onAccepting || before === "opening" || takesFrames(before) === takesFrames(mode)) return;
+    if (!this.#isClosed) this.#report.changed(takesFrames(mode));
+  }
+}
+
+/**
+ * Reports to `onAccepting` each change from the end of the opening on: a log that failed to open
+ * accepts no frames, even if a record was written after the failure.
+ */
+class AcceptingReport {
+  readonly #onAccepting: LogOptions["onAccepting"];
+  #last: boolean | undefined;
+
+  constructor(onAccepting: LogOptions["onAccepting"]) {
+    this.#onAccepting = onAccepting;
+  }
+
+  begin(): void {
+    this.#last = true;
+  }
+
+  changed(isAccepting: boolean): void {
+    if (this.#last === undefined || this.#last === isAccepting) return;
+    this.#last = isAccepting;
     // In a microtask of its own: what the callback throws must not fail the write under way.
-    queueMicrotask(() => onAccepting(takesFrames(mode)));
+    queueMicrotask(() => this.#onAccepting?.(isAccepting));
   }
 }
 

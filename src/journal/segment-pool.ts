@@ -2,9 +2,9 @@
  * The segments of a log while it is written: takes spares into use, makes new ones ahead of need,
  * uses older ones again or deletes them.
  *
- * Invariants: a spare is made beyond `maxSegments` only when no spare is left, for recovery; new
- * mail leaves one spare. A segment is used again only after a record on the disk no longer lists
- * it.
+ * Invariants: a spare is made beyond `maxSegments` only when no spare is left, for marks and
+ * recovery; new mail leaves one spare. A segment is used again only after a record on the disk no
+ * longer lists it.
  */
 import { invariant } from "../system/index.ts";
 import type { LogState, OlderSegment, OwnSegment } from "./log-state.ts";

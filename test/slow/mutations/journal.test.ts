@@ -277,10 +277,22 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         log,
-        "queueMicrotask(() => onAccepting(takesFrames(mode)));",
-        "if (!takesFrames(mode)) onAccepting(false);",
+        "queueMicrotask(() => this.#onAccepting?.(isAccepting));",
+        "if (!isAccepting) this.#onAccepting?.(false);",
       ],
     ],
+    test: units,
+    only: "onAccepting",
+  },
+  {
+    guard: "onAccepting is called only for a log that has opened",
+    edits: [[log, "if (this.#last === undefined || ", "if ("]],
+    test: units,
+    only: "onAccepting",
+  },
+  {
+    guard: "onAccepting is not called once close has begun",
+    edits: [[log, "if (!this.#isClosed) this.#report", "this.#report"]],
     test: units,
     only: "onAccepting",
   },
