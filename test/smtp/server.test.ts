@@ -452,6 +452,41 @@ describe("close", () => {
     assert.equal(await new Client(running.server.address).reply(), "closed");
   });
 
+  test("close() in the listener of the connected event ends the session with 421", async () => {
+    await using spool = await temporaryFolder();
+    let closed: Promise<void> | undefined;
+    const server = await startMailServer({
+      ...baseOptions,
+      protocol: "smtp" as const,
+      spoolDirectory: spool.path,
+      onEvent: ({ kind }) => {
+        if (kind === "connected") closed = server.close();
+      },
+    });
+    const client = new Client(server.address);
+    assert.match(await client.reply(), /^421 4\.3\.2 /);
+    await closed;
+    assert.equal(server.stats().connections, 0);
+  });
+
+  test("close() in a pending recipient check ends the session with 421", async () => {
+    let closed: Promise<void> | undefined;
+    await using running = await startTestServer({
+      checkRecipient: async () => {
+        closed = running.server.close();
+        return undefined;
+      },
+    });
+    const client = running.connect();
+    await client.reply();
+    client.send(`EHLO c\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<${bob}>\r\n`);
+    for (const code of [250, 250, 421]) {
+      assert.ok((await client.reply()).startsWith(`${code}`));
+    }
+    await closed;
+    assert.equal(running.server.stats().connections, 0);
+  });
+
   test("close() does not wait longer than timeoutMs for a message", async () => {
     const { deliver, called, release } = held();
     await using running = await startTestServer({ deliver });

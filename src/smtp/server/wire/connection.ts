@@ -83,8 +83,8 @@ export class Connection {
 
   /** Greets, after the delay for this client. */
   start(): void {
-    const { settings } = this.#host;
-    const delayMs = greetingDelayFor(settings, this.session.peer.isLocal);
+    if (this.#state !== "greeting") return; // A listener of "connected" closed the server.
+    const delayMs = greetingDelayFor(this.#host.settings, this.session.peer.isLocal);
     if (delayMs === 0) this.#greet();
     else this.#deadline.set(delayMs);
   }
@@ -183,13 +183,14 @@ export class Connection {
       this.#socket.queue(refusal ? replyLine(refusal.reply) : this.session.accept(recipient));
     };
     const refusal = refusalOf(recipient, this.session, this.#host.settings);
-    if (!(refusal instanceof Promise)) {
+    if (refusal instanceof Promise) {
+      // `checkRecipient` may have closed the server.
+      if (this.#state === "commands") this.#enter("waiting");
+      this.#deadline.suspend();
+      void refusal.then(answer).then(() => this.#resumeCommands());
+    } else {
       answer(refusal);
-      return;
     }
-    this.#enter("waiting");
-    this.#deadline.suspend();
-    void refusal.then(answer).then(() => this.#resumeCommands());
   }
 
   #beginMessage(): void {
