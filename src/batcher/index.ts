@@ -1,5 +1,6 @@
 /**
  * The door of the batcher: many callers hand in single items, one function does the work of many.
+ * Uses no other room.
  */
 export type { Batch, Failure } from "./batch.ts";
 export { fail } from "./batch.ts";

@@ -1,4 +1,4 @@
-/** The door of the journal: a log of opaque frames, durable by one flush each. */
+/** The door of the journal: a log of opaque frames, durable by one flush each. Uses system. */
 export { JournalError, type JournalErrorCode } from "./errors.ts";
 export { generationOf, type Lsn } from "./format.ts";
 export type { Marks } from "./info.ts";

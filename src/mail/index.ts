@@ -1,4 +1,4 @@
-/** Addresses, replies, outcomes, trace fields and the stored form of mail. No I/O. */
+/** Addresses, replies, outcomes, trace fields, the stored form of mail. No I/O, no other room. */
 export { type AddressParts, addressParts, normaliseDomain, parsePath } from "./address.ts";
 export type {
   Address,

@@ -1,4 +1,7 @@
-/** The Maildir format, and the commit that makes a batch of messages durable in their mailboxes. */
+/**
+ * The Maildir format, and the commit that makes a batch of messages durable in their mailboxes.
+ * Uses the rooms mail and system.
+ */
 export { type Body, bodySizes, type SpooledBody, writeBody } from "./body.ts";
 export { deliverAll } from "./deliver.ts";
 export { ensureMailboxes } from "./ensure-mailboxes.ts";

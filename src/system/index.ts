@@ -1,6 +1,7 @@
 /**
  * The two seams to the machine, `FileSystem` and `Clock`, the durable write of one file, and parts
- * that every room needs once: assertions, checks of options, threads, locks, time limits.
+ * that every room needs once: assertions, checks of options, threads, locks, time limits. Uses no
+ * other room.
  */
 export { invariant } from "./assert.ts";
 export { maxTimerMs, type OptionChecks, optionChecks } from "./check-options.ts";
