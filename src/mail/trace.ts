@@ -3,9 +3,8 @@
  * `Delivered-To` and `Received`.
  *
  * Invariant: no value can start a field of its own. Control characters never reach a header, not
- * even from the name that a client gave; lines are folded at 78 columns, and never exceed the 998
- * of RFC
- * 5322 unless one word alone does.
+ * even from the name that a client gave; lines are folded at 78 columns, and exceed the 998 of RFC
+ * 5322 only where one word alone does.
  *
  * @see RFC 5321 §4.4 (trace information), RFC 5322 §2.1.1 and §2.2.3 (line length, folding),
  * RFC 6531 §4.3 (UTF8SMTP), RFC 3848 (ESMTP, LMTP).

@@ -64,7 +64,7 @@ export const settingsTable = {
     doc: "What to do on a file system that may lose mail in a power cut.",
   }),
   minFreeBytes: setting("server", bytes, 67_108_864, {
-    doc: "Free space below which /readyz reports a full disk.",
+    doc: "Free space below which /readyz reports a nearly full disk.",
   }),
   logLevel: setting("server", oneOf("debug", "info", "warn", "error"), "info", {
     doc: "Lowest level of log lines.",

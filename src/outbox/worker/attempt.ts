@@ -3,8 +3,9 @@
  *
  * An attempt that is aborted before its final dot is granted, or whose dot is refused, spends none
  * of the delivery's attempts. A sender that throws before its dot is granted spends one; a sender
- * that throws after the grant leaves the delivery in doubt: the mail may have been sent. A sender
- * that does not settle `graceMs` after its abort is abandoned, and its final dot is then refused.
+ * that throws after the grant leaves the delivery in doubt: the mail may have been sent. An aborted
+ * sender without a granted dot is abandoned after `graceMs`, and its dot is then refused; with a
+ * granted dot it is awaited until its time limit.
  */
 import type { Deliver, RecipientOutcome } from "../../mail/index.ts";
 import type { TimerHandle } from "../../system/index.ts";
