@@ -30,8 +30,10 @@ if [ "${1:-}" = all ]; then
     "test/slow/crash/**/*.test.ts" "test/slow/peers/**/*.test.ts" "$@" || failed=1
   exit "$failed"
 fi
-tsc --noEmit
+tsc --noEmit &
 biome check --error-on-warnings .
-run 300000 "$(nproc)" "src/**/*.test.ts" "bench/**/*.test.ts" "test/repo/**/*.test.ts" \
+wait $!
+# One file more than processors: tests also wait for disks and servers.
+run 300000 "$(($(nproc) + 1))" "src/**/*.test.ts" "bench/**/*.test.ts" "test/repo/**/*.test.ts" \
   "test/smtp/**/*.test.ts" "test/outbox/**/*.test.ts" "test/simulation/**/*.test.ts" \
   "test/process/**/*.test.ts" "test/support/**/*.test.ts" "$@"

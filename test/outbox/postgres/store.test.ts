@@ -59,7 +59,7 @@ if ("missing" in found) {
   test("postgres: the contract of all stores", (t) => t.skip(found.missing));
 } else {
   before(async () => {
-    server = await Postgres.start(found.bin, { fsync: false }); // Logic only; server-faults.test.ts has fsync on.
+    server = await Postgres.start(found.bin, { fsync: false }); // Logic only; the faults have it on.
     await server.sql("create database migrated");
     const connectionString = server.connectionString("migrated");
     const store = await openPostgresStore({ connectionString });

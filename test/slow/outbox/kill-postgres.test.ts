@@ -1,8 +1,13 @@
-/**
- * `kill -9` on PostgreSQL at the points that `test/outbox/faults/kill.test.ts` tries on SQLite
- * alone.
- */
-import { furtherPoints, testKillPoints } from "../../outbox/faults/support/kill-points.ts";
+/** `kill -9` at the points of `test/outbox/faults/kill.test.ts`, on PostgreSQL. */
+import {
+  furtherPoints,
+  statePoints,
+  testKillPoints,
+} from "../../outbox/faults/support/kill-points.ts";
 import { onPostgres } from "../../outbox/faults/support/stores.ts";
 
-onPostgres((store) => testKillPoints(furtherPoints, store));
+// W4
+onPostgres((store) => {
+  testKillPoints(statePoints, store);
+  testKillPoints(furtherPoints, store);
+});

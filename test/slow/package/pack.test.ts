@@ -33,6 +33,7 @@ before(() => {
     "README.md",
     "LICENSE",
     "src",
+    "scripts",
     "tsconfig.json",
     "tsconfig.build.json",
   ];

@@ -7,8 +7,16 @@ import {
   type OutboxStore,
   openPostgresStore,
 } from "../../../src/outbox/index.ts";
+import {
+  claim,
+  claimOne,
+  day,
+  deferred,
+  leased,
+  message,
+  sent,
+} from "../../outbox/contract/support.ts";
 import { type Postgres, withPostgres } from "../../support/postgres.ts";
-import { claim, claimOne, day, deferred, leased, message, sent } from "../contract/support.ts";
 
 const test = withPostgres();
 

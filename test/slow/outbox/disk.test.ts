@@ -8,17 +8,17 @@ import { chmodSync, chownSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { OutboxError, openPostgresStore, type WorkerEvent } from "../../../src/outbox/index.ts";
-import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../../slow/root/small-disk.ts";
-import { Postgres, postgresBinaries } from "../../support/postgres.ts";
-import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import {
   eventually,
   type FaultHarness,
   faultHarness,
   shortLeaseMs,
-} from "./support/fault-harness.ts";
-import { newMessage, newMessages } from "./support/outbox-expectations.ts";
-import { openStoreAt, type StoreLocation } from "./support/store-location.ts";
+} from "../../outbox/faults/support/fault-harness.ts";
+import { newMessage, newMessages } from "../../outbox/faults/support/outbox-expectations.ts";
+import { openStoreAt, type StoreLocation } from "../../outbox/faults/support/store-location.ts";
+import { Postgres, postgresBinaries } from "../../support/postgres.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
+import { fill, mountSmallDisk, type SmallDisk, whyNoDisk } from "../root/small-disk.ts";
 
 /** Registers a test that needs a disk of its own. */
 function withDisk(

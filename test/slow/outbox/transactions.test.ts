@@ -13,11 +13,16 @@ import {
   type OutboxStore,
   type TransactionHandle,
 } from "../../../src/outbox/index.ts";
+import {
+  eventually,
+  faultHarness,
+  rounds,
+  shortLeaseMs,
+} from "../../outbox/faults/support/fault-harness.ts";
+import { newMessage, newMessages } from "../../outbox/faults/support/outbox-expectations.ts";
+import { openStoreAt, type StoreLocation } from "../../outbox/faults/support/store-location.ts";
+import { onBothStores } from "../../outbox/faults/support/stores.ts";
 import { atEnd } from "../../support/temporary.ts";
-import { eventually, faultHarness, rounds, shortLeaseMs } from "./support/fault-harness.ts";
-import { newMessage, newMessages } from "./support/outbox-expectations.ts";
-import { openStoreAt, type StoreLocation } from "./support/store-location.ts";
-import { onBothStores } from "./support/stores.ts";
 
 interface ApplicationTransaction {
   readonly tx: TransactionHandle;
