@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { CallRunner } from "../../../src/outbox/sqlite/run-calls.ts";
 import { migrate } from "../../../src/outbox/sqlite/schema.ts";
 import { Statements } from "../../../src/outbox/sqlite/statements.ts";
+import { atEnd, temporaryDirectory } from "../../support/temporary.ts";
 import { message } from "../contract/support.ts";
 
 /** A connection that does not wait for locks and counts the transactions it begins. */
@@ -20,14 +19,10 @@ class CountingStatements extends Statements {
 }
 
 function opened(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), "postbag-outbox-"));
-  const file = join(folder, "outbox.db");
+  const file = join(temporaryDirectory(t, "outbox"), "outbox.db");
   const db = new CountingStatements(file, 0);
   migrate(db.database);
-  t.after(() => {
-    db.close();
-    rmSync(folder, { recursive: true });
-  });
+  atEnd(t, () => db.close());
   return { db, file, runner: new CallRunner(db) };
 }
 
